@@ -1,0 +1,316 @@
+"""Probability distributions with one definition and several readings.
+
+A game states each of its laws once, as a ``Distribution``. Sampling (for play), enumeration (for
+proofs) and expectation (for exact values) are derived from that one statement. Probabilities are
+``Fraction`` where the law is rational, so that proofs are exact, and ``float`` elsewhere.
+
+``Finite`` is a table. ``then``, ``product`` and ``given`` build *lazy* laws: they are sampled piece by
+piece and enumerated only when asked, so a law over millions of maps costs nothing until
+its table is wanted. ``Sampleable`` can only be sampled (a Gaussian).
+"""
+
+import abc
+import bisect
+import functools
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Generic, TypeVar, final
+
+from tsmg.errors import InvalidArgumentError, NotEnumerableError
+from tsmg.randomness import Stream
+
+T = TypeVar("T", bound=Hashable)
+U = TypeVar("U", bound=Hashable)
+
+Probability = Fraction | float | int
+
+ENUMERATION_LIMIT = 1_000_000
+_REJECTION_LIMIT = 1_000_000
+_TOLERANCE = 1e-9
+
+
+class Distribution(abc.ABC, Generic[T]):
+    """A law over hashable values. Subclasses say how to sample and, if finite, how to enumerate."""
+
+    @property
+    @abc.abstractmethod
+    def is_finite(self) -> bool:
+        """Whether the law can be enumerated (perhaps lazily)."""
+
+    @abc.abstractmethod
+    def sample(self, rng: Stream) -> T:
+        """One draw, a function of the stream alone."""
+
+    @abc.abstractmethod
+    def atoms(self) -> Iterator[tuple[T, Probability]]:
+        """(value, probability) pairs; a value may come more than once.
+
+        Raises:
+          NotEnumerableError: the law can only be sampled.
+        """
+
+    def table(self, limit: int = ENUMERATION_LIMIT) -> Mapping[T, Probability]:
+        """Value to probability, equal values merged, impossible values left out.
+
+        Args:
+          limit: how many atoms may be visited.
+
+        Raises:
+          NotEnumerableError: the law can only be sampled, or has more than ``limit`` atoms.
+        """
+        merged: dict[T, Probability] = {}
+        for count, (value, probability) in enumerate(self.atoms(), start=1):
+            if count > limit:
+                raise NotEnumerableError(f"the law has more than {limit} atoms (limit {limit})")
+            if probability:
+                merged[value] = merged.get(value, 0) + probability
+        return merged
+
+    def support(self) -> tuple[T, ...]:
+        """The possible values, each once."""
+        return tuple(self.table())
+
+    def prob(self, value: T) -> Probability:
+        """The probability of one value (0 outside the support)."""
+        return self.table().get(value, 0)
+
+    def expect(self, function: Callable[[T], float]) -> float:
+        """The expectation of ``function`` under the law, by enumeration."""
+        return float(sum(probability * function(value) for value, probability in self.atoms()))
+
+    def map(self, function: Callable[[T], U]) -> "Distribution[U]":
+        """The law of ``function(value)``."""
+        return _Then(self, lambda value: certainly(function(value)))
+
+    def then(self, law: Callable[[T], "Distribution[U]"]) -> "Distribution[U]":
+        """The law of a second draw whose law depends on the first (lazy)."""
+        return _Then(self, law)
+
+    def given(self, predicate: Callable[[T], bool]) -> "Distribution[T]":
+        """The law conditioned on an event (lazy; sampled by rejection)."""
+        return _Given(self, predicate)
+
+
+@final
+class Finite(Distribution[T]):
+    """A table of values and probabilities.
+
+    Args:
+      atoms: value to probability, or pairs. Probabilities are at least 0 and sum to 1: exactly when
+        they are all rational, to within 1e-9 otherwise.
+
+    Raises:
+      InvalidArgumentError: no atom, a negative or non-finite probability, or a wrong sum.
+
+    Example:
+      >>> from fractions import Fraction
+      >>> Finite({"heads": Fraction(1, 2), "tails": Fraction(1, 2)}).prob("heads")
+      Fraction(1, 2)
+    """
+
+    __slots__ = ("__dict__", "_probabilities", "_values")
+
+    def __init__(self, atoms: Mapping[T, Probability] | Iterable[tuple[T, Probability]]) -> None:
+        pairs = tuple(atoms.items() if isinstance(atoms, Mapping) else atoms)
+        self._values: tuple[T, ...] = tuple(value for value, _ in pairs)
+        self._probabilities: tuple[Probability, ...] = tuple(p for _, p in pairs)
+        self._check()
+
+    def _check(self) -> None:
+        probabilities = self._probabilities
+        if not probabilities:
+            raise InvalidArgumentError("'atoms' must hold at least one value (got none)")
+        if any(not (math.isfinite(p) and p >= 0) for p in probabilities):
+            raise InvalidArgumentError(
+                f"'atoms' must have probabilities of at least 0 (got {probabilities})"
+            )
+        total = sum(probabilities)
+        if abs(total - 1) > (_TOLERANCE if isinstance(total, float) else 0):
+            raise InvalidArgumentError(f"'atoms' must sum to 1 (got {total}: {probabilities})")
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{v!r}: {p}" for v, p in self.atoms())
+        return f"Finite({{{pairs}}})"
+
+    def __eq__(self, other: object) -> bool:
+        """Same law: same probability for every value, in whatever order."""
+        return isinstance(other, Finite) and self.table() == other.table()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.table().items()))
+
+    @property
+    def is_finite(self) -> bool:
+        return True
+
+    @functools.cached_property
+    def _cumulative(self) -> tuple[float, ...]:
+        return tuple(float(p) for p in itertools.accumulate(self._probabilities))
+
+    def sample(self, rng: Stream) -> T:
+        if len(self._values) == 1:
+            return self._values[0]
+        index = bisect.bisect_right(self._cumulative, rng.random())
+        while index >= len(self._values) or not self._probabilities[index]:
+            index -= 1  # the cumulative sum ended a rounding below 1
+        return self._values[index]
+
+    def atoms(self) -> Iterator[tuple[T, Probability]]:
+        return zip(self._values, self._probabilities, strict=True)
+
+
+@final
+class Sampleable(Distribution[T]):
+    """A law that can only be sampled.
+
+    Args:
+      sampler: draws one value from a stream.
+      description: what the law is, for messages.
+    """
+
+    __slots__ = ("_description", "_sampler")
+
+    def __init__(self, sampler: Callable[[Stream], T], description: str) -> None:
+        self._sampler = sampler
+        self._description = description
+
+    def __repr__(self) -> str:
+        return f"Sampleable({self._description})"
+
+    @property
+    def is_finite(self) -> bool:
+        return False
+
+    def sample(self, rng: Stream) -> T:
+        return self._sampler(rng)
+
+    def atoms(self) -> Iterator[tuple[T, Probability]]:
+        raise NotEnumerableError(f"{self!r} can be sampled, but not enumerated")
+
+
+@final
+class _Then(Distribution[U], Generic[T, U]):
+    """First a draw from one law, then a draw from the law that it chooses."""
+
+    __slots__ = ("_first", "_law")
+
+    def __init__(self, first: Distribution[T], law: Callable[[T], Distribution[U]]) -> None:
+        self._first = first
+        self._law = law
+
+    @property
+    def is_finite(self) -> bool:
+        return self._first.is_finite
+
+    def sample(self, rng: Stream) -> U:
+        return self._law(self._first.sample(rng)).sample(rng)
+
+    def atoms(self) -> Iterator[tuple[U, Probability]]:
+        for value, probability in self._first.atoms():
+            if probability:
+                for outcome, conditional in self._law(value).atoms():
+                    yield outcome, probability * conditional
+
+
+@final
+class _Product(Distribution[tuple[T, ...]], Generic[T]):
+    """Independent draws, one a factor."""
+
+    __slots__ = ("_factors",)
+
+    def __init__(self, factors: Sequence[Distribution[T]]) -> None:
+        self._factors = tuple(factors)
+
+    @property
+    def is_finite(self) -> bool:
+        return all(factor.is_finite for factor in self._factors)
+
+    def sample(self, rng: Stream) -> tuple[T, ...]:
+        return tuple(factor.sample(rng) for factor in self._factors)
+
+    def atoms(self) -> Iterator[tuple[tuple[T, ...], Probability]]:
+        tables = [tuple(factor.atoms()) for factor in self._factors]
+        for pairs in itertools.product(*tables):
+            yield tuple(value for value, _ in pairs), math.prod(p for _, p in pairs)
+
+
+@final
+class _Given(Distribution[T]):
+    """A law conditioned on an event."""
+
+    __slots__ = ("_law", "_predicate")
+
+    def __init__(self, law: Distribution[T], predicate: Callable[[T], bool]) -> None:
+        self._law = law
+        self._predicate = predicate
+
+    @property
+    def is_finite(self) -> bool:
+        return self._law.is_finite
+
+    def sample(self, rng: Stream) -> T:
+        for _ in range(_REJECTION_LIMIT):
+            value = self._law.sample(rng)
+            if self._predicate(value):
+                return value
+        raise InvalidArgumentError(
+            f"'given' must hold for some value (none in {_REJECTION_LIMIT} draws)"
+        )
+
+    def atoms(self) -> Iterator[tuple[T, Probability]]:
+        kept = [(value, p) for value, p in self._law.atoms() if p and self._predicate(value)]
+        if not kept:
+            raise InvalidArgumentError("'given' must hold for some value (it holds for none)")
+        total = sum(p for _, p in kept)
+        exact = Fraction(total) if isinstance(total, int) else total
+        return ((value, p / exact) for value, p in kept)
+
+
+def certainly(value: T) -> Finite[T]:
+    """The law that gives one value always.
+
+    Example:
+      >>> certainly("only").table()
+      {'only': 1}
+    """
+    return Finite(((value, 1),))
+
+
+def uniform(values: Iterable[T]) -> Finite[T]:
+    """The uniform law over a non-empty collection, in exact fractions.
+
+    Raises:
+      InvalidArgumentError: the collection is empty.
+
+    Example:
+      >>> uniform("ab").prob("a")
+      Fraction(1, 2)
+    """
+    items = tuple(values)
+    if not items:
+        raise InvalidArgumentError("'values' must hold at least one value (got none)")
+    return Finite(tuple((item, Fraction(1, len(items))) for item in items))
+
+
+def product(factors: Sequence[Distribution[T]]) -> Distribution[tuple[T, ...]]:
+    """The law of independent draws, one from each factor (lazy).
+
+    Example:
+      >>> product([uniform("ab"), uniform("ab")]).prob(("a", "b"))
+      Fraction(1, 4)
+    """
+    return _Product(factors)
+
+
+def mixture(weighted: Sequence[tuple[Probability, Distribution[T]]]) -> Distribution[T]:
+    """Draw a component by its weight, then a value from it.
+
+    Example:
+      >>> float(mixture([(0.5, certainly(1)), (0.5, uniform((1, 2)))]).prob(1))
+      0.75
+    """
+    components = tuple(law for _, law in weighted)
+    index = Finite(tuple((i, weight) for i, (weight, _) in enumerate(weighted)))
+    return index.then(lambda i: components[i])

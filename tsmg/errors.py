@@ -1,0 +1,45 @@
+"""Every error that the library raises on purpose, under one root.
+
+Each class also inherits the standard error that it refines, so ``except ValueError`` keeps
+working, and takes its whole message as its one argument, so it survives a pickle.
+"""
+
+
+class TSMGError(Exception):
+    """Root of the library's errors."""
+
+
+class InvalidArgumentError(TSMGError, ValueError):
+    """An argument breaks its rule; the message says name, rule and value."""
+
+
+class ShapeError(InvalidArgumentError):
+    """An array has the wrong shape."""
+
+
+class NoSignalError(TSMGError, ValueError):
+    """Every advantage of a group is 0: nothing can be drawn or learnt from it."""
+
+
+class NotEnumerableError(TSMGError, TypeError):
+    """A law was asked for its table, but can only be sampled or is too large."""
+
+
+class UnknownGameError(TSMGError, LookupError):
+    """No game is registered under this id."""
+
+
+class GameLawError(TSMGError, RuntimeError):
+    """A game broke a law of its interface; the message names game, agent and step."""
+
+
+class ModelError(TSMGError, RuntimeError):
+    """A language model or its checkpoint cannot do what was asked."""
+
+
+class TooManyFailuresError(TSMGError, RuntimeError):
+    """More episodes failed than the stated rate allows."""
+
+
+class RunFolderError(TSMGError, OSError):
+    """A run folder or checkpoint is missing, incomplete or foreign."""

@@ -1,0 +1,137 @@
+"""Counter-based random streams: a draw is a function of its key, not of what was drawn before.
+
+The key of a draw is (run seed, phase, update, group, episode | purpose, step, agent, call | k).
+No two purposes and no two agents share a draw, so an episode does not depend on which other
+episodes are played beside it. Each stream hashes its key with BLAKE2b; the k-th draw
+hashes the key with k.
+"""
+
+import enum
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+_TWO_POW_53 = 2.0**-53
+
+
+class Purpose(enum.Enum):
+    """What a draw is for; draws of different purposes are independent."""
+
+    START = "start"
+    CHANCE = "chance"
+    POLICY = "policy"
+    SUB_SAMPLE = "sub-sample"
+
+
+class Phase(enum.Enum):
+    """The part of a run that a draw belongs to."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+    CLONING = "cloning"
+
+
+class Stream:
+    """Uniform draws that depend on a key and a counter alone.
+
+    Args:
+      *key: what identifies the stream; anything with a faithful ``repr``.
+
+    Example:
+      >>> Stream(0, "chance").random() == Stream(0, "chance").random()
+      True
+      >>> Stream(0, "chance").random() == Stream(0, "policy").random()
+      False
+    """
+
+    __slots__ = ("_counter", "_key", "_root")
+
+    def __init__(self, *key: object) -> None:
+        self._key = key
+        self._counter = 0
+        self._root: hashlib.blake2b | None = None
+
+    def __repr__(self) -> str:
+        return f"Stream{self._key!r}"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What identifies this stream."""
+        return self._key
+
+    def at(self, counter: int) -> float:
+        """The uniform draw in [0, 1) number ``counter``, whatever was drawn before."""
+        return (self._bits(counter) >> 11) * _TWO_POW_53
+
+    def random(self) -> float:
+        """The next uniform draw in [0, 1)."""
+        self._counter += 1
+        return (self._bits(self._counter - 1) >> 11) * _TWO_POW_53
+
+    def integer(self, bound: int) -> int:
+        """The next uniform draw among 0, ..., ``bound`` - 1, exactly uniform by rejection."""
+        limit = (1 << 64) - (1 << 64) % bound
+        while True:
+            self._counter += 1
+            bits = self._bits(self._counter - 1)
+            if bits < limit:
+                return bits % bound
+
+    def choice(self, items: Sequence[T]) -> T:
+        """A uniform draw from a non-empty sequence."""
+        return items[self.integer(len(items))]
+
+    def seed(self) -> int:
+        """A 32-bit seed for a foreign generator (NumPy, an environment's ``reset``)."""
+        self._counter += 1
+        return self._bits(self._counter - 1) >> 32
+
+    def _bits(self, counter: int) -> int:
+        if self._root is None:
+            self._root = hashlib.blake2b(repr(self._key).encode(), digest_size=8)
+        digest = self._root.copy()
+        digest.update(counter.to_bytes(8, "little"))
+        return int.from_bytes(digest.digest(), "little")
+
+
+@attrs.frozen(kw_only=True)
+class EpisodeKey:
+    """What identifies an episode of a run; from it come all the streams that the episode uses.
+
+    Example:
+      >>> key = EpisodeKey(seed=0, update=3, group=1, episode=2)
+      >>> key.stream(Purpose.CHANCE, step=0).random() == key.stream(Purpose.CHANCE, step=1).random()
+      False
+      >>> key.shared() == EpisodeKey(seed=0, update=3, group=1, episode=5).shared()
+      True
+    """
+
+    seed: int
+    phase: Phase = Phase.TRAINING
+    update: int = 0
+    group: int = 0
+    episode: int = 0
+
+    def stream(
+        self, purpose: Purpose, *, step: int = -1, agent: str = "", call: int = 0
+    ) -> Stream:
+        """The stream of one purpose at one step, of one agent's call."""
+        return Stream(
+            self.seed,
+            self.phase.value,
+            self.update,
+            self.group,
+            self.episode,
+            purpose.value,
+            step,
+            agent,
+            call,
+        )
+
+    def shared(self) -> "EpisodeKey":
+        """The key with the episode left out: what all members of the group have in common."""
+        return attrs.evolve(self, episode=-1)
