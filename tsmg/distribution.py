@@ -4,9 +4,9 @@ A game states each of its laws once, as a ``Distribution``. Sampling (for play),
 proofs) and expectation (for exact values) are derived from that one statement. Probabilities are
 ``Fraction`` where the law is rational, so that proofs are exact, and ``float`` elsewhere.
 
-``Finite`` is a table. ``then``, ``product`` and ``given`` build *lazy* laws: they are sampled piece by
-piece and enumerated only when asked, so a law over millions of maps costs nothing until
-its table is wanted. ``Sampleable`` can only be sampled (a Gaussian).
+``Finite`` is a table. ``then``, ``product`` and ``given`` build *lazy* laws: they are sampled piece
+by piece and enumerated only when asked, so a law over millions of maps costs nothing until its
+table is wanted. ``Sampleable`` can only be sampled (a Gaussian).
 """
 
 import abc
@@ -27,7 +27,7 @@ U = TypeVar("U", bound=Hashable)
 Probability = Fraction | float | int
 
 ENUMERATION_LIMIT = 1_000_000
-_REJECTION_LIMIT = 1_000_000
+_REJECTION_LIMIT = 100_000
 _TOLERANCE = 1e-9
 
 
@@ -37,33 +37,34 @@ class Distribution(abc.ABC, Generic[T]):
     @property
     @abc.abstractmethod
     def is_finite(self) -> bool:
-        """Whether the law can be enumerated (perhaps lazily)."""
+        """Whether the law can be enumerated; of ``then``, if every second law can be, too."""
 
     @abc.abstractmethod
     def sample(self, rng: Stream) -> T:
         """One draw, a function of the stream alone."""
 
     @abc.abstractmethod
-    def atoms(self) -> Iterator[tuple[T, Probability]]:
-        """(value, probability) pairs; a value may come more than once.
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+        """(value, probability) pairs, lazily; a value may come more than once.
+
+        Args:
+          limit: how many atoms a conditioned law may visit before it gives its first.
 
         Raises:
-          NotEnumerableError: the law can only be sampled.
+          NotEnumerableError: the law can only be sampled, or a condition visits too many atoms.
         """
 
     def table(self, limit: int = ENUMERATION_LIMIT) -> Mapping[T, Probability]:
         """Value to probability, equal values merged, impossible values left out.
 
         Args:
-          limit: how many atoms may be visited.
+          limit: how many atoms may be visited, those that a condition leaves out included.
 
         Raises:
           NotEnumerableError: the law can only be sampled, or has more than ``limit`` atoms.
         """
         merged: dict[T, Probability] = {}
-        for count, (value, probability) in enumerate(self.atoms(), start=1):
-            if count > limit:
-                raise NotEnumerableError(f"the law has more than {limit} atoms (limit {limit})")
+        for value, probability in _at_most(limit, self.atoms(limit)):
             if probability:
                 merged[value] = merged.get(value, 0) + probability
         return merged
@@ -78,11 +79,12 @@ class Distribution(abc.ABC, Generic[T]):
 
     def expect(self, function: Callable[[T], float]) -> float:
         """The expectation of ``function`` under the law, by enumeration."""
-        return float(sum(probability * function(value) for value, probability in self.atoms()))
+        atoms = _at_most(ENUMERATION_LIMIT, self.atoms())
+        return float(sum(probability * function(value) for value, probability in atoms))
 
     def map(self, function: Callable[[T], U]) -> "Distribution[U]":
         """The law of ``function(value)``."""
-        return _Then(self, lambda value: certainly(function(value)))
+        return _Map(self, function)
 
     def then(self, law: Callable[[T], "Distribution[U]"]) -> "Distribution[U]":
         """The law of a second draw whose law depends on the first (lazy)."""
@@ -100,6 +102,7 @@ class Finite(Distribution[T]):
     Args:
       atoms: value to probability, or pairs. Probabilities are at least 0 and sum to 1: exactly when
         they are all rational, to within 1e-9 otherwise.
+      trusted: the atoms are right by construction, so that they need no check.
 
     Raises:
       InvalidArgumentError: no atom, a negative or non-finite probability, or a wrong sum.
@@ -110,25 +113,32 @@ class Finite(Distribution[T]):
       Fraction(1, 2)
     """
 
-    __slots__ = ("__dict__", "_probabilities", "_values")
-
-    def __init__(self, atoms: Mapping[T, Probability] | Iterable[tuple[T, Probability]]) -> None:
+    def __init__(
+        self,
+        atoms: Mapping[T, Probability] | Iterable[tuple[T, Probability]],
+        *,
+        trusted: bool = False,
+    ) -> None:
         pairs = tuple(atoms.items() if isinstance(atoms, Mapping) else atoms)
         self._values: tuple[T, ...] = tuple(value for value, _ in pairs)
         self._probabilities: tuple[Probability, ...] = tuple(p for _, p in pairs)
-        self._check()
+        if not trusted:
+            self._check()
 
     def _check(self) -> None:
         probabilities = self._probabilities
         if not probabilities:
             raise InvalidArgumentError("'atoms' must hold at least one value (got none)")
-        if any(not (math.isfinite(p) and p >= 0) for p in probabilities):
+        weights, whole = _weights(probabilities)
+        if not (min(weights) >= 0 and all(map(math.isfinite, weights))):
             raise InvalidArgumentError(
                 f"'atoms' must have probabilities of at least 0 (got {probabilities})"
             )
-        total = sum(probabilities)
-        if abs(total - 1) > (_TOLERANCE if isinstance(total, float) else 0):
-            raise InvalidArgumentError(f"'atoms' must sum to 1 (got {total}: {probabilities})")
+        total = sum(weights)
+        if abs(total - whole) > (_TOLERANCE if isinstance(total, float) else 0):
+            raise InvalidArgumentError(
+                f"'atoms' must sum to 1 (got {sum(probabilities)}: {probabilities})"
+            )
 
     def __repr__(self) -> str:
         pairs = ", ".join(f"{v!r}: {p}" for v, p in self.atoms())
@@ -147,7 +157,8 @@ class Finite(Distribution[T]):
 
     @functools.cached_property
     def _cumulative(self) -> tuple[float, ...]:
-        return tuple(float(p) for p in itertools.accumulate(self._probabilities))
+        weights, whole = _weights(self._probabilities)
+        return tuple(total / whole for total in itertools.accumulate(weights))
 
     def sample(self, rng: Stream) -> T:
         if len(self._values) == 1:
@@ -157,7 +168,7 @@ class Finite(Distribution[T]):
             index -= 1  # the cumulative sum ended a rounding below 1
         return self._values[index]
 
-    def atoms(self) -> Iterator[tuple[T, Probability]]:
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         return zip(self._values, self._probabilities, strict=True)
 
 
@@ -169,8 +180,6 @@ class Sampleable(Distribution[T]):
       sampler: draws one value from a stream.
       description: what the law is, for messages.
     """
-
-    __slots__ = ("_description", "_sampler")
 
     def __init__(self, sampler: Callable[[Stream], T], description: str) -> None:
         self._sampler = sampler
@@ -186,15 +195,33 @@ class Sampleable(Distribution[T]):
     def sample(self, rng: Stream) -> T:
         return self._sampler(rng)
 
-    def atoms(self) -> Iterator[tuple[T, Probability]]:
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         raise NotEnumerableError(f"{self!r} can be sampled, but not enumerated")
+
+
+@final
+class _Map(Distribution[U], Generic[T, U]):
+    """A function of a draw."""
+
+    def __init__(self, law: Distribution[T], function: Callable[[T], U]) -> None:
+        self._law = law
+        self._function = function
+
+    @property
+    def is_finite(self) -> bool:
+        return self._law.is_finite
+
+    def sample(self, rng: Stream) -> U:
+        return self._function(self._law.sample(rng))
+
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
+        function = self._function
+        return ((function(value), p) for value, p in self._law.atoms(limit) if p)
 
 
 @final
 class _Then(Distribution[U], Generic[T, U]):
     """First a draw from one law, then a draw from the law that it chooses."""
-
-    __slots__ = ("_first", "_law")
 
     def __init__(self, first: Distribution[T], law: Callable[[T], Distribution[U]]) -> None:
         self._first = first
@@ -202,23 +229,23 @@ class _Then(Distribution[U], Generic[T, U]):
 
     @property
     def is_finite(self) -> bool:
-        return self._first.is_finite
+        if not self._first.is_finite:
+            return False
+        return all(self._law(value).is_finite for value, p in self._first.atoms() if p)
 
     def sample(self, rng: Stream) -> U:
         return self._law(self._first.sample(rng)).sample(rng)
 
-    def atoms(self) -> Iterator[tuple[U, Probability]]:
-        for value, probability in self._first.atoms():
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
+        for value, probability in self._first.atoms(limit):
             if probability:
-                for outcome, conditional in self._law(value).atoms():
+                for outcome, conditional in self._law(value).atoms(limit):
                     yield outcome, probability * conditional
 
 
 @final
 class _Product(Distribution[tuple[T, ...]], Generic[T]):
     """Independent draws, one a factor."""
-
-    __slots__ = ("_factors",)
 
     def __init__(self, factors: Sequence[Distribution[T]]) -> None:
         self._factors = tuple(factors)
@@ -230,17 +257,18 @@ class _Product(Distribution[tuple[T, ...]], Generic[T]):
     def sample(self, rng: Stream) -> tuple[T, ...]:
         return tuple(factor.sample(rng) for factor in self._factors)
 
-    def atoms(self) -> Iterator[tuple[tuple[T, ...], Probability]]:
-        tables = [tuple(factor.atoms()) for factor in self._factors]
-        for pairs in itertools.product(*tables):
-            yield tuple(value for value, _ in pairs), math.prod(p for _, p in pairs)
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[tuple[T, ...], Probability]]:
+        tables = [list(factor.table(limit).items()) for factor in self._factors]
+        parts = [_weights([p for _, p in table]) for table in tables]
+        whole = math.prod(unit for _, unit in parts)
+        values = itertools.product(*([value for value, _ in table] for table in tables))
+        weights = itertools.product(*(weights for weights, _ in parts))
+        return ((v, _ratio(math.prod(w), whole)) for v, w in zip(values, weights, strict=True))
 
 
 @final
 class _Given(Distribution[T]):
     """A law conditioned on an event."""
-
-    __slots__ = ("_law", "_predicate")
 
     def __init__(self, law: Distribution[T], predicate: Callable[[T], bool]) -> None:
         self._law = law
@@ -259,13 +287,41 @@ class _Given(Distribution[T]):
             f"'given' must hold for some value (none in {_REJECTION_LIMIT} draws)"
         )
 
-    def atoms(self) -> Iterator[tuple[T, Probability]]:
-        kept = [(value, p) for value, p in self._law.atoms() if p and self._predicate(value)]
+    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+        kept = [
+            (v, p) for v, p in _at_most(limit, self._law.atoms(limit)) if p and self._predicate(v)
+        ]
         if not kept:
             raise InvalidArgumentError("'given' must hold for some value (it holds for none)")
-        total = sum(p for _, p in kept)
-        exact = Fraction(total) if isinstance(total, int) else total
-        return ((value, p / exact) for value, p in kept)
+        weights, _ = _weights([p for _, p in kept])
+        total = sum(weights)
+        for (value, _), weight in zip(kept, weights, strict=True):
+            yield value, _ratio(weight, total)
+
+
+def _at_most(limit: int, atoms: Iterable[tuple[T, Probability]]) -> Iterator[tuple[T, Probability]]:
+    for count, atom in enumerate(atoms):
+        if count >= limit:
+            raise NotEnumerableError(f"the law has more than {limit} atoms (limit {limit})")
+        yield atom
+
+
+def _weights(probabilities: Sequence[Probability]) -> tuple[Sequence[float], int]:
+    """The probabilities in units of 1 / whole, and whole: integers where all are rational.
+
+    Sums of integers over one denominator are exact, as sums of fractions are, and far cheaper.
+    """
+    rational = [p for p in probabilities if isinstance(p, int | Fraction)]
+    if len(rational) < len(probabilities):
+        return [float(p) for p in probabilities], 1
+    whole = math.lcm(*(p.denominator for p in rational))
+    return [p.numerator * (whole // p.denominator) for p in rational], whole
+
+
+def _ratio(weight: float, whole: float) -> Probability:
+    if isinstance(weight, int) and isinstance(whole, int):
+        return Fraction(weight, whole)
+    return weight / whole
 
 
 def certainly(value: T) -> Finite[T]:
@@ -275,7 +331,7 @@ def certainly(value: T) -> Finite[T]:
       >>> certainly("only").table()
       {'only': 1}
     """
-    return Finite(((value, 1),))
+    return Finite(((value, 1),), trusted=True)
 
 
 def uniform(values: Iterable[T]) -> Finite[T]:
@@ -291,7 +347,8 @@ def uniform(values: Iterable[T]) -> Finite[T]:
     items = tuple(values)
     if not items:
         raise InvalidArgumentError("'values' must hold at least one value (got none)")
-    return Finite(tuple((item, Fraction(1, len(items))) for item in items))
+    probability = Fraction(1, len(items))
+    return Finite(((item, probability) for item in items), trusted=True)
 
 
 def product(factors: Sequence[Distribution[T]]) -> Distribution[tuple[T, ...]]:

@@ -2,16 +2,19 @@
 
 The key of a draw is (run seed, phase, update, group, episode | purpose, step, agent, call | k).
 No two purposes and no two agents share a draw, so an episode does not depend on which other
-episodes are played beside it. Each stream hashes its key with BLAKE2b; the k-th draw
-hashes the key with k.
+episodes are played beside it. Each stream hashes its key with BLAKE2b; draw k is the 64-bit word
+k mod 8 of the 512-bit digest of the key with k div 8.
 """
 
 import enum
 import hashlib
+import struct
 from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
+
+from tsmg.errors import InvalidArgumentError
 
 T = TypeVar("T")
 
@@ -48,12 +51,14 @@ class Stream:
       False
     """
 
-    __slots__ = ("_counter", "_key", "_root")
+    __slots__ = ("_block", "_counter", "_key", "_root", "_words")
 
     def __init__(self, *key: object) -> None:
         self._key = key
         self._counter = 0
         self._root: hashlib.blake2b | None = None
+        self._block = -1
+        self._words: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         return f"Stream{self._key!r}"
@@ -73,7 +78,13 @@ class Stream:
         return (self._bits(self._counter - 1) >> 11) * _TWO_POW_53
 
     def integer(self, bound: int) -> int:
-        """The next uniform draw among 0, ..., ``bound`` - 1, exactly uniform by rejection."""
+        """The next uniform draw among 0, ..., ``bound`` - 1, exactly uniform by rejection.
+
+        Raises:
+          InvalidArgumentError: the bound is not between 1 and 2^64.
+        """
+        if not 1 <= bound <= 1 << 64:
+            raise InvalidArgumentError(f"'bound' must be between 1 and 2^64 (got {bound})")
         limit = (1 << 64) - (1 << 64) % bound
         while True:
             self._counter += 1
@@ -91,11 +102,18 @@ class Stream:
         return self._bits(self._counter - 1) >> 32
 
     def _bits(self, counter: int) -> int:
+        block, word = divmod(counter, 8)
+        if block != self._block:
+            self._words = self._digest(block)
+            self._block = block
+        return self._words[word]
+
+    def _digest(self, block: int) -> tuple[int, ...]:
         if self._root is None:
-            self._root = hashlib.blake2b(repr(self._key).encode(), digest_size=8)
+            self._root = hashlib.blake2b(repr(self._key).encode())
         digest = self._root.copy()
-        digest.update(counter.to_bytes(8, "little"))
-        return int.from_bytes(digest.digest(), "little")
+        digest.update(block.to_bytes(8, "little"))
+        return struct.unpack("<8Q", digest.digest())
 
 
 @attrs.frozen(kw_only=True)
@@ -116,9 +134,7 @@ class EpisodeKey:
     group: int = 0
     episode: int = 0
 
-    def stream(
-        self, purpose: Purpose, *, step: int = -1, agent: str = "", call: int = 0
-    ) -> Stream:
+    def stream(self, purpose: Purpose, *, step: int = -1, agent: str = "", call: int = 0) -> Stream:
         """The stream of one purpose at one step, of one agent's call."""
         return Stream(
             self.seed,

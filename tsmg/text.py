@@ -1,8 +1,9 @@
 """Typed outcomes of text: what a reply said, and what the game made of it.
 
 Two maps lie between a language model and a game, and each answers with a type of its own:
-the parser W takes a reply and finds the action text in it (``Said`` or ``Unreadable``); the game's action
-map psi takes that text and finds an action (``Parsed``, ``Illegal`` or ``Malformed``). A bad reply is data.
+the parser W takes a reply and finds the action text in it (``Said`` or ``Unreadable``); the game's
+action map psi takes that text and finds an action (``Parsed``, ``Illegal`` or ``Malformed``). A bad
+reply is data.
 """
 
 import enum

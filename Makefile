@@ -1,0 +1,49 @@
+# Every target makes what it needs. VENV=path puts the environment elsewhere.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv train test seeds format check-format lint types layers pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+venv: $(INSTALLED) ## the environment, with the pinned versions and the development tools
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	@echo "installing into $(VENV) (once, some minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: venv ## train the default agent on the default game (ARGS="..." is passed on)
+	$(BIN)/tsmg train $(ARGS)
+
+test: check-format lint types layers pytest ## every check
+
+seeds: venv ## train with seeds 0 to 4 and show the results
+	$(BIN)/python tests/benchmarks/seeds.py
+
+format: venv ## format the code and repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check-format: venv ## is the code formatted?
+	$(BIN)/ruff format --check .
+
+lint: venv ## ruff's rules
+	$(BIN)/ruff check .
+
+types: venv ## mypy, strict
+	$(BIN)/mypy
+
+layers: venv ## which package may import which
+	$(BIN)/lint-imports --no-logo
+
+pytest: venv ## tests and doctests under typeguard, warnings as errors
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

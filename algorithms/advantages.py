@@ -1,0 +1,152 @@
+"""Group-relative advantages: how much better an episode did than the group that it was played in.
+
+One tolerance runs through this module and ``episode_sampling``: a quantity of at most
+``SIGNAL_TOLERANCE * max(1, largest size)`` is rounding noise, and counts as exactly 0. So returns
+such as 0.1 + 0.2 and 0.3 are equal, and an episode that only noise separates from its group's
+mean has no say.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tsmg import InvalidArgumentError, ShapeError
+
+StdKind = Literal["population", "sample", "none"]
+
+SIGNAL_TOLERANCE = 1e-9
+
+_LARGEST = 1e100  # squares of what is larger would leave the range of float64
+
+
+def group_relative_advantages(
+    returns_G: ArrayLike, *, std: StdKind = "population", eps: float = 1e-4
+) -> NDArray[np.float64]:
+    """Group-relative advantages, A_e = (R_e - mean(R)) / (std(R) + eps).
+
+    Source: arXiv:2508.10839 (the return of the whole episode, relative to its group) [paper]; the
+    formula, the kind of std and eps are reconstructed [ours]. Dividing by the std is not harmless:
+    when a group shares something that the agent cannot see, or when returns take more than two
+    values, it can reverse which action is better (design, section 1.3); ``std="none"`` switches
+    it off.
+
+    Args:
+      returns_G: R, whole-episode returns of one group. Shape (G,), G >= 2, finite (at most 1e100
+        in size). Unit: reward.
+      std: "population" divides squares by G, "sample" by G - 1; "none" gives A_e = R_e - mean(R).
+      eps: added to the std, at least 0. Unit: reward. Not used with "none".
+
+    Returns:
+      A, of mean 0. Shape (G,), float64; unit: reward / std, or reward with "none". Returns that
+      equal the mean to within ``SIGNAL_TOLERANCE * max(1, max |R|)`` get exactly 0, so a group
+      whose returns are all equal gets exact zeros. Permuting the group permutes A, bit for bit.
+
+    Raises:
+      ShapeError: ``returns_G`` is not one row of numbers, or is empty.
+      InvalidArgumentError: a group of one, a return that is not finite, a bad ``std`` or ``eps``.
+
+    Example:
+      >>> group_relative_advantages([1.0, 0.0, 0.0, 1.0], eps=0.0).tolist()
+      [1.0, -1.0, -1.0, 1.0]
+      >>> group_relative_advantages([0.1 + 0.2, 0.3]).tolist()
+      [0.0, 0.0]
+    """
+    returns_G = finite_vector("returns_G", returns_G)
+    if returns_G.size < 2:
+        raise InvalidArgumentError(
+            "'returns_G' must hold at least 2 episodes (got 1): one alone has no group to beat"
+        )
+    if not 0 <= eps < math.inf:
+        raise InvalidArgumentError(f"'eps' must be finite and at least 0 (got {eps})")
+    centred_G = _centred(returns_G)
+    scale = _std(centred_G, std)
+    return centred_G if scale is None or not centred_G.any() else centred_G / (scale + eps)
+
+
+def has_signal(advantages_G: ArrayLike) -> bool:
+    """Whether some advantage differs from 0, so that there is something to learn from.
+
+    Args:
+      advantages_G: A. Shape (G,), finite.
+
+    Returns:
+      True if some |A_e| exceeds ``SIGNAL_TOLERANCE * max(1, max |A|)``.
+
+    Raises:
+      ShapeError: not one row of numbers, or empty.
+      InvalidArgumentError: an advantage is not finite.
+
+    Example:
+      >>> has_signal([0.5, -0.5]), has_signal([1e-17, -1e-17])
+      (True, False)
+    """
+    return bool(signal_mask(finite_vector("advantages_G", advantages_G)).any())
+
+
+def signal_mask(advantages_G: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which advantages differ from 0 by more than rounding noise.
+
+    Args:
+      advantages_G: A. Shape (G,), G >= 1, finite.
+
+    Returns:
+      |A_e| > ``SIGNAL_TOLERANCE * max(1, max |A|)``. Shape (G,), bool.
+
+    Example:
+      >>> signal_mask(np.array([0.5, -0.5, 1e-17])).tolist()
+      [True, True, False]
+    """
+    return np.abs(advantages_G) > _noise(advantages_G)
+
+
+def finite_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """What a caller passed, as one row of finite numbers.
+
+    Args:
+      name: the argument's name, for messages.
+      values: one row of numbers.
+
+    Returns:
+      The values. Shape (G,), G >= 1, float64.
+
+    Raises:
+      ShapeError: not one row of numbers, or empty.
+      InvalidArgumentError: a number is not finite, or above 1e100 in size.
+
+    Example:
+      >>> finite_vector("rewards", (1, 2)).tolist()
+      [1.0, 2.0]
+    """
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"'{name}' must be one row of numbers (got {values!r})") from error
+    if vector.ndim != 1 or not vector.size:
+        raise ShapeError(f"'{name}' must have shape (G,) with G >= 1 (got shape {vector.shape})")
+    if not (np.abs(vector) <= _LARGEST).all():
+        raise InvalidArgumentError(
+            f"'{name}' must be finite and at most {_LARGEST:g} in size (got {vector.tolist()})"
+        )
+    return vector
+
+
+def _noise(values: NDArray[np.float64]) -> float:
+    return SIGNAL_TOLERANCE * max(1.0, float(np.abs(values).max()))
+
+
+def _centred(returns_G: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R - mean(R), with what is only rounding noise set to 0."""
+    centred_G = returns_G - math.fsum(returns_G) / returns_G.size
+    return np.where(np.abs(centred_G) > _noise(returns_G), centred_G, 0.0)
+
+
+def _std(centred_G: NDArray[np.float64], kind: StdKind) -> float | None:
+    """The standard deviation of centred values; ``None`` for the kind "none"."""
+    if kind == "none":
+        return None
+    degrees = {"population": centred_G.size, "sample": centred_G.size - 1}.get(kind)
+    if degrees is None:
+        raise InvalidArgumentError(f"'std' must be population, sample or none (got {kind!r})")
+    return math.sqrt(math.fsum(centred_G**2) / degrees)

@@ -1,0 +1,111 @@
+"""The token batch: which calls are trained on, with which advantage and weight."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from algorithms.advantages import has_signal
+from algorithms.credit import CreditRule
+from algorithms.episode_sampling import Selected
+from algorithms.weighting import WeightingKind, token_weights
+from tsmg import Call, EpisodeGroup
+
+
+@attrs.frozen(kw_only=True)
+class TrainingRow:
+    """One call to learn from.
+
+    Attributes:
+      call: the record; its reply ids are trained on as they were sampled.
+      advantage: A of this call.
+      weight: w of each of its tokens.
+    """
+
+    call: Call
+    advantage: float
+    weight: float
+
+
+@attrs.frozen(kw_only=True)
+class RoleGroup:
+    """One role in one group: the unit within which returns are compared.
+
+    Attributes:
+      group: the episodes.
+      agent: the role.
+      advantages_G: whole-episode advantages A_e.
+    """
+
+    group: EpisodeGroup[Any]
+    agent: str
+    advantages_G: tuple[float, ...]
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether some advantage differs from 0."""
+        return has_signal(np.array(self.advantages_G))
+
+
+def training_rows(
+    role_groups: Sequence[RoleGroup],
+    selected: Sequence[Selected],
+    *,
+    credit: CreditRule,
+    weighting: WeightingKind,
+    denominator_episodes: int,
+) -> list[TrainingRow]:
+    """The calls of the selected episodes, in a fixed order.
+
+    Calls of equal prompt and reply stand together, so that a micro-batch computes each only once.
+
+    Args:
+      role_groups: the groups of the update, one per role.
+      selected: which episodes are trained on; ``group`` indexes ``role_groups``.
+      credit: the credit rule.
+      weighting: how tokens are weighted.
+      denominator_episodes: D, fixed by configuration.
+    """
+    advantages = [credit(r.group, r.agent, r.advantages_G) for r in role_groups]
+    calls = [
+        [call for _, call in role_groups[s.group].group.episodes[s.episode].calls(_agent(role_groups, s))]
+        for s in selected
+    ]
+    weights = token_weights(
+        weighting,
+        episode_weights_E=[s.weight for s in selected],
+        tokens_per_call=[[sum(call.trainable) for call in row] for row in calls],
+        denominator_episodes=denominator_episodes,
+    )
+    rows = [
+        TrainingRow(call=call, advantage=advantage, weight=weight)
+        for s, calls_T, weights_T in zip(selected, calls, weights, strict=True)
+        for call, advantage, weight in zip(
+            calls_T, advantages[s.group][s.episode], weights_T, strict=True
+        )
+        if any(call.trainable)
+    ]
+    return sorted(rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids))
+
+
+def _agent(role_groups: Sequence[RoleGroup], selected: Selected) -> str:
+    return role_groups[selected.group].agent
+
+
+def micro_batches(rows: Sequence[TrainingRow], distinct: int) -> Iterator[list[TrainingRow]]:
+    """Cut sorted rows into parts with at most ``distinct`` different (prompt, reply) pairs each.
+
+    The loss is a weighted sum, so the parts' gradients add up to the whole one.
+    """
+    part: list[TrainingRow] = []
+    pairs: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    for row in rows:
+        pair = (row.call.prompt_ids, row.call.reply_ids)
+        if pair not in pairs and len(pairs) == distinct:
+            yield part
+            part, pairs = [], set()
+        part.append(row)
+        pairs.add(pair)
+    if part:
+        yield part

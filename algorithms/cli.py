@@ -1,0 +1,449 @@
+"""The command line: ``tsmg train``, ``evaluate``, ``play``, ``games``.
+
+Bad arguments end in one sentence and exit code 2 before anything slow starts.
+"""
+
+import ast
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+import games as games_package
+import tsmg
+from algorithms.config import choices
+from algorithms.ms_grpo import MSGRPOConfig, Update
+from algorithms.training import Evaluation, Reporter, Result, RunConfig, run_training
+
+console = Console()
+
+
+class _Group(click.Group):
+    """Turns the library's errors into one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except tsmg.TSMGError as error:
+            raise click.UsageError(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tsmg")
+def main() -> None:
+    """Post-train language models to act over many steps, in text-mediated stochastic games."""
+
+
+def _config_options(config: type) -> Callable[[Any], Any]:
+    """One option per field of an attrs configuration, with its own help text."""
+
+    def decorate(command: Any) -> Any:
+        for field in reversed(attrs.fields(config)):
+            flag = "--" + field.name.replace("_", "-")
+            names = choices(config, field.name)
+            if isinstance(field.default, bool):
+                flag = f"{flag}/--no-{field.name.replace('_', '-')}"
+            kind = click.Choice(names) if names else type(field.default)
+            command = click.option(
+                flag,
+                field.name,
+                default=field.default,
+                show_default=True,
+                type=kind,
+                help=field.metadata["help"].capitalize() + ".",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _game_options(command: Any) -> Any:
+    decorators = (
+        click.option(
+            "--game",
+            "game_id",
+            default="FrozenLake-v0",
+            show_default=True,
+            help="Id of a registered game ('tsmg games' lists them), or module:callable.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An argument of the game, e.g. --set size=5. May be repeated.",
+        ),
+        click.option(
+            "--horizon", type=int, default=None, help="Time limit in steps; the game's own if unset."
+        ),
+        click.option(
+            "--held-out",
+            type=float,
+            default=0.2,
+            show_default=True,
+            help="Share of the starts to hold out for evaluation, by a hash of each; 0 for none. "
+            "Games whose starts are not problem instances are never split.",
+        ),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _model_options(command: Any) -> Any:
+    decorators = (
+        click.option(
+            "--model",
+            default=None,
+            help="Checkpoint: a name or a local folder. Unset: a small seed model of the game.",
+        ),
+        click.option(
+            "--chat/--no-chat",
+            default=None,
+            help="Whether prompts go through the tokenizer's chat template. Unset: if there is one.",
+        ),
+        click.option(
+            "--history",
+            type=int,
+            default=0,
+            show_default=True,
+            help="How many past turns the prompt shows; 0 is memoryless.",
+        ),
+        click.option("--threads", type=int, default=2, show_default=True, help="CPU threads."),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _make_game(
+    game_id: str, settings: Sequence[str], horizon: int | None
+) -> tsmg.AbstractGame[Any, Any]:
+    sys.path.insert(0, os.getcwd())  # module:callable is looked up where the user stands
+    arguments = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes NAME=VALUE (got {setting!r})")
+        arguments[name] = _value(value)
+    game = games_package.make(game_id, **arguments)
+    game = game if horizon is None else tsmg.with_horizon(game, horizon)
+    tsmg.step_limit(game)
+    return game
+
+
+def _split(
+    game: tsmg.AbstractGame[Any, Any], held_out: float
+) -> tuple[tsmg.AbstractGame[Any, Any], tsmg.AbstractGame[Any, Any]]:
+    """The part to train on and the part to evaluate on."""
+    if held_out == 0 or not game.facts.start_is_instance:
+        return game, game
+    return (
+        tsmg.split_starts(game, "train", held_out=held_out),
+        tsmg.split_starts(game, "held_out", held_out=held_out),
+    )
+
+
+def _make_policy(
+    game: tsmg.AbstractGame[Any, Any],
+    *,
+    model: str | None,
+    chat: bool | None,
+    history: int,
+    sampling: Any,
+    recipe_seed: int,
+    threads: int,
+) -> Any:
+    """The policy of a saved folder, of a checkpoint, or of the game's seed model."""
+    import torch  # slow to import: only after every argument was checked
+
+    import lap
+    from lap.policy import POLICY_FILE
+
+    torch.set_num_threads(threads)
+    if model is not None and (Path(model) / POLICY_FILE).is_file():
+        policy = lap.LanguageAgentPolicy.from_pretrained(model)
+        return policy if sampling is None else policy.with_sampling(sampling)
+    with_rules = model is not None
+    prompt = (
+        lap.LastTurnsPrompt(turns=history, with_rules=with_rules)
+        if history
+        else lap.MemorylessPrompt(with_rules=with_rules)
+    )
+    sampling = sampling or lap.Sampling()
+    if model is not None:
+        checkpoint = lap.TransformersModel.from_pretrained(model, chat=chat)
+        return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint, sampling=sampling)
+    if chat:
+        raise click.UsageError("a seed model has no chat template; name a checkpoint with --model")
+    with console.status("making the seed model (first use)") as status:
+
+        def report(stage: str, done: int, total: int) -> None:
+            status.update(f"{stage}: {done}/{total}")
+
+        recipe = lap.SeedRecipe(seed=recipe_seed)
+        seed = lap.seed_model(game, prompt=prompt, recipe=recipe, report=report)
+    return lap.LanguageAgentPolicy(prompt=prompt, model=seed, sampling=sampling)
+
+
+@main.command()
+@_game_options
+@_model_options
+@click.option(
+    "--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset."
+)
+@click.option(
+    "--tracker",
+    type=click.Choice(("none", "tensorboard", "wandb", "trackio")),
+    default="none",
+    show_default=True,
+    help="Also log to a tracker through accelerate.",
+)
+@_config_options(MSGRPOConfig)
+@_config_options(RunConfig)
+def train(
+    game_id: str,
+    settings: tuple[str, ...],
+    horizon: int | None,
+    held_out: float,
+    model: str | None,
+    chat: bool | None,
+    history: int,
+    threads: int,
+    output: str | None,
+    tracker: str,
+    **options: Any,
+) -> None:
+    """Post-train a policy on a game with MS-GRPO."""
+    config = MSGRPOConfig(**{f.name: options[f.name] for f in attrs.fields(MSGRPOConfig)})
+    run = RunConfig(**{f.name: options[f.name] for f in attrs.fields(RunConfig)})
+    game = _make_game(game_id, settings, horizon)
+    training_game, evaluation_game = _split(game, held_out)
+    folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    if (folder / "config.json").exists():
+        raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
+    policy = _make_policy(
+        training_game,
+        model=model,
+        chat=chat,
+        history=history,
+        sampling=config.training_sampling,
+        recipe_seed=config.seed,
+        threads=threads,
+    )
+    described = {
+        "title": f"{game_id}, {Path(model).name if model else 'seed model'}",
+        "game": game_id,
+        "game_settings": {name: repr(_value(value)) for name, _, value in map(_cut, settings)},
+        "horizon": tsmg.step_limit(game),
+        "held_out": held_out if training_game is not game else 0,
+        "model": model or "seed model",
+        "prompt": repr(policy.prompt),
+        "parser": repr(policy.parser),
+        "threads": threads,
+    }
+    with _Bar(config.updates) as bar:
+        result = run_training(
+            game=training_game,
+            evaluation_game=evaluation_game,
+            policy=policy,
+            config=config,
+            run=run,
+            folder=folder,
+            described=described,
+            reporter=bar,
+            track=_tracker(tracker, folder, described),
+        )
+    _print_result(result)
+
+
+def _cut(setting: str) -> tuple[str, str, str]:
+    return setting.partition("=")
+
+
+def _tracker(name: str, folder: Path, described: dict[str, Any]) -> Any:
+    if name == "none":
+        return None
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(log_with=name, project_dir=str(folder / "tracker"))
+    accelerator.init_trackers("tsmg", config={k: str(v) for k, v in described.items()})
+
+    def track(metrics: Any, step: int) -> None:
+        accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=step)
+
+    return track
+
+
+class _Bar(Reporter):
+    """A live line: return, invalid rate, episodes per second, time left."""
+
+    def __init__(self, updates: int) -> None:
+        self.progress = Progress(
+            TextColumn("update {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.updates = updates
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> "_Bar":
+        self.progress.start()
+        self.task = self.progress.add_task("train", total=self.updates, line="evaluating")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def update(self, update: Update) -> None:
+        m, seconds = update.metrics, sum(s or 0.0 for s in update.seconds.values())
+        episodes = sum(len(group.episodes) for group in update.rollouts.groups)
+        line = (
+            f"return {m['reward']:.3f}  invalid {m['invalid_rate']:.3f}  "
+            f"{episodes / seconds:.0f} episodes/s"
+        )
+        assert self.task is not None
+        self.progress.update(self.task, advance=1, line=line)
+
+    def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
+        self.progress.print(
+            f"update {update:>4}: {_brief('sampled', sampled)}; {_brief('greedy', greedy)}"
+        )
+
+
+def _brief(name: str, evaluation: Evaluation) -> str:
+    return (
+        f"{name}: return {evaluation.reward:.3f}, success {evaluation.success_rate:.3f}, "
+        f"invalid {evaluation.invalid_rate:.4f}"
+    )
+
+
+def _print_result(result: Result) -> None:
+    console.print(f"episodes evaluated: {len(result.sampled.episodes)}, the same before and after")
+    console.print(f"before  {_brief('sampled', result.start_sampled)}")
+    console.print(f"        {_brief('greedy', result.start_greedy)}")
+    console.print(f"after   {_brief('sampled', result.sampled)}")
+    console.print(f"        {_brief('greedy', result.greedy)}")
+    if result.ceiling is not None:
+        console.print(f"exact optimum of the same starts: return {result.ceiling:.3f}")
+    console.print(f"run folder: {escape(str(result.folder))} (curve.png shows the course)")
+
+
+@main.command()
+@_game_options
+@_model_options
+@click.option("--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=None,
+    help="Sampling temperature; 0 is greedy. Unset: the policy's own.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episodes.")
+def evaluate(
+    game_id: str,
+    settings: tuple[str, ...],
+    horizon: int | None,
+    held_out: float,
+    model: str | None,
+    chat: bool | None,
+    history: int,
+    threads: int,
+    episodes: int,
+    temperature: float | None,
+    seed: int,
+) -> None:
+    """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
+    game = _make_game(game_id, settings, horizon)
+    training_game, evaluation_game = _split(game, held_out)
+    policy = _make_policy(
+        training_game,
+        model=model,
+        chat=chat,
+        history=history,
+        sampling=None,
+        recipe_seed=0,
+        threads=threads,
+    )
+    if temperature is not None:
+        policy = policy.with_sampling(attrs.evolve(policy.sampling, temperature=temperature))
+    from algorithms.evaluation import evaluate as evaluate_policy
+    from algorithms.optimum import mean_optimal_return
+    from algorithms.rollouts import fixed_starts
+
+    plans = fixed_starts(evaluation_game, episodes, seed=seed)
+    result = evaluate_policy(evaluation_game, policy, plans)
+    console.print(f"{episodes} episodes, {_brief('temperature ' + str(policy.sampling.temperature), result)}")
+    ceiling = mean_optimal_return(evaluation_game, plans)
+    if ceiling is not None:
+        console.print(f"exact optimum of the same starts: return {ceiling:.3f}")
+
+
+@main.command()
+@_game_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episode.")
+def play(
+    game_id: str, settings: tuple[str, ...], horizon: int | None, held_out: float, seed: int
+) -> None:
+    """Play a game yourself, through the same text interface as a model."""
+    game = _make_game(game_id, settings, horizon)
+    key = tsmg.EpisodeKey(seed=seed)
+    (record,) = tsmg.play(game, _Person(), [tsmg.EpisodePlan(key=key)])
+    if isinstance(record, tsmg.FailedEpisode):
+        raise click.ClickException(record.error)
+    for agent in record.agents:
+        click.echo(_printable(record.final_observations[agent]))
+        click.echo(f"{agent}: {record.ending.value}, return {record.episode_return(agent):g}")
+
+
+class _Person:
+    """A person at the terminal as a policy."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def reply(self, requests: Sequence[tsmg.Request]) -> list[tsmg.Reply]:
+        return [self._reply(request.history) for request in requests]
+
+    def _reply(self, history: tsmg.History) -> tsmg.Reply:
+        if history.agent not in self._told:
+            self._told.add(history.agent)
+            click.echo(_printable(history.rules) + "\n")
+        click.echo(_printable(history.observation.text))
+        if history.turns and history.turns[-1].kind is not tsmg.OutcomeKind.PARSED:
+            click.echo(f"(your last text named no legal action: {history.turns[-1].kind.value})")
+        text = click.prompt(history.agent, prompt_suffix="> ")
+        return tsmg.Reply(text=text, said=tsmg.Said(text))
+
+
+def _printable(text: str) -> str:
+    """The text without terminal control characters."""
+    return "".join(c for c in text if c in "\n\t" or c.isprintable())
+
+
+@main.command()
+def games() -> None:
+    """List the registered games."""
+    for spec in tsmg.registered():
+        click.echo(f"{spec.id:<24} {spec.summary}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Plots of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from algorithms.tracking import METRICS, read_lines
+
+_BLUE, _ORANGE, _GREY = "#1f6fb4", "#d9730d", "#666666"
+
+
+def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "") -> Path:
+    """Draw ``curve.png`` from a run's metrics: return, invalid rate, entropy.
+
+    Args:
+      folder: the run folder.
+      ceiling: the exact optimum of the evaluation episodes, if it is known.
+      title: what the run is.
+
+    Returns:
+      The file.
+
+    Raises:
+      RunFolderError: the folder has no readable metrics.
+    """
+    records = read_lines(Path(folder) / METRICS)
+    figure = Figure(figsize=(7, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+    _line(top, records, "reward", "training episodes", _GREY, alpha=0.5)
+    _line(top, records, "eval/reward", "evaluation, sampled", _BLUE, marker="o")
+    _line(top, records, "eval_greedy/reward", "evaluation, greedy", _ORANGE, marker="s")
+    if ceiling is not None:
+        top.axhline(ceiling, color="black", linestyle="--", label="exact optimum of the same starts")
+    top.set_ylabel("mean return")
+    top.set_title(title)
+    top.legend(loc="lower right")
+    _line(middle, records, "invalid_rate", "invalid texts", _BLUE)
+    middle.set_ylabel("invalid rate")
+    middle.set_ylim(bottom=0)
+    _line(bottom, records, "entropy", "entropy", _BLUE)
+    bottom.set_ylabel("entropy per token (nats)")
+    bottom.set_ylim(bottom=0)
+    bottom.set_xlabel("update")
+    for axes in (top, middle, bottom):
+        axes.grid(alpha=0.3)
+    file = Path(folder) / "curve.png"
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def _line(
+    axes: Any, records: Sequence[dict[str, Any]], name: str, label: str, color: str, **style: Any
+) -> None:
+    points = [(r["update"], r[name]) for r in records if r.get(name) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=label, color=color, **style)

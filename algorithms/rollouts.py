@@ -1,0 +1,157 @@
+"""Rollouts: groups of episodes that share what the run declares."""
+
+from typing import Any, Literal
+
+import attrs
+
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractGame,
+    AgentPolicy,
+    ClosedGame,
+    Episode,
+    EpisodeGroup,
+    EpisodeKey,
+    EpisodePlan,
+    FailedEpisode,
+    Phase,
+    Purpose,
+    Start,
+    TooManyFailuresError,
+    draw_start,
+    play,
+)
+
+GroupOn = Literal["initial_state", "initial_information", "nothing"]
+
+_REJECTION_LIMIT = 100_000
+
+
+@attrs.frozen(kw_only=True)
+class Rollouts:
+    """The groups of one update.
+
+    Attributes:
+      groups: whole groups; a group with a failed member is not among them.
+      failed: the episodes in which the game raised.
+    """
+
+    groups: tuple[EpisodeGroup[Any], ...]
+    failed: tuple[FailedEpisode[Any], ...]
+
+
+def collect_groups(
+    game: AbstractGame[Any, Any],
+    policy: AgentPolicy,
+    *,
+    seed: int,
+    update: int,
+    groups: int,
+    group_size: int,
+    group_on: GroupOn = "initial_state",
+    common_chance: bool = False,
+    max_failure_rate: float = 0.1,
+) -> Rollouts:
+    """Play ``groups`` groups of ``group_size`` episodes in one lockstep batch.
+
+    Failure may depend on the policy, so no failed member is dropped alone: its whole group is left out and
+    counted.
+
+    Args:
+      game: what is played.
+      policy: who plays, in every role.
+      seed, update: of the run; with group and episode they are the key of every draw.
+      groups, group_size: how many groups, and G.
+      group_on: what the members of a group share: the first state, what each agent knows of it, or nothing.
+      common_chance: whether they also share the game's chance draws.
+      max_failure_rate: the greatest share of failed episodes that is accepted.
+
+    Raises:
+      TooManyFailuresError: more episodes failed; the message holds the first failure.
+    """
+    keys = [
+        [EpisodeKey(seed=seed, update=update, group=g, episode=e) for e in range(group_size)]
+        for g in range(groups)
+    ]
+    plans = [
+        EpisodePlan[Any](key=key, start=start, common_chance=common_chance)
+        for members in keys
+        for key, start in zip(members, group_starts(game, members, group_on), strict=True)
+    ]
+    records = play(game, policy, plans)
+    failed = tuple(record for record in records if isinstance(record, FailedEpisode))
+    if len(failed) > max_failure_rate * len(records):
+        raise TooManyFailuresError(
+            f"{len(failed)} of {len(records)} episodes failed, more than the accepted share of "
+            f"{max_failure_rate}; the first: {failed[0].error}"
+        )
+    whole = []
+    for g in range(groups):
+        members = records[g * group_size : (g + 1) * group_size]
+        episodes = tuple(record for record in members if isinstance(record, Episode))
+        if len(episodes) == group_size:
+            whole.append(EpisodeGroup(episodes=episodes))
+    return Rollouts(groups=tuple(whole), failed=failed)
+
+
+def group_starts(
+    game: AbstractGame[Any, Any], members: list[EpisodeKey], group_on: GroupOn
+) -> list[Start[Any] | None]:
+    """Where each member of a group begins; ``None`` leaves the draw (and its failures) to the runner."""
+    if group_on == "nothing":
+        return [None] * len(members)
+    try:
+        first = draw_start(game, members[0].shared())
+        if group_on == "initial_state":
+            return [first] * len(members)
+        return [_alike(game, first, key) for key in members]
+    except TooManyFailuresError:
+        raise
+    except Exception:  # the runner meets the same error again, and records it
+        return [None] * len(members)
+
+
+def _alike(game: AbstractGame[Any, Any], first: Start[Any], key: EpisodeKey) -> Start[Any]:
+    """A start that no agent can tell from ``first``: drawn from the initial law, given the information."""
+
+    def known(state: Any) -> list[Any]:
+        return [game.information_key(state, agent) for agent in game.agents]
+
+    wanted = known(first.state.state)
+    rng = key.stream(Purpose.START)
+    if isinstance(game, AbstractExplicitGame):
+        law = game.initial_state_dist().given(lambda state: known(state) == wanted)
+        return Start(state=ClosedGame(game).close(law.sample(rng)))
+    for _ in range(_REJECTION_LIMIT):
+        state = game.sample_initial_state(rng)
+        if known(state) == wanted:
+            return Start(state=ClosedGame(game).close(state))
+    raise TooManyFailuresError(
+        f"{game.name}: no second start with the same initial information in {_REJECTION_LIMIT} draws; "
+        "group on the initial state instead"
+    )
+
+
+def fixed_starts(
+    game: AbstractGame[Any, Any], count: int, *, seed: int
+) -> list[EpisodePlan[Any]]:
+    """The same evaluation episodes for every policy: distinct instances as far as the game has them.
+
+    Args:
+      game: what is played.
+      count: how many episodes.
+      seed: of the evaluation; not of the run, so that runs can be compared.
+    """
+    plans: list[EpisodePlan[Any]] = []
+    seen: set[str] = set()
+    group = 0
+    patience = 50 * count if game.facts.start_is_instance else 0
+    while len(plans) < count:
+        key = EpisodeKey(seed=seed, phase=Phase.EVALUATION, group=group)
+        start = draw_start(game, key)
+        instance = game.instance_key(start.state.state)
+        if group >= patience or instance not in seen:
+            plans.append(EpisodePlan(key=key, start=start))
+            seen.add(instance)
+        group += 1
+    return plans

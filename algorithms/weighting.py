@@ -1,0 +1,114 @@
+"""Weightings: how much each token of a kept episode counts in the loss.
+
+The objective is a sum over kept episodes e, calls and tokens of w times the surrogate (design,
+section 1.3). The four weightings are different estimators [ours]; with omega_e the sampling
+weight of the episode and D the number of episodes that the configuration fixes
+(``episode_sampling.denominator_episodes``):
+
+    constant   omega_e / D                        unbiased up to the baseline
+    episode    omega_e / (D T_e)                  T_e: the agent's calls; long episodes count less
+    step       omega_e / (D mean(T))              mean over the kept episodes: random, so biased
+    token      omega_e / (D mean(tokens))         likewise
+
+Where nothing was skipped and every omega is 1, D mean(T) is sum_e T_e over the kept episodes, the
+plain denominator. Where fewer than D episodes were kept, the missing ones (groups without signal)
+count in the denominator as episodes of mean size, so that a batch with many such groups takes a
+smaller step in all four weightings. The mean is weighted by omega: corrected weights make it an
+estimate of the mean over all episodes that could have been drawn, whatever the sampling preferred.
+
+No weighting divides by the tokens of a reply, as the GRPO of DeepSeekMath does (1 / |o_i| in each
+sequence); give omega_e / |o_i| as the episode's weight to obtain that on one-step games.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from tsmg import InvalidArgumentError, ShapeError
+
+WeightingKind = Literal["constant", "episode", "step", "token"]
+
+
+def token_weights(
+    kind: WeightingKind,
+    *,
+    episode_weights_E: Sequence[float],
+    tokens_per_call: Sequence[Sequence[int]],
+    denominator_episodes: int,
+) -> list[list[float]]:
+    """The weight w of every token of each call of each kept episode.
+
+    To be computed once for all kept episodes of an update, before they are split into
+    mini-batches: the losses of the mini-batches then add up to the loss of the whole.
+    Source: reconstructed [ours]; see the module's text for the formulas.
+
+    Args:
+      kind: the weighting.
+      episode_weights_E: omega, sampling weights of the kept episodes, finite and at least 0.
+        Shape (E,).
+      tokens_per_call: trainable tokens of each of the agent's calls. E rows of T_e numbers.
+      denominator_episodes: D, at least 1; E may be smaller, where groups were skipped.
+
+    Returns:
+      w, E rows of T_e numbers; each holds for every token of its call. Unit: 1 for "constant",
+      1 / call for "episode" and "step", 1 / token for "token".
+
+    Raises:
+      ShapeError: not one weight an episode.
+      InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or D below
+        1.
+
+    Example:
+      >>> token_weights("episode", episode_weights_E=[1.0, 1.0], tokens_per_call=[[5], [5, 5]],
+      ...     denominator_episodes=2)
+      [[0.5], [0.25, 0.25]]
+    """
+    _check(episode_weights_E, tokens_per_call, denominator_episodes)
+    sizes_E = _sizes(kind, episode_weights_E, tokens_per_call)
+    return [
+        [weight / (denominator_episodes * size) if size else 0.0] * len(calls)
+        for weight, size, calls in zip(episode_weights_E, sizes_E, tokens_per_call, strict=True)
+    ]
+
+
+def _sizes(
+    kind: WeightingKind, weights_E: Sequence[float], tokens_per_call: Sequence[Sequence[int]]
+) -> list[float]:
+    """What each episode is divided by, beside D."""
+    calls_E = [float(len(calls)) for calls in tokens_per_call]
+    if kind == "constant":
+        return [1.0] * len(calls_E)
+    if kind == "episode":
+        return calls_E
+    if kind == "step":
+        return [_mean(calls_E, weights_E)] * len(calls_E)
+    if kind == "token":
+        tokens_E = [float(sum(calls)) for calls in tokens_per_call]
+        return [_mean(tokens_E, weights_E)] * len(calls_E)
+    raise InvalidArgumentError(f"'kind' must be constant, episode, step or token (got {kind!r})")
+
+
+def _mean(sizes_E: Sequence[float], weights_E: Sequence[float]) -> float:
+    """The weighted mean; 0 where no weight is above 0, since then nothing is to be divided."""
+    total = math.fsum(weights_E)
+    return (
+        math.fsum(w * n for w, n in zip(weights_E, sizes_E, strict=True)) / total if total else 0.0
+    )
+
+
+def _check(
+    weights_E: Sequence[float], tokens_per_call: Sequence[Sequence[int]], denominator: int
+) -> None:
+    if len(weights_E) != len(tokens_per_call):
+        raise ShapeError(
+            f"'episode_weights_E' must hold one weight an episode "
+            f"(got {len(weights_E)} for {len(tokens_per_call)} episodes)"
+        )
+    if not all(0 <= weight < math.inf for weight in weights_E):
+        raise InvalidArgumentError(
+            f"'episode_weights_E' must be finite and at least 0 (got {weights_E})"
+        )
+    if any(tokens < 0 for calls in tokens_per_call for tokens in calls):
+        raise InvalidArgumentError(f"'tokens_per_call' must be at least 0 (got {tokens_per_call})")
+    if denominator < 1:
+        raise InvalidArgumentError(f"'denominator_episodes' must be at least 1 (got {denominator})")

@@ -1,0 +1,43 @@
+"""The Language-Agent Policy (LAP): prompt, model, parser."""
+
+from lap.encoding import PromptEncoder
+from lap.model import LanguageModel, TokenLogprobs, TrainableModel
+from lap.models.scripted import ScriptedModel
+from lap.models.tabular import TabularModel
+from lap.models.transformers import TransformersModel
+from lap.parsers import AbstractParser, TagParser, WholeReplyParser
+from lap.policy import LanguageAgentPolicy
+from lap.prompts import (
+    AbstractPrompt,
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    Message,
+    Prompt,
+    Segment,
+)
+from lap.sampling import Sampling
+from lap.seed import SeedRecipe, seed_model, seed_policy
+
+__all__ = [
+    "AbstractParser",
+    "AbstractPrompt",
+    "LanguageAgentPolicy",
+    "LanguageModel",
+    "LastTurnsPrompt",
+    "MemorylessPrompt",
+    "Message",
+    "Prompt",
+    "PromptEncoder",
+    "Sampling",
+    "ScriptedModel",
+    "SeedRecipe",
+    "Segment",
+    "TabularModel",
+    "TagParser",
+    "TokenLogprobs",
+    "TrainableModel",
+    "TransformersModel",
+    "WholeReplyParser",
+    "seed_model",
+    "seed_policy",
+]

@@ -1,0 +1,78 @@
+"""M_theta, the language model of a policy: what every backend offers."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+import torch
+from torch import Tensor
+
+from lap.prompts import Prompt
+from lap.sampling import Sampling
+from tsmg import Call, Stream
+
+Decided = Callable[[str], bool]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TokenLogprobs:
+    """What learning needs to know about recorded replies. B calls, L tokens of the longest reply.
+
+    Attributes:
+      logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
+        after the end of a reply.
+      entropies_B_L: entropy of the law that each token was drawn from, in nats; differentiable.
+      mask_B_L: True where the policy chose the token: the loss mask.
+    """
+
+    logprobs_B_L: Tensor
+    entropies_B_L: Tensor
+    mask_B_L: Tensor
+
+
+class LanguageModel(Protocol):
+    """A model that replies to prompts and can say how likely its replies were.
+
+    Attributes:
+      model_id: what the records call it.
+      weights_version: how many optimiser steps its weights have seen.
+    """
+
+    model_id: str
+    weights_version: int
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        rngs: Sequence[Stream],
+        *,
+        sampling: Sampling,
+        decided: Decided | None = None,
+    ) -> list[Call]:
+        """One reply per prompt; the l-th token of row b is picked by ``rngs[b].at(l)`` alone.
+
+        Args:
+          prompts: what is asked.
+          rngs: one stream per prompt.
+          sampling: the law to sample from.
+          decided: says whether a reply may stop, given its text so far.
+        """
+        ...
+
+    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+        """Log-probabilities of recorded replies under the present weights, differentiable.
+
+        Raises:
+          ModelError: the sampling is greedy (a point mass has no score).
+        """
+        ...
+
+
+class TrainableModel(LanguageModel, Protocol):
+    """A language model with weights to learn.
+
+    Attributes:
+      network: the module whose parameters are learnt.
+    """
+
+    network: torch.nn.Module

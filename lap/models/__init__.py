@@ -1,0 +1,1 @@
+"""Language models: transformers checkpoints, exact tables, scripts."""

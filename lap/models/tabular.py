@@ -1,0 +1,151 @@
+"""A tabular model: one free row of logits per context. Exact, tiny, and the law is in plain sight.
+
+A context is a prompt's text together with the reply tokens so far. Rows are independent and in float64, so a
+reply never depends on which others are sampled beside it, not even in its last bit.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lap.model import Decided, TokenLogprobs
+from lap.prompts import Prompt
+from lap.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
+from tsmg import Call, InvalidArgumentError, ModelError, Stream
+
+Context = tuple[str, tuple[int, ...]]
+
+
+@final
+class _Table(torch.nn.Module):
+    def __init__(self, capacity: int, vocabulary: int) -> None:
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.zeros(capacity, vocabulary, dtype=torch.float64))
+
+
+@final
+class TabularModel:
+    """A language model whose next-token laws are the rows of a table.
+
+    A context gets its row when it is first seen; until it is learnt, its law is uniform. The vocabulary's last
+    token (number ``len(vocabulary)``) ends a reply.
+
+    Args:
+      vocabulary: the strings that tokens stand for; at least one, none empty.
+      capacity: how many contexts the table can hold.
+      model_id: what the records call it.
+
+    Raises:
+      InvalidArgumentError: an empty vocabulary or token, or no capacity.
+    """
+
+    def __init__(
+        self, vocabulary: Sequence[str], *, capacity: int = 1024, model_id: str = "tabular"
+    ) -> None:
+        if not vocabulary or "" in vocabulary or capacity < 1:
+            raise InvalidArgumentError(
+                f"'vocabulary' must hold non-empty tokens (got {vocabulary!r}) "
+                f"and 'capacity' at least 1 (got {capacity})"
+            )
+        self.vocabulary = tuple(vocabulary)
+        self.end = len(self.vocabulary)
+        self.network = _Table(capacity, len(self.vocabulary) + 1)
+        self.model_id = model_id
+        self.weights_version = 0
+        self._rows: dict[Context, int] = {}
+
+    @property
+    def logits(self) -> torch.nn.Parameter:
+        """The table. Shape (capacity, len(vocabulary) + 1), float64."""
+        return self.network.logits
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The contexts seen so far, in the order of their rows."""
+        return tuple(self._rows)
+
+    def row(self, prompt_text: str, prefix: Sequence[int] = ()) -> int:
+        """The row of a context, assigned at first sight.
+
+        Raises:
+          ModelError: the table is full.
+        """
+        context = (prompt_text, tuple(prefix))
+        if context not in self._rows and len(self._rows) == len(self.logits):
+            raise ModelError(f"the table holds at most {len(self.logits)} contexts")
+        return self._rows.setdefault(context, len(self._rows))
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        rngs: Sequence[Stream],
+        *,
+        sampling: Sampling,
+        decided: Decided | None = None,
+    ) -> list[Call]:
+        """One reply per prompt, token by token from the table."""
+        pairs = zip(prompts, rngs, strict=True)
+        return [self._call(prompt.text, rng, sampling, decided) for prompt, rng in pairs]
+
+    @torch.no_grad()
+    def _call(
+        self, prompt: str, rng: Stream, sampling: Sampling, decided: Decided | None
+    ) -> Call:
+        ids: list[int] = []
+        logprobs: list[float] = []
+        support: list[tuple[int, ...]] = []
+        finished = False
+        while not finished and len(ids) < sampling.max_reply_tokens:
+            law_V = token_logprobs(self.logits[self.row(prompt, ids)][None], sampling)[0]
+            token = int(pick_tokens(law_V[None], [rng.at(len(ids))]))
+            support.append(tuple(law_V.isfinite().nonzero()[:, 0].tolist()))
+            logprobs.append(float(law_V[token]))
+            ids.append(token)
+            finished = token == self.end or (decided is not None and decided(self.text(ids)))
+        return Call(
+            prompt_ids=tuple(prompt.encode(errors="surrogatepass")),
+            reply_ids=tuple(ids),
+            trainable=(True,) * len(ids),
+            logprobs=tuple(logprobs),
+            support=tuple(support) if sampling.truncates else None,
+            finished=finished,
+            prompt_text=prompt,
+            reply_text=self.text(ids),
+            model_id=self.model_id,
+            weights_version=self.weights_version,
+        )
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that token ids stand for; the end token stands for nothing."""
+        return "".join(self.vocabulary[token] for token in ids if token != self.end)
+
+    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+        """Log-probabilities of recorded replies; differentiable in ``logits``."""
+        if sampling.is_greedy:
+            raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
+        width = max((len(call.reply_ids) for call in calls), default=0)
+        laws = [self._laws(call, sampling) for call in calls]
+
+        def padded(rows: list[Tensor]) -> Tensor:
+            return torch.stack(
+                [torch.nn.functional.pad(row, (0, width - len(row))) for row in rows]
+            )
+
+        ids = [torch.tensor(call.reply_ids) for call in calls]
+        chosen = [law.gather(1, token[:, None])[:, 0] for law, token in zip(laws, ids, strict=True)]
+        masks = [torch.tensor(call.trainable) for call in calls]
+        return TokenLogprobs(
+            logprobs_B_L=padded(chosen),
+            entropies_B_L=padded([entropy(law) for law in laws]),
+            mask_B_L=padded(masks).bool(),
+        )
+
+    def _laws(self, call: Call, sampling: Sampling) -> Tensor:
+        rows = [self.row(call.prompt_text, call.reply_ids[:l]) for l in range(len(call.reply_ids))]
+        scaled_L_V = self.logits[rows] / sampling.temperature
+        if call.support is not None:
+            kept_L_V = support_mask(call.support, scaled_L_V.shape[-1])
+            scaled_L_V = scaled_L_V.masked_fill(~kept_L_V, -torch.inf)
+        return torch.log_softmax(scaled_L_V, dim=-1)

@@ -1,0 +1,301 @@
+"""Any causal language model of the transformers library, by name or from a local folder.
+
+Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
+and go on together as long as they draw the same tokens. Learning computes logits at reply positions only, and each
+distinct (prompt, reply) once.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache
+
+from lap.encoding import PromptEncoder
+from lap.model import Decided, TokenLogprobs
+from lap.prompts import Prompt
+from lap.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
+from tsmg import Call, ModelError, Stream
+
+Row = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...] | None]
+
+
+@final
+class TransformersModel:
+    """A causal language model and its tokenizer.
+
+    Args:
+      network: an ``AutoModelForCausalLM``.
+      tokenizer: its fast tokenizer.
+      model_id: what the records call it.
+      chat: whether prompts go through the tokenizer's chat template; ``None``: if there is one.
+
+    Raises:
+      ModelError: a chat template is asked for and there is none, or the tokenizer has more tokens than the model.
+    """
+
+    def __init__(
+        self, network: Any, tokenizer: Any, *, model_id: str = "", chat: bool | None = None
+    ) -> None:
+        rows = network.get_input_embeddings().weight.shape[0]
+        if len(tokenizer) > rows:
+            raise ModelError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model only {rows}: "
+                "they do not belong together"
+            )
+        self.network = network.eval()
+        self.tokenizer = tokenizer
+        self.encoder = PromptEncoder(tokenizer, chat=chat)
+        self.model_id = model_id or str(getattr(network.config, "name_or_path", ""))
+        self.weights_version = 0
+        self._ends = _end_ids(network, tokenizer)
+
+    @property
+    def chat(self) -> bool:
+        """Whether prompts go through the chat template."""
+        return self.encoder.chat
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens prompt and reply may have together, if the model says so."""
+        return getattr(self.network.config, "max_position_embeddings", None)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, chat: bool | None = None, dtype: torch.dtype = torch.float32
+    ) -> "TransformersModel":
+        """Load a checkpoint (safetensors; no remote code) by name or from a local folder.
+
+        Raises:
+          ModelError: there is no such checkpoint, or it cannot be loaded.
+        """
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False)
+            network = AutoModelForCausalLM.from_pretrained(
+                str(name), dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
+        return cls(network, tokenizer, model_id=str(name), chat=chat)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save weights (safetensors), configuration and tokenizer as an ordinary checkpoint."""
+        self.network.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        rngs: Sequence[Stream],
+        *,
+        sampling: Sampling,
+        decided: Decided | None = None,
+    ) -> list[Call]:
+        """One reply per prompt, in one batch.
+
+        Raises:
+          ModelError: a prompt leaves no room for a reply in the model's context, or the logits are not finite.
+        """
+        encoded = [self.encoder.encode(prompt) for prompt in prompts]
+        self._check_room(encoded, sampling)
+        state = _Decoding(self, [ids for ids, _ in encoded])
+        replies = [_Reply(rng) for rng in rngs]
+        nodes = list(state.node_of_prompt)
+        active = list(range(len(prompts)))
+        for position in range(sampling.max_reply_tokens):
+            law = token_logprobs(state.logits, sampling)
+            rows = torch.tensor([nodes[b] for b in active], device=law.device)
+            tokens = pick_tokens(law[rows], [replies[b].rng.at(position) for b in active])
+            logprobs = law[rows, tokens].tolist()
+            kept = _supports(law, rows) if sampling.truncates else [()] * len(active)
+            for b, token, logprob, support in zip(
+                active, tokens.tolist(), logprobs, kept, strict=True
+            ):
+                replies[b].add(token, logprob, support)
+                replies[b].text = self._text(replies[b].ids)
+                ended = token in self._ends
+                replies[b].finished = ended or bool(decided and decided(replies[b].text))
+            active = [b for b in active if not replies[b].finished]
+            if not active or position + 1 == sampling.max_reply_tokens:
+                break
+            children = [(nodes[b], replies[b].ids[-1]) for b in active]
+            for b, node in zip(active, state.extend(children), strict=True):
+                nodes[b] = node
+        return [
+            Call(
+                prompt_ids=ids,
+                reply_ids=tuple(reply.ids),
+                trainable=(True,) * len(reply.ids),
+                logprobs=tuple(reply.logprobs),
+                support=tuple(reply.support) if sampling.truncates else None,
+                finished=reply.finished,
+                prompt_text=text,
+                reply_text=reply.text,
+                model_id=self.model_id,
+                weights_version=self.weights_version,
+            )
+            for (ids, text), reply in zip(encoded, replies, strict=True)
+        ]
+
+    def _check_room(
+        self, encoded: Sequence[tuple[tuple[int, ...], str]], sampling: Sampling
+    ) -> None:
+        longest = max((len(ids) for ids, _ in encoded), default=1)
+        if longest == 0 or any(not ids for ids, _ in encoded):
+            raise ModelError("a prompt is empty: the model needs at least one token to go on from")
+        if self.context_length and longest + sampling.max_reply_tokens > self.context_length:
+            raise ModelError(
+                f"a prompt of {longest} tokens and a reply of up to {sampling.max_reply_tokens} do not "
+                f"fit the model's context of {self.context_length}"
+            )
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.encoder.decode(tuple(i for i in ids if i not in self._ends))
+
+    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+        """Log-probabilities of recorded replies; equal (prompt, reply) pairs are computed once.
+
+        Raises:
+          ModelError: the sampling is greedy.
+        """
+        if sampling.is_greedy:
+            raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
+        rows: dict[Row, int] = {}
+        index = [
+            rows.setdefault((call.prompt_ids, call.reply_ids, call.support), len(rows))
+            for call in calls
+        ]
+        law = self._reply_laws(list(rows), sampling)
+        width = law.shape[1]
+        ids = _right_padded([reply for _, reply, _ in rows], width).to(law.device)
+        chosen = law.gather(-1, ids[..., None])[..., 0]
+        gather = torch.tensor(index, device=law.device)
+        real = _right_padded([(1,) * len(reply) for _, reply, _ in rows], width).to(law.device) > 0
+        mask = _right_padded([call.trainable for call in calls], width).to(law.device) > 0
+        return TokenLogprobs(
+            logprobs_B_L=torch.where(real, chosen, 0.0)[gather],
+            entropies_B_L=torch.where(real, entropy(law), 0.0)[gather],
+            mask_B_L=mask,
+        )
+
+    def _reply_laws(self, rows: Sequence[Row], sampling: Sampling) -> Tensor:
+        """Next-token laws at every reply position. Shape (rows, L, V)."""
+        width = max(len(reply) for _, reply, _ in rows)
+        prompts, attention = _left_padded([prompt for prompt, _, _ in rows])
+        replies = _right_padded([reply for _, reply, _ in rows], width)
+        real = _right_padded([(1,) * len(reply) for _, reply, _ in rows], width)
+        attention = torch.cat([attention, real], dim=1)
+        logits = self.network(
+            input_ids=torch.cat([prompts, replies], dim=1)[:, :-1].to(self.device),
+            attention_mask=attention[:, :-1].to(self.device),
+            position_ids=_positions(attention)[:, :-1].to(self.device),
+            use_cache=False,
+            logits_to_keep=width,
+        ).logits.float()
+        scaled = logits / sampling.temperature
+        if any(support is not None for _, _, support in rows):
+            kept = torch.ones(scaled.shape, dtype=torch.bool)
+            for row, (_, reply, support) in zip(kept, rows, strict=True):
+                if support is not None:
+                    row[: len(reply)] = support_mask(support, scaled.shape[-1])
+            scaled = scaled.masked_fill(~kept.to(scaled.device), -torch.inf)
+        return torch.log_softmax(scaled, dim=-1)
+
+
+@final
+class _Reply:
+    """One reply while it grows."""
+
+    __slots__ = ("finished", "ids", "logprobs", "rng", "support", "text")
+
+    def __init__(self, rng: Stream) -> None:
+        self.rng = rng
+        self.ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.support: list[tuple[int, ...]] = []
+        self.text = ""
+        self.finished = False
+
+    def add(self, token: int, logprob: float, support: tuple[int, ...]) -> None:
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        self.support.append(support)
+
+
+@final
+class _Decoding:
+    """A key-value cache over the distinct (prompt, reply so far); each is one node, one row."""
+
+    def __init__(self, model: TransformersModel, prompts: Sequence[tuple[int, ...]]) -> None:
+        self.model = model
+        distinct: dict[tuple[int, ...], int] = {}
+        self.node_of_prompt = [distinct.setdefault(ids, len(distinct)) for ids in prompts]
+        input_ids, attention = _left_padded(list(distinct))
+        self.attention = attention.to(model.device)
+        self.cache: Any = DynamicCache(config=model.network.config)
+        self.logits = self._forward(input_ids.to(model.device), _positions(self.attention))
+
+    def extend(self, children: Sequence[tuple[int, int]]) -> list[int]:
+        """Append a token to nodes; returns each child's node, equal children merged."""
+        distinct: dict[tuple[int, int], int] = {}
+        index = [distinct.setdefault(child, len(distinct)) for child in children]
+        parents = torch.tensor([node for node, _ in distinct], device=self.model.device)
+        tokens = torch.tensor([[token] for _, token in distinct], device=self.model.device)
+        self.cache.batch_select_indices(parents)
+        grown = self.attention[parents]
+        self.attention = torch.cat([grown, torch.ones_like(grown[:, :1])], dim=1)
+        self.logits = self._forward(tokens, _positions(self.attention)[:, -1:])
+        return index
+
+    def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        logits: Tensor = self.model.network(
+            input_ids=input_ids,
+            attention_mask=self.attention,
+            position_ids=position_ids,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError(f"the logits of {self.model.model_id!r} are not finite")
+        return logits.float()
+
+
+def _end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a reply: those of the generation settings and of the tokenizer."""
+    declared = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
+    ends = declared if isinstance(declared, list) else [declared]
+    return frozenset(i for i in (*ends, tokenizer.eos_token_id) if i is not None)
+
+
+def _left_padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids with padding on the left, and their attention mask. Shapes (B, P)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+def _right_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
+    """Integers with zeros on the right. Shape (B, width)."""
+    return torch.tensor([[int(x) for x in row] + [0] * (width - len(row)) for row in rows])
+
+
+def _positions(attention: Tensor) -> Tensor:
+    """Position ids that do not count padding."""
+    return (attention.cumsum(-1) - 1).clamp(min=0)
+
+
+def _supports(law: Tensor, rows: Tensor) -> list[tuple[int, ...]]:
+    kept = {node: tuple(law[node].isfinite().nonzero()[:, 0].tolist()) for node in set(rows.tolist())}
+    return [kept[node] for node in rows.tolist()]

@@ -1,0 +1,129 @@
+"""W, the parser of a language-agent policy: from a reply to the action text in it.
+
+The reply format is the parser's own: it says how to reply (``instructions``), writes a reply that says a given
+text (``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply decides (``decided``).
+"""
+
+import abc
+import re
+from typing import Literal, final
+
+import attrs
+
+from tsmg import InvalidArgumentError, ParserOutcome, Said, Unreadable
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class AbstractParser(abc.ABC):
+    """W: a total, pure function from a reply to an action text or a failure."""
+
+    @abc.abstractmethod
+    def parse(self, reply: str) -> ParserOutcome:
+        """The action text in the reply, or why there is none. Linear in the reply's length."""
+
+    @abc.abstractmethod
+    def instructions(self) -> str:
+        """What to tell the model about the form of a reply."""
+
+    @abc.abstractmethod
+    def wrap(self, text: str) -> str:
+        """A reply that says ``text``: ``parse(wrap(text)) == Said(text)``.
+
+        Raises:
+          InvalidArgumentError: no reply of this form can say the text.
+        """
+
+    @abc.abstractmethod
+    def decided(self, prefix: str) -> bool:
+        """Whether every continuation of this prefix parses alike, so that the reply may stop."""
+
+
+@final
+@attrs.frozen
+class TagParser(AbstractParser):
+    """The action stands between tags: ``<action>left</action>``.
+
+    Attributes:
+      tag: the tag's name.
+      match: which pair counts when there are several. The first decides as soon as it is closed; the last can
+        only be known at the end of the reply.
+
+    Example:
+      >>> TagParser("action").parse("I go <action>left</action>.")
+      Said(text='left')
+    """
+
+    tag: str = attrs.field(default="action")
+    match: Literal["first", "last"] = attrs.field(default="first")
+
+    @tag.validator
+    def _check_tag(self, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if not _NAME.fullmatch(value):
+            raise InvalidArgumentError(f"'tag' must be a plain name (got {value!r})")
+
+    @match.validator
+    def _check_match(self, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if value not in ("first", "last"):
+            raise InvalidArgumentError(f"'match' must be 'first' or 'last' (got {value!r})")
+
+    @property
+    def _open(self) -> str:
+        return f"<{self.tag}>"
+
+    @property
+    def _close(self) -> str:
+        return f"</{self.tag}>"
+
+    def parse(self, reply: str) -> ParserOutcome:
+        if self.match == "first":
+            return self._first(reply)
+        end = reply.rfind(self._close)
+        begin = reply.rfind(self._open, 0, max(end, 0))
+        if end < 0 or begin < 0:
+            return Unreadable(f"no {self._open}...{self._close} in the reply")
+        return Said(reply[begin + len(self._open) : end])
+
+    def _first(self, reply: str) -> ParserOutcome:
+        begin = reply.find(self._open)
+        if begin < 0:
+            return Unreadable(f"no {self._open} in the reply")
+        begin += len(self._open)
+        end = reply.find(self._close, begin)
+        if end < 0:
+            return Unreadable(f"{self._open} is never closed in the reply")
+        return Said(reply[begin:end])
+
+    def instructions(self) -> str:
+        which = "" if self.match == "first" else " Only the last such pair of tags counts."
+        return f"Reply with your action between tags, like this: {self.wrap('ACTION')}.{which}"
+
+    def wrap(self, text: str) -> str:
+        reply = f"{self._open}{text}{self._close}"
+        if self.parse(reply) != Said(text):
+            raise InvalidArgumentError(f"'text' must not contain the tags (got {text!r})")
+        return reply
+
+    def decided(self, prefix: str) -> bool:
+        return self.match == "first" and isinstance(self._first(prefix), Said)
+
+
+@final
+@attrs.frozen
+class WholeReplyParser(AbstractParser):
+    """The whole reply is the action text, white space at both ends aside."""
+
+    def parse(self, reply: str) -> ParserOutcome:
+        text = reply.strip()
+        return Said(text) if text else Unreadable("the reply is empty")
+
+    def instructions(self) -> str:
+        return "Reply with your action and nothing else."
+
+    def wrap(self, text: str) -> str:
+        if self.parse(text) != Said(text):
+            raise InvalidArgumentError(f"'text' must be non-empty and trimmed (got {text!r})")
+        return text
+
+    def decided(self, prefix: str) -> bool:
+        return False

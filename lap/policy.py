@@ -1,0 +1,101 @@
+"""The Language-Agent Policy <F, M_theta, W>: prompt, model and parser, composed.
+
+Source: arXiv:2508.10839 (the name and the three parts); the formulas are our reconstruction.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, final
+
+import attrs
+
+from lap.model import LanguageModel
+from lap.models.transformers import TransformersModel
+from lap.parsers import AbstractParser, TagParser, WholeReplyParser
+from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt
+from lap.sampling import Sampling
+from tsmg import Reply, Request, RunFolderError
+
+M = TypeVar("M", bound=LanguageModel)
+
+POLICY_FILE = "policy.json"
+_PROMPTS = {cls.__name__: cls for cls in (MemorylessPrompt, LastTurnsPrompt)}
+_PARSERS = {cls.__name__: cls for cls in (TagParser, WholeReplyParser)}
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LanguageAgentPolicy(Generic[M]):
+    """A policy that plays any game through text; it knows nothing of the game's actions.
+
+    Attributes:
+      prompt: F, from a history to a prompt.
+      model: M_theta, from a prompt to a law over replies.
+      parser: W, from a reply to an action text.
+      sampling: the law that replies are drawn from; part of M_theta.
+    """
+
+    model: M
+    prompt: AbstractPrompt = MemorylessPrompt()
+    parser: AbstractParser = TagParser()
+    sampling: Sampling = Sampling()
+
+    def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        """One reply per request, from one batched call of the model."""
+        instructions = self.parser.instructions()
+        calls = self.model.sample(
+            [self.prompt.build(request.history, instructions) for request in requests],
+            [request.stream() for request in requests],
+            sampling=self.sampling,
+            decided=self.parser.decided,
+        )
+        return [
+            Reply(text=call.reply_text, said=self.parser.parse(call.reply_text), calls=(call,))
+            for call in calls
+        ]
+
+    def with_sampling(self, sampling: Sampling) -> "LanguageAgentPolicy[M]":
+        """The same weights, prompt and parser under another sampling law."""
+        return attrs.evolve(self, sampling=sampling)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save prompt, parser and sampling beside the checkpoint of the model (safetensors).
+
+        Raises:
+          RunFolderError: the model has no checkpoint format.
+        """
+        if not isinstance(self.model, TransformersModel):
+            raise RunFolderError(f"{type(self.model).__name__} cannot be saved as a checkpoint")
+        self.model.save_pretrained(folder)
+        parts = {
+            "prompt": {"type": type(self.prompt).__name__, **_fields(self.prompt)},
+            "parser": {"type": type(self.parser).__name__, **_fields(self.parser)},
+            "sampling": _fields(self.sampling),
+            "chat": self.model.chat,
+        }
+        (Path(folder) / POLICY_FILE).write_text(json.dumps(parts, indent=2) + "\n")
+
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> "LanguageAgentPolicy[TransformersModel]":
+        """Load a policy that ``save_pretrained`` wrote.
+
+        Raises:
+          RunFolderError: the folder or a part of it is missing or malformed.
+        """
+        file = Path(folder) / POLICY_FILE
+        try:
+            parts = json.loads(file.read_text())
+            prompt, parser = parts["prompt"], parts["parser"]
+            return LanguageAgentPolicy(
+                prompt=_PROMPTS[prompt.pop("type")](**prompt),
+                parser=_PARSERS[parser.pop("type")](**parser),
+                sampling=Sampling(**parts["sampling"]),
+                model=TransformersModel.from_pretrained(folder, chat=parts["chat"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"no policy can be loaded from {str(folder)!r}: {error}") from error
+
+
+def _fields(instance: Any) -> dict[str, Any]:
+    return attrs.asdict(instance)

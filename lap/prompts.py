@@ -1,0 +1,121 @@
+"""F, the prompt of a language-agent policy: from what an agent has seen to what the model is asked.
+
+A prompt is a sequence of messages made of *segments*, each trusted (ours: rules, instructions) or untrusted
+(observations, the model's own replies, other agents' words). Only trusted text may contain control tokens: an
+untrusted segment is encoded so that it can never forge a turn.
+"""
+
+import abc
+from typing import Literal, final
+
+import attrs
+
+from tsmg import History, InvalidArgumentError, Turn
+
+Role = Literal["system", "user", "assistant"]
+
+
+@attrs.frozen
+class Segment:
+    """A piece of a message; ``trusted`` says whether control tokens in it mean anything."""
+
+    text: str
+    trusted: bool
+
+
+@attrs.frozen
+class Message:
+    """What one role says."""
+
+    role: Role
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """The message as a reader sees it."""
+        return "".join(segment.text for segment in self.segments)
+
+
+@attrs.frozen
+class Prompt:
+    """What the model is asked: messages in order."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def text(self) -> str:
+        """The prompt as plain text, one line break after each message."""
+        return "".join(message.text + "\n" for message in self.messages)
+
+
+class AbstractPrompt(abc.ABC):
+    """F: a pure function from a history to a prompt."""
+
+    @abc.abstractmethod
+    def build(self, history: History, instructions: str) -> Prompt:
+        """The prompt for a history.
+
+        Args:
+          history: what the agent has seen.
+          instructions: how to reply; the parser's own words.
+        """
+
+
+@final
+@attrs.frozen(kw_only=True)
+class MemorylessPrompt(AbstractPrompt):
+    """The present observation alone, after the rules.
+
+    Attributes:
+      with_rules: whether a system message tells the game's rules and the reply format. A model that was
+        trained on one game (a seed model) does without, which makes its prompts short.
+    """
+
+    with_rules: bool = True
+
+    def build(self, history: History, instructions: str) -> Prompt:
+        return Prompt((*_system(history, instructions, self.with_rules), _now(history)))
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LastTurnsPrompt(AbstractPrompt):
+    """The last turns of the agent (what it read and what it replied), then the present observation.
+
+    Attributes:
+      turns: how many past turns are shown; at least 1.
+      with_rules: as in ``MemorylessPrompt``.
+    """
+
+    turns: int = attrs.field(default=1)
+    with_rules: bool = True
+
+    @turns.validator
+    def _check_turns(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if value < 1:
+            raise InvalidArgumentError(f"'turns' must be at least 1 (got {value})")
+
+    def build(self, history: History, instructions: str) -> Prompt:
+        past = [message for turn in history.turns[-self.turns :] for message in _past(turn)]
+        system = _system(history, instructions, self.with_rules)
+        return Prompt((*system, *past, _now(history)))
+
+
+def _system(history: History, instructions: str, with_rules: bool) -> tuple[Message, ...]:
+    if not with_rules:
+        return ()
+    text = "\n".join(part for part in (history.rules, instructions) if part)
+    return (Message("system", (Segment(text, trusted=True),)),)
+
+
+def _now(history: History) -> Message:
+    observation = Segment(history.observation.text, trusted=False)
+    if not history.observation.feedback:
+        return Message("user", (observation,))
+    feedback = Segment("\n" + history.observation.feedback, trusted=True)
+    return Message("user", (observation, feedback))
+
+
+def _past(turn: Turn) -> tuple[Message, Message]:
+    read = Message("user", (Segment(turn.observation.text, trusted=False),))
+    return read, Message("assistant", (Segment(turn.reply, trusted=False),))

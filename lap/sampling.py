@@ -1,0 +1,141 @@
+"""The law that tokens are sampled from: temperature and truncation are part of the model M_theta.
+
+Learning uses the same law: the same temperature, and where truncation (top-k, top-p, min-p) kept only some tokens,
+the same kept set, recorded with the call and held fixed.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from tsmg import InvalidArgumentError
+
+
+@attrs.frozen(kw_only=True)
+class Sampling:
+    """How replies are sampled.
+
+    Attributes:
+      temperature: divides the logits; 0 is greedy and for evaluation only.
+      max_reply_tokens: L, where a reply is cut.
+      top_k: how many tokens are kept; 0 keeps all.
+      top_p: least total probability that is kept, in (0, 1]; 1 keeps all.
+      min_p: least probability of a kept token, relative to the most probable one, in [0, 1).
+    """
+
+    temperature: float = attrs.field(default=1.0)
+    max_reply_tokens: int = attrs.field(default=16)
+    top_k: int = attrs.field(default=0)
+    top_p: float = attrs.field(default=1.0)
+    min_p: float = attrs.field(default=0.0)
+
+    @temperature.validator
+    def _check_temperature(self, attribute: "attrs.Attribute[float]", value: float) -> None:
+        if not 0 <= value < float("inf"):
+            raise InvalidArgumentError(f"'temperature' must be finite and >= 0 (got {value})")
+
+    @max_reply_tokens.validator
+    def _check_max_reply_tokens(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if value < 1:
+            raise InvalidArgumentError(f"'max_reply_tokens' must be at least 1 (got {value})")
+
+    @top_k.validator
+    def _check_top_k(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if value < 0:
+            raise InvalidArgumentError(f"'top_k' must be at least 0 (got {value})")
+
+    @top_p.validator
+    def _check_top_p(self, attribute: "attrs.Attribute[float]", value: float) -> None:
+        if not 0 < value <= 1:
+            raise InvalidArgumentError(f"'top_p' must be in (0, 1] (got {value})")
+
+    @min_p.validator
+    def _check_min_p(self, attribute: "attrs.Attribute[float]", value: float) -> None:
+        if not 0 <= value < 1:
+            raise InvalidArgumentError(f"'min_p' must be in [0, 1) (got {value})")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some tokens may be cut from the support."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+
+def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:
+    """Log-probabilities of the law that is sampled from; -inf for tokens outside the kept support.
+
+    Args:
+      logits_B_V: the model's logits. Shape (B, V).
+      sampling: the settings. Temperature 0 gives the point mass on the first greatest logit.
+
+    Returns:
+      Shape (B, V), in nats.
+    """
+    if sampling.is_greedy:
+        law_B_V = torch.full_like(logits_B_V, -torch.inf)
+        return law_B_V.scatter_(-1, logits_B_V.argmax(-1, keepdim=True), 0.0)
+    scaled_B_V = logits_B_V / sampling.temperature
+    if sampling.truncates:
+        scaled_B_V = scaled_B_V.masked_fill(~kept_support(scaled_B_V, sampling), -torch.inf)
+    return torch.log_softmax(scaled_B_V, dim=-1)
+
+
+def kept_support(scaled_B_V: Tensor, sampling: Sampling) -> Tensor:
+    """Which tokens truncation keeps: top-k, then top-p, then min-p; the most probable one always.
+
+    Args:
+      scaled_B_V: logits divided by the temperature. Shape (B, V).
+      sampling: the settings.
+
+    Returns:
+      Boolean, shape (B, V).
+    """
+    sorted_B_V, order_B_V = scaled_B_V.sort(dim=-1, descending=True, stable=True)
+    rank_V = torch.arange(scaled_B_V.shape[-1], device=scaled_B_V.device)
+    kept_B_V = torch.ones_like(sorted_B_V, dtype=torch.bool)
+    if sampling.top_k > 0:
+        kept_B_V &= rank_V < sampling.top_k
+    probabilities_B_V = torch.softmax(sorted_B_V.masked_fill(~kept_B_V, -torch.inf), dim=-1)
+    if sampling.top_p < 1:
+        before_B_V = probabilities_B_V.cumsum(-1) - probabilities_B_V
+        kept_B_V &= before_B_V < sampling.top_p
+    kept_B_V &= probabilities_B_V >= sampling.min_p * probabilities_B_V[..., :1]
+    kept_B_V[..., 0] = True
+    return torch.zeros_like(kept_B_V).scatter_(-1, order_B_V, kept_B_V)
+
+
+def pick_tokens(law_B_V: Tensor, uniforms_B: Sequence[float]) -> Tensor:
+    """The tokens that uniform draws pick by inversion of the cumulative law, in float64.
+
+    Args:
+      law_B_V: log-probabilities. Shape (B, V).
+      uniforms_B: draws in [0, 1), one per row.
+
+    Returns:
+      Token ids. Shape (B,), int64; always inside the support.
+    """
+    cumulative_B_V = law_B_V.double().exp().cumsum(-1)
+    uniforms = torch.tensor(uniforms_B, dtype=torch.float64, device=law_B_V.device)
+    thresholds_B = uniforms * cumulative_B_V[:, -1]
+    tokens_B = torch.searchsorted(cumulative_B_V, thresholds_B[:, None], right=True)[:, 0]
+    return tokens_B.clamp_(max=law_B_V.shape[-1] - 1)
+
+
+def support_mask(support_L: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
+    """The recorded support of a reply as a mask. Boolean, shape (L, V)."""
+    mask_L_V = torch.zeros(len(support_L), vocabulary, dtype=torch.bool)
+    for row_V, kept in zip(mask_L_V, support_L, strict=True):
+        row_V[list(kept)] = True
+    return mask_L_V
+
+
+def entropy(law_L_V: Tensor) -> Tensor:
+    """Entropy of each law in nats. Shape (..., V) to (...)."""
+    terms = torch.where(law_L_V.isneginf(), 0.0, law_L_V.exp() * law_L_V)
+    return -terms.sum(-1)

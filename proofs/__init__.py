@@ -1,0 +1,1 @@
+"""Executable statements about credit assignment and sampling (to come)."""

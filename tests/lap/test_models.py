@@ -1,0 +1,258 @@
+"""Language models: what is sampled is what is recorded is what is learnt from."""
+
+import attrs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lap.models.transformers as transformers_module
+from lap import (
+    LanguageAgentPolicy,
+    MemorylessPrompt,
+    Message,
+    Prompt,
+    Sampling,
+    ScriptedModel,
+    Segment,
+    TabularModel,
+    TagParser,
+    TransformersModel,
+)
+from tests.checkpoints import tiny_model, tokenizer
+from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
+
+PROMPTS = [
+    Prompt((Message("user", (Segment(text, trusted=False),)),))
+    for text in ("P F\nF G", "F P F\nF F G\nF F F", "P F\nF G", "F F\nP G", "x")
+]
+SETTINGS = [
+    Sampling(temperature=1.0, max_reply_tokens=6),
+    Sampling(temperature=0.5, max_reply_tokens=4),
+    Sampling(temperature=1.7, max_reply_tokens=5),
+    Sampling(top_k=5, max_reply_tokens=4),
+    Sampling(top_p=0.8, max_reply_tokens=4),
+    Sampling(min_p=0.2, temperature=0.8, max_reply_tokens=4),
+]
+
+
+def rngs(n=len(PROMPTS), seed=0):
+    return [Stream(seed, "test", i) for i in range(n)]
+
+
+def models():
+    return [tiny_model(sharp=3.0), TabularModel(("a", "b", "c"), capacity=4000)]
+
+
+def recorded(calls):
+    width = max(len(c.logprobs) for c in calls)
+    return torch.tensor([(*c.logprobs, *(0.0,) * (width - len(c.logprobs))) for c in calls])
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_learnt_logprobs_are_those_sampled_from(model, sampling):
+    """Ratio 1 to within 1e-5 before any step, for every temperature and truncation."""
+    calls = model.sample(PROMPTS, rngs(), sampling=sampling)
+    scores = model.logprobs(calls, sampling=sampling)
+    ratio = (scores.logprobs_B_L.double() - recorded(calls).double()).exp()
+    assert float((ratio - 1).abs().max()) < 1e-5
+    assert scores.mask_B_L.sum() == sum(len(c.reply_ids) for c in calls)
+
+
+@pytest.mark.parametrize("wrong", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=0)])
+def test_a_trainer_that_forgets_the_sampling_settings_is_noticed(wrong):
+    """Negative control: temperature or truncation left out of the learnt law."""
+    model = tiny_model(sharp=3.0)
+    used = Sampling(temperature=0.5, top_k=3, max_reply_tokens=4)
+    calls = model.sample(PROMPTS, rngs(), sampling=used)
+    forgotten = [attrs.evolve(call, support=None) for call in calls]
+    scores = model.logprobs(forgotten, sampling=attrs.evolve(wrong, max_reply_tokens=4))
+    assert float(((scores.logprobs_B_L - recorded(calls)).exp() - 1).abs().max()) > 1e-3
+
+
+def test_tabular_replies_do_not_depend_on_the_batch_at_all():
+    together = TabularModel(("a", "b"), capacity=500).sample(PROMPTS, rngs(), sampling=SETTINGS[0])
+    model = TabularModel(("a", "b"), capacity=500)
+    for i in reversed(range(len(PROMPTS))):
+        assert model.sample([PROMPTS[i]], [rngs()[i]], sampling=SETTINGS[0]) == [together[i]]
+
+
+def test_transformers_replies_do_not_depend_on_the_batch_beyond_rounding():
+    """Log-probabilities within 1e-5; tokens equal unless the draw lies within rounding of a boundary."""
+    model, sampling = tiny_model(sharp=3.0), SETTINGS[0]
+    prompts, streams = PROMPTS * 8, rngs(40)
+    together = model.sample(prompts, streams, sampling=sampling)
+    different = 0
+    for prompt, rng, call in zip(prompts, streams, together, strict=True):
+        (alone,) = model.sample([prompt], [Stream(*rng.key)], sampling=sampling)
+        assert alone.prompt_ids == call.prompt_ids
+        for position, (a, b) in enumerate(zip(alone.reply_ids, call.reply_ids, strict=False)):
+            if a != b:
+                different += 1
+                assert near_boundary(model, call, position, rng.at(position), sampling)
+                break
+            assert abs(alone.logprobs[position] - call.logprobs[position]) < 1e-5
+    assert different <= 1
+
+
+def near_boundary(model, call, position, draw, sampling):
+    cut = attrs.evolve(call, reply_ids=call.reply_ids[: position + 1])
+    law = model._reply_laws([(cut.prompt_ids, cut.reply_ids, None)], sampling)[0, -1]
+    return float((law.double().exp().cumsum(-1) - draw).abs().min()) < 1e-5
+
+
+def test_equal_questions_are_computed_once(monkeypatch):
+    model, sizes = tiny_model(), []
+    forward = model.network.forward
+
+    def spy(*args, **kwargs):
+        sizes.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.network, "forward", spy)
+    calls = model.sample([PROMPTS[0]] * 50, rngs(50), sampling=Sampling(max_reply_tokens=2))
+    assert sizes[0] == 1 and sizes[1] <= 50
+    sizes.clear()
+    model.logprobs(calls * 3, sampling=Sampling())
+    assert sizes == [len({c.reply_ids for c in calls})]
+
+
+def test_rows_of_equal_prompt_draw_by_their_own_stream():
+    calls = tiny_model().sample([PROMPTS[0]] * 20, rngs(20), sampling=SETTINGS[0])
+    assert len({c.reply_ids for c in calls}) > 15
+
+
+def test_sampled_frequencies_follow_the_recorded_law():
+    model = tiny_model(sharp=4.0)
+    calls = model.sample([PROMPTS[0]] * 4000, rngs(4000), sampling=Sampling(max_reply_tokens=1))
+    seen = {c.reply_ids[0]: c.logprobs[0] for c in calls}
+    for token, logprob in seen.items():
+        expected = float(torch.tensor(logprob).exp())
+        share = sum(c.reply_ids[0] == token for c in calls) / len(calls)
+        assert abs(share - expected) < 5 * (expected * (1 - expected) / 4000) ** 0.5 + 1e-3
+
+
+def test_a_reply_stops_when_the_parser_has_decided_and_a_cut_reply_says_so():
+    replies = uniform(("<action>up</action>",))
+    assert ScriptedModel(lambda _: replies).sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+    model = TabularModel(("<action>", "up", "</action>"), capacity=5000)
+    calls = model.sample(PROMPTS * 40, rngs(200), sampling=Sampling(max_reply_tokens=5),
+                         decided=TagParser().decided)  # fmt: skip
+    for call in calls:
+        ended = call.reply_ids[-1] == model.end or TagParser().decided(call.reply_text)
+        assert call.finished == ended
+        assert len(call.reply_ids) <= 5
+        if ended:
+            assert not TagParser().decided(model.text(call.reply_ids[:-1]))
+    assert {call.finished for call in calls} == {True, False}
+
+
+def test_a_reply_ends_at_the_end_token_and_does_not_show_it():
+    model = tiny_model()
+    end = model.tokenizer.eos_token_id
+    model.network.get_output_embeddings().weight.data[end] += 0  # tied: shape it by a bias below
+    hook = model.network.lm_head.register_forward_hook(
+        lambda module, args, out: out.index_fill(-1, torch.tensor([end]), 50.0)
+    )
+    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+    hook.remove()
+    assert call.reply_ids == (end,) and call.finished and call.reply_text == ""
+
+
+def test_the_loss_mask_of_a_hand_written_reply():
+    """Tokens that the policy did not choose (a forced prefix, a tool's answer) and padding carry no loss."""
+    model = tiny_model()
+    calls = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling(max_reply_tokens=4))
+    first = attrs.evolve(calls[0], trainable=(False, True, True, False))
+    second = attrs.evolve(
+        calls[1], reply_ids=calls[1].reply_ids[:2], trainable=(True, True), logprobs=(0.0, 0.0)
+    )
+    scores = model.logprobs([first, second], sampling=Sampling())
+    assert scores.mask_B_L.tolist() == [[False, True, True, False], [True, True, False, False]]
+    assert scores.logprobs_B_L[1, 2:].tolist() == [0, 0]
+
+
+def test_padding_does_not_change_a_row():
+    """No pad token is needed: a row alone and beside longer ones gives the same log-probabilities."""
+    model = tiny_model(sharp=3.0)
+    calls = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
+    together = model.logprobs(calls, sampling=SETTINGS[0]).logprobs_B_L
+    for row, call in zip(together, calls, strict=True):
+        alone = model.logprobs([call], sampling=SETTINGS[0]).logprobs_B_L[0]
+        torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
+def test_a_point_mass_has_no_score(model):
+    calls = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
+    assert calls[0].logprobs == (0.0,) * len(calls[0].reply_ids)
+    with pytest.raises(ModelError, match="evaluation only"):
+        model.logprobs(calls, sampling=Sampling(temperature=0))
+
+
+def test_tabular_gradient_is_the_score_of_a_softmax():
+    model = TabularModel(("a", "b"), capacity=4)
+    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(max_reply_tokens=1))
+    model.logprobs([call], sampling=Sampling()).logprobs_B_L.sum().backward()
+    expected = torch.full((3,), -1 / 3, dtype=torch.float64)
+    expected[call.reply_ids[0]] += 1
+    torch.testing.assert_close(model.logits.grad[0], expected)
+
+
+def test_errors_name_the_cause(tmp_path):
+    with pytest.raises(ModelError, match="cannot load a model from"):
+        TransformersModel.from_pretrained(tmp_path / "nothing")
+    long = Prompt((Message("user", (Segment("F " * 600, trusted=False),)),))
+    with pytest.raises(ModelError, match="do not fit the model's context of 512"):
+        tiny_model().sample([long], rngs(1), sampling=Sampling())
+    with pytest.raises(InvalidArgumentError):
+        TabularModel(())
+    full = TabularModel(("a",), capacity=1)
+    with pytest.raises(ModelError, match="at most 1 context"):
+        full.sample(PROMPTS[:2], rngs(2), sampling=Sampling(max_reply_tokens=1))
+    with pytest.raises(ModelError, match="do not belong together"):
+        TransformersModel(tiny_model("plain").network, tokenizer("llama"))
+
+
+def test_logits_that_are_not_finite_are_refused():
+    model = tiny_model()
+    with torch.no_grad():
+        model.network.model.norm.weight[0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+
+
+@pytest.mark.parametrize("style", ["plain", "chatml"])
+def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False),
+        model=tiny_model(style),
+        parser=TagParser("move", match="last"),
+        sampling=Sampling(temperature=0.7, max_reply_tokens=3),
+    )
+    policy.save_pretrained(tmp_path)
+    loaded = LanguageAgentPolicy.from_pretrained(tmp_path)
+    assert (loaded.prompt, loaded.parser, loaded.sampling) == (
+        policy.prompt,
+        policy.parser,
+        policy.sampling,
+    )
+    ours = policy.model.sample(PROMPTS, rngs(), sampling=policy.sampling)
+    theirs = loaded.model.sample(PROMPTS, rngs(), sampling=policy.sampling)
+    assert [c.reply_ids for c in ours] == [c.reply_ids for c in theirs]
+    assert loaded.model.chat == policy.model.chat
+    assert [f.name for f in tmp_path.iterdir() if f.suffix in (".bin", ".pt", ".pkl")] == []
+    (tmp_path / "policy.json").write_text('{"prompt": {"type": "os.system"}}')
+    with pytest.raises(RunFolderError, match="no policy can be loaded"):
+        LanguageAgentPolicy.from_pretrained(tmp_path)
+
+
+@given(raw=st.binary(max_size=40))
+def test_arbitrary_bytes_as_reply_never_raise(raw):
+    text = raw.decode("utf-8", errors="surrogateescape")
+    model = ScriptedModel(lambda _: text)
+    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+    TagParser().parse(call.reply_text)
+    tiny = transformers_module.PromptEncoder(tokenizer())
+    tiny.encode(Prompt((Message("assistant", (Segment(text, trusted=False),)),)))

@@ -1,0 +1,83 @@
+"""W: total, linear, the inverse of ``wrap``, and decided by a prefix only when every continuation agrees."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lap import TagParser, WholeReplyParser
+from tsmg import InvalidArgumentError, Said, Unreadable
+
+FIRST, LAST = TagParser("action"), TagParser("action", match="last")
+PIECES = st.lists(
+    st.sampled_from(["<action>", "</action>", "left", "<", ">", "</", "action", "<|im_end|>", "\n"])
+).map("".join)
+
+
+@pytest.mark.parametrize("parser", [FIRST, LAST, WholeReplyParser()])
+@given(text=PIECES | st.text())
+def test_a_wrapped_text_is_found_again(parser, text):
+    try:
+        reply = parser.wrap(text)
+    except InvalidArgumentError:
+        return
+    assert parser.parse(reply) == Said(text)
+
+
+def test_plain_words_can_always_be_wrapped():
+    for parser in (FIRST, LAST, WholeReplyParser()):
+        assert parser.parse(parser.wrap("left")) == Said("left")
+
+
+@given(reply=PIECES | st.text(), rest=PIECES)
+def test_a_decided_prefix_parses_like_every_continuation(reply, rest):
+    if FIRST.decided(reply):
+        assert FIRST.parse(reply) == FIRST.parse(reply + rest)
+
+
+def test_the_last_match_is_never_decided_and_a_hasty_rule_is_rejected():
+    reply, rest = "<action>left</action>", "<action>up</action>"
+    assert not LAST.decided(reply)
+    assert LAST.parse(reply) != LAST.parse(reply + rest)  # what a hasty ``decided`` would miss
+
+
+@pytest.mark.parametrize(
+    ("reply", "first", "last"),
+    [
+        ("I go <action>left</action>.", Said("left"), Said("left")),
+        ("<action>a</action><action>b</action>", Said("a"), Said("b")),
+        ("<action>a</action> or <action>b", Said("a"), Said("a")),
+        ("<action><action>b</action>", Said("<action>b"), Said("b")),
+        ("<ACTION>left</ACTION>", None, None),
+        ("</action>left<action>", None, None),
+        ("<action>left", None, None),
+        ("", None, None),
+    ],
+)
+def test_by_hand(reply, first, last):
+    for parser, expected in ((FIRST, first), (LAST, last)):
+        outcome = parser.parse(reply)
+        assert outcome == expected if expected else isinstance(outcome, Unreadable)
+
+
+def test_parsing_is_linear_in_hostile_replies():
+    def seconds(n):
+        reply = "<action>" * n + "</actio" * n
+        start = time.process_time()
+        for parser in (FIRST, LAST):
+            parser.parse(reply)
+        return time.process_time() - start
+
+    assert seconds(200_000) < 0.5  # 3 MB; a backtracking pattern would need hours
+
+
+@pytest.mark.parametrize("arguments", [{"tag": "a b"}, {"tag": ""}, {"match": "middle"}])
+def test_bad_settings_are_refused(arguments):
+    with pytest.raises(InvalidArgumentError):
+        TagParser(**arguments)
+
+
+def test_instructions_show_the_format_that_is_parsed():
+    for parser in (FIRST, LAST):
+        assert parser.wrap("ACTION") in parser.instructions()

@@ -1,0 +1,79 @@
+"""Imports are light, every package is shipped, and typeguard sees what the tests import."""
+
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typeguard
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 0.8
+HEAVY = {
+    "accelerate",
+    "gymnasium",
+    "hypothesis",
+    "matplotlib",
+    "numpy",
+    "pettingzoo",
+    "rich",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "typeguard",
+}
+
+_REPORT = (
+    "import sys, time; {}; print(time.process_time(), *(m for m in sys.modules if '.' not in m))"
+)
+
+
+def _run(statement: str) -> tuple[float, set[str]]:
+    """CPU seconds of a fresh interpreter that runs a statement, and the modules it then holds."""
+    output = subprocess.run(
+        [sys.executable, "-c", _REPORT.format(statement)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    return float(output[0]), set(output[1:])
+
+
+@pytest.mark.parametrize("package", ["tsmg", "games"])
+def test_import_is_quick_and_light(package: str) -> None:
+    runs = [_run(f"import {package}") for _ in range(5)]
+    assert all(package in modules for _, modules in runs)
+    assert set.union(*(modules for _, modules in runs)) & HEAVY == set()
+    assert statistics.median(seconds for seconds, _ in runs) < SECONDS
+
+
+def test_a_heavy_import_is_noticed() -> None:
+    _, modules = _run("import tsmg, numpy")
+    assert modules & HEAVY == {"numpy"}
+
+
+def test_every_package_is_listed_and_typed() -> None:
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = set(configuration["tool"]["setuptools"]["packages"])
+    roots = {name for name in listed if "." not in name}
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for root in roots
+        for file in (ROOT / root).rglob("__init__.py")
+    }
+    assert found == listed
+    assert all((ROOT / root / "py.typed").is_file() for root in roots)
+
+
+def test_typeguard_watches_the_packages() -> None:
+    from tsmg import Stream, certainly
+    from tsmg.errors import TSMGError
+
+    with pytest.raises(typeguard.TypeCheckError):
+        Stream(0).integer("three")  # type: ignore[arg-type]
+    with pytest.raises(typeguard.TypeCheckError):
+        certainly(1).table(limit="many")  # type: ignore[arg-type]
+    assert issubclass(TSMGError, Exception)

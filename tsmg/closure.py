@@ -1,0 +1,144 @@
+"""A game closed under text: with its invalid rule it is a stochastic game over strings.
+
+The states are extended: S+ = S x (kind of each agent's last outcome) x (who has forfeited).
+Over them the closed game answers every joint *text*, so it is defined for any model, however bad.
+"""
+
+from collections.abc import Mapping
+from typing import Generic, NamedTuple, TypeVar, final
+
+import attrs
+
+from tsmg.distribution import Distribution, certainly
+from tsmg.errors import NotEnumerableError
+from tsmg.game import A, AbstractExplicitGame, AbstractGame, S, Transition
+from tsmg.invalid import Verdict
+from tsmg.randomness import Stream
+from tsmg.text import Malformed, OutcomeKind, ParserOutcome, Said, TextOutcome
+
+S_state = TypeVar("S_state")
+
+
+@attrs.frozen
+class ClosedState(Generic[S_state]):
+    """An element of S+.
+
+    Attributes:
+      state: the game's own state.
+      last_N: the kind of each agent's last text outcome; ``None`` before its first.
+      forfeited: who has lost by forfeit.
+    """
+
+    state: S_state
+    last_N: tuple[OutcomeKind | None, ...]
+    forfeited: frozenset[str] = frozenset()
+
+
+class ClosedTransition(NamedTuple, Generic[S_state]):
+    """What follows a joint text: next extended state, rewards of the game, penalties of iota."""
+
+    state: ClosedState[S_state]
+    rewards_N: tuple[float, ...]
+    penalties_N: tuple[float, ...]
+
+
+@final
+@attrs.frozen
+class ClosedGame(Generic[S, A]):
+    """The stochastic game over strings that a game and its invalid rule make together."""
+
+    game: AbstractGame[S, A]
+
+    def close(self, state: S) -> ClosedState[S]:
+        """The extended state at the start of an episode: nobody has said anything."""
+        return ClosedState(state, (None,) * len(self.game.agents))
+
+    def is_terminal(self, closed: ClosedState[S]) -> bool:
+        """Over by the game's rules or by forfeit."""
+        return bool(closed.forfeited) or self.game.is_terminal(closed.state)
+
+    def feedback_text(self, closed: ClosedState[S], agent: str) -> str:
+        """What the invalid rule tells the agent about its last text (may be empty)."""
+        last = closed.last_N[self.game.agents.index(agent)]
+        return self.game.invalid_rule.feedback_text(last)
+
+    def read(self, closed: ClosedState[S], agent: str, said: ParserOutcome) -> TextOutcome[A]:
+        """psi, extended to the parser's failures: psi(s, failure) is ``Malformed``."""
+        if isinstance(said, Said):
+            return self.game.read_action(closed.state, agent, said.text)
+        return Malformed(said.reason)
+
+    def initial_state_dist(self) -> Distribution[ClosedState[S]]:
+        """mu_0 on the extended states.
+
+        Raises:
+          NotEnumerableError: the game is not explicit.
+        """
+        return _explicit(self.game).initial_state_dist().map(self.close)
+
+    def transition_dist(
+        self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
+    ) -> Distribution[ClosedTransition[S]]:
+        """The law of the next extended state, rewards and penalties, given all text outcomes.
+
+        Raises:
+          NotEnumerableError: the game is not explicit.
+        """
+        game = _explicit(self.game)
+        last_N = self._last_N(closed, outcomes)
+
+        def law(verdict: Verdict) -> Distribution[ClosedTransition[S]]:
+            if verdict.joint_action is None:
+                return certainly(self._stand(closed, verdict, last_N))
+            moved = game.transition_dist(closed.state, dict(verdict.joint_action))
+            return moved.map(lambda transition: _moved(closed, transition, verdict, last_N))
+
+        return self.game.invalid_rule.verdict_dist(self.game, closed.state, outcomes).then(law)
+
+    def sample_transition(
+        self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]], rng: Stream
+    ) -> tuple[ClosedTransition[S], Mapping[str, A] | None]:
+        """A draw of the transition, and the joint action that was played (``None``: none was)."""
+        last_N = self._last_N(closed, outcomes)
+        rule = self.game.invalid_rule
+        verdict = rule.verdict_dist(self.game, closed.state, outcomes).sample(rng)
+        if verdict.joint_action is None:
+            return self._stand(closed, verdict, last_N), None
+        joint_action = dict(verdict.joint_action)
+        transition = self.game.sample_transition(closed.state, joint_action, rng)
+        return _moved(closed, transition, verdict, last_N), joint_action
+
+    def _last_N(
+        self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
+    ) -> tuple[OutcomeKind | None, ...]:
+        return tuple(
+            outcomes[agent].kind if agent in outcomes else last
+            for agent, last in zip(self.game.agents, closed.last_N, strict=True)
+        )
+
+    def _stand(
+        self, closed: ClosedState[S], verdict: Verdict, last_N: tuple[OutcomeKind | None, ...]
+    ) -> ClosedTransition[S]:
+        return ClosedTransition(
+            ClosedState(closed.state, last_N, closed.forfeited | verdict.forfeits),
+            (0.0,) * len(self.game.agents),
+            verdict.penalties_N,
+        )
+
+
+def _moved(
+    closed: ClosedState[S],
+    transition: Transition[S],
+    verdict: Verdict,
+    last_N: tuple[OutcomeKind | None, ...],
+) -> ClosedTransition[S]:
+    forfeited = closed.forfeited | verdict.forfeits
+    return ClosedTransition(
+        ClosedState(transition.state, last_N, forfeited), transition.rewards_N, verdict.penalties_N
+    )
+
+
+def _explicit(game: AbstractGame[S, A]) -> AbstractExplicitGame[S, A]:
+    if not isinstance(game, AbstractExplicitGame):
+        raise NotEnumerableError(f"{game.name} is a sampled game: its laws cannot be enumerated")
+    return game

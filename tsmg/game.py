@@ -1,0 +1,192 @@
+"""The Text-Mediated Stochastic Game: the interface that every game fulfils.
+
+Source: arXiv:2508.10839 (the name and the idea of a TSMG); the tuple
+Gamma = <I, S, mu_0, (A_i), P, (r_i), (phi_i), (psi_i), iota, gamma, H> is our reconstruction.
+
+A game is a value without memory: the state is an argument, randomness is an explicit stream, and
+the text maps are pure and total. There are two kinds. An *explicit* game gives its laws as
+distributions, and everything else is derived from them. A *sampled* game can only be sampled (most
+adapters).
+"""
+
+import abc
+import functools
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import attrs
+
+from tsmg.distribution import Distribution
+from tsmg.errors import GameLawError
+from tsmg.invalid import AbstractInvalidRule, StandStill
+from tsmg.randomness import Stream
+from tsmg.text import Illegal, Parsed, TextOutcome
+
+if TYPE_CHECKING:
+    from tsmg.players import AbstractPlayer
+    from tsmg.records import Episode
+
+S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
+
+
+class Transition(NamedTuple, Generic[S]):
+    """What follows a joint action: the next state, and a reward per agent (as in ``agents``)."""
+
+    state: S
+    rewards_N: tuple[float, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What a game declares about itself on valid play; ``None`` means that it declares nothing.
+
+    Attributes:
+      zero_sum: the rewards of all agents sum to 0 at every step.
+      perfect_information: every agent's text tells the whole state.
+      text_separates_states: for the agent who acts, different states have different texts.
+      stochastic_start: the initial law has more than one outcome.
+      stochastic_transitions: some transition law has more than one outcome.
+      start_is_instance: starts are problem instances (maps, levels), so that some may be held out.
+      symmetric: the agents are interchangeable.
+      return_bounds: least and greatest undiscounted return of an agent.
+      longest_game: how many steps an episode can have at most.
+    """
+
+    zero_sum: bool | None = None
+    perfect_information: bool | None = None
+    text_separates_states: bool | None = None
+    stochastic_start: bool | None = None
+    stochastic_transitions: bool | None = None
+    start_is_instance: bool = False
+    symmetric: bool | None = None
+    return_bounds: tuple[float, float] | None = None
+    longest_game: int | None = None
+
+
+class AbstractGame(abc.ABC, Generic[S, A]):
+    """A Text-Mediated Stochastic Game, as far as both kinds share it.
+
+    Attributes:
+      agents: the agents' names, in the order of every reward tuple.
+      discount: gamma in [0, 1]; 1 unless the game says otherwise.
+      horizon: H, the number of steps after which an episode is truncated; ``None`` for no limit.
+      invalid_rule: iota, what an invalid text does.
+      facts: what the game declares about itself.
+    """
+
+    agents: tuple[str, ...]
+    discount: float = 1.0
+    horizon: int | None = None
+    invalid_rule: AbstractInvalidRule = StandStill()
+    facts: Facts = Facts()
+
+    @property
+    def name(self) -> str:
+        """A short name for records and messages."""
+        return type(self).__name__
+
+    @abc.abstractmethod
+    def sample_initial_state(self, rng: Stream) -> S:
+        """A draw from mu_0, the law of the first state."""
+
+    @abc.abstractmethod
+    def sample_transition(
+        self, state: S, joint_action: Mapping[str, A], rng: Stream
+    ) -> Transition[S]:
+        """A draw from P(. | state, joint_action); the joint action has a key per acting agent."""
+
+    @abc.abstractmethod
+    def is_terminal(self, state: S) -> bool:
+        """Whether the game is over in this state."""
+
+    @abc.abstractmethod
+    def acting_agents(self, state: S) -> tuple[str, ...]:
+        """I(s): who moves. Several: simultaneously; none: chance moves alone."""
+
+    @abc.abstractmethod
+    def legal_actions(self, state: S, agent: str) -> tuple[A, ...] | None:
+        """A_i(s), or ``None`` where the actions cannot be listed."""
+
+    @abc.abstractmethod
+    def observation_text(self, state: S, agent: str) -> str:
+        """phi_i: what the agent reads. Total, pure, free of randomness."""
+
+    @abc.abstractmethod
+    def action_text(self, state: S, agent: str, action: A) -> str:
+        """The canonical text of a legal action: ``read_action`` finds the action in it again."""
+
+    def read_action(self, state: S, agent: str, text: str) -> TextOutcome[A]:
+        """psi_i: the action that a text names. Total and pure.
+
+        By default a text names the legal action whose canonical text is equal to it after trimming
+        and case folding; any other text is ``Illegal``.
+
+        Raises:
+          GameLawError: the legal actions cannot be listed, and the game has no reading of its own.
+        """
+        actions = self.legal_actions(state, agent)
+        if actions is None:
+            raise GameLawError(
+                f"{self.name}: 'read_action' must be overridden where 'legal_actions' is None"
+            )
+        folded = _fold(text)
+        for action in actions:
+            if _fold(self.action_text(state, agent, action)) == folded:
+                return Parsed(action)
+        return Illegal(text)
+
+    def rules_text(self, agent: str) -> str:
+        """What a newcomer must be told once: aim, legend, and how actions are named."""
+        return ""
+
+    def noop_action(self, state: S, agent: str) -> A | None:
+        """The declared action that does nothing, if the game has one."""
+        return None
+
+    def information_key(self, state: S, agent: str) -> Hashable:
+        """What the agent knows in this state; its observation text unless the game differs."""
+        return self.observation_text(state, agent)
+
+    def instance_key(self, start: S) -> str:
+        """What tells one problem instance (map, level) from another; decides what is held out."""
+        return repr([self.observation_text(start, agent) for agent in self.agents])
+
+    def success(self, episode: "Episode[S]", agent: str) -> bool | None:
+        """Whether the episode is a success for the agent; ``None`` where that means nothing."""
+        return None
+
+    def scripted_player(self) -> "AbstractPlayer[Any, Any] | None":
+        """A mediocre scripted player that comes with the game, to clone at first; or ``None``."""
+        return None
+
+
+class AbstractExplicitGame(AbstractGame[S, A]):
+    """A game that states its laws as distributions; samplers are derived, never written again."""
+
+    @abc.abstractmethod
+    def initial_state_dist(self) -> Distribution[S]:
+        """mu_0: the law of the first state."""
+
+    @abc.abstractmethod
+    def transition_dist(
+        self, state: S, joint_action: Mapping[str, A]
+    ) -> Distribution[Transition[S]]:
+        """P(. | state, joint_action): the law of the next state and the rewards."""
+
+    def sample_initial_state(self, rng: Stream) -> S:
+        return self.initial_state_dist().sample(rng)
+
+    def sample_transition(
+        self, state: S, joint_action: Mapping[str, A], rng: Stream
+    ) -> Transition[S]:
+        return self.transition_dist(state, joint_action).sample(rng)
+
+
+class AbstractSampledGame(AbstractGame[S, A]):
+    """A game whose laws can only be sampled: it plays and trains like any other, without proofs."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _fold(text: str) -> str:
+    return text.strip().casefold()
