@@ -1,66 +1,140 @@
-"""Multi-step policy optimisation for language agents, written against ``tsmg`` and ``lap`` alone."""
+"""Multi-step policy optimisation for language agents, written against ``tsmg`` and ``lap`` alone.
 
-from algorithms.advantages import group_relative_advantages, has_signal
-from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
-from algorithms.credit import CreditRule, episode_advantages, whole_episode_credit
-from algorithms.episode_sampling import (
-    Selected,
-    denominator_episodes,
-    draw_episodes,
-    effective_sample_size,
-    inclusion_probabilities,
-    sampling_weights,
-    select_episodes,
-)
-from algorithms.evaluation import Evaluation, evaluate
-from algorithms.losses import LossTerms, clipped_surrogate, kl_k3, policy_loss
-from algorithms.ms_grpo import MSGRPOConfig, MSGRPOTrainer, Update
-from algorithms.optimum import mean_optimal_return, optimal_return
-from algorithms.plots import plot_run
-from algorithms.returns import discounted_return
-from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
-from algorithms.tracking import RunFolder, read_lines, transcript
-from algorithms.training import Result, RunConfig, run_training
-from algorithms.weighting import token_weights
+Names are loaded when they are first used: the command line answers without waiting for torch.
+"""
 
-__all__ = [
-    "CreditRule",
-    "Evaluation",
-    "LossTerms",
-    "MSGRPOConfig",
-    "MSGRPOTrainer",
-    "Result",
-    "RoleGroup",
-    "Rollouts",
-    "RunConfig",
-    "RunFolder",
-    "Selected",
-    "TrainingRow",
-    "Update",
-    "clipped_surrogate",
-    "collect_groups",
-    "denominator_episodes",
-    "discounted_return",
-    "draw_episodes",
-    "effective_sample_size",
-    "episode_advantages",
-    "evaluate",
-    "fixed_starts",
-    "group_relative_advantages",
-    "has_signal",
-    "inclusion_probabilities",
-    "kl_k3",
-    "mean_optimal_return",
-    "micro_batches",
-    "optimal_return",
-    "plot_run",
-    "policy_loss",
-    "read_lines",
-    "run_training",
-    "sampling_weights",
-    "select_episodes",
-    "token_weights",
-    "training_rows",
-    "transcript",
-    "whole_episode_credit",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from algorithms.advantages import (
+        group_relative_advantages as group_relative_advantages,
+    )
+    from algorithms.advantages import (
+        has_signal as has_signal,
+    )
+    from algorithms.batch import (
+        RoleGroup as RoleGroup,
+    )
+    from algorithms.batch import (
+        TrainingRow as TrainingRow,
+    )
+    from algorithms.batch import (
+        micro_batches as micro_batches,
+    )
+    from algorithms.batch import (
+        training_rows as training_rows,
+    )
+    from algorithms.config import MSGRPOConfig as MSGRPOConfig
+    from algorithms.config import RunConfig as RunConfig
+    from algorithms.credit import (
+        CreditRule as CreditRule,
+    )
+    from algorithms.credit import (
+        episode_advantages as episode_advantages,
+    )
+    from algorithms.credit import (
+        whole_episode_credit as whole_episode_credit,
+    )
+    from algorithms.episode_sampling import (
+        Selected as Selected,
+    )
+    from algorithms.episode_sampling import (
+        denominator_episodes as denominator_episodes,
+    )
+    from algorithms.episode_sampling import (
+        draw_episodes as draw_episodes,
+    )
+    from algorithms.episode_sampling import (
+        effective_sample_size as effective_sample_size,
+    )
+    from algorithms.episode_sampling import (
+        inclusion_probabilities as inclusion_probabilities,
+    )
+    from algorithms.episode_sampling import (
+        sampling_weights as sampling_weights,
+    )
+    from algorithms.episode_sampling import (
+        select_episodes as select_episodes,
+    )
+    from algorithms.evaluation import Evaluation as Evaluation
+    from algorithms.evaluation import evaluate as evaluate
+    from algorithms.losses import (
+        LossTerms as LossTerms,
+    )
+    from algorithms.losses import (
+        clipped_surrogate as clipped_surrogate,
+    )
+    from algorithms.losses import (
+        kl_k3 as kl_k3,
+    )
+    from algorithms.losses import (
+        policy_loss as policy_loss,
+    )
+    from algorithms.ms_grpo import MSGRPOTrainer as MSGRPOTrainer
+    from algorithms.ms_grpo import Update as Update
+    from algorithms.optimum import (
+        mean_optimal_return as mean_optimal_return,
+    )
+    from algorithms.optimum import (
+        optimal_return as optimal_return,
+    )
+    from algorithms.plots import plot_run as plot_run
+    from algorithms.returns import discounted_return as discounted_return
+    from algorithms.rollouts import (
+        Rollouts as Rollouts,
+    )
+    from algorithms.rollouts import (
+        collect_groups as collect_groups,
+    )
+    from algorithms.rollouts import (
+        fixed_starts as fixed_starts,
+    )
+    from algorithms.tracking import (
+        RunFolder as RunFolder,
+    )
+    from algorithms.tracking import (
+        read_lines as read_lines,
+    )
+    from algorithms.tracking import (
+        transcript as transcript,
+    )
+    from algorithms.training import Result as Result
+    from algorithms.training import run_training as run_training
+    from algorithms.weighting import token_weights as token_weights
+
+_HOMES = {
+    "advantages": ("group_relative_advantages", "has_signal"),
+    "batch": ("RoleGroup", "TrainingRow", "micro_batches", "training_rows"),
+    "config": ("MSGRPOConfig", "RunConfig"),
+    "credit": ("CreditRule", "episode_advantages", "whole_episode_credit"),
+    "episode_sampling": (
+        "Selected",
+        "denominator_episodes",
+        "draw_episodes",
+        "effective_sample_size",
+        "inclusion_probabilities",
+        "sampling_weights",
+        "select_episodes",
+    ),
+    "evaluation": ("Evaluation", "evaluate"),
+    "losses": ("LossTerms", "clipped_surrogate", "kl_k3", "policy_loss"),
+    "ms_grpo": ("MSGRPOTrainer", "Update"),
+    "optimum": ("mean_optimal_return", "optimal_return"),
+    "plots": ("plot_run",),
+    "returns": ("discounted_return",),
+    "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),
+    "tracking": ("RunFolder", "read_lines", "transcript"),
+    "training": ("Result", "run_training"),
+    "weighting": ("token_weights",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = list(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module algorithms has no attribute {name!r}")
+    return getattr(importlib.import_module(f"algorithms.{_HOME_OF[name]}"), name)

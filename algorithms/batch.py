@@ -69,7 +69,12 @@ def training_rows(
     """
     advantages = [credit(r.group, r.agent, r.advantages_G) for r in role_groups]
     calls = [
-        [call for _, call in role_groups[s.group].group.episodes[s.episode].calls(_agent(role_groups, s))]
+        [
+            call
+            for _, call in role_groups[s.group]
+            .group.episodes[s.episode]
+            .calls(_agent(role_groups, s))
+        ]
         for s in selected
     ]
     weights = token_weights(
@@ -86,7 +91,9 @@ def training_rows(
         )
         if any(call.trainable)
     ]
-    return sorted(rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids))
+    return sorted(
+        rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids)
+    )
 
 
 def _agent(role_groups: Sequence[RoleGroup], selected: Selected) -> str:

@@ -4,12 +4,11 @@ Bad arguments end in one sentence and exit code 2 before anything slow starts.
 """
 
 import ast
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -19,9 +18,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 import games as games_package
 import tsmg
-from algorithms.config import choices
-from algorithms.ms_grpo import MSGRPOConfig, Update
-from algorithms.training import Evaluation, Reporter, Result, RunConfig, run_training
+from algorithms.config import MSGRPOConfig, RunConfig, choices
+
+if TYPE_CHECKING:
+    from algorithms.evaluation import Evaluation
+    from algorithms.ms_grpo import Update
+    from algorithms.training import Result
 
 console = Console()
 
@@ -82,7 +84,10 @@ def _game_options(command: Any) -> Any:
             help="An argument of the game, e.g. --set size=5. May be repeated.",
         ),
         click.option(
-            "--horizon", type=int, default=None, help="Time limit in steps; the game's own if unset."
+            "--horizon",
+            type=int,
+            default=None,
+            help="Time limit in steps; the game's own if unset.",
         ),
         click.option(
             "--held-out",
@@ -134,7 +139,7 @@ def _value(text: str) -> Any:
 def _make_game(
     game_id: str, settings: Sequence[str], horizon: int | None
 ) -> tsmg.AbstractGame[Any, Any]:
-    sys.path.insert(0, os.getcwd())  # module:callable is looked up where the user stands
+    sys.path.insert(0, str(Path.cwd()))  # module:callable is looked up where the user stands
     arguments = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -159,38 +164,44 @@ def _split(
     )
 
 
+def _check_model(model: str | None, chat: bool | None) -> None:
+    """What can be said about a model's name without loading it."""
+    if model is None:
+        if chat:
+            raise click.UsageError("a seed model has no chat template; name one with --model")
+        return
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
+    if is_path and not (Path(model) / "config.json").is_file():
+        raise click.UsageError(f"no checkpoint at {model!r} (there is no config.json)")
+
+
 def _make_policy(
     game: tsmg.AbstractGame[Any, Any],
     *,
     model: str | None,
     chat: bool | None,
     history: int,
-    sampling: Any,
     recipe_seed: int,
     threads: int,
 ) -> Any:
     """The policy of a saved folder, of a checkpoint, or of the game's seed model."""
-    import torch  # slow to import: only after every argument was checked
+    import torch
 
     import lap
     from lap.policy import POLICY_FILE
 
     torch.set_num_threads(threads)
     if model is not None and (Path(model) / POLICY_FILE).is_file():
-        policy = lap.LanguageAgentPolicy.from_pretrained(model)
-        return policy if sampling is None else policy.with_sampling(sampling)
+        return lap.LanguageAgentPolicy.from_pretrained(model)
     with_rules = model is not None
     prompt = (
         lap.LastTurnsPrompt(turns=history, with_rules=with_rules)
         if history
         else lap.MemorylessPrompt(with_rules=with_rules)
     )
-    sampling = sampling or lap.Sampling()
     if model is not None:
         checkpoint = lap.TransformersModel.from_pretrained(model, chat=chat)
-        return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint, sampling=sampling)
-    if chat:
-        raise click.UsageError("a seed model has no chat template; name a checkpoint with --model")
+        return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint)
     with console.status("making the seed model (first use)") as status:
 
         def report(stage: str, done: int, total: int) -> None:
@@ -198,15 +209,13 @@ def _make_policy(
 
         recipe = lap.SeedRecipe(seed=recipe_seed)
         seed = lap.seed_model(game, prompt=prompt, recipe=recipe, report=report)
-    return lap.LanguageAgentPolicy(prompt=prompt, model=seed, sampling=sampling)
+    return lap.LanguageAgentPolicy(prompt=prompt, model=seed)
 
 
 @main.command()
 @_game_options
 @_model_options
-@click.option(
-    "--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset."
-)
+@click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(
     "--tracker",
     type=click.Choice(("none", "tensorboard", "wandb", "trackio")),
@@ -237,12 +246,14 @@ def train(
     folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     if (folder / "config.json").exists():
         raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
+    _check_model(model, chat)
+    from algorithms.training import run_training  # slow to import: after every argument was checked
+
     policy = _make_policy(
         training_game,
         model=model,
         chat=chat,
         history=history,
-        sampling=config.training_sampling,
         recipe_seed=config.seed,
         threads=threads,
     )
@@ -290,7 +301,7 @@ def _tracker(name: str, folder: Path, described: dict[str, Any]) -> Any:
     return track
 
 
-class _Bar(Reporter):
+class _Bar:
     """A live line: return, invalid rate, episodes per second, time left."""
 
     def __init__(self, updates: int) -> None:
@@ -312,30 +323,31 @@ class _Bar(Reporter):
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
-    def update(self, update: Update) -> None:
+    def update(self, update: "Update") -> None:
         m, seconds = update.metrics, sum(s or 0.0 for s in update.seconds.values())
         episodes = sum(len(group.episodes) for group in update.rollouts.groups)
         line = (
             f"return {m['reward']:.3f}  invalid {m['invalid_rate']:.3f}  "
             f"{episodes / seconds:.0f} episodes/s"
         )
-        assert self.task is not None
+        if self.task is None:
+            return
         self.progress.update(self.task, advance=1, line=line)
 
-    def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
+    def evaluated(self, update: int, sampled: "Evaluation", greedy: "Evaluation") -> None:
         self.progress.print(
             f"update {update:>4}: {_brief('sampled', sampled)}; {_brief('greedy', greedy)}"
         )
 
 
-def _brief(name: str, evaluation: Evaluation) -> str:
+def _brief(name: str, evaluation: "Evaluation") -> str:
     return (
         f"{name}: return {evaluation.reward:.3f}, success {evaluation.success_rate:.3f}, "
         f"invalid {evaluation.invalid_rate:.4f}"
     )
 
 
-def _print_result(result: Result) -> None:
+def _print_result(result: "Result") -> None:
     console.print(f"episodes evaluated: {len(result.sampled.episodes)}, the same before and after")
     console.print(f"before  {_brief('sampled', result.start_sampled)}")
     console.print(f"        {_brief('greedy', result.start_greedy)}")
@@ -349,7 +361,9 @@ def _print_result(result: Result) -> None:
 @main.command()
 @_game_options
 @_model_options
-@click.option("--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many.")
+@click.option(
+    "--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many."
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
@@ -373,12 +387,12 @@ def evaluate(
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
     game = _make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
+    _check_model(model, chat)
     policy = _make_policy(
         training_game,
         model=model,
         chat=chat,
         history=history,
-        sampling=None,
         recipe_seed=0,
         threads=threads,
     )
@@ -390,7 +404,9 @@ def evaluate(
 
     plans = fixed_starts(evaluation_game, episodes, seed=seed)
     result = evaluate_policy(evaluation_game, policy, plans)
-    console.print(f"{episodes} episodes, {_brief('temperature ' + str(policy.sampling.temperature), result)}")
+    console.print(
+        f"{episodes} episodes, {_brief('temperature ' + str(policy.sampling.temperature), result)}"
+    )
     ceiling = mean_optimal_return(evaluation_game, plans)
     if ceiling is not None:
         console.print(f"exact optimum of the same starts: return {ceiling:.3f}")

@@ -1,11 +1,18 @@
-"""Configuration as plain data: attrs fields that carry their own help text and rule."""
+"""Configuration as plain data: attrs fields that carry their own help text and rule.
+
+Nothing slow is imported here, so that the command line can refuse bad settings at once.
+"""
 
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
+from algorithms.advantages import StdKind
+from algorithms.episode_sampling import SamplingKind, Scope
+from algorithms.rollouts import GroupOn
+from algorithms.weighting import WeightingKind
 from tsmg import InvalidArgumentError
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -42,3 +49,60 @@ def choices(config: type, name: str) -> tuple[str, ...]:
     """The names that a ``Literal`` field allows; none for other types."""
     hint = typing.get_type_hints(config)[name]
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+@attrs.frozen(kw_only=True)
+class MSGRPOConfig:
+    """Settings of MS-GRPO; every field has its help text, which the command line shows."""
+
+    updates: int = option(200, "optimiser updates", within(1))
+    groups: int = option(8, "groups of episodes per update", within(1))
+    group_size: int = option(16, "episodes per group, G", within(2))
+    kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
+    seed: int = option(0, "seed of every draw of the run")
+    learning_rate: float = option(3e-4, "greatest learning rate", within(0.0, above=True))
+    schedule: Literal["linear", "constant"] = option(
+        "linear", "course of the learning rate: linear decay to 0, or constant", one_of
+    )
+    max_grad_norm: float = option(
+        1.0, "gradients are scaled down to this norm", within(0.0, above=True)
+    )
+    temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
+    max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
+    std: StdKind = option("population", "standard deviation that advantages are divided by", one_of)
+    eps: float = option(1e-4, "added to the standard deviation", within(0.0))
+    sampling: SamplingKind = option(
+        "aaw", "episodes to train on: by absolute advantage, uniform, or all", one_of
+    )
+    alpha: float = option(1.0, "exponent of |A| in the sampling", within(0.0))
+    replacement: bool = option(False, "draw episodes with replacement")
+    scope: Scope = option("group", "draw within each group or over the batch", one_of)
+    corrected: bool = option(False, "divide by the inclusion probabilities")
+    weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
+    clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
+    kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
+    entropy_coefficient: float = option(0.0, "weight of the entropy bonus", within(0.0))
+    epochs: int = option(1, "passes over each batch", within(1))
+    group_on: GroupOn = option("initial_state", "what the members of a group share", one_of)
+    common_chance: bool = option(False, "members of a group share the game's chance draws")
+    micro_batch: int = option(256, "distinct (prompt, reply) pairs per forward pass", within(1))
+    max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.sampling != "all" and self.kept_episodes > self.group_size:
+            raise InvalidArgumentError(
+                f"'kept_episodes' must be at most 'group_size' "
+                f"(got {self.kept_episodes} > {self.group_size})"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class RunConfig:
+    """Settings of a run beside its algorithm's."""
+
+    evaluate_every: int = option(50, "updates between evaluations", within(1))
+    evaluation_episodes: int = option(100, "episodes of each evaluation", within(1))
+    final_episodes: int = option(300, "episodes of the first and the last evaluation", within(1))
+    evaluation_seed: int = option(0, "seed of the evaluation episodes, the same for every run")
+    checkpoint_every: int = option(100, "updates between checkpoints", within(1))
+    episodes_logged: int = option(1, "transcripts written per update", within(0))

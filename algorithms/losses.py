@@ -101,7 +101,7 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     return torch.expm1(d) - d
 
 
-def policy_loss(  # noqa: PLR0913 - the formula has this many symbols
+def policy_loss(
     *,
     logprobs_B_L: Tensor,
     old_logprobs_B_L: Tensor,

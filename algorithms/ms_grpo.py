@@ -22,20 +22,17 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from algorithms.advantages import StdKind
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
-from algorithms.config import one_of, option, within
+from algorithms.config import MSGRPOConfig
 from algorithms.credit import episode_advantages, whole_episode_credit
 from algorithms.episode_sampling import (
-    SamplingKind,
-    Scope,
     Selected,
     denominator_episodes,
     effective_sample_size,
@@ -43,61 +40,14 @@ from algorithms.episode_sampling import (
 )
 from algorithms.evaluation import Evaluation, evaluate, mean, summarise
 from algorithms.losses import LossTerms, kl_k3, policy_loss
-from algorithms.rollouts import GroupOn, Rollouts, collect_groups, fixed_starts
-from algorithms.weighting import WeightingKind
+from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, TrainableModel
-from tsmg import AbstractGame, Call, EpisodeKey, InvalidArgumentError, ModelError, Purpose, step_limit
+from tsmg import AbstractGame, Call, EpisodeKey, ModelError, Purpose, step_limit
 
 Metrics = dict[str, float | None]
-_KL_ROWS = 64  # calls per update on which the KL to the start is measured when the loss does without
-
-
-@attrs.frozen(kw_only=True)
-class MSGRPOConfig:
-    """Settings of MS-GRPO; every field has its help text, which the command line shows."""
-
-    updates: int = option(200, "optimiser updates", within(1))
-    groups: int = option(8, "groups of episodes per update", within(1))
-    group_size: int = option(16, "episodes per group, G", within(2))
-    kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
-    seed: int = option(0, "seed of every draw of the run")
-    learning_rate: float = option(3e-4, "greatest learning rate", within(0.0, above=True))
-    schedule: Literal["linear", "constant"] = option(
-        "linear", "course of the learning rate: linear decay to 0, or constant", one_of
-    )
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", within(0.0, above=True))
-    temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
-    max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
-    std: StdKind = option("population", "standard deviation that advantages are divided by", one_of)
-    eps: float = option(1e-4, "added to the standard deviation", within(0.0))
-    sampling: SamplingKind = option(
-        "aaw", "episodes to train on: by absolute advantage, uniform, or all", one_of
-    )
-    alpha: float = option(1.0, "exponent of |A| in the sampling", within(0.0))
-    replacement: bool = option(False, "draw episodes with replacement")
-    scope: Scope = option("group", "draw within each group or over the batch", one_of)
-    corrected: bool = option(False, "divide by the inclusion probabilities")
-    weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
-    clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
-    kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
-    entropy_coefficient: float = option(0.0, "weight of the entropy bonus", within(0.0))
-    epochs: int = option(1, "passes over each batch", within(1))
-    group_on: GroupOn = option("initial_state", "what the members of a group share", one_of)
-    common_chance: bool = option(False, "members of a group share the game's chance draws")
-    micro_batch: int = option(256, "distinct (prompt, reply) pairs per forward pass", within(1))
-    max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
-
-    def __attrs_post_init__(self) -> None:
-        if self.sampling != "all" and self.kept_episodes > self.group_size:
-            raise InvalidArgumentError(
-                f"'kept_episodes' must be at most 'group_size' "
-                f"(got {self.kept_episodes} > {self.group_size})"
-            )
-
-    @property
-    def training_sampling(self) -> Sampling:
-        """The law that replies are drawn from while training."""
-        return Sampling(temperature=self.temperature, max_reply_tokens=self.max_reply_tokens)
+_KL_ROWS = (
+    64  # calls per update on which the KL to the start is measured when the loss does without
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -139,11 +89,17 @@ class MSGRPOTrainer:
         self.game = game
         self.evaluation_game = evaluation_game or game
         self.config = config or MSGRPOConfig()
-        self.policy = policy.with_sampling(self.config.training_sampling)
+        self.policy = policy.with_sampling(
+            Sampling(
+                temperature=self.config.temperature, max_reply_tokens=self.config.max_reply_tokens
+            )
+        )
         self.update_index = 0
         self.accelerator = Accelerator()
         if self.accelerator.num_processes > 1:
-            raise ModelError("training on several processes is not supported yet; start one process")
+            raise ModelError(
+                "training on several processes is not supported yet; start one process"
+            )
         model: TrainableModel = policy.model
         self._reference: Any = copy.copy(model)
         self._reference.network = copy.deepcopy(model.network).requires_grad_(False)
@@ -314,9 +270,11 @@ class MSGRPOTrainer:
 
 
 def recorded_logprobs(calls: Sequence[Call]) -> torch.Tensor:
-    """log M_old of the tokens as sampled, 0 after the end of a reply. Shape (B, L), float32."""
+    """The log M_old of the tokens as sampled, 0 after the end of a reply. Shape (B, L), float32."""
     width = max(len(call.logprobs) for call in calls)
-    return torch.tensor([(*call.logprobs, *(0.0,) * (width - len(call.logprobs))) for call in calls])
+    return torch.tensor(
+        [(*call.logprobs, *(0.0,) * (width - len(call.logprobs))) for call in calls]
+    )
 
 
 class _Tally:

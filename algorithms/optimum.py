@@ -70,9 +70,7 @@ def _reachable_laws(
     return laws
 
 
-def _joint_actions(
-    game: AbstractExplicitGame[Any, Any], state: Any
-) -> list[dict[str, Any]] | None:
+def _joint_actions(game: AbstractExplicitGame[Any, Any], state: Any) -> list[dict[str, Any]] | None:
     if game.is_terminal(state):
         return []
     acting = game.acting_agents(state)

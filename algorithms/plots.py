@@ -34,7 +34,9 @@ def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "
     _line(top, records, "eval/reward", "evaluation, sampled", _BLUE, marker="o")
     _line(top, records, "eval_greedy/reward", "evaluation, greedy", _ORANGE, marker="s")
     if ceiling is not None:
-        top.axhline(ceiling, color="black", linestyle="--", label="exact optimum of the same starts")
+        top.axhline(
+            ceiling, color="black", linestyle="--", label="exact optimum of the same starts"
+        )
     top.set_ylabel("mean return")
     top.set_title(title)
     top.legend(loc="lower right")

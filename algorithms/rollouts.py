@@ -60,8 +60,10 @@ def collect_groups(
     Args:
       game: what is played.
       policy: who plays, in every role.
-      seed, update: of the run; with group and episode they are the key of every draw.
-      groups, group_size: how many groups, and G.
+      seed: of the run.
+      update: of the run; with seed, group and episode it is the key of every draw.
+      groups: how many groups.
+      group_size: G, episodes per group.
       group_on: what the members of a group share: the first state, what each agent knows of it, or nothing.
       common_chance: whether they also share the game's chance draws.
       max_failure_rate: the greatest share of failed episodes that is accepted.
@@ -107,7 +109,7 @@ def group_starts(
         return [_alike(game, first, key) for key in members]
     except TooManyFailuresError:
         raise
-    except Exception:  # the runner meets the same error again, and records it
+    except Exception:  # noqa: BLE001 - the runner meets the same error again, and records it
         return [None] * len(members)
 
 
@@ -132,9 +134,7 @@ def _alike(game: AbstractGame[Any, Any], first: Start[Any], key: EpisodeKey) -> 
     )
 
 
-def fixed_starts(
-    game: AbstractGame[Any, Any], count: int, *, seed: int
-) -> list[EpisodePlan[Any]]:
+def fixed_starts(game: AbstractGame[Any, Any], count: int, *, seed: int) -> list[EpisodePlan[Any]]:
     """The same evaluation episodes for every policy: distinct instances as far as the game has them.
 
     Args:

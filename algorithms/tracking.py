@@ -1,11 +1,11 @@
 """The run folder: everything about a run, in files that a stranger can read.
 
-    config.json       the resolved configuration, versions and seeds
-    metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
-    timings.jsonl     the seconds of each update, apart, since they never repeat
-    episodes.jsonl    a sample of whole transcripts
-    checkpoints/      policies (safetensors), by update
-    curve.png         return, invalid rate and entropy over the updates
+config.json       the resolved configuration, versions and seeds
+metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
+timings.jsonl     the seconds of each update, apart, since they never repeat
+episodes.jsonl    a sample of whole transcripts
+checkpoints/      policies (safetensors), by update
+curve.png         return, invalid rate and entropy over the updates
 """
 
 import json

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import attrs
 
-from algorithms.config import option, within
+from algorithms.config import MSGRPOConfig, RunConfig
 from algorithms.evaluation import Evaluation
-from algorithms.ms_grpo import Metrics, MSGRPOConfig, MSGRPOTrainer, Update, evaluation_metrics
+from algorithms.ms_grpo import Metrics, MSGRPOTrainer, Update, evaluation_metrics
 from algorithms.optimum import mean_optimal_return
 from algorithms.plots import plot_run
 from algorithms.rollouts import fixed_starts
@@ -27,18 +27,6 @@ class Reporter(Protocol):
     def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
         """The policy was evaluated."""
         ...
-
-
-@attrs.frozen(kw_only=True)
-class RunConfig:
-    """Settings of a run beside its algorithm's."""
-
-    evaluate_every: int = option(50, "updates between evaluations", within(1))
-    evaluation_episodes: int = option(100, "episodes of each evaluation", within(1))
-    final_episodes: int = option(300, "episodes of the first and the last evaluation", within(1))
-    evaluation_seed: int = option(0, "seed of the evaluation episodes, the same for every run")
-    checkpoint_every: int = option(100, "updates between checkpoints", within(1))
-    episodes_logged: int = option(1, "transcripts written per update", within(0))
 
 
 @attrs.frozen(kw_only=True)

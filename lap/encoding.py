@@ -1,8 +1,8 @@
 """Prompts to token ids, such that untrusted text can never contain a control token.
 
 Each segment is encoded on its own. In a trusted one, control tokens mean what they mean. In an untrusted
-one they are spelt out: ``<|im_end|>`` in an observation becomes the ids of ``<``, ``|``, ``im_end`` and so on. With a chat
-template, the template is rendered with place-holders for the untrusted segments, which are then encoded apart.
+one they are spelt out: ``<|im_end|>`` in an observation becomes the ids of ``<``, ``|``, ``im_end`` and so on. With a
+chat template, the template is rendered with place-holders for the untrusted segments, which are then encoded apart.
 """
 
 import functools

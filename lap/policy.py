@@ -94,7 +94,9 @@ class LanguageAgentPolicy(Generic[M]):
                 model=TransformersModel.from_pretrained(folder, chat=parts["chat"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"no policy can be loaded from {str(folder)!r}: {error}") from error
+            raise RunFolderError(
+                f"no policy can be loaded from {str(folder)!r}: {error}"
+            ) from error
 
 
 def _fields(instance: Any) -> dict[str, Any]:

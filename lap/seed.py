@@ -22,6 +22,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from lap.contexts import ReplyTree
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser
 from lap.policy import LanguageAgentPolicy
@@ -262,7 +263,7 @@ def _clone(
         rng = Stream("seed model", recipe.seed, step)
         chosen = np.searchsorted(cumulative, [rng.random() for _ in range(recipe.batch)])
         rows = [data[min(i, len(data) - 1)] for i in chosen]
-        loss = _cloning_loss(model, rows, rng)
+        loss = _cloning_loss(model, rows)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -314,38 +315,16 @@ def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstrati
     return _Row(prompt_ids=model.encoder.encode(shown.prompt)[0], reply_law=law)
 
 
-def _cloning_loss(model: TransformersModel, rows: Sequence[_Row], rng: Stream) -> Tensor:
-    """Cross-entropy against the player's next-token laws along one drawn reply per prompt."""
-    replies = [_draw(row.reply_law, rng.random()) for row in rows]
-    width = max(map(len, replies))
-    vocabulary = model.network.config.vocab_size
-    target_B_L_V = torch.zeros(len(rows), width, vocabulary)
-    for b, (row, reply) in enumerate(zip(rows, replies, strict=True)):
-        for position in range(len(reply)):
-            for token, probability in _next_token_law(row.reply_law, reply[:position]).items():
-                target_B_L_V[b, position, token] = probability
-    pairs = [(row.prompt_ids, reply, None) for row, reply in zip(rows, replies, strict=True)]
-    law_B_L_V = model._reply_laws(pairs, Sampling())
-    return -(target_B_L_V * law_B_L_V).sum() / sum(map(len, replies))
-
-
-def _draw(law: Mapping[tuple[int, ...], float], uniform: float) -> tuple[int, ...]:
-    total = 0.0
-    for reply, probability in law.items():
-        total += probability
-        if uniform < total:
-            return reply
-    return reply
-
-
-def _next_token_law(
-    law: Mapping[tuple[int, ...], float], prefix: tuple[int, ...]
-) -> dict[int, float]:
-    """The law of the token after a prefix, under a law of whole replies."""
-    following: dict[int, float] = {}
-    for reply, probability in law.items():
-        if reply[: len(prefix)] == prefix and len(reply) > len(prefix):
-            token = reply[len(prefix)]
-            following[token] = following.get(token, 0.0) + probability
-    total = sum(following.values())
-    return {token: probability / total for token, probability in following.items()}
+def _cloning_loss(model: TransformersModel, rows: Sequence[_Row]) -> Tensor:
+    """Mean over prompts of the expected negative log-probability of a whole reply, under the player's law."""
+    merged: dict[tuple[int, ...], tuple[_Row, int]] = {}
+    for row in rows:
+        merged[row.prompt_ids] = (row, merged.get(row.prompt_ids, (row, 0))[1] + 1)
+    trees = [ReplyTree.of(row.prompt_ids, list(row.reply_law)) for row, _ in merged.values()]
+    logits, row_of = model.context_logits(trees)
+    targets = torch.zeros_like(logits)
+    for row, count in merged.values():
+        for reply, probability in row.reply_law.items():
+            for n, token in enumerate(reply):
+                targets[row_of[row.prompt_ids, reply[:n]], token] += count * probability
+    return -(targets * torch.log_softmax(logits, dim=-1)).sum() / len(rows)

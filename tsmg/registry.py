@@ -66,7 +66,7 @@ def make(id: str, **kwargs: Any) -> AbstractGame[Any, Any]:
     arguments = {**fixed, **kwargs}
     try:
         inspect.signature(build).bind(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{id}: {error}") from error
     game = build(**arguments)
     if not isinstance(game, AbstractGame):
@@ -80,9 +80,12 @@ def _find(id: str) -> tuple[Callable[..., AbstractGame[Any, Any]], Mapping[str, 
     if ":" in id:
         module_name, _, attribute = id.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute), {}
+            build = getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise UnknownGameError(f"cannot load the game {id!r}: {error}") from error
+        if not callable(build):
+            raise UnknownGameError(f"cannot load the game {id!r}: {build!r} is not callable")
+        return build, {}
     close = difflib.get_close_matches(id, _REGISTRY, n=1, cutoff=0.3)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UnknownGameError(

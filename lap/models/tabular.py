@@ -90,9 +90,7 @@ class TabularModel:
         return [self._call(prompt.text, rng, sampling, decided) for prompt, rng in pairs]
 
     @torch.no_grad()
-    def _call(
-        self, prompt: str, rng: Stream, sampling: Sampling, decided: Decided | None
-    ) -> Call:
+    def _call(self, prompt: str, rng: Stream, sampling: Sampling, decided: Decided | None) -> Call:
         ids: list[int] = []
         logprobs: list[float] = []
         support: list[tuple[int, ...]] = []

@@ -1,11 +1,11 @@
 """Any causal language model of the transformers library, by name or from a local folder.
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
-and go on together as long as they draw the same tokens. Learning computes logits at reply positions only, and each
-distinct (prompt, reply) once.
+and go on together as long as they draw the same tokens. Learning computes logits at reply positions only, and shares
+prompts and common beginnings of replies likewise (``lap.contexts``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -14,13 +14,19 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicCache
 
+from lap.contexts import (
+    ReplyTree,
+    context_logits,
+    left_padded,
+    positions,
+    right_padded,
+    supports_trees,
+)
 from lap.encoding import PromptEncoder
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Prompt
 from lap.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
 from tsmg import Call, ModelError, Stream
-
-Row = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...] | None]
 
 
 @final
@@ -51,6 +57,7 @@ class TransformersModel:
         self.encoder = PromptEncoder(tokenizer, chat=chat)
         self.model_id = model_id or str(getattr(network.config, "name_or_path", ""))
         self.weights_version = 0
+        self._as_trees: bool | None = None  # found out at the first use
         self._ends = _end_ids(network, tokenizer)
 
     @property
@@ -163,53 +170,79 @@ class TransformersModel:
         return self.encoder.decode(tuple(i for i in ids if i not in self._ends))
 
     def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
-        """Log-probabilities of recorded replies; equal (prompt, reply) pairs are computed once.
+        """Log-probabilities of recorded replies under the present weights; each context is computed once.
 
         Raises:
           ModelError: the sampling is greedy.
         """
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        rows: dict[Row, int] = {}
+        trees: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for call in calls:
+            trees.setdefault(call.prompt_ids, []).append(call.reply_ids)
+        logits, row_of = self.context_logits(
+            [ReplyTree.of(prompt, replies) for prompt, replies in trees.items()]
+        )
+        width = max((len(call.reply_ids) for call in calls), default=0)
+        chosen: dict[_Choice, int] = {}
         index = [
-            rows.setdefault((call.prompt_ids, call.reply_ids, call.support), len(rows))
+            [chosen.setdefault(choice, len(chosen)) for choice in _choices(call, row_of)]
             for call in calls
         ]
-        law = self._reply_laws(list(rows), sampling)
-        width = law.shape[1]
-        ids = _right_padded([reply for _, reply, _ in rows], width).to(law.device)
-        chosen = law.gather(-1, ids[..., None])[..., 0]
-        gather = torch.tensor(index, device=law.device)
-        real = _right_padded([(1,) * len(reply) for _, reply, _ in rows], width).to(law.device) > 0
-        mask = _right_padded([call.trainable for call in calls], width).to(law.device) > 0
+        logprobs, entropies = _scores(logits, list(chosen), sampling)
+        gather = right_padded(index, width).to(logits.device)
+        real = right_padded([[1] * len(row) for row in index], width).bool().to(logits.device)
+        mask = right_padded([call.trainable for call in calls], width).bool().to(logits.device)
         return TokenLogprobs(
-            logprobs_B_L=torch.where(real, chosen, 0.0)[gather],
-            entropies_B_L=torch.where(real, entropy(law), 0.0)[gather],
+            logprobs_B_L=torch.where(real, logprobs[gather], 0.0),
+            entropies_B_L=torch.where(real, entropies[gather], 0.0),
             mask_B_L=mask,
         )
 
-    def _reply_laws(self, rows: Sequence[Row], sampling: Sampling) -> Tensor:
-        """Next-token laws at every reply position. Shape (rows, L, V)."""
-        width = max(len(reply) for _, reply, _ in rows)
-        prompts, attention = _left_padded([prompt for prompt, _, _ in rows])
-        replies = _right_padded([reply for _, reply, _ in rows], width)
-        real = _right_padded([(1,) * len(reply) for _, reply, _ in rows], width)
-        attention = torch.cat([attention, real], dim=1)
-        logits = self.network(
-            input_ids=torch.cat([prompts, replies], dim=1)[:, :-1].to(self.device),
-            attention_mask=attention[:, :-1].to(self.device),
-            position_ids=_positions(attention)[:, :-1].to(self.device),
-            use_cache=False,
-            logits_to_keep=width,
-        ).logits.float()
-        scaled = logits / sampling.temperature
-        if any(support is not None for _, _, support in rows):
-            kept = torch.ones(scaled.shape, dtype=torch.bool)
-            for row, (_, reply, support) in zip(kept, rows, strict=True):
-                if support is not None:
-                    row[: len(reply)] = support_mask(support, scaled.shape[-1])
-            scaled = scaled.masked_fill(~kept.to(scaled.device), -torch.inf)
-        return torch.log_softmax(scaled, dim=-1)
+    def context_logits(
+        self, trees: Sequence[ReplyTree]
+    ) -> tuple[Tensor, dict[tuple[tuple[int, ...], tuple[int, ...]], int]]:
+        """Differentiable next-token logits at every (prompt, beginning of a reply), each computed once.
+
+        Returns:
+          The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
+        """
+        if self._as_trees is None:
+            self._as_trees = supports_trees(self.network, trees[0].prompt)
+        logits = context_logits(self.network, trees, as_trees=self._as_trees)
+        contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
+        return logits, {context: row for row, context in enumerate(contexts)}
+
+
+# A token that was chosen: the row of its context, the token, and the support that it was chosen from.
+_Choice = tuple[int, int, tuple[int, ...] | None]
+
+
+def _choices(
+    call: Call, row_of: Mapping[tuple[tuple[int, ...], tuple[int, ...]], int]
+) -> list[_Choice]:
+    support = call.support or (None,) * len(call.reply_ids)
+    return [
+        (row_of[call.prompt_ids, call.reply_ids[:n]], token, support[n])
+        for n, token in enumerate(call.reply_ids)
+    ]
+
+
+def _scores(
+    logits: Tensor, choices: Sequence[_Choice], sampling: Sampling
+) -> tuple[Tensor, Tensor]:
+    """Log-probability and entropy for each choice, under the law that was sampled from."""
+    scaled = logits / sampling.temperature
+    rows = torch.tensor([row for row, _, _ in choices], device=logits.device)
+    tokens = torch.tensor([token for _, token, _ in choices], device=logits.device)
+    if all(support is None for _, _, support in choices):
+        law = torch.log_softmax(scaled, dim=-1)
+        return law[rows, tokens], entropy(law)[rows]
+    vocabulary = scaled.shape[-1]
+    whole = tuple(range(vocabulary))
+    kept = support_mask([support or whole for _, _, support in choices], vocabulary)
+    law = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
+    return law.gather(-1, tokens[:, None])[:, 0], entropy(law)
 
 
 @final
@@ -240,10 +273,10 @@ class _Decoding:
         self.model = model
         distinct: dict[tuple[int, ...], int] = {}
         self.node_of_prompt = [distinct.setdefault(ids, len(distinct)) for ids in prompts]
-        input_ids, attention = _left_padded(list(distinct))
-        self.attention = attention.to(model.device)
+        input_ids, real = left_padded(list(distinct))
+        self.attention = real.long().to(model.device)
         self.cache: Any = DynamicCache(config=model.network.config)
-        self.logits = self._forward(input_ids.to(model.device), _positions(self.attention))
+        self.logits = self._forward(input_ids.to(model.device), positions(self.attention))
 
     def extend(self, children: Sequence[tuple[int, int]]) -> list[int]:
         """Append a token to nodes; returns each child's node, equal children merged."""
@@ -254,7 +287,7 @@ class _Decoding:
         self.cache.batch_select_indices(parents)
         grown = self.attention[parents]
         self.attention = torch.cat([grown, torch.ones_like(grown[:, :1])], dim=1)
-        self.logits = self._forward(tokens, _positions(self.attention)[:, -1:])
+        self.logits = self._forward(tokens, positions(self.attention)[:, -1:])
         return index
 
     def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
@@ -278,24 +311,8 @@ def _end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in (*ends, tokenizer.eos_token_id) if i is not None)
 
 
-def _left_padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids with padding on the left, and their attention mask. Shapes (B, P)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
-
-
-def _right_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
-    """Integers with zeros on the right. Shape (B, width)."""
-    return torch.tensor([[int(x) for x in row] + [0] * (width - len(row)) for row in rows])
-
-
-def _positions(attention: Tensor) -> Tensor:
-    """Position ids that do not count padding."""
-    return (attention.cumsum(-1) - 1).clamp(min=0)
-
-
 def _supports(law: Tensor, rows: Tensor) -> list[tuple[int, ...]]:
-    kept = {node: tuple(law[node].isfinite().nonzero()[:, 0].tolist()) for node in set(rows.tolist())}
+    kept = {
+        node: tuple(law[node].isfinite().nonzero()[:, 0].tolist()) for node in set(rows.tolist())
+    }
     return [kept[node] for node in rows.tolist()]

@@ -6,19 +6,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lap.models.transformers as transformers_module
 from lap import (
     LanguageAgentPolicy,
     MemorylessPrompt,
     Message,
     Prompt,
+    PromptEncoder,
     Sampling,
     ScriptedModel,
     Segment,
     TabularModel,
     TagParser,
     TransformersModel,
+    contexts,
 )
+from lap.contexts import ReplyTree, supports_trees
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
 
@@ -36,7 +38,7 @@ SETTINGS = [
 ]
 
 
-def rngs(n=len(PROMPTS), seed=0):
+def rngs(n=5, seed=0):
     return [Stream(seed, "test", i) for i in range(n)]
 
 
@@ -98,8 +100,9 @@ def test_transformers_replies_do_not_depend_on_the_batch_beyond_rounding():
 
 def near_boundary(model, call, position, draw, sampling):
     cut = attrs.evolve(call, reply_ids=call.reply_ids[: position + 1])
-    law = model._reply_laws([(cut.prompt_ids, cut.reply_ids, None)], sampling)[0, -1]
-    return float((law.double().exp().cumsum(-1) - draw).abs().min()) < 1e-5
+    tree = ReplyTree.of(cut.prompt_ids, [cut.reply_ids])
+    logits = model.context_logits([tree])[0][-1] / sampling.temperature
+    return float((logits.double().softmax(-1).cumsum(-1) - draw).abs().min()) < 1e-5
 
 
 def test_equal_questions_are_computed_once(monkeypatch):
@@ -115,7 +118,40 @@ def test_equal_questions_are_computed_once(monkeypatch):
     assert sizes[0] == 1 and sizes[1] <= 50
     sizes.clear()
     model.logprobs(calls * 3, sampling=Sampling())
-    assert sizes == [len({c.reply_ids for c in calls})]
+    assert sizes[-1] == 1  # one prompt, one row, whatever the replies
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_scoring_a_tree_in_one_row_equals_scoring_every_reply_apart(sampling):
+    """Two implementations agree, in values and in gradients."""
+    results = []
+    for as_trees in (True, False):
+        model = tiny_model(sharp=3.0)
+        calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
+        assert supports_trees(model.network, calls[0].prompt_ids)
+        model._as_trees = as_trees
+        scores = model.logprobs(calls, sampling=sampling)
+        (scores.logprobs_B_L * torch.linspace(-1, 1, 30)[:, None]).sum().backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.network.parameters()])
+        results.append((scores.logprobs_B_L.detach(), scores.entropies_B_L.detach(), gradient))
+    (tree, tree_entropy, tree_gradient), (path, path_entropy, path_gradient) = results
+    torch.testing.assert_close(tree, path, rtol=0, atol=1e-5)
+    torch.testing.assert_close(tree_entropy, path_entropy, rtol=0, atol=1e-4)
+    assert float((tree_gradient - path_gradient).norm() / path_gradient.norm()) < 1e-5
+
+
+def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
+    """Negative control: nodes attend to all earlier nodes, as in plain concatenation."""
+
+    def leaky(real, nodes, width):
+        size = real.shape[1] + width
+        return (torch.ones(size, size).tril().bool() & torch.cat(
+            [real, torch.ones(len(real), width, dtype=torch.bool)], 1)[:, None])[:, None]  # fmt: skip
+
+    monkeypatch.setattr(contexts, "_tree_mask", leaky)
+    model = tiny_model(sharp=3.0)
+    (call, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
+    assert not supports_trees(model.network, call.prompt_ids)
 
 
 def test_rows_of_equal_prompt_draw_by_their_own_stream():
@@ -254,5 +290,6 @@ def test_arbitrary_bytes_as_reply_never_raise(raw):
     model = ScriptedModel(lambda _: text)
     (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
     TagParser().parse(call.reply_text)
-    tiny = transformers_module.PromptEncoder(tokenizer())
-    tiny.encode(Prompt((Message("assistant", (Segment(text, trusted=False),)),)))
+    PromptEncoder(tokenizer()).encode(
+        Prompt((Message("assistant", (Segment(text, trusted=False),)),))
+    )

@@ -51,19 +51,22 @@ def control_count(style, ids):
 def test_untrusted_text_never_contains_a_control_token(style, role, data):
     """Every special token of the template, in every position, alone, doubled, nested and spelt across seams."""
     special = SPECIAL[style]
-    pieces = st.sampled_from([*special, *(s[:3] for s in special), *(s[3:] for s in special), "x ", "\n"])
+    pieces = st.sampled_from(
+        [*special, *(s[:3] for s in special), *(s[3:] for s in special), "x ", "\n"]
+    )
     hostile = data.draw(st.lists(pieces, min_size=1).map("".join))
     encoder = PromptEncoder(tokenizer(style))
 
     def prompt(text):
-        return Prompt((Message("system", (Segment("rules", True),)), Message(role, (Segment(text, False),))))
+        return Prompt(
+            (Message("system", (Segment("rules", True),)), Message(role, (Segment(text, False),)))
+        )
 
     ids, shown = encoder.encode(prompt(hostile))
     plain, _ = encoder.encode(prompt("harmless"))
     assert control_count(style, ids) == control_count(style, plain)
     assert hostile in shown
     assert encoder.decode(tuple(encoder.untrusted(hostile))) == hostile
-
 
 
 @pytest.mark.parametrize("style", ["chatml", "llama"])

@@ -1,0 +1,157 @@
+"""The interface: samplers are derived from the laws, and psi is total, pure and inverts the texts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.strategies import (
+    SOUND_GAMES,
+    Coins,
+    Countdown,
+    Dice,
+    Drift,
+    agrees,
+    draws_of,
+    slippery_lake,
+    texts,
+)
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractGame,
+    GameLawError,
+    Illegal,
+    Parsed,
+    Stream,
+    TextOutcome,
+)
+
+Reading = Callable[[Any, str, str], TextOutcome[Any]]
+
+EXPLICIT: list[tuple[AbstractExplicitGame[Any, Any], Any, dict[str, Any]]] = [
+    (Dice(), ("roll", 5), {}),
+    (Coins(), (), {"even": "Heads", "odd": "Tails"}),
+    (slippery_lake(map=("SF", "HG")), None, {}),
+]
+
+
+def _named(value: object) -> str:
+    return type(value).__name__
+
+
+# ---- samplers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("game", "state", "joint"), EXPLICIT, ids=_named)
+def test_samplers_are_derived_from_the_laws(
+    game: AbstractExplicitGame[Any, Any], state: Any, joint: dict[str, Any]
+) -> None:
+    if state is None:
+        state = game.initial_state_dist().support()[0]
+        joint = {"player": game.legal_actions(state, "player")[2]}  # type: ignore[index]
+    law = game.transition_dist(state, joint).table()
+    draws = draws_of(lambda rng: game.sample_transition(state, joint, rng), 600)
+    assert sum(law.values()) == 1
+    assert agrees(draws, law)
+    assert not agrees(draws, {t: 1 / (len(law) + 1) for t in [*law, "other"]})
+    assert agrees(draws_of(game.sample_initial_state, 100), game.initial_state_dist().table())
+
+
+# ---- psi -------------------------------------------------------------------------------------
+
+
+def is_total(read: Reading, game: AbstractGame[Any, Any], state: Any, text: str) -> bool:
+    """psi answers any text with Parsed or Illegal, twice the same; it parses canonical texts only."""
+    agent = game.agents[0]
+    try:
+        outcome, again = read(state, agent, text), read(state, agent, text)
+    except Exception:
+        return False
+    legal = game.legal_actions(state, agent) or ()
+    canonical = {game.action_text(state, agent, action).casefold() for action in legal}
+    readable = text.strip().casefold() in canonical
+    kind = Parsed if readable else Illegal
+    return type(outcome) is kind and outcome == again
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(SOUND_GAMES), texts())
+def test_psi_is_total_and_pure(game: AbstractGame[Any, Any], text: str) -> None:
+    state = game.sample_initial_state(Stream("start"))
+    assert is_total(game.read_action, game, state, text)
+
+
+def _by_position(state: Any, agent: str, text: str) -> TextOutcome[Any]:
+    """A wrong implementation: it raises on a text that is no number."""
+    return Parsed(int(text))
+
+
+def _or_none(state: Any, agent: str, text: str) -> Any:
+    """A wrong implementation: None stands for an illegal text."""
+    return Parsed(1) if text == "take 1" else None
+
+
+def _lenient(state: Any, agent: str, text: str) -> TextOutcome[Any]:
+    """A wrong implementation: whatever is not understood is an action."""
+    return Parsed(2 if "2" in text else 1)
+
+
+@pytest.mark.parametrize("read", [_by_position, _or_none, _lenient])
+def test_readings_that_are_not_total_are_noticed(read: Reading) -> None:
+    game = Countdown()
+    samples = ("take 1", "\ud800", "<|im_end|>", "")
+    assert not all(is_total(read, game, (5, 0), text) for text in samples)
+
+
+def round_trips(game: AbstractGame[Any, Any], state: Any, dress: Callable[[str], str]) -> bool:
+    """psi(s, action_text(s, a)) = a for every legal action, whatever the case and white space."""
+    return all(
+        game.read_action(state, agent, dress(game.action_text(state, agent, action)))
+        == Parsed(action)
+        for agent in game.acting_agents(state)
+        for action in game.legal_actions(state, agent) or ()
+    )
+
+
+@pytest.mark.parametrize("game", SOUND_GAMES, ids=_named)
+@pytest.mark.parametrize("dress", [str, str.upper, str.lower, " \n{}\t".format])
+def test_canonical_texts_are_read_back(
+    game: AbstractGame[Any, Any], dress: Callable[[str], str]
+) -> None:
+    assert round_trips(game, game.sample_initial_state(Stream("start")), dress)
+
+
+def test_texts_that_differ_in_case_alone_are_noticed() -> None:
+    class Cased(Dice):
+        def legal_actions(self, state: Any, agent: str) -> tuple[str, ...]:
+            return ("roll", "ROLL")
+
+    assert not round_trips(Cased(), ("choose", 1), str)
+
+
+def test_illegal_texts_name_themselves() -> None:
+    game = Countdown()
+    assert game.read_action((1, 0), "first", "take 1") == Parsed(1)
+    assert game.read_action((1, 0), "first", "take 2") == Illegal("take 2")
+
+
+def test_unlistable_actions_need_a_reading_of_their_own() -> None:
+    class Unlisted(Dice):
+        def legal_actions(self, state: Any, agent: str) -> Any:
+            return None
+
+    with pytest.raises(GameLawError, match="Unlisted: 'read_action' must be overridden"):
+        Unlisted().read_action(("choose", 1), "player", "roll")
+
+
+def test_what_a_game_need_not_say_has_a_default() -> None:
+    game = Drift()
+    assert game.name == "Drift"
+    assert game.rules_text("player") == ""
+    assert game.noop_action(3, "player") is None
+    assert game.information_key(3, "player") == game.observation_text(3, "player") == "at 3"
+    assert game.instance_key(3) != game.instance_key(4)
+    assert game.scripted_player() is None
+    assert (game.discount, game.facts.zero_sum) == (1.0, None)
