@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import attrs
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from games.frozen_lake import FrozenLake, Lake
@@ -299,6 +300,12 @@ def plans(count: int, *, seed: int = 0, **kwargs: Any) -> list[EpisodePlan[Any]]
 
 
 # ---- Hypothesis strategies -------------------------------------------------------------------
+
+
+def examples(share: float) -> settings:
+    """A share of the profile's examples, for tests whose single example is long."""
+    return settings(max_examples=max(1, round(share * settings().max_examples)))
+
 
 SPECIAL_TEXTS = (
     "",

@@ -67,7 +67,7 @@ def is_total(read: Reading, game: AbstractGame[Any, Any], state: Any, text: str)
     agent = game.agents[0]
     try:
         outcome, again = read(state, agent, text), read(state, agent, text)
-    except Exception:
+    except Exception:  # noqa: BLE001 (any exception is what this looks for)
         return False
     legal = game.legal_actions(state, agent) or ()
     canonical = {game.action_text(state, agent, action).casefold() for action in legal}

@@ -54,7 +54,15 @@ def test_games_of_ones_own_are_loaded_by_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "id", ["no_such_module:Game", "tests.strategies:NoGame", "tests.strategies:", ":x", ".x:y", "math:pi"]
+    "id",
+    [
+        "no_such_module:Game",
+        "tests.strategies:NoGame",
+        "tests.strategies:",
+        ":x",
+        ".x:y",
+        "math:pi",
+    ],
 )
 def test_modules_that_have_no_such_game(id: str) -> None:
     with pytest.raises(UnknownGameError, match="cannot load the game"):
