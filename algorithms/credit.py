@@ -25,7 +25,8 @@ def episode_advantages(
     Source: arXiv:2508.10839 (the whole cumulative episode reward, relative to the group) [paper]; std and eps
     are options [ours].
     """
-    return group_relative_advantages(group.returns_G(agent), std=std, eps=eps).tolist()
+    advantages_G = group_relative_advantages(group.returns_G(agent), std=std, eps=eps)
+    return [float(advantage) for advantage in advantages_G]
 
 
 def whole_episode_credit(

@@ -104,7 +104,7 @@ def group_starts(
         return [None] * len(members)
     try:
         first = draw_start(game, members[0].shared())
-        if group_on == "initial_state":
+        if group_on == "initial_state" or game.facts.perfect_information:
             return [first] * len(members)
         return [_alike(game, first, key) for key in members]
     except TooManyFailuresError:

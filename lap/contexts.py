@@ -1,9 +1,9 @@
 """Next-token logits at many contexts, each computed once.
 
-A *context* is a prompt and the beginning of a reply to it. The replies to one prompt form a tree: what they have in
-common is common in the tree. A causal network can score the whole tree in one row: the prompt, then the tree's
-nodes, each attending to the prompt and to its own ancestors, at the position that it has in its own reply. That is the same
-sum as scoring every reply in a row of its own, and much shorter where many replies answer one prompt.
+A *context* is a prompt and the beginning of a reply to it. The replies to one prompt form a tree: what they have
+in common is common in the tree. A causal network can score the whole tree in one row: the prompt, then the tree's
+nodes, each attending to the prompt and to its own ancestors, at the position that it has in its own reply. That is
+the same sum as scoring every reply in a row of its own, and much shorter where many replies answer one prompt.
 
 Networks whose attention takes no such mask (sliding windows, learnt positions) get a row per reply instead; which of
 the two a network can do is found by trying both once (``supports_trees``).

@@ -85,8 +85,8 @@ def test_a_checkpoint_takes_the_same_road_as_the_seed_model(tmp_path):
     """``--model`` with any local checkpoint: train two updates, evaluate what was saved."""
     tiny_model("chatml", sharp=3.0).save_pretrained(tmp_path / "model")
     output = tmp_path / "run"
-    arguments = "--updates 2 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 3".split()
-    small = ["--max-reply-tokens", "3", "--horizon", "2"]
+    arguments = ("--updates", "2", "--groups", "2", "--group-size", "4", "--kept-episodes", "2")
+    small = ("--final-episodes", "3", "--max-reply-tokens", "3", "--horizon", "2")
     result = run(
         "train", "--model", str(tmp_path / "model"), "--output", str(output), *arguments, *small
     )

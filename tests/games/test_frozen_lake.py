@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.envs.toy_text.frozen_lake import is_valid
 from hypothesis import given
@@ -83,7 +84,7 @@ def is_gymnasiums(law: Law, lake: Lake, slippery: bool) -> bool:
 
 
 @examples(0.3)
-@given(lakes(), st.booleans())
+@given(lakes(sides=(2, 4)), st.booleans())  # Gymnasium cannot read a map of width 1
 def test_transitions_are_gymnasiums(lake: Lake, slippery: bool) -> None:
     assert is_gymnasiums(FrozenLake(slippery=slippery).transition_dist, lake, slippery)
 
@@ -286,63 +287,58 @@ def test_canonical_texts_round_trip(lake: Lake, dress: Callable[[str], str]) -> 
 
 
 def test_rules_tell_of_the_ice() -> None:
+    state = LakeState(Lake.parse(["SG"]), 0)
     dry, wet = FrozenLake().rules_text("player"), FrozenLake(slippery=True).rules_text("player")
     assert "slippery" not in dry
     assert "1/3" in wet
     for move in Move:
-        assert FrozenLake().action_text(None, "player", move) in dry  # type: ignore[arg-type]
+        assert FrozenLake().action_text(state, "player", move) in dry
 
 
 # ---- published success rates -----------------------------------------------------------------
 
-# /reference-values: exact success probability, mean over 1500 maps (three decimals).
+# Derived independently of this repository: exact success probability, mean over 1500 maps (three decimals).
 REFERENCE = {
     (0.8, False, 8): {"uniform": 0.008, "random down/right": 0.274, "optimal": 1.000},
     (0.9, True, 15): {"uniform": 0.064, "random down/right": 0.233, "optimal": 0.377},
     (0.8, True, 15): {"uniform": 0.036, "random down/right": 0.132, "optimal": 0.271},
 }
-PLAYERS: dict[str, Callable[[Mapping[Move, float]], float]] = {
-    "uniform": lambda value: sum(value.values()) / 4,
-    "random down/right": lambda value: (value[Move.DOWN] + value[Move.RIGHT]) / 2,
-    "optimal": lambda value: max(value.values()),
+PLAYERS: dict[str, Callable[[Any], Any]] = {  # action values (cell, move) -> values of cells
+    "uniform": lambda values: values.mean(axis=1),
+    "random down/right": lambda values: values[:, [Move.DOWN.value, Move.RIGHT.value]].mean(axis=1),
+    "optimal": lambda values: values.max(axis=1),
 }
-MAPS = 300
+MAPS = 150
 
 
-def success(game: FrozenLake, start: LakeState, player: str) -> float:
-    """Probability of reaching the goal within H steps, by backward induction on the game's laws."""
-    states = [LakeState(start.lake, i) for i in range(len(start.lake.cells))]
-    laws = {
-        s.position: {
-            m: [(t.state.position, float(p)) for t, p in _law(game, s, m)]
-            for m in game.legal_actions(s, "player")
-        }
-        for s in states
-    }
-    value = [float(s.cell == "G") for s in states]
-    for _ in range(game.horizon):
-        value = [
-            PLAYERS[player]({m: sum(p * value[to] for to, p in law) for m, law in moves.items()})
-            if moves
-            else value[here]
-            for here, moves in laws.items()
-        ]
-    return value[start.position]
-
-
-def _law(game: FrozenLake, state: LakeState, move: Move) -> Any:
-    return game.transition_dist(state, {"player": move}).table().items()
+def successes(game: FrozenLake, lake: Lake) -> list[float]:
+    """Each player's probability of reaching the goal, by backward induction on the game's laws."""
+    cells = len(lake.cells)
+    law = np.zeros((cells, len(Move), cells))
+    for here in range(cells):
+        state = LakeState(lake, here)
+        law[here, :, here] = game.is_terminal(state)
+        for move in game.legal_actions(state, "player"):
+            for transition, p in game.transition_dist(state, {"player": move}).atoms():
+                law[here, move.value, transition.state.position] += float(p)
+    found = []
+    for player in PLAYERS.values():
+        value = np.array([float(cell == "G") for cell in lake.cells])
+        for _ in range(game.horizon):
+            value = player(law @ value)
+        found.append(float(value[lake.start]))
+    return found
 
 
 @functools.cache
-def measured(setting: tuple[float, bool, int], player: str) -> tuple[float, float]:
-    """Mean success over random maps, and its standard error."""
+def measured(setting: tuple[float, bool, int]) -> dict[str, tuple[float, float]]:
+    """Each player's mean success over random maps, and its standard error."""
     frozen, slippery, horizon = setting
     game = FrozenLake(frozen_probability=frozen, slippery=slippery, horizon=horizon)
     starts = [game.sample_initial_state(Stream("maps", i)) for i in range(MAPS)]
-    values = [success(game, start, player) for start in starts]
-    mean = sum(values) / MAPS
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values)) / MAPS
+    values = np.array([successes(game, start.lake) for start in starts])
+    pairs = zip(values.mean(axis=0), values.std(axis=0) / math.sqrt(MAPS), strict=True)
+    return dict(zip(PLAYERS, pairs, strict=True))
 
 
 def is_published(mean: float, error: float, published: float) -> bool:
@@ -355,14 +351,14 @@ def is_published(mean: float, error: float, published: float) -> bool:
 def test_success_rates_are_the_published_ones(
     setting: tuple[float, bool, int], player: str
 ) -> None:
-    assert is_published(*measured(setting, player), REFERENCE[setting][player])
+    assert is_published(*measured(setting)[player], REFERENCE[setting][player])
 
 
 @pytest.mark.parametrize(("right", "wrong"), [*itertools.permutations(REFERENCE, 2)], ids=str)
 def test_success_rates_of_another_lake_are_noticed(
     right: tuple[float, bool, int], wrong: tuple[float, bool, int]
 ) -> None:
-    assert not is_published(*measured(wrong, "optimal"), REFERENCE[right]["optimal"])
+    assert not is_published(*measured(wrong)["optimal"], REFERENCE[right]["optimal"])
 
 
 # ---- the game as a whole ---------------------------------------------------------------------

@@ -54,7 +54,9 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     policy = LanguageAgentPolicy(prompt=PROMPT, model=model, parser=parser, sampling=Sampling())
     plans = [EpisodePlan(key=EpisodeKey(seed=1, episode=i)) for i in range(200)]
     episodes = play(game, policy, plans)
-    replies = [step.agent_steps[0] for e in episodes for step in e.steps if step.state.state.position == 0]
+    replies = [
+        step.agent_steps[0] for e in episodes for step in e.steps if step.state.state.position == 0
+    ]
     player = game.scripted_player()
     (start,) = game.initial_state_dist().support()
     for action, p in player.action_dist(start, "player").table().items():
@@ -73,7 +75,8 @@ def test_held_out_maps_never_reach_the_clone():
     from tsmg import PlayerPolicy
 
     starts = {
-        e.start.state.state for e in play(held_out, PlayerPolicy(game, game.scripted_player()), plans)
+        e.start.state.state
+        for e in play(held_out, PlayerPolicy(game, game.scripted_player()), plans)
     }
     prompts = {d.prompt.text for d in shown}
     assert not prompts & {game.observation_text(s, "player") + "\n" for s in starts}
