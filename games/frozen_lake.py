@@ -7,6 +7,7 @@ goal.
 
 import enum
 import functools
+import numbers
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, final
@@ -221,23 +222,36 @@ def random_lake_dist(size: int, frozen_probability: float) -> Distribution[Lake]
     return cells.map(lake).given(Lake.is_solvable)
 
 
-def _probability(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
-    if not (isinstance(value, float | int) and 0 <= value <= 1):
-        raise InvalidArgumentError(f"{attribute.name!r} must be in [0, 1] (got {value!r})")
+# These checks are converters: attrs runs validators last, after the defaults that build on them.
 
 
-def _not_zero(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    if value == 0:
-        raise InvalidArgumentError(f"{attribute.name!r} must be above 0 (got {value!r})")
+def _integer(name: str, value: object, *, least: int) -> int:
+    if isinstance(value, numbers.Integral) and int(value) >= least:
+        return int(value)
+    raise InvalidArgumentError(f"{name!r} must be an integer of at least {least} (got {value!r})")
 
 
-def _at_least(least: int) -> Callable[[object, "attrs.Attribute[int]", object], None]:
-    def check(instance: object, attribute: "attrs.Attribute[int]", value: object) -> None:
-        if not (isinstance(value, int) and value >= least):
-            rule = f"an integer of at least {least}"
-            raise InvalidArgumentError(f"{attribute.name!r} must be {rule} (got {value!r})")
+def _probability(name: str, value: object, *, positive: bool = False) -> float:
+    if isinstance(value, numbers.Real) and 0 <= float(value) <= 1 and (value or not positive):
+        return float(value)
+    interval = "(0, 1]" if positive else "[0, 1]"
+    raise InvalidArgumentError(f"{name!r} must be in {interval} (got {value!r})")
 
-    return check
+
+def _to_size(value: object) -> int:
+    return _integer("size", value, least=2)
+
+
+def _to_horizon(value: object) -> int:
+    return _integer("horizon", value, least=1)
+
+
+def _to_frozen_probability(value: object) -> float:
+    return _probability("frozen_probability", value, positive=True)
+
+
+def _to_attention(value: object) -> float:
+    return _probability("attention", value)
 
 
 def _to_lake(rows: "Lake | tuple[str, ...] | list[str] | None") -> Lake | None:
@@ -269,12 +283,12 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     Source: Gymnasium ``FrozenLake-v1`` (rules).
     """
 
-    size: int = attrs.field(default=4, validator=_at_least(2))
-    frozen_probability: float = attrs.field(default=0.8, validator=[_probability, _not_zero])
+    size: int = attrs.field(default=4, converter=_to_size)
+    frozen_probability: float = attrs.field(default=0.8, converter=_to_frozen_probability)
     slippery: bool = False
     map: Lake | None = attrs.field(default=None, converter=_to_lake)
     observation: ObservationStyle = attrs.field(default="grid")
-    horizon: int = attrs.field(validator=_at_least(1))
+    horizon: int = attrs.field(converter=_to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
 
@@ -282,7 +296,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 
     @observation.validator
     def _check_observation(self, attribute: "attrs.Attribute[str]", value: str) -> None:
-        if value not in OBSERVATION_TEXTS:
+        if value not in tuple(OBSERVATION_TEXTS):
             raise InvalidArgumentError(
                 f"'observation' must be one of {', '.join(OBSERVATION_TEXTS)} (got {value!r})"
             )
@@ -380,7 +394,7 @@ class MyopicPlayer(AbstractPlayer[LakeState, Move]):
       attention: how often it looks at all, in [0, 1].
     """
 
-    attention: float = attrs.field(default=0.4, validator=_probability)
+    attention: float = attrs.field(default=0.4, converter=_to_attention)
 
     def action_dist(self, state: LakeState, agent: str) -> Distribution[Move]:
         return _myopic_law(state.lake, state.position, self.attention)

@@ -68,12 +68,14 @@ class TransformersModel:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.network.parameters()).device
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
     @property
     def context_length(self) -> int | None:
         """How many tokens prompt and reply may have together, if the model says so."""
-        return getattr(self.network.config, "max_position_embeddings", None)
+        length: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        return length
 
     @classmethod
     def from_pretrained(

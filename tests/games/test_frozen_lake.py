@@ -394,7 +394,7 @@ def test_the_scripted_player_is_mediocre_and_walks_into_dead_ends() -> None:
     assert law.prob(Move.RIGHT) == Fraction(6, 40)
     game = FrozenLake()
     starts = [split_starts(game, "held_out").sample_initial_state(Stream(i)) for i in range(30)]
-    assert len(set(starts)) > 20
+    assert len(set(starts)) > 10
     records = play(game, PlayerPolicy(game, game.scripted_player()), plans(150))
     rate = sum(game.success(r, "player") for r in records) / 150  # type: ignore[arg-type]
     assert 0.2 < rate < 0.6
@@ -408,9 +408,11 @@ def test_the_scripted_player_is_mediocre_and_walks_into_dead_ends() -> None:
     [
         ({"size": 1}, "'size' must be an integer of at least 2"),
         ({"size": "4"}, "'size' must be an integer of at least 2"),
-        ({"frozen_probability": 0}, "'frozen_probability' must be above 0"),
-        ({"frozen_probability": 1.5}, r"'frozen_probability' must be in \[0, 1\]"),
-        ({"frozen_probability": float("nan")}, r"'frozen_probability' must be in \[0, 1\]"),
+        ({"size": None}, "'size' must be an integer of at least 2"),
+        ({"frozen_probability": 0}, r"'frozen_probability' must be in \(0, 1\]"),
+        ({"frozen_probability": 1.5}, r"'frozen_probability' must be in \(0, 1\]"),
+        ({"frozen_probability": float("nan")}, r"'frozen_probability' must be in \(0, 1\]"),
+        ({"frozen_probability": "high"}, r"'frozen_probability' must be in \(0, 1\]"),
         ({"horizon": 0}, "'horizon' must be an integer of at least 1"),
         ({"observation": "smell"}, "'observation' must be one of grid, coordinates, both"),
         ({"map": ("SF", "F")}, "'rows' must have one common length"),
