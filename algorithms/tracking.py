@@ -12,7 +12,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,8 +76,15 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        **{name: version(name) for name in _VERSIONS},
+        **{name: _version(name) for name in _VERSIONS},
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def read_lines(file: str | Path) -> list[dict[str, Any]]:

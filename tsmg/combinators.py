@@ -88,6 +88,8 @@ class _Derived(AbstractGame[Any, Any]):
         return self.inner.noop_action(state, agent)
 
     def information_key(self, state: Any, agent: str) -> Hashable:
+        if self.changes.observation_text is not None:  # what is known is what is read
+            return self.observation_text(state, agent)
         return self.inner.information_key(state, agent)
 
     def instance_key(self, start: Any) -> str:

@@ -279,7 +279,7 @@ def test_a_failed_member_takes_its_whole_group_and_too_many_stop_the_run():
         game, policy, seed=0, update=0, groups=8, group_size=2, max_failure_rate=1.0
     )
     assert 0 < len(rollouts.groups) < 8
-    assert len(rollouts.failed) == 2 * (8 - len(rollouts.groups))
+    assert 8 - len(rollouts.groups) <= len(rollouts.failed) <= 2 * (8 - len(rollouts.groups))
     with pytest.raises(TooManyFailuresError, match="the arm fell off"):
         collect_groups(game, policy, seed=0, update=0, groups=8, group_size=2)
     trainer = MSGRPOTrainer(

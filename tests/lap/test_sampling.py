@@ -11,7 +11,9 @@ from lap import Sampling
 from lap.sampling import entropy, kept_support, pick_tokens, token_logprobs
 from tsmg import InvalidArgumentError
 
-LOGITS = st.lists(st.floats(-5, 5), min_size=3, max_size=8).map(lambda x: torch.tensor([x]))
+LOGITS = st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=3, max_size=8).map(
+    lambda x: torch.tensor([x])
+)
 
 
 @given(logits=LOGITS, temperature=st.floats(0.1, 3))

@@ -18,7 +18,7 @@ from lap.seed import demonstrations, make_tokenizer
 from tsmg import EpisodeKey, EpisodePlan, play, split_starts
 
 TINY = SeedRecipe(
-    width=32, layers=1, heads=2, inner=48, episodes=20, steps=80, batch=16, learning_rate=1e-2
+    width=32, layers=1, heads=2, inner=48, episodes=20, steps=200, batch=16, learning_rate=1e-2
 )
 PROMPT = MemorylessPrompt(with_rules=False)
 
@@ -42,7 +42,7 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     stages = []
     arguments = {"prompt": PROMPT, "parser": parser, "recipe": TINY, "cache": tmp_path}
     model = seed_model(game, **arguments, report=lambda *stage: stages.append(stage))
-    assert stages[-1] == ("seed model", 80, 80)
+    assert stages[-1] == ("seed model", 200, 200)
     (folder,) = [f for f in tmp_path.iterdir() if f.name.startswith("seed-")]
     again = seed_model(game, **arguments, report=lambda *stage: pytest.fail("made again"))
     assert isinstance(again, TransformersModel)
