@@ -278,6 +278,7 @@ def test_texts_by_hand() -> None:
         assert both(state, "player") == f"{map_alone}\n{words(state, 'player')}"
 
 
+@examples(0.3)
 @given(lakes(), st.sampled_from([str, str.upper, " {}\n".format]))
 def test_canonical_texts_round_trip(lake: Lake, dress: Callable[[str], str]) -> None:
     game = FrozenLake(map=lake)
@@ -398,8 +399,9 @@ def test_the_scripted_player_is_mediocre_and_walks_into_dead_ends() -> None:
     game = FrozenLake()
     starts = [split_starts(game, "held_out").sample_initial_state(Stream(i)) for i in range(30)]
     assert len(set(starts)) > 10
-    records = play(game, PlayerPolicy(game, game.scripted_player()), plans(150))
-    rate = sum(game.success(r, "player") for r in records) / 150  # type: ignore[arg-type]
+    with suppress_type_checks():
+        records = play(game, PlayerPolicy(game, game.scripted_player()), plans(100))
+    rate = sum(game.success(r, "player") for r in records) / 100  # type: ignore[arg-type]
     assert 0.2 < rate < 0.6
     for attention in (-0.1, 1.1, float("nan"), "much"):
         with pytest.raises(InvalidArgumentError, match=r"'attention' must be in \[0, 1\]"):

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from typeguard import suppress_type_checks
 
 from tests.strategies import Coins, Countdown, Dice, Drift, agrees, slippery_lake
 from tsmg import (
@@ -54,6 +55,7 @@ def closed_case(name: str) -> tuple[ClosedGame[Any, Any], ClosedState[Any], dict
     return closed, closed.close(state), outcomes
 
 
+@suppress_type_checks
 def sampled_as_enumerated(name: str, sample: Sampler | None = None) -> bool:
     """Frequencies of ``sample_transition`` agree with ``transition_dist``, which sums to 1."""
     closed, state, outcomes = closed_case(name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from typeguard import suppress_type_checks
 
 from games.frozen_lake import OBSERVATION_TEXTS, FrozenLake
 from tests.strategies import SOUND_GAMES, Coins, Countdown, Drift, plans, uniform_policy
@@ -33,6 +34,7 @@ Split = Callable[[Any, Any], Any]
 # ---- split_starts ----------------------------------------------------------------------------
 
 
+@suppress_type_checks
 def is_a_partition(split: Split, game: FrozenLake) -> bool:
     """The parts are disjoint, cover all starts, and have the law of the starts, conditioned."""
     whole = game.initial_state_dist().table()
@@ -66,6 +68,7 @@ def test_the_share_is_held_out(share: float) -> None:
     assert len(held) / 2000 == pytest.approx(share, abs=0.05)
 
 
+@suppress_type_checks
 def agree_on_every_start(games: list[AbstractGame[Any, Any]]) -> bool:
     """The games hold out the same instances."""
     starts = FrozenLake().initial_state_dist()

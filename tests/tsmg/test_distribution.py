@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import agrees, draws_of, finite_laws
+from tests.strategies import agrees, draws_of, examples, finite_laws
 from tsmg import (
     Distribution,
     Finite,
@@ -50,6 +50,7 @@ def frequencies_are_probabilities(
     return {v: Fraction(n, cells) for v, n in counts.items()} == law.table()
 
 
+@examples(0.5)
 @given(st.lists(st.integers(1, 9), max_size=4), st.permutations(range(5)))
 def test_frequencies_equal_probabilities(cuts: list[int], order: list[int]) -> None:
     ends = [0, *itertools.takewhile(lambda end: end < 24, itertools.accumulate(cuts)), 24]
@@ -112,6 +113,7 @@ def then_is_total_probability(
     return dict(law.table()) == {y: p for y, p in brute.items() if p}
 
 
+@examples(0.5)
 @given(finite_laws(), st.lists(finite_laws(), min_size=4, max_size=4))
 def test_then_and_mixture(first: Finite[int], second: list[Finite[int]]) -> None:
     assert then_is_total_probability(first.then(lambda x: second[x]), first, second)
@@ -133,6 +135,7 @@ def product_is_independent(law: Distribution[tuple[int, ...]], factors: list[Fin
     return dict(law.table()) == brute
 
 
+@examples(0.5)
 @given(st.lists(finite_laws(values=3), max_size=4))
 def test_product(factors: list[Finite[int]]) -> None:
     assert product_is_independent(product(factors), factors)
@@ -149,6 +152,7 @@ def given_is_conditional(law: Distribution[int], free: Finite[int], event: set[i
     return dict(law.table()) == {x: free.prob(x) / total for x in event if free.prob(x)}
 
 
+@examples(0.5)
 @given(finite_laws(), st.sets(st.integers(0, 3)))
 def test_given(free: Finite[int], event: set[int]) -> None:
     conditioned = free.given(lambda x: x in event)
@@ -164,6 +168,7 @@ def test_a_condition_that_moves_the_rest_is_noticed() -> None:
     assert not given_is_conditional(free.map(lambda x: max(x, 1)), free, {1, 2})
 
 
+@examples(0.5)
 @given(finite_laws())
 def test_map_merges_and_expect_sums(law: Finite[int]) -> None:
     halves = law.map(lambda x: x // 2)
@@ -173,6 +178,7 @@ def test_map_merges_and_expect_sums(law: Finite[int]) -> None:
     assert law.prob(99) == 0
 
 
+@examples(0.5)
 @given(finite_laws())
 def test_equal_laws_are_equal_whatever_their_order(law: Finite[int]) -> None:
     shuffled = Finite([*reversed(list(law.atoms())), (99, 0)])

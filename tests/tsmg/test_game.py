@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import (
@@ -15,6 +15,7 @@ from tests.strategies import (
     Drift,
     agrees,
     draws_of,
+    examples,
     slippery_lake,
     texts,
 )
@@ -76,7 +77,7 @@ def is_total(read: Reading, game: AbstractGame[Any, Any], state: Any, text: str)
     return type(outcome) is kind and outcome == again
 
 
-@settings(max_examples=60)
+@examples(0.6)
 @given(st.sampled_from(SOUND_GAMES), texts())
 def test_psi_is_total_and_pure(game: AbstractGame[Any, Any], text: str) -> None:
     state = game.sample_initial_state(Stream("start"))

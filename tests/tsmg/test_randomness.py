@@ -10,8 +10,9 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typeguard import suppress_type_checks
 
-from tests.strategies import agrees
+from tests.strategies import agrees, examples
 from tsmg import EpisodeKey, InvalidArgumentError, Phase, Purpose, Stream
 
 COORDINATES: dict[str, tuple[Any, ...]] = {
@@ -34,6 +35,7 @@ def stream_of(coordinates: dict[str, Any]) -> Stream:
     return key.stream(rest.pop("purpose"), **rest)
 
 
+@suppress_type_checks
 def never_shared(make: Callable[[dict[str, Any]], Stream], draws: int = 9) -> bool:
     """All streams of the grid of coordinates differ in every draw."""
     seen: set[float] = set()
@@ -54,6 +56,7 @@ def test_a_key_that_forgets_a_coordinate_is_noticed(forgotten: str) -> None:
     assert not never_shared(lambda c: stream_of(c | {forgotten: COORDINATES[forgotten][0]}))
 
 
+@examples(0.5)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), unique=True, max_size=6))
 def test_keys_are_not_run_together(keys: list[tuple[int, int]]) -> None:
     assert len({Stream(*key).random() for key in keys}) == len(keys)
@@ -104,6 +107,7 @@ def at_is_random(make: Callable[..., Stream], counters: list[int]) -> bool:
     return jumped == [drawn[k] for k in counters] and [other.random() for _ in range(40)] == drawn
 
 
+@examples(0.5)
 @given(st.lists(st.integers(0, 39), max_size=12))
 def test_at_is_the_kth_draw(counters: list[int]) -> None:
     assert at_is_random(Stream, counters)
@@ -161,6 +165,7 @@ def rejects_the_rest(integer: Callable[[Stream, int], int], bound: int) -> bool:
     return last == bound - 1 and redrawn == 5 % bound
 
 
+@examples(0.5)
 @given(st.integers(1, 2**64))
 def test_integer_is_exactly_uniform(bound: int) -> None:
     assert rejects_the_rest(Stream.integer, bound)

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typeguard import suppress_type_checks
 
 from games.frozen_lake import FrozenLake
 from tests.strategies import (
@@ -68,6 +69,7 @@ def one(game: Game, policy: AgentPolicy, **kwargs: Any) -> Any:
 # ---- independence of the batch ---------------------------------------------------------------
 
 
+@suppress_type_checks
 def independent_of_the_batch(game: Game, policy: AgentPolicy, count: int = 5) -> bool:
     """An episode is the same played with others, alone, in reverse order and beside itself."""
     batch = plans(count)
@@ -145,6 +147,7 @@ def test_one_batched_call_for_each_policy_and_step() -> None:
 # ---- random streams --------------------------------------------------------------------------
 
 
+@suppress_type_checks
 def never_shares_a_draw(stream_of: Callable[[Request], Stream], game: Game) -> bool:
     """No two requests of a run share a draw with each other, nor with starts and chance."""
     watcher = Watcher(uniform_policy(game))
@@ -307,6 +310,7 @@ def test_step_limits() -> None:
 # ---- branches --------------------------------------------------------------------------------
 
 
+@suppress_type_checks
 def branches_continue_alike(
     game: Game, policy: AgentPolicy, branch: Callable[[Episode[Any], int], Start[Any]]
 ) -> bool:
