@@ -1,7 +1,32 @@
 """Games that come with the library; importing this package registers them."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from games.bandit import BernoulliBandit, GaussianBandit
 from games.frozen_lake import FrozenLake
+from games.kuhn_poker import KuhnPoker
+from games.line_walk import LineWalk
+from games.matrix import MatrixGame
+from games.snake import Snake
+from games.tic_tac_toe import TicTacToe
 from tsmg import make, register, registered
+
+if TYPE_CHECKING:
+    from games.adapters.gymnasium import from_gymnasium as from_gymnasium
+
+_ADAPTERS = {"from_gymnasium": "games.adapters.gymnasium"}
+
+
+def __getattr__(name: str) -> Any:
+    """Find an adapter, so that its library is imported only when it is used."""
+    if name in _ADAPTERS:
+        return getattr(importlib.import_module(_ADAPTERS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_PENNIES = (((1.0, -1.0), (-1.0, 1.0)), ((-1.0, 1.0), (1.0, -1.0)))
+_DILEMMA = (((3.0, 3.0), (0.0, 5.0)), ((5.0, 0.0), (1.0, 1.0)))
 
 register("FrozenLake-v0", FrozenLake)
 register(
@@ -12,5 +37,71 @@ register(
     frozen_probability=0.9,
     horizon=15,
 )
+register("Snake-v0", Snake)
+register(
+    "PoisonSnake-v0",
+    Snake,
+    summary="Snake with apples that cost 1.",
+    apple_reward=-1.0,
+)
+register(
+    "SmallSnake-v0",
+    Snake,
+    summary="Snake alone on 6 x 6 cells with 3 apples.",
+    width=6,
+    height=6,
+    snakes=1,
+    apples=3,
+)
+register(
+    "SnakeDuel-v0",
+    Snake,
+    summary="Snake for two on 6 x 6 cells with 3 apples.",
+    width=6,
+    height=6,
+    snakes=2,
+    apples=3,
+)
+register("TicTacToe-v0", TicTacToe)
+register("KuhnPoker-v0", KuhnPoker)
+register(
+    "MatchingPennies-v0",
+    MatrixGame,
+    summary="Matching pennies: row wins if both choose alike.",
+    payoffs=_PENNIES,
+    row_actions=("heads", "tails"),
+    column_actions=("heads", "tails"),
+)
+register(
+    "PrisonersDilemma-v0",
+    MatrixGame,
+    summary="The prisoner's dilemma, five times over.",
+    payoffs=_DILEMMA,
+    row_actions=("cooperate", "defect"),
+    column_actions=("cooperate", "defect"),
+    rounds=5,
+)
+register("BernoulliBandit-v0", BernoulliBandit)
+register(
+    "ContextualBandit-v0",
+    BernoulliBandit,
+    summary="Pull arms that pay 1 or nothing, by context.",
+    means=((0.2, 0.8), (0.7, 0.3)),
+)
+register("GaussianBandit-v0", GaussianBandit)
+register("LineWalk-v0", LineWalk)
 
-__all__ = ["FrozenLake", "make", "register", "registered"]
+__all__ = [
+    "BernoulliBandit",
+    "FrozenLake",
+    "GaussianBandit",
+    "KuhnPoker",
+    "LineWalk",
+    "MatrixGame",
+    "Snake",
+    "TicTacToe",
+    "from_gymnasium",
+    "make",
+    "register",
+    "registered",
+]

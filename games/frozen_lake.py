@@ -7,13 +7,13 @@ goal.
 
 import enum
 import functools
-import numbers
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Literal, final
 
 import attrs
 
+from games.arguments import integer, probability
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -225,33 +225,20 @@ def random_lake_dist(size: int, frozen_probability: float) -> Distribution[Lake]
 # These checks are converters: attrs runs validators last, after the defaults that build on them.
 
 
-def _integer(name: str, value: object, *, least: int) -> int:
-    if isinstance(value, numbers.Integral) and int(value) >= least:
-        return int(value)
-    raise InvalidArgumentError(f"{name!r} must be an integer of at least {least} (got {value!r})")
-
-
-def _probability(name: str, value: object, *, positive: bool = False) -> float:
-    if isinstance(value, numbers.Real) and 0 <= float(value) <= 1 and (value or not positive):
-        return float(value)
-    interval = "(0, 1]" if positive else "[0, 1]"
-    raise InvalidArgumentError(f"{name!r} must be in {interval} (got {value!r})")
-
-
 def _to_size(value: object) -> int:
-    return _integer("size", value, least=2)
+    return integer("size", value, least=2)
 
 
 def _to_horizon(value: object) -> int:
-    return _integer("horizon", value, least=1)
+    return integer("horizon", value, least=1)
 
 
 def _to_frozen_probability(value: object) -> float:
-    return _probability("frozen_probability", value, positive=True)
+    return probability("frozen_probability", value, positive=True)
 
 
 def _to_attention(value: object) -> float:
-    return _probability("attention", value)
+    return probability("attention", value)
 
 
 def _to_lake(rows: "Lake | tuple[str, ...] | list[str] | None") -> Lake | None:

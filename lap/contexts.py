@@ -9,11 +9,14 @@ Networks whose attention takes no such mask (sliding windows, learnt positions) 
 the two a network can do is found by trying both once (``supports_trees``).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Ids = tuple[int, ...]
@@ -109,19 +112,27 @@ def _tree_logits(network: Any, trees: Sequence[ReplyTree]) -> Tensor:
     return chosen
 
 
-def _tree_mask(real: Tensor, nodes: Sequence[Sequence[Ids]], width: int) -> Tensor:
+def _tree_mask(real: Tensor, nodes: Sequence[tuple[Ids, ...]], width: int) -> Tensor:
     """Who attends to whom. Bool, shape (B, 1, P + width, P + width)."""
     rows, prompt = real.shape
-    mask = torch.zeros(rows, prompt + width, prompt + width, dtype=torch.bool)
-    mask[:, :prompt, :prompt] = real[:, None, :] & torch.ones(prompt, prompt).tril().bool()
-    mask[:, prompt:, :prompt] = real[:, None, :]
-    mask |= torch.eye(prompt + width, dtype=torch.bool)
+    mask = np.zeros((rows, prompt + width, prompt + width), dtype=bool)
+    mask[:, :, :prompt] = real.numpy()[:, None, :]
+    mask[:, :prompt, :prompt] &= np.tri(prompt, dtype=bool)
+    mask[:, range(prompt + width), range(prompt + width)] = True  # no row may be empty
     for b, prefixes in enumerate(nodes):
-        index = {prefix: prompt + i for i, prefix in enumerate(prefixes)}
-        for prefix, i in index.items():
-            ancestors = [index[prefix[:n]] for n in range(1, len(prefix))]
-            mask[b, i, ancestors] = True
-    return mask[:, None]
+        end = prompt + len(prefixes)
+        mask[b, prompt:end, prompt:end] = _ancestors(prefixes)
+    return torch.from_numpy(mask)[:, None]
+
+
+@functools.lru_cache(maxsize=1024)
+def _ancestors(prefixes: tuple[Ids, ...]) -> NDArray[np.bool_]:
+    """Whether the column's beginning begins the row's. Shape (n, n)."""
+    index = {prefix: i for i, prefix in enumerate(prefixes)}
+    matrix = np.zeros((len(prefixes), len(prefixes)), dtype=bool)
+    for prefix, i in index.items():
+        matrix[i, [index[prefix[:n]] for n in range(1, len(prefix) + 1)]] = True
+    return matrix
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -11,12 +11,11 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -44,7 +43,7 @@ from tsmg import (
 END = "<|endoftext|>"
 # Tags, words and blanks are whole; capitals and digits stand alone, so that a grid's cells stay apart.
 _SPLIT = r"</?\w+>| ?[A-Z]?[a-z]+| ?[A-Z]| ?[0-9]|\s| ?[^\sA-Za-z0-9]"
-_VERSION = 1
+_VERSION = 2
 
 Report = Callable[[str, int, int], None]
 
@@ -256,13 +255,10 @@ def _clone(
         network = Qwen2ForCausalLM(_config(recipe, tokenizer))
     model = TransformersModel(network, tokenizer, model_id="seed", chat=False)
     data = [_encode(model, parser, demonstration) for demonstration in shown]
-    weights = np.array([d.count for d in shown], dtype=np.float64)
-    cumulative = (weights / weights.sum()).cumsum()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     for step in range(recipe.steps):
         rng = Stream("seed model", recipe.seed, step)
-        chosen = np.searchsorted(cumulative, [rng.random() for _ in range(recipe.batch)])
-        rows = [data[min(i, len(data) - 1)] for i in chosen]
+        rows = [rng.choice(data) for _ in range(recipe.batch)]
         loss = _cloning_loss(model, rows)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -299,10 +295,17 @@ def _schedule(step: int, steps: int) -> float:
 
 @attrs.frozen(kw_only=True)
 class _Row:
-    """A demonstration in tokens: the prompt, and the law of whole replies."""
+    """A demonstration in tokens: the tree of its replies, and the law of the next token at every node.
 
-    prompt_ids: tuple[int, ...]
-    reply_law: Mapping[tuple[int, ...], float]
+    Attributes:
+      tree: prompt and beginnings of replies.
+      places: (index of the beginning, next token) of every positive entry of the law.
+      probabilities: of reaching the beginning and then drawing the token; they align with places.
+    """
+
+    tree: ReplyTree
+    places: tuple[tuple[int, int], ...]
+    probabilities: tuple[float, ...]
 
 
 def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstration) -> _Row:
@@ -312,19 +315,28 @@ def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstrati
         if not parser.decided(reply):
             ids.append(model.tokenizer.eos_token_id)
         law[tuple(ids)] = law.get(tuple(ids), 0.0) + probability
-    return _Row(prompt_ids=model.encoder.encode(shown.prompt)[0], reply_law=law)
+    tree = ReplyTree.of(model.encoder.encode(shown.prompt)[0], list(law))
+    index = {prefix: i for i, prefix in enumerate(tree.prefixes)}
+    targets: dict[tuple[int, int], float] = {}
+    for reply_ids, probability in law.items():
+        for n, token in enumerate(reply_ids):
+            place = (index[reply_ids[:n]], token)
+            targets[place] = targets.get(place, 0.0) + probability
+    return _Row(tree=tree, places=tuple(targets), probabilities=tuple(targets.values()))
 
 
 def _cloning_loss(model: TransformersModel, rows: Sequence[_Row]) -> Tensor:
     """Mean over prompts of the expected negative log-probability of a whole reply, under the player's law."""
-    merged: dict[tuple[int, ...], tuple[_Row, int]] = {}
+    counts: dict[ReplyTree, int] = {}
+    distinct = {row.tree: row for row in rows}
     for row in rows:
-        merged[row.prompt_ids] = (row, merged.get(row.prompt_ids, (row, 0))[1] + 1)
-    trees = [ReplyTree.of(row.prompt_ids, list(row.reply_law)) for row, _ in merged.values()]
-    logits, row_of = model.context_logits(trees)
-    targets = torch.zeros_like(logits)
-    for row, count in merged.values():
-        for reply, probability in row.reply_law.items():
-            for n, token in enumerate(reply):
-                targets[row_of[row.prompt_ids, reply[:n]], token] += count * probability
-    return -(targets * torch.log_softmax(logits, dim=-1)).sum() / len(rows)
+        counts[row.tree] = counts.get(row.tree, 0) + 1
+    logits, _ = model.context_logits(list(distinct))
+    contexts, tokens, targets, first = [], [], [], 0
+    for tree, row in distinct.items():
+        contexts += [first + i for i, _ in row.places]
+        tokens += [token for _, token in row.places]
+        targets += [counts[tree] * p for p in row.probabilities]
+        first += len(tree.prefixes)
+    chosen = torch.log_softmax(logits, dim=-1)[contexts, tokens]
+    return -(torch.tensor(targets, device=chosen.device) * chosen).sum() / len(rows)

@@ -1,0 +1,344 @@
+"""Gymnasium environments as games.
+
+An environment that publishes its table (``P``, as the toy-text ones do) becomes an explicit game. Any other one is
+sampled: it is moved along as the episode goes, and branching replays the actions from the start.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+import attrs
+import gymnasium
+import numpy as np
+
+from games.adapters import spaces
+from games.adapters.live import Actions, LiveGame, View, masked, name_actions, readable
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractGame,
+    Distribution,
+    Facts,
+    Finite,
+    InvalidArgumentError,
+    Transition,
+)
+
+_AGENT = "player"
+_ESCAPES = re.compile(r"\x1b\[([0-9;]*)m([^\x1b]*)\x1b\[0m")
+_MOVES = ("left", "down", "right", "up")
+_NAMES: Mapping[str, Sequence[str]] = {
+    "FrozenLake": _MOVES,
+    "CliffWalking": ("up", "right", "down", "left"),
+    "Taxi": ("south", "north", "east", "west", "pickup", "dropoff"),
+    "Blackjack": ("stick", "hit"),
+    "CartPole": ("left", "right"),
+    "MountainCar": ("left", "none", "right"),
+    "Acrobot": ("clockwise", "none", "counterclockwise"),
+}
+_TAXI_PLACES = ("red", "green", "yellow", "blue", "in the taxi")
+
+Make = Callable[[], gymnasium.Env[Any, Any]]
+TextOf = Callable[[Any], str]
+
+
+def from_gymnasium(
+    env: str | gymnasium.Env[Any, Any] | Make,
+    *,
+    horizon: int | None = None,
+    action_names: Sequence[str] | None = None,
+    choices: Mapping[str, Any] | None = None,
+    observation_text: TextOf | None = None,
+    rules: str = "",
+    **kwargs: Any,
+) -> AbstractGame[Any, Any]:
+    """A Gymnasium environment as a game of one agent, ``player``.
+
+    Args:
+      env: an id, an environment that was made from one, or a function that makes one.
+      horizon: time limit H, in steps; the environment's own unless given.
+      action_names: names of the actions of a Discrete space, in order.
+      choices: names of chosen actions, for spaces that text cannot name (a Box): the agent has these alone.
+      observation_text: from an observation to its text; the environment's ansi rendering or its observation unless
+        given.
+      rules: what a newcomer must be told; the actions are listed after it.
+      **kwargs: arguments of ``gymnasium.make``.
+
+    Returns:
+      An explicit game where the environment publishes its table, a sampled one otherwise.
+
+    Raises:
+      InvalidArgumentError: there is no time limit; the actions cannot be named; or the text of the first observation
+        is over 4,000 characters. The message says what to pass.
+    """
+    make, limit = _maker(env, kwargs)
+    horizon = horizon if horizon is not None else limit
+    if horizon is None:
+        raise InvalidArgumentError(f"'horizon' must be given: {env!r} has no time limit (got None)")
+    made = make()
+    name = made.spec.id if made.spec else type(made.unwrapped).__name__
+    known = action_names or _NAMES.get(name.partition("-")[0])
+    actions = name_actions(
+        made.action_space, of=name, names=tuple(known) if known else None, choices=choices
+    )
+    if observation_text is None and _has_table(made):
+        return TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
+    driver = functools.partial(
+        _Driver, make, actions=actions, name=name, observation_text=observation_text
+    )
+    game = LiveGame(
+        make_driver=driver,
+        env_name=name,
+        agents=(_AGENT,),
+        actions={_AGENT: actions},
+        rules=rules,
+        horizon=horizon,
+    )
+    return readable(game)
+
+
+def _maker(
+    env: str | gymnasium.Env[Any, Any] | Make, kwargs: Mapping[str, Any]
+) -> tuple[Make, int | None]:
+    """A function that makes the bare environment, and the time limit that it was declared with."""
+    if isinstance(env, gymnasium.Env):
+        made_from = env.spec
+        if made_from is None:
+            raise InvalidArgumentError(
+                "'env' must have been made by gymnasium.make, or be a function that makes it, since replays "
+                f"need a fresh one (got {env!r})"
+            )
+        env, kwargs = made_from.id, {**made_from.kwargs, **kwargs}
+        kwargs.pop("render_mode", None)
+    if not isinstance(env, str):
+        if kwargs:
+            raise InvalidArgumentError("'kwargs' must be empty where 'env' is a function")
+        limit = env().spec
+        return env, limit.max_episode_steps if limit else None
+    try:
+        spec = gymnasium.spec(env)
+    except gymnasium.error.Error as error:
+        raise InvalidArgumentError(
+            f"'env' must be a registered id (got {env!r}): {error}"
+        ) from error
+    entry = (
+        gymnasium.envs.registration.load_env_creator(spec.entry_point)
+        if isinstance(spec.entry_point, str)
+        else spec.entry_point
+    )
+    modes = getattr(entry, "metadata", {}).get("render_modes", ())
+    mode = {"render_mode": "ansi"} if "ansi" in modes else {}
+    make = functools.partial(
+        gymnasium.make, env, max_episode_steps=-1, disable_env_checker=True, **{**mode, **kwargs}
+    )
+    return make, spec.max_episode_steps
+
+
+def _readable(rendered: str) -> str:
+    """Ansi text without control sequences; what was highlighted (in the background) is in brackets."""
+
+    def plain(match: re.Match[str]) -> str:
+        highlighted = any(code[:1] == "4" and len(code) == 2 for code in match[1].split(";"))
+        return f"[{match[2]}]" if highlighted else match[2]
+
+    return re.sub(r"\x1b\[[0-9;]*m", "", _ESCAPES.sub(plain, rendered)).strip("\n")
+
+
+# ---- explicit: the published table ------------------------------------------------------------
+
+
+def _has_table(env: gymnasium.Env[Any, Any]) -> bool:
+    bare = env
+    while isinstance(
+        bare, gymnasium.wrappers.OrderEnforcing | gymnasium.wrappers.PassiveEnvChecker
+    ):
+        bare = bare.env
+    return (
+        bare is env.unwrapped
+        and isinstance(getattr(bare, "P", None), Mapping)
+        and hasattr(bare, "initial_state_distrib")
+    )
+
+
+class Cell(NamedTuple):
+    """A state of the table, and whether the episode ended on the way to it."""
+
+    number: int
+    over: bool = False
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class TableGame(AbstractExplicitGame[Cell, Hashable]):
+    """An environment whose laws are a published table.
+
+    Attributes:
+      env_name: the environment's id.
+      table: state to action to (probability, next state, reward, over).
+      initial: the probability of every first state.
+      texts: the text of every state.
+      masks: the legal actions of every state.
+      actions: what the agent can do.
+      rules: what a newcomer must be told.
+      horizon: time limit H, in steps.
+    """
+
+    env_name: str
+    table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]
+    initial: tuple[float, ...]
+    texts: Callable[[int], str]
+    masks: Callable[[int], tuple[Hashable, ...]]
+    actions: Actions
+    rules: str
+    horizon: int
+    facts: Facts = attrs.field(init=False)
+
+    agents = (_AGENT,)
+
+    @facts.default
+    def _declare(self) -> Facts:
+        laws = (law for actions in self.table.values() for law in actions.values())
+        return Facts(
+            stochastic_start=sum(p > 0 for p in self.initial) > 1,
+            stochastic_transitions=any(len({s for p, s, _, _ in law if p}) > 1 for law in laws),
+        )
+
+    @classmethod
+    def of(
+        cls, env: gymnasium.Env[Any, Any], *, name: str, actions: Actions, horizon: int, rules: str
+    ) -> "TableGame":
+        """The game of an environment that publishes its table."""
+        bare: Any = env.unwrapped
+        bare.reset(seed=0)
+
+        @functools.cache
+        def text(number: int) -> str:
+            if name.startswith("Taxi"):
+                return _taxi_text(bare, number)
+            bare.s, bare.lastaction = number, None
+            shown = bare.render() if bare.render_mode == "ansi" else None
+            if isinstance(shown, str):
+                return _readable(shown)
+            return spaces.text(env.observation_space, spaces.plain(env.observation_space, number))
+
+        @functools.cache
+        def mask(number: int) -> tuple[Hashable, ...]:
+            every = actions.values or ()
+            if not hasattr(bare, "action_mask"):
+                return every
+            return masked(every, bare.action_mask(number), name)
+
+        return cls(
+            env_name=name,
+            table=bare.P,
+            initial=tuple(float(p) for p in bare.initial_state_distrib),
+            texts=text,
+            masks=mask,
+            actions=actions,
+            rules=rules,
+            horizon=horizon,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.env_name
+
+    def initial_state_dist(self) -> Distribution[Cell]:
+        return Finite((Cell(s), p) for s, p in enumerate(self.initial) if p)
+
+    def is_terminal(self, state: Cell) -> bool:
+        return state.over
+
+    def acting_agents(self, state: Cell) -> tuple[str, ...]:
+        return () if state.over else self.agents
+
+    def legal_actions(self, state: Cell, agent: str) -> tuple[Hashable, ...]:
+        return () if state.over else self.masks(state.number)
+
+    def transition_dist(
+        self, state: Cell, joint_action: Mapping[str, Hashable]
+    ) -> Distribution[Transition[Cell]]:
+        law = self.table[state.number][self.actions.native(joint_action[_AGENT])]
+        return Finite(
+            (Transition(Cell(int(s), bool(over)), (float(r),)), float(p)) for p, s, r, over in law
+        )
+
+    def observation_text(self, state: Cell, agent: str) -> str:
+        return self.texts(state.number)
+
+    def action_text(self, state: Cell, agent: str, action: Hashable) -> str:
+        return self.actions.text(action)
+
+    def rules_text(self, agent: str) -> str:
+        return f"{self.rules} {self.actions.told()}".strip()
+
+
+def _taxi_text(taxi: Any, number: int) -> str:
+    """Taxi in words: the colours of its rendering carry meaning, which plain text loses."""
+    row, column, passenger, destination = (int(x) for x in taxi.decode(number))
+    chart = "\n".join("".join(cell.decode() for cell in line) for line in taxi.desc)
+    return (
+        f"{chart}\nTaxi: row {row + 1}, column {column + 1}\nPassenger: {_TAXI_PLACES[passenger]}\n"
+        f"Destination: {_TAXI_PLACES[destination]}"
+    )
+
+
+# ---- sampled: a live environment ----------------------------------------------------------------
+
+
+@final
+class _Driver:
+    """Moves a Gymnasium environment.
+
+    Chance is fresh at every step: the environment gets a generator of the step's own seed. Randomness that
+    an environment keeps elsewhere is fixed by the seed of its reset.
+    """
+
+    def __init__(
+        self, make: Make, *, actions: Actions, name: str, observation_text: TextOf | None
+    ) -> None:
+        self.env = make()
+        self.actions = actions
+        self.name = name
+        self.observation_text = observation_text
+
+    def reset(self, seed: int) -> View:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed)
+        return self._view(observation, info, over=False)
+
+    def step(
+        self, joint_action: Mapping[str, Hashable], chance: int
+    ) -> tuple[View, tuple[float, ...]]:
+        """One step of the only agent."""
+        self.env.unwrapped.np_random = np.random.Generator(np.random.PCG64(chance))
+        action = self.actions.native(joint_action[_AGENT])
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        view = self._view(observation, info, over=bool(terminated or truncated))
+        return view, (float(reward),)
+
+    def _view(self, observation: Any, info: Mapping[str, Any], *, over: bool) -> View:
+        plain = spaces.plain(self.env.observation_space, observation)
+        return View(
+            acting=() if over else (_AGENT,),
+            texts={_AGENT: self._text(observation, plain)},
+            legal={_AGENT: self._legal(observation, info)},
+            over=over,
+            observation=plain,
+        )
+
+    def _text(self, observation: Any, plain: Hashable) -> str:
+        if self.observation_text is not None:
+            return self.observation_text(observation)
+        if self.env.render_mode == "ansi":
+            return _readable(str(self.env.render()))
+        return spaces.text(self.env.observation_space, plain)
+
+    def _legal(self, observation: Any, info: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
+        mask = info.get("action_mask")
+        if mask is None and isinstance(observation, Mapping):
+            mask = observation.get("action_mask")
+        if mask is None or self.actions.values is None:
+            return self.actions.values
+        return masked(self.actions.values, mask, self.name)

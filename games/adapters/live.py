@@ -1,0 +1,286 @@
+"""Live environments as sampled games: moved along as the episode goes, branched by replay.
+
+A *driver* moves one environment of one library. ``LiveGame`` turns drivers into values: a state is what led to it,
+the seed of the reset and each step's actions and seed of chance. Where a state is left a second time, a fresh driver
+replays what led there, and must come to the same observation.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, Protocol, final
+
+import attrs
+
+from games.adapters import spaces
+from tsmg import (
+    AbstractGame,
+    AbstractSampledGame,
+    Facts,
+    GameLawError,
+    Illegal,
+    InvalidArgumentError,
+    Parsed,
+    Stream,
+    TextOutcome,
+    Transition,
+)
+
+LISTED_ACTIONS = 4096
+LONGEST_TEXT = 4000
+
+
+class Actions(NamedTuple):
+    """The actions of an agent that text can name.
+
+    Attributes:
+      space: the space that they belong to.
+      values: the plain actions; ``None`` where they are too many to list.
+      texts: the canonical text of each.
+      natives: what the environment takes for each.
+    """
+
+    space: Any
+    values: tuple[Hashable, ...] | None = None
+    texts: tuple[str, ...] = ()
+    natives: tuple[Any, ...] = ()
+
+    def text(self, action: Any) -> str:
+        """The canonical text."""
+        if self.values is None:
+            return spaces.action_text(self.space, action)
+        return self.texts[self.values.index(action)]
+
+    def native(self, action: Any) -> Any:
+        """What the environment takes."""
+        if self.values is None:
+            return spaces.native(self.space, action)
+        return self.natives[self.values.index(action)]
+
+    def told(self) -> str:
+        """One sentence for a newcomer."""
+        if self.values is not None and len(self.texts) <= 64:
+            return f"An action is one of: {', '.join(self.texts)}."
+        if self.values is not None:
+            return f"An action is one of {len(self.texts)} texts such as {self.texts[0]} or {self.texts[-1]}."
+        return f"An action is a value of {self.space}, written as JSON."
+
+
+def name_actions(
+    space: Any, *, of: str, names: tuple[str, ...] | None, choices: Mapping[str, Any] | None
+) -> Actions:
+    """The actions of a space.
+
+    Args:
+      space: the environment's action space.
+      of: whose they are, for messages.
+      names: names of the values of a finite space, in order; JSON unless given.
+      choices: names of chosen actions, for a space that text cannot name.
+
+    Raises:
+      InvalidArgumentError: text cannot name the actions, or names are too few, too many or alike.
+    """
+    if choices is not None:
+        values = tuple(range(len(choices)))
+        return Actions(space, values, _distinct(tuple(choices)), tuple(choices.values()))
+    if not spaces.nameable(space):
+        raise InvalidArgumentError(
+            f"'choices' must be given, as names of chosen actions: text cannot name the actions of {of}, "
+            f"which are {space} (got None)"
+        )
+    if spaces.count(space) > LISTED_ACTIONS:
+        return Actions(space)
+    values = tuple(spaces.values(space))
+    texts = names or tuple(spaces.action_text(space, value) for value in values)
+    if len(texts) != len(values):
+        raise InvalidArgumentError(
+            f"'action_names' must name the {len(values)} actions of {of} (got {texts})"
+        )
+    natives = tuple(spaces.native(space, value) for value in values)
+    return Actions(space, values, _distinct(texts), natives)
+
+
+def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if len({text.strip().casefold() for text in texts}) != len(texts) or not texts:
+        raise InvalidArgumentError(f"'action_names' must differ from each other (got {texts})")
+    return texts
+
+
+def masked(every: tuple[Hashable, ...], mask: Any, name: str) -> tuple[Hashable, ...]:
+    """The actions that a mask allows.
+
+    Raises:
+      GameLawError: it allows none.
+    """
+    kept = tuple(action for action, allowed in zip(every, mask, strict=True) if allowed)
+    if not kept:
+        raise GameLawError(f"{name}: the mask allows no action")
+    return kept
+
+
+@final
+@attrs.frozen(kw_only=True)
+class View:
+    """What can be seen of an environment between two steps.
+
+    Attributes:
+      acting: who moves next; nobody at the end.
+      texts: what each agent reads.
+      legal: the legal actions of each acting agent; ``None`` where they are not listed.
+      over: whether the episode is over.
+      observation: all observations, plain, by which a replay is checked.
+    """
+
+    acting: tuple[str, ...]
+    texts: Mapping[str, str]
+    legal: Mapping[str, tuple[Hashable, ...] | None]
+    over: bool
+    observation: Hashable
+
+
+class Driver(Protocol):
+    """Moves one environment."""
+
+    def reset(self, seed: int) -> View:
+        """Begin an episode."""
+        ...
+
+    def step(
+        self, joint_action: Mapping[str, Hashable], chance: int
+    ) -> tuple[View, tuple[float, ...]]:
+        """Carry out a joint action of plain actions, with fresh chance where the environment allows it."""
+        ...
+
+
+class _Session:
+    """A driver, and the path along which it was moved."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.path: tuple[Any, ...] = ()
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LiveState:
+    """Where a live environment is: a state is what led to it.
+
+    Attributes:
+      seed: of the reset.
+      path: (joint action, seed of the step's chance) from the start.
+      view: what can be seen here.
+    """
+
+    seed: int
+    path: tuple[tuple[tuple[tuple[str, Hashable], ...], int], ...]
+    view: View = attrs.field(eq=False, repr=False)
+    session: _Session = attrs.field(eq=False, repr=False)
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class LiveGame(AbstractSampledGame[LiveState, Hashable]):
+    """A live environment as a game.
+
+    Attributes:
+      make_driver: makes a driver of a fresh environment.
+      env_name: the environment's id.
+      agents: the agents' names.
+      actions: what each agent can do.
+      rules: what a newcomer must be told; the actions are listed after it.
+      horizon: time limit H, in steps.
+      facts: what is declared.
+    """
+
+    make_driver: Callable[[], Driver]
+    env_name: str
+    agents: tuple[str, ...]
+    actions: Mapping[str, Actions]
+    rules: str
+    horizon: int
+    facts: Facts = Facts()
+
+    @property
+    def name(self) -> str:
+        return self.env_name
+
+    def sample_initial_state(self, rng: Stream) -> LiveState:
+        return self._reset(rng.seed())
+
+    def _reset(self, seed: int) -> LiveState:
+        session = _Session(self.make_driver())
+        view = session.driver.reset(seed)
+        return LiveState(seed=seed, path=session.path, view=view, session=session)
+
+    def sample_transition(
+        self, state: LiveState, joint_action: Mapping[str, Hashable], rng: Stream
+    ) -> Transition[LiveState]:
+        is_here = state.session.path is state.path
+        session = state.session if is_here else self._replayed(state)
+        return _step(session, state, tuple(joint_action.items()), rng.seed())
+
+    def _replayed(self, state: LiveState) -> _Session:
+        """A fresh environment, moved to the state.
+
+        Raises:
+          GameLawError: it does not come to the same observation, so it cannot be branched.
+        """
+        here = self._reset(state.seed)
+        for joint_action, chance in state.path:
+            here = _step(here.session, here, joint_action, chance).state
+        if here.view.observation != state.view.observation or here.view.over != state.view.over:
+            raise GameLawError(
+                f"{self.name}: cannot be branched, since the same actions and seeds led to another observation"
+            )
+        here.session.path = state.path
+        return here.session
+
+    def is_terminal(self, state: LiveState) -> bool:
+        return state.view.over
+
+    def acting_agents(self, state: LiveState) -> tuple[str, ...]:
+        return state.view.acting
+
+    def legal_actions(self, state: LiveState, agent: str) -> tuple[Hashable, ...] | None:
+        return state.view.legal[agent] if agent in state.view.acting else ()
+
+    def observation_text(self, state: LiveState, agent: str) -> str:
+        return state.view.texts[agent]
+
+    def action_text(self, state: LiveState, agent: str, action: Hashable) -> str:
+        return self.actions[agent].text(action)
+
+    def read_action(self, state: LiveState, agent: str, text: str) -> TextOutcome[Hashable]:
+        actions = self.actions[agent]
+        if actions.values is not None:
+            return super().read_action(state, agent, text)
+        try:
+            return Parsed(spaces.read(actions.space, text))
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            return Illegal(text)
+
+    def rules_text(self, agent: str) -> str:
+        return f"{self.rules} {self.actions[agent].told()}".strip()
+
+
+def _step(
+    session: _Session, state: LiveState, joint_action: tuple[Any, ...], chance: int
+) -> Transition[LiveState]:
+    view, rewards_N = session.driver.step(dict(joint_action), chance)
+    session.path = (*state.path, (joint_action, chance))
+    after = LiveState(seed=state.seed, path=session.path, view=view, session=session)
+    return Transition(after, rewards_N)
+
+
+def readable(game: AbstractGame[Any, Any]) -> AbstractGame[Any, Any]:
+    """The game, if its first texts are short enough to be read.
+
+    Raises:
+      InvalidArgumentError: a text has over 4,000 characters.
+    """
+    state = game.sample_initial_state(Stream("first text"))
+    length = max(len(game.observation_text(state, agent)) for agent in game.agents)
+    if length > LONGEST_TEXT:
+        raise InvalidArgumentError(
+            f"'observation_text' must be given: the default text of {game.name} has {length} characters, "
+            f"more than {LONGEST_TEXT} (got None)"
+        )
+    return game

@@ -1,0 +1,201 @@
+"""Values of Gymnasium's spaces as plain values and as text.
+
+A *plain* value is immutable and hashable: numbers, strings, and tuples of them (a dictionary becomes a tuple of its
+values, in the space's own order). Its text is that of JSON, which every space but a Box can be read back from.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import iterate
+
+from tsmg import InvalidArgumentError
+
+DIGITS = 4
+
+
+def plain(space: spaces.Space[Any], value: Any) -> Hashable:
+    """The plain form of a value of the space."""
+    if isinstance(space, spaces.Discrete):
+        return int(value)
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box):
+        numbers: Hashable = _nested(np.asarray(value).tolist())
+        return numbers
+    if isinstance(space, spaces.Text):
+        return str(value)
+    if isinstance(space, spaces.Tuple):
+        return tuple(plain(s, v) for s, v in zip(space.spaces, value, strict=True))
+    if isinstance(space, spaces.Dict):
+        return tuple(plain(s, value[name]) for name, s in space.spaces.items())
+    if isinstance(space, spaces.Sequence):
+        return tuple(plain(space.feature_space, v) for v in _items(space, value))
+    if isinstance(space, spaces.OneOf):
+        index = int(value[0])
+        return index, plain(space.spaces[index], value[1])
+    raise InvalidArgumentError(f"'space' must be one that text can show (got {space!r})")
+
+
+def native(space: spaces.Space[Any], value: Any) -> Any:
+    """The space's own form of a plain value.
+
+    Raises:
+      ValueError, TypeError: it is not a value of the space.
+    """
+    made = _native(space, value)
+    if not space.contains(made):
+        raise ValueError(f"{value!r} is not in {space!r}")
+    return made
+
+
+def _native(space: spaces.Space[Any], value: Any) -> Any:
+    if isinstance(space, spaces.Discrete):
+        return _integer(value)
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        array = np.asarray(value)
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{value!r} must be integers")
+        return array.astype(space.dtype)
+    if isinstance(space, spaces.Box):
+        return np.asarray(value, dtype=space.dtype).reshape(space.shape)
+    if isinstance(space, spaces.Tuple):
+        return tuple(_native(s, v) for s, v in zip(space.spaces, value, strict=True))
+    if isinstance(space, spaces.Dict):
+        pairs = zip(space.spaces.items(), value, strict=True)
+        return {name: _native(s, v) for (name, s), v in pairs}
+    if isinstance(space, spaces.Sequence):
+        return tuple(_native(space.feature_space, v) for v in value)
+    if isinstance(space, spaces.OneOf):
+        return _native_one_of(space, *value)
+    if isinstance(space, spaces.Text):
+        return value
+    raise InvalidArgumentError(f"'space' must be one that text can name (got {space!r})")
+
+
+def _native_one_of(space: Any, part: Any, value: Any) -> Any:
+    if not 0 <= _integer(part) < len(space.spaces):
+        raise ValueError(f"{part} is no part of {space!r}")
+    return np.int64(part), _native(space.spaces[part], value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} must be an integer")
+    return value
+
+
+def _items(space: spaces.Sequence, value: Any) -> Any:
+    if not space.stack:
+        return value
+    return list(iterate(space.stacked_feature_space, value))
+
+
+def _nested(value: Any) -> Any:
+    return tuple(_nested(v) for v in value) if isinstance(value, list) else value
+
+
+def nameable(space: spaces.Space[Any]) -> bool:
+    """Whether text can name every value: there is no Box (or foreign space) in it."""
+    if isinstance(space, spaces.Tuple | spaces.OneOf):
+        return all(map(nameable, space.spaces))
+    if isinstance(space, spaces.Dict):
+        return all(map(nameable, space.spaces.values()))
+    if isinstance(space, spaces.Sequence):
+        return not space.stack and nameable(space.feature_space)
+    return isinstance(
+        space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Text
+    )
+
+
+def count(space: spaces.Space[Any]) -> float:
+    """How many values a space has; infinity where they cannot be listed."""
+    if isinstance(space, spaces.Discrete):
+        return float(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return float(np.prod(space.nvec.astype(float)))
+    if isinstance(space, spaces.MultiBinary):
+        return float(2.0 ** float(np.prod(space.shape)))
+    if isinstance(space, spaces.Tuple):
+        return float(math.prod(map(count, space.spaces)))
+    if isinstance(space, spaces.Dict):
+        return float(math.prod(map(count, space.spaces.values())))
+    if isinstance(space, spaces.OneOf):
+        return float(sum(map(count, space.spaces)))
+    return math.inf
+
+
+def values(space: spaces.Space[Any]) -> Iterator[Any]:
+    """All plain values of a finite space, in order."""
+    if isinstance(space, spaces.Discrete):
+        yield from range(int(space.start), int(space.start) + int(space.n))
+    elif isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        yield from _grids(space)
+    elif isinstance(space, spaces.Tuple):
+        yield from itertools.product(*map(values, space.spaces))
+    elif isinstance(space, spaces.Dict):
+        yield from itertools.product(*map(values, space.spaces.values()))
+    elif isinstance(space, spaces.OneOf):
+        for index, part in enumerate(space.spaces):
+            yield from ((index, value) for value in values(part))
+    else:
+        raise InvalidArgumentError(f"'space' must be finite (got {space!r})")
+
+
+def _grids(space: spaces.MultiDiscrete | spaces.MultiBinary) -> Iterator[Any]:
+    if isinstance(space, spaces.MultiBinary):
+        starts, sizes = np.zeros(space.shape, int), np.full(space.shape, 2)
+    else:
+        starts, sizes = space.start, space.nvec
+    ranges = [range(int(a), int(a) + int(n)) for a, n in zip(starts.flat, sizes.flat, strict=True)]
+    for choice in itertools.product(*ranges):
+        yield _nested(np.array(choice).reshape(space.shape).tolist())
+
+
+def text(space: spaces.Space[Any], value: Any) -> str:
+    """What a reader sees of a plain value: names of a dictionary's parts, numbers of four digits."""
+    if isinstance(space, spaces.Dict):
+        parts = zip(space.spaces.items(), value, strict=True)
+        return "\n".join(f"{name}: {_inline(s, v)}" for (name, s), v in parts)
+    return _inline(space, value)
+
+
+def _inline(space: spaces.Space[Any], value: Any) -> str:
+    if isinstance(space, spaces.Text):
+        return str(value)
+    if isinstance(space, spaces.Dict):
+        parts = zip(space.spaces.items(), value, strict=True)
+        return "{" + ", ".join(f"{name}: {_inline(s, v)}" for (name, s), v in parts) + "}"
+    if isinstance(space, spaces.Tuple):
+        members = zip(space.spaces, value, strict=True)
+        return "(" + ", ".join(_inline(s, v) for s, v in members) + ")"
+    if isinstance(space, spaces.Sequence):
+        return "[" + ", ".join(_inline(space.feature_space, v) for v in value) + "]"
+    if isinstance(space, spaces.OneOf):
+        return f"{value[0]}: {_inline(space.spaces[value[0]], value[1])}"
+    return _numbers(value)
+
+
+def _numbers(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_numbers, value)) + "]"
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+def action_text(space: spaces.Space[Any], value: Any) -> str:
+    """The canonical text of a plain action; ``read`` finds the action in it again."""
+    return value if isinstance(space, spaces.Text) else json.dumps(value)
+
+
+def read(space: spaces.Space[Any], said: str) -> Any:
+    """The plain value that a text names.
+
+    Raises:
+      ValueError, TypeError, RecursionError: it names none.
+    """
+    value = said if isinstance(space, spaces.Text) else _nested(json.loads(said.strip()))
+    native(space, value)
+    return value

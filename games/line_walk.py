@@ -1,0 +1,133 @@
+"""A walk on a line: reach the right end before the left one."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import final
+
+import attrs
+
+from games.arguments import integer, probability
+from tsmg import (
+    AbstractExplicitGame,
+    Distribution,
+    Ending,
+    Episode,
+    Facts,
+    Finite,
+    Transition,
+    certainly,
+)
+from tsmg.invalid import AbstractInvalidRule, StandStill
+
+_AGENT = "walker"
+_STEPS = {"left": -1, "right": 1}
+
+
+def _to_length(value: object) -> int:
+    return integer("length", value, least=2)
+
+
+def _to_slip(value: object) -> float:
+    return probability("slip", value)
+
+
+def _to_horizon(value: object) -> int:
+    return integer("horizon", value, least=1)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LineWalk(AbstractExplicitGame[int, str]):
+    """Walk to the right end of a line; the left end is lost.
+
+    Agents: one, ``walker``.
+    States: the position, 0 to ``length``.
+    Actions: left, right.
+    Observation text: the position and both ends.
+    Action text: the action itself.
+    Rewards: 1 at the right end, else 0.
+    Invalid rule: the walker stands still (a step passes).
+
+    Attributes:
+      length: the right end's position; at least 2. The walk starts in the middle, rounded down.
+      slip: how often a step goes the other way.
+      horizon: time limit H, in steps; the length squared, unless given.
+    """
+
+    length: int = attrs.field(default=6, converter=_to_length)
+    slip: float = attrs.field(default=0.0, converter=_to_slip)
+    horizon: int = attrs.field(converter=_to_horizon)
+    invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
+    facts: Facts = attrs.field(init=False)
+
+    agents = (_AGENT,)
+
+    @horizon.default
+    def _square(self) -> int:
+        return self.length**2
+
+    @facts.default
+    def _declare(self) -> Facts:
+        return Facts(
+            perfect_information=True,
+            text_separates_states=True,
+            stochastic_start=False,
+            stochastic_transitions=0 < self.slip < 1,
+            return_bounds=(0.0, 1.0),
+        )
+
+    def initial_state_dist(self) -> Distribution[int]:
+        return certainly(self.length // 2)
+
+    def is_terminal(self, state: int) -> bool:
+        return state in (0, self.length)
+
+    def acting_agents(self, state: int) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else self.agents
+
+    def legal_actions(self, state: int, agent: str) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else tuple(_STEPS)
+
+    def transition_dist(
+        self, state: int, joint_action: Mapping[str, str]
+    ) -> Distribution[Transition[int]]:
+        step = _STEPS[joint_action[_AGENT]]
+        slip = Fraction(str(self.slip))
+        law = (
+            Finite({state + step: 1 - slip, state - step: slip})
+            if slip
+            else certainly(state + step)
+        )
+        return law.map(lambda there: Transition(there, (float(there == self.length),)))
+
+    def observation_text(self, state: int, agent: str) -> str:
+        return f"You are at {state} on a line from 0 to {self.length}."
+
+    def action_text(self, state: int, agent: str, action: str) -> str:
+        return action
+
+    def rules_text(self, agent: str) -> str:
+        return (
+            f"You walk on a line. Reach {self.length}; at 0 you have lost. A move is left or right"
+            f"{f' and goes the other way with probability {self.slip:g}' if self.slip else ''}."
+        )
+
+    def success(self, episode: Episode[int], agent: str) -> bool:
+        return episode.ending is Ending.TERMINATED and episode.final_state.state == self.length
+
+    def chance_to_arrive(self, right: float) -> float:
+        """The probability of reaching the right end, without a time limit, of a walker who goes right that often.
+
+        Args:
+          right: how often it chooses to go right, in [0, 1]; it slips beside.
+
+        Source: the gambler's ruin (W. Feller, *An Introduction to Probability Theory*, volume 1, XIV.2).
+        """
+        up = right * (1 - self.slip) + (1 - right) * self.slip
+        start = self.length // 2
+        if up in (0.0, 1.0):
+            return up
+        if up == 0.5:
+            return start / self.length
+        odds = (1 - up) / up
+        return float((1 - odds**start) / (1 - odds**self.length))

@@ -1,0 +1,264 @@
+"""Matrix games: two players choose at the same time, once or many times over."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import final
+
+import attrs
+
+from games.arguments import integer, number
+from tsmg import (
+    AbstractExplicitGame,
+    Distribution,
+    Facts,
+    InvalidArgumentError,
+    Transition,
+    certainly,
+)
+from tsmg.invalid import AbstractInvalidRule, Forfeit
+
+_AGENTS = ("row", "column")
+
+Payoffs = tuple[tuple[tuple[float, float], ...], ...]
+Mixed = tuple[Fraction, ...]
+
+
+@final
+@attrs.frozen(cache_hash=True)
+class Rounds:
+    """The actions of every round so far, as (row, column)."""
+
+    played: tuple[tuple[int, int], ...] = ()
+
+
+def _to_payoffs(value: Sequence[Sequence[Sequence[float]]]) -> Payoffs:
+    table = tuple(tuple(tuple(number("payoffs", x) for x in pair) for pair in row) for row in value)
+    widths = {len(row) for row in table}
+    if len(widths) != 1 or 0 in widths or any(len(pair) != 2 for row in table for pair in row):
+        raise InvalidArgumentError(
+            f"'payoffs' must be rows of one length, of (row's, column's) pairs (got {value!r})"
+        )
+    return table  # type: ignore[return-value]  # every pair was seen to hold two numbers
+
+
+def _to_rounds(value: object) -> int:
+    return integer("rounds", value, least=1)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class MatrixGame(AbstractExplicitGame[Rounds, int]):
+    """Choose at the same time as the other player, for payoffs from a table.
+
+    Agents: ``row`` and ``column``; simultaneous.
+    States: what was played so far.
+    Actions: numbers of rows or columns.
+    Observation text: the round, and what was played before.
+    Action text: the action's name.
+    Rewards: the payoffs of every round.
+    Invalid rule: forfeit, at a penalty of 1 (no round is paid).
+
+    Attributes:
+      payoffs: (row's, column's) payoff for each row and column.
+      row_actions, column_actions: the actions' names.
+      rounds: how often the game is played.
+    """
+
+    payoffs: Payoffs = attrs.field(converter=_to_payoffs)
+    row_actions: tuple[str, ...] = attrs.field(converter=tuple)
+    column_actions: tuple[str, ...] = attrs.field(converter=tuple)
+    rounds: int = attrs.field(default=1, converter=_to_rounds)
+    invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
+    horizon: int = attrs.field(init=False)
+    facts: Facts = attrs.field(init=False)
+
+    agents = _AGENTS
+
+    @row_actions.default
+    def _row_names(self) -> tuple[str, ...]:
+        return _letters(len(self.payoffs))
+
+    @column_actions.default
+    def _column_names(self) -> tuple[str, ...]:
+        return _letters(len(self.payoffs[0]))
+
+    @row_actions.validator
+    def _check_rows(self, attribute: "attrs.Attribute[tuple[str, ...]]", value: object) -> None:
+        _check_names("row_actions", self.row_actions, len(self.payoffs))
+
+    @column_actions.validator
+    def _check_columns(self, attribute: "attrs.Attribute[tuple[str, ...]]", value: object) -> None:
+        _check_names("column_actions", self.column_actions, len(self.payoffs[0]))
+
+    @horizon.default
+    def _all_rounds(self) -> int:
+        return self.rounds
+
+    @facts.default
+    def _declare(self) -> Facts:
+        cells = [pair for row in self.payoffs for pair in row]
+        flat = [x for pair in cells for x in pair]
+        transposed = tuple(
+            tuple((b, a) for a, b in column) for column in zip(*self.payoffs, strict=True)
+        )
+        return Facts(
+            zero_sum=all(a + b == 0 for a, b in cells),
+            perfect_information=True,
+            text_separates_states=True,
+            stochastic_start=False,
+            stochastic_transitions=False,
+            symmetric=transposed == self.payoffs and self.row_actions == self.column_actions,
+            return_bounds=(self.rounds * min(flat), self.rounds * max(flat)),
+            longest_game=self.rounds,
+        )
+
+    def initial_state_dist(self) -> Distribution[Rounds]:
+        return certainly(Rounds())
+
+    def is_terminal(self, state: Rounds) -> bool:
+        return len(state.played) >= self.rounds
+
+    def acting_agents(self, state: Rounds) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else _AGENTS
+
+    def legal_actions(self, state: Rounds, agent: str) -> tuple[int, ...]:
+        return () if self.is_terminal(state) else tuple(range(len(self._names(agent))))
+
+    def transition_dist(
+        self, state: Rounds, joint_action: Mapping[str, int]
+    ) -> Distribution[Transition[Rounds]]:
+        row, column = joint_action["row"], joint_action["column"]
+        after = Rounds((*state.played, (row, column)))
+        return certainly(Transition(after, self.payoffs[row][column]))
+
+    def _names(self, agent: str) -> tuple[str, ...]:
+        return self.row_actions if agent == "row" else self.column_actions
+
+    def observation_text(self, state: Rounds, agent: str) -> str:
+        own = _AGENTS.index(agent)
+        played = [
+            (self.row_actions[row], self.column_actions[column]) for row, column in state.played
+        ]
+        lines = [f"You are the {agent} player."]
+        lines += [
+            f"Round {n}: you {names[own]}, the other {names[1 - own]}."
+            for n, names in enumerate(played, start=1)
+        ]
+        if not self.is_terminal(state):
+            lines.append(f"Now: round {len(played) + 1} of {self.rounds}.")
+        return "\n".join(lines)
+
+    def action_text(self, state: Rounds, agent: str, action: int) -> str:
+        return self._names(agent)[action]
+
+    def rules_text(self, agent: str) -> str:
+        own = _AGENTS.index(agent)
+        lines = [
+            f"- you {(row, column)[own]}, the other {(row, column)[1 - own]}: you get "
+            f"{self.payoffs[r][c][own]:g}, the other {self.payoffs[r][c][1 - own]:g}"
+            for r, row in enumerate(self.row_actions)
+            for c, column in enumerate(self.column_actions)
+        ]
+        return (
+            f"You and another player choose at the same time, {self.rounds} time(s):\n"
+            + "\n".join(lines)
+            + f"\nA move is one of: {', '.join(self._names(agent))}."
+        )
+
+
+def _letters(count: int) -> tuple[str, ...]:
+    return tuple(f"a{i + 1}" for i in range(count))
+
+
+def _check_names(name: str, names: tuple[str, ...], count: int) -> None:
+    folded = {text.strip().casefold() for text in names}
+    if len(names) != count or len(folded) != count:
+        raise InvalidArgumentError(f"{name!r} must be {count} different names (got {names!r})")
+
+
+def best_responses(game: MatrixGame, agent: str, other: Sequence[Fraction]) -> tuple[int, ...]:
+    """The actions of one round that pay an agent most against a mixed action of the other.
+
+    Args:
+      game: the game; its payoffs are read as exact fractions.
+      agent: who responds.
+      other: the other's probabilities.
+    """
+    values = _values(game, agent, other)
+    return tuple(a for a, value in enumerate(values) if value == max(values))
+
+
+def _values(game: MatrixGame, agent: str, other: Sequence[Fraction]) -> list[Fraction]:
+    """The expected payoff of each of the agent's actions."""
+    table = [[tuple(map(Fraction, pair)) for pair in row] for row in game.payoffs]
+    if agent == "row":
+        return [
+            sum((p * pair[0] for p, pair in zip(other, row, strict=True)), Fraction(0))
+            for row in table
+        ]
+    return [
+        sum((p * pair[1] for p, pair in zip(other, column, strict=True)), Fraction(0))
+        for column in zip(*table, strict=True)
+    ]
+
+
+def equilibria(game: MatrixGame) -> tuple[tuple[Mixed, Mixed], ...]:
+    """The Nash equilibria of one round with supports of equal size, exactly, by support enumeration.
+
+    In a nondegenerate game these are all.
+
+    Source: R. Porter, E. Nudelman, Y. Shoham, "Simple search methods for finding a Nash equilibrium", 2008.
+    """
+    rows, columns = len(game.payoffs), len(game.payoffs[0])
+    found = []
+    for size in range(1, min(rows, columns) + 1):
+        for used_rows in itertools.combinations(range(rows), size):
+            for used_columns in itertools.combinations(range(columns), size):
+                column = _indifferent(game, "row", used_rows, used_columns)
+                row = _indifferent(game, "column", used_columns, used_rows)
+                if row and column and _is_equilibrium(game, row, column):
+                    found.append((row, column))
+    return tuple(dict.fromkeys(found))
+
+
+def _is_equilibrium(game: MatrixGame, row: Mixed, column: Mixed) -> bool:
+    def best(agent: str, own: Mixed, other: Mixed) -> bool:
+        good = best_responses(game, agent, other)
+        return all(not p or a in good for a, p in enumerate(own))
+
+    return best("row", row, column) and best("column", column, row)
+
+
+def _indifferent(
+    game: MatrixGame, agent: str, own: Sequence[int], others: Sequence[int]
+) -> Mixed | None:
+    """The other's mixed action on ``others`` to which the agent's actions ``own`` are equally good."""
+    count = len(game.payoffs[0]) if agent == "row" else len(game.payoffs)
+
+    def pays(mine: int, other: int) -> Fraction:
+        pair = game.payoffs[mine][other] if agent == "row" else game.payoffs[other][mine]
+        return Fraction(pair[_AGENTS.index(agent)])
+
+    equations = [[*(pays(a, o) - pays(own[0], o) for o in others), Fraction(0)] for a in own[1:]]
+    solution = _solve([*equations, [Fraction(1)] * (len(others) + 1)])
+    if solution is None or min(solution) < 0:
+        return None
+    mixed = dict(zip(others, solution, strict=True))
+    return tuple(mixed.get(o, Fraction(0)) for o in range(count))
+
+
+def _solve(rows: list[list[Fraction]]) -> list[Fraction] | None:
+    """The solution of a square system (augmented rows), or ``None`` if it is singular."""
+    size = len(rows)
+    rows = [list(row) for row in rows]
+    for i in range(size):
+        pivot = next((r for r in range(i, size) if rows[r][i]), None)
+        if pivot is None:
+            return None
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [x / rows[i][i] for x in rows[i]]
+        for r in range(size):
+            if r != i:
+                rows[r] = [x - rows[r][i] * y for x, y in zip(rows[r], rows[i], strict=True)]
+    return [row[-1] for row in rows]

@@ -1,0 +1,399 @@
+"""Snake: eat what is good, and do not run into anything.
+
+The rules are SnakeBench's, as released by the paper's first author in FastSnake: snakes move at the same time; a snake
+dies on a wall, on any snake as it lay before the move, and where heads meet; a dead snake vanishes; whatever is
+eaten makes the snake one cell longer and comes back at once on a free cell.
+
+Two things differ from that code: free cells are uniform (there, coordinates are transposed), and a death costs
+``death_reward`` and nothing beside.
+"""
+
+import enum
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, final
+
+import attrs
+
+from games.arguments import integer, number, one_of, probability
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractPlayer,
+    Distribution,
+    Facts,
+    Finite,
+    InvalidArgumentError,
+    Transition,
+    certainly,
+    mixture,
+    uniform,
+)
+from tsmg.invalid import AbstractInvalidRule, PlayRandomLegal
+
+
+class Direction(enum.Enum):
+    """Where a head moves, as (right, up)."""
+
+    UP = (0, 1)
+    DOWN = (0, -1)
+    LEFT = (-1, 0)
+    RIGHT = (1, 0)
+
+
+_DIRECTIONS = tuple(Direction)
+_TEXTS = {direction: direction.name.lower() for direction in Direction}
+
+Cell = tuple[int, int]
+Food = Literal["apple", "banana", "fire"]
+FOODS: tuple[Food, ...] = ("apple", "banana", "fire")
+_PLURALS = {"apple": "Apples", "banana": "Bananas", "fire": "Fires"}
+_LETTERS = {"apple": "A", "banana": "B", "fire": "F"}
+
+ObservationStyle = Literal["grid", "coordinates", "both"]
+
+
+@final
+@attrs.frozen(cache_hash=True)
+class Board:
+    """What lies where. Cells are (x, y) from (0, 0) at the bottom left.
+
+    Attributes:
+      width, height: in cells.
+      snakes: the cells of each snake, its head first; none once it is dead.
+      foods: the cells of each kind of food, as in ``FOODS``, sorted.
+    """
+
+    width: int
+    height: int
+    snakes: tuple[tuple[Cell, ...], ...]
+    foods: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def alive(self) -> tuple[int, ...]:
+        """Which snakes live."""
+        return tuple(i for i, cells in enumerate(self.snakes) if cells)
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether the cell is on the board."""
+        return 0 <= cell[0] < self.width and 0 <= cell[1] < self.height
+
+    def free_cells(self) -> tuple[Cell, ...]:
+        """The empty cells, row by row from the bottom."""
+        taken = set(itertools.chain(*self.snakes, *self.foods))
+        cells = ((x, y) for y in range(self.height) for x in range(self.width))
+        return tuple(cell for cell in cells if cell not in taken)
+
+    def with_food(self, kind: int, cell: Cell) -> "Board":
+        """The board with one more food."""
+        cells = tuple(sorted((*self.foods[kind], cell)))
+        return attrs.evolve(self, foods=(*self.foods[:kind], cells, *self.foods[kind + 1 :]))
+
+
+def _after(cell: Cell, direction: Direction) -> Cell:
+    right, up = direction.value
+    return cell[0] + right, cell[1] + up
+
+
+@functools.lru_cache(maxsize=1024)
+def _uniform_index(count: int) -> Distribution[int]:
+    return uniform(range(count))
+
+
+def _place(board: Board, put: Callable[[Cell], Board]) -> Distribution[Board]:
+    """The law of a board with something put on a uniform free cell; as it is where none is free."""
+    free = board.free_cells()
+    return _uniform_index(len(free)).map(lambda i: put(free[i])) if free else certainly(board)
+
+
+def _to_side(value: object) -> int:
+    return integer("width and height", value, least=1)
+
+
+def _to_count(value: object) -> int:
+    return integer("number of foods", value, least=0)
+
+
+def _to_snakes(value: object) -> int:
+    return integer("snakes", value, least=1)
+
+
+def _to_horizon(value: object) -> int:
+    return integer("horizon", value, least=1)
+
+
+def _to_reward(value: object) -> float:
+    return number("reward", value)
+
+
+def _option(default: Any, converter: Callable[[object], Any]) -> Any:
+    return attrs.field(default=default, converter=converter)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Snake(AbstractExplicitGame[Board, Direction]):
+    """Steer a snake to the apples; walls and snakes kill.
+
+    Agents: ``snake_1``, ``snake_2``, ...; simultaneous.
+    States: a board.
+    Actions: up, down, left, right; turning back kills a snake of more than one cell.
+    Observation text: the grid, coordinates, or both.
+    Action text: the direction's name.
+    Rewards: of what is eaten, of dying (once), and of every step that a living snake takes.
+    Invalid rule: a uniformly random move.
+    Horizon: 20, unless given. The game ends when at most one snake lives; a lone snake plays until it dies.
+
+    Attributes:
+      width, height: of the board, in cells.
+      snakes: how many.
+      apples, bananas, fires: how many of each lie on the board.
+      apple_reward, banana_reward, fire_reward: for eating one.
+      death_reward: for dying.
+      step_reward: for every step, the one of dying included.
+      observation: which text the players read: ``"grid"``, ``"coordinates"`` or ``"both"``.
+      horizon: time limit H, in steps.
+
+    Source: FastSnake by the paper's first author (rules; SnakeBench's before).
+    """
+
+    width: int = _option(10, _to_side)
+    height: int = _option(10, _to_side)
+    snakes: int = _option(2, _to_snakes)
+    apples: int = _option(5, _to_count)
+    bananas: int = _option(0, _to_count)
+    fires: int = _option(0, _to_count)
+    apple_reward: float = _option(1.0, _to_reward)
+    banana_reward: float = _option(10.0, _to_reward)
+    fire_reward: float = _option(-1.0, _to_reward)
+    death_reward: float = _option(-2.0, _to_reward)
+    step_reward: float = _option(0.0, _to_reward)
+    observation: ObservationStyle = attrs.field(
+        default="both", validator=one_of("grid", "coordinates", "both")
+    )
+    horizon: int = _option(20, _to_horizon)
+    invalid_rule: AbstractInvalidRule = attrs.field(factory=PlayRandomLegal)
+    agents: tuple[str, ...] = attrs.field(init=False)
+    facts: Facts = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        things = self.snakes + sum(self._food_counts)
+        if things > self.width * self.height:
+            raise InvalidArgumentError(
+                f"'width' times 'height' must be at least the {things} things to place "
+                f"(got {self.width} x {self.height})"
+            )
+
+    @agents.default
+    def _names(self) -> tuple[str, ...]:
+        return tuple(f"snake_{i + 1}" for i in range(self.snakes))
+
+    @facts.default
+    def _declare(self) -> Facts:
+        return Facts(
+            perfect_information=self.observation != "grid",  # a grid does not tell how a body winds
+            text_separates_states=self.observation != "grid",
+            symmetric=True,
+        )
+
+    @property
+    def _food_counts(self) -> tuple[int, ...]:
+        return self.apples, self.bananas, self.fires
+
+    @property
+    def food_rewards(self) -> tuple[float, ...]:
+        """The reward of each kind of food, as in ``FOODS``."""
+        return self.apple_reward, self.banana_reward, self.fire_reward
+
+    def initial_state_dist(self) -> Distribution[Board]:
+        nothing = Board(self.width, self.height, snakes=(), foods=((),) * len(FOODS))
+        law: Distribution[Board] = certainly(nothing)
+        for kind, count in enumerate(self._food_counts):
+            for _ in range(count):
+                law = law.then(functools.partial(_place_food, kind))
+        for _ in range(self.snakes):
+            law = law.then(_place_snake)
+        return law
+
+    def is_terminal(self, state: Board) -> bool:
+        return len(state.alive) <= (1 if self.snakes > 1 else 0)
+
+    def acting_agents(self, state: Board) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else tuple(self.agents[i] for i in state.alive)
+
+    def legal_actions(self, state: Board, agent: str) -> tuple[Direction, ...]:
+        return _DIRECTIONS if agent in self.acting_agents(state) else ()
+
+    def transition_dist(
+        self, state: Board, joint_action: Mapping[str, Direction]
+    ) -> Distribution[Transition[Board]]:
+        heads = {i: _after(state.snakes[i][0], joint_action[self.agents[i]]) for i in state.alive}
+        dead = _dead(state, heads)
+        snakes = list(state.snakes)
+        foods = [list(cells) for cells in state.foods]
+        rewards = [0.0] * self.snakes
+        eaten = []
+        for i, head in heads.items():
+            rewards[i] += self.step_reward
+            if i in dead:
+                snakes[i] = ()
+                rewards[i] += self.death_reward
+                continue
+            kind = next((k for k, cells in enumerate(foods) if head in cells), None)
+            snakes[i] = (head, *(state.snakes[i] if kind is not None else state.snakes[i][:-1]))
+            if kind is not None:
+                foods[kind].remove(head)
+                rewards[i] += self.food_rewards[kind]
+                eaten.append(kind)
+        moved = attrs.evolve(state, snakes=tuple(snakes), foods=tuple(map(tuple, foods)))
+        law: Distribution[Board] = certainly(moved)
+        for kind in eaten:
+            law = law.then(functools.partial(_place_food, kind))
+        return law.map(functools.partial(Transition, rewards_N=tuple(rewards)))
+
+    def observation_text(self, state: Board, agent: str) -> str:
+        own = self.agents.index(agent)
+        parts = []
+        if self.observation != "coordinates":
+            parts.append(_grid_text(state, own))
+        if self.observation != "grid":
+            parts.append(self._coordinates_text(state, own))
+        if not state.snakes[own]:
+            parts.append("You are dead.")
+        elif self.is_terminal(state):
+            parts.append("You are the last one alive.")
+        return "\n".join(parts)
+
+    def _coordinates_text(self, state: Board, own: int) -> str:
+        lines = [f"Board: {self.width} x {self.height}"]
+        for kind, food in enumerate(FOODS):
+            if self._food_counts[kind]:
+                cells = " ".join(map(_cell_text, state.foods[kind])) or "none"
+                lines.append(f"{_PLURALS[food]} ({self.food_rewards[kind]:+g}): {cells}")
+        lines.append(f"You: {_snake_text(state.snakes[own])}")
+        others = [i for i in range(self.snakes) if i != own]
+        for i in others:
+            name = "Enemy" if len(others) == 1 else f"Enemy {self.agents[i]}"
+            lines.append(f"{name}: {_snake_text(state.snakes[i])}")
+        return "\n".join(lines)
+
+    def action_text(self, state: Board, agent: str, action: Direction) -> str:
+        return _TEXTS[action]
+
+    def rules_text(self, agent: str) -> str:
+        present = [f for f, count in zip(FOODS, self._food_counts, strict=True) if count]
+        rewards = dict(zip(FOODS, self.food_rewards, strict=True))
+        worth = ", ".join(f"{food} {rewards[food]:+g}" for food in present)
+        legend = ", ".join(f"{_LETTERS[food]} {food}" for food in present)
+        return (
+            "You steer a snake; all snakes move at the same time. In a grid, Y is your head, y your "
+            f"body, E and e the others', . is free{', ' if legend else ''}{legend}; coordinates "
+            "are (x, y), x to the right and y up, from (0, 0) at the bottom left. "
+            f"Eating ({worth or 'nothing here'}) makes you one cell longer. Walls, bodies and heads kill "
+            f"({self.death_reward:+g}). A move is one of: up, down, left, right."
+        )
+
+    def scripted_player(self) -> "GreedySnake":
+        return GreedySnake(game=self, attention=0.5)
+
+
+def _place_food(kind: int, board: Board) -> Distribution[Board]:
+    return _place(board, functools.partial(board.with_food, kind))
+
+
+def _place_snake(board: Board) -> Distribution[Board]:
+    return _place(board, lambda cell: attrs.evolve(board, snakes=(*board.snakes, (cell,))))
+
+
+def _dead(board: Board, heads: Mapping[int, Cell]) -> set[int]:
+    """The snakes that die: on the wall, on a snake as it lay, or head to head."""
+    bodies = set(itertools.chain(*board.snakes))
+    targets = list(heads.values())
+    return {
+        i
+        for i, head in heads.items()
+        if not board.holds(head) or head in bodies or targets.count(head) > 1
+    }
+
+
+def _cell_text(cell: Cell) -> str:
+    return f"({cell[0]}, {cell[1]})"
+
+
+def _snake_text(cells: Sequence[Cell]) -> str:
+    if not cells:
+        return "dead"
+    body = " ".join(map(_cell_text, cells[1:])) or "none"
+    return f"head {_cell_text(cells[0])}, body {body}"
+
+
+def _grid_text(board: Board, own: int) -> str:
+    """Rows of spaced letters, the top row first."""
+    rows = [["."] * board.width for _ in range(board.height)]
+    for kind, food in enumerate(FOODS):
+        for x, y in board.foods[kind]:
+            rows[y][x] = _LETTERS[food]
+    for i, cells in enumerate(board.snakes):
+        letter = "Y" if i == own else "E"
+        for n, (x, y) in enumerate(cells):
+            rows[y][x] = letter if n == 0 else letter.lower()
+    return "\n".join(" ".join(row) for row in reversed(rows))
+
+
+def _safe(board: Board, own: int) -> list[Direction]:
+    """The moves that avoid the walls and the snake's own cells; all of them where none does."""
+    body = board.snakes[own]
+    steps = {direction: _after(body[0], direction) for direction in _DIRECTIONS}
+    safe = [d for d, cell in steps.items() if board.holds(cell) and cell not in body]
+    return safe or list(_DIRECTIONS)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SafeSnake(AbstractPlayer[Board, Direction]):
+    """Moves uniformly among the moves that avoid the walls and its own cells.
+
+    Attributes:
+      game: what it plays.
+    """
+
+    game: Snake
+
+    def action_dist(self, state: Board, agent: str) -> Distribution[Direction]:
+        return uniform(_safe(state, self.game.agents.index(agent)))
+
+
+def _to_attention(value: object) -> float:
+    return probability("attention", value)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class GreedySnake(AbstractPlayer[Board, Direction]):
+    """Comes nearer to the nearest food, by a move that avoids the walls and its own cells.
+
+    Attributes:
+      game: what it plays.
+      attention: how often it looks at all, in [0, 1]; otherwise it moves at random.
+      kinds: the foods that it goes for.
+    """
+
+    game: Snake
+    attention: float = attrs.field(default=1.0, converter=_to_attention)
+    kinds: tuple[Food, ...] = ("apple",)
+
+    def action_dist(self, state: Board, agent: str) -> Distribution[Direction]:
+        own = self.game.agents.index(agent)
+        safe = _safe(state, own)
+        foods = [cell for kind in self.kinds for cell in state.foods[FOODS.index(kind)]]
+        distances = {
+            d: min((_distance(_after(state.snakes[own][0], d), food) for food in foods), default=0)
+            for d in safe
+        }
+        best = [d for d in safe if distances[d] == min(distances.values())]
+        law = mixture([(self.attention, uniform(best)), (1 - self.attention, uniform(_DIRECTIONS))])
+        return Finite(law.table())
+
+
+def _distance(a: Cell, b: Cell) -> int:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])

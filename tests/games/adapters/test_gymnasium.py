@@ -1,0 +1,227 @@
+"""Gymnasium environments as games: tables, live ones, branching, masks, refusals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces as gym
+
+import games
+from games.adapters.gymnasium import TableGame
+from games.adapters.live import LiveGame
+from tsmg import (
+    AbstractGame,
+    Episode,
+    EpisodeKey,
+    EpisodePlan,
+    FailedEpisode,
+    GameLawError,
+    Illegal,
+    InvalidArgumentError,
+    Parsed,
+    PlayerPolicy,
+    Purpose,
+    Stream,
+    UniformPlayer,
+    play,
+)
+
+TABLES = ["FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v4"]
+LIVE = ["Blackjack-v1", "CartPole-v1", "MountainCar-v0", "Acrobot-v1"]
+CONTINUOUS = ["Pendulum-v1", "MountainCarContinuous-v0"]
+
+
+def uniform_episode(game: AbstractGame[Any, Any], seed: int = 0, episode: int = 0) -> Episode[Any]:
+    plan = EpisodePlan[Any](key=EpisodeKey(seed=seed, episode=episode))
+    (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
+    assert isinstance(record, Episode), record
+    return record
+
+
+@pytest.mark.parametrize("id", TABLES)
+def test_a_published_table_is_an_explicit_game(id: str) -> None:
+    game, env = games.from_gymnasium(id, horizon=30), gymnasium.make(id)
+    assert isinstance(game, TableGame)
+    table = env.unwrapped.P  # type: ignore[attr-defined]
+    first = game.initial_state_dist().table()
+    assert sum(first.values()) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    for number in rng.choice(len(table), 12, replace=False).tolist():
+        state = next(iter(first))._replace(number=number)
+        for action, law in table[number].items():
+            expected: dict[Any, float] = {}
+            for p, s, r, over in law:
+                key = (s, bool(over), float(r))
+                expected[key] = expected.get(key, 0.0) + p
+            dist = game.transition_dist(state, {"player": action}).table()
+            found = {(t.state.number, t.state.over, t.rewards_N[0]): p for t, p in dist.items()}
+            assert found == pytest.approx({k: p for k, p in expected.items() if p})
+
+
+@pytest.mark.parametrize("id", TABLES)
+def test_texts_of_tables_tell_the_states_apart(id: str) -> None:
+    game = games.from_gymnasium(id, horizon=20)
+    assert isinstance(game, TableGame)
+    reached, frontier = set(), [cell.number for cell in game.initial_state_dist().support()]
+    while frontier:
+        number = frontier.pop()
+        if number not in reached:
+            reached.add(number)
+            frontier += [int(s) for law in game.table[number].values() for p, s, _, _ in law if p]
+    texts = {game.texts(number) for number in reached}
+    assert len(texts) == len(reached) > 10
+    assert not any("\x1b" in text for text in texts)
+
+
+@pytest.mark.parametrize("id", [*TABLES, *LIVE])
+def test_environments_play_and_repeat_with_their_seed(id: str) -> None:
+    game = games.from_gymnasium(id, horizon=40)
+    assert uniform_episode(game).final_observations == uniform_episode(game).final_observations
+    ends = {uniform_episode(game, seed).final_observations["player"] for seed in range(6)}
+    assert len(ends) > 1
+
+
+@pytest.mark.parametrize("id", LIVE)
+def test_a_live_state_can_be_left_twice_and_branches_alike(id: str) -> None:
+    game = games.from_gymnasium(id, horizon=20)
+    assert isinstance(game, LiveGame)
+    state = game.sample_initial_state(Stream("start"))
+    action = game.legal_actions(state, "player")[0]  # type: ignore[index]
+    rngs = [Stream("chance", 1), Stream("chance", 1), Stream("chance", 2)]
+    first, again, _ = (game.sample_transition(state, {"player": action}, rng) for rng in rngs)
+    assert first == again
+    assert first.state.view.observation == again.state.view.observation
+    if not first.state.view.over:
+        a, b = (
+            game.sample_transition(first.state, {"player": action}, Stream("next")) for _ in "ab"
+        )
+        assert a.state.view.observation == b.state.view.observation
+
+
+def test_chance_is_fresh_in_every_episode_of_a_group() -> None:
+    """Two hundred members of one start do not share one outcome."""
+    game = games.from_gymnasium("Blackjack-v1", horizon=20)
+    start = game.sample_initial_state(Stream("one start"))
+    ends = {
+        game.sample_transition(
+            start, {"player": 1}, EpisodeKey(seed=0, episode=e).stream(Purpose.CHANCE)
+        ).state.view.observation
+        for e in range(50)
+    }
+    assert len(ends) > 5
+
+
+@pytest.mark.parametrize("id", CONTINUOUS)
+def test_what_text_cannot_name_is_refused_with_what_to_pass(id: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="'choices' must be given"):
+        games.from_gymnasium(id)
+    choices = {"back": np.array([-1.0], np.float32), "forth": np.array([1.0], np.float32)}
+    game = games.from_gymnasium(id, choices=choices, horizon=5)
+    assert len(uniform_episode(game).steps) == 5
+
+
+class Toy(gymnasium.Env[Any, Any]):
+    """A small environment whose faults can be chosen."""
+
+    observation_space = gym.Dict(n=gym.Discrete(10), action_mask=gym.MultiBinary(3))
+    action_space = gym.Discrete(3)
+
+    def __init__(self, mask: tuple[int, ...] = (1, 0, 1), fault: str = "") -> None:
+        self.mask, self.fault, self.made = np.array(mask, np.int8), fault, 0
+
+    def _observation(self) -> dict[str, Any]:
+        return {"n": self.n, "action_mask": self.mask}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.n = 0
+        return self._observation(), {}
+
+    def step(self, action: int) -> Any:
+        assert self.mask[action]
+        if self.fault == "raise" and self.n == 2:
+            raise RuntimeError("broken")
+        self.n += 1
+        reward = float("nan") if self.fault == "nan" else 1.0
+        return self._observation(), reward, self.n >= 5, False, {}
+
+
+def test_masks_are_honoured() -> None:
+    game = games.from_gymnasium(Toy, horizon=9)
+    state = game.sample_initial_state(Stream("start"))
+    assert game.legal_actions(state, "player") == (0, 2)
+    assert game.read_action(state, "player", "1") == Illegal("1")
+    assert game.read_action(state, "player", " 2 ") == Parsed(2)
+    assert uniform_episode(game).episode_return("player") == 5.0
+
+
+@pytest.mark.parametrize("fault", ["raise", "nan"])
+def test_a_faulty_environment_ends_its_own_episode_only(fault: str) -> None:
+    game = games.from_gymnasium(lambda: Toy(fault=fault), horizon=9)
+    plan = EpisodePlan[Any](key=EpisodeKey(seed=0))
+    (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
+    assert isinstance(record, FailedEpisode)
+    assert len(record.steps) == (2 if fault == "raise" else 0)
+
+
+def test_a_mask_of_zeros_is_an_error_with_the_name() -> None:
+    with pytest.raises(GameLawError, match="Toy: the mask allows no action"):
+        games.from_gymnasium(lambda: Toy(mask=(0, 0, 0)), horizon=9)
+
+
+def test_an_environment_that_does_not_replay_says_so() -> None:
+    class Forgetful(Toy):
+        born = 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            _, info = super().reset(seed=seed)
+            Forgetful.born += 1
+            self.n = Forgetful.born
+            return self._observation(), info
+
+    game = games.from_gymnasium(Forgetful, horizon=9)
+    state = game.sample_initial_state(Stream("start"))
+    game.sample_transition(state, {"player": 0}, Stream("a"))
+    with pytest.raises(GameLawError, match="cannot be branched"):
+        game.sample_transition(state, {"player": 0}, Stream("a"))
+
+
+class Long(Toy):
+    """Its observation is too long to be read."""
+
+    observation_space = gym.Box(0, 255, (64, 64), np.uint8)  # type: ignore[assignment]
+
+    def _observation(self) -> Any:
+        return np.zeros((64, 64), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"env": "NoSuchGame-v0"}, "'env'"),
+        ({"env": Toy}, "'horizon' must be given"),
+        ({"env": "CartPole-v1", "action_names": ("left",)}, "'action_names'"),
+        ({"env": "CartPole-v1", "action_names": ("a", "A ")}, "'action_names'"),
+        ({"env": Toy()}, "gymnasium.make"),
+        ({"env": Long, "horizon": 3}, "'observation_text' must be given"),
+    ],
+)
+def test_impossible_requests_are_refused(arguments: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        games.from_gymnasium(**arguments)
+
+
+def test_names_and_texts_can_be_given() -> None:
+    game = games.from_gymnasium(
+        gymnasium.make("CartPole-v1"),
+        action_names=("west", "east"),
+        observation_text=lambda o: f"angle {o[2]:.1f}",
+        rules="Balance.",
+    )
+    state = game.sample_initial_state(Stream("start"))
+    assert game.observation_text(state, "player").startswith("angle ")
+    assert game.read_action(state, "player", "East") == Parsed(1)
+    assert game.rules_text("player") == "Balance. An action is one of: west, east."
+    assert game.horizon == 500

@@ -1,0 +1,313 @@
+"""Small games: each answer that a game ships, against an independent computation."""
+
+import functools
+import itertools
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms.optimum import optimal_return
+from games import bandit, kuhn_poker, matrix, tic_tac_toe
+from games.kuhn_poker import KuhnEquilibrium, KuhnPoker
+from games.line_walk import LineWalk
+from games.matrix import MatrixGame
+from games.tic_tac_toe import PerfectTicTacToe, TicTacToe
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractPlayer,
+    Episode,
+    EpisodeKey,
+    EpisodePlan,
+    Illegal,
+    InvalidArgumentError,
+    NotEnumerableError,
+    PlayerPolicy,
+    Purpose,
+    UniformPlayer,
+    certainly,
+    play,
+)
+
+Game = AbstractExplicitGame[Any, Any]
+Players = Mapping[str, AbstractPlayer[Any, Any]]
+
+
+def value(game: Game, players: Players, start: Any) -> np.ndarray[Any, Any]:
+    """The expected return of every agent, over all that can follow."""
+
+    @functools.cache
+    def at(state: Any) -> np.ndarray[Any, Any]:
+        total = np.zeros(len(game.agents))
+        if game.is_terminal(state):
+            return total
+        acting = game.acting_agents(state)
+        laws = [players[agent].action_dist(state, agent).table().items() for agent in acting]
+        for choice in itertools.product(*laws):
+            p = float(np.prod([float(q) for _, q in choice]))
+            joint = dict(zip(acting, (a for a, _ in choice), strict=True))
+            for after, q in game.transition_dist(state, joint).atoms():
+                total += p * float(q) * (np.array(after.rewards_N) + at(after.state))
+        return total
+
+    return at(start)
+
+
+def start_value(game: Game, players: Players) -> np.ndarray[Any, Any]:
+    law = game.initial_state_dist().table()
+    return sum((float(p) * value(game, players, s) for s, p in law.items()), np.zeros(2))
+
+
+# Tic-tac-toe. Counts: J. Schaeffer's and others' well-known enumerations of the game.
+
+
+def reachable(game: TicTacToe) -> set[str]:
+    seen, frontier = set(), ["." * 9]
+    while frontier:
+        state = frontier.pop()
+        if state not in seen:
+            seen.add(state)
+            for agent in game.acting_agents(state):
+                for action in game.legal_actions(state, agent):
+                    law = game.transition_dist(state, {agent: action})
+                    frontier += [t.state for t, _ in law.atoms()]
+    return seen
+
+
+def test_tic_tac_toe_has_its_known_numbers_of_boards() -> None:
+    game = TicTacToe()
+    boards = reachable(game)
+    assert len(boards) == 5478
+    assert sum(game.is_terminal(board) for board in boards) == 958
+    assert len({game.observation_text(board, "x") for board in boards}) == 5478
+
+
+def test_tic_tac_toe_between_perfect_players_is_a_draw() -> None:
+    assert tic_tac_toe.value("." * 9) == 0
+    assert tic_tac_toe.value("XX.OO....") == 1
+    assert tic_tac_toe.value("XX.OO.X..") == -1
+
+
+def test_a_perfect_player_never_loses_and_a_uniform_one_does() -> None:
+    game, perfect, uniform = TicTacToe(), PerfectTicTacToe(), UniformPlayer(TicTacToe())
+
+    @functools.cache
+    def worst(state: str, agent: str) -> int:
+        """The least return of the perfect player, whatever the other does."""
+        if game.is_terminal(state):
+            won = tic_tac_toe.winner(state)
+            return 0 if not won else (1 if "xo"["XO".index(won)] == agent else -1)
+        (mover,) = game.acting_agents(state)
+        player = perfect if mover == agent else uniform
+        return min(
+            worst(t.state, agent)
+            for action in player.action_dist(state, mover).support()
+            for t, _ in game.transition_dist(state, {mover: action}).atoms()
+        )
+
+    assert [worst("." * 9, agent) for agent in game.agents] == [0, 0]
+    # Uniform against uniform: X wins 0.5849 and O 0.2881 of the games.
+    both = value(game, {"x": uniform, "o": uniform}, "." * 9)
+    assert both[0] == pytest.approx(0.5849 - 0.2881, abs=1e-4)
+
+
+def test_a_taken_cell_is_illegal() -> None:
+    game = TicTacToe()
+    assert isinstance(game.read_action("X........", "o", "1"), Illegal)
+    assert isinstance(game.read_action("X........", "o", "10"), Illegal)
+
+
+# Kuhn poker: -1/18, and NashConv by brute force over the 64 pure strategies of each player.
+
+
+KUHN = KuhnPoker()
+
+
+class Pure(AbstractPlayer[kuhn_poker.Hand, str]):
+    """A deed for each of the player's six information sets."""
+
+    def __init__(self, deeds: Mapping[Any, str]) -> None:
+        self.deeds = deeds
+
+    def action_dist(self, state: kuhn_poker.Hand, agent: str) -> Any:
+        return certainly(self.deeds[KUHN.information_key(state, agent)])
+
+
+def pure_strategies(agent: str) -> list[Pure]:
+    moments = [(), ("pass", "bet")] if agent == "first" else [("pass",), ("bet",)]
+    keys = list(itertools.product(kuhn_poker.CARDS, moments))
+    return [
+        Pure(dict(zip(keys, deeds, strict=True)))
+        for deeds in itertools.product(("pass", "bet"), repeat=len(keys))
+    ]
+
+
+def nash_conv(player: AbstractPlayer[Any, Any]) -> float:
+    players = dict.fromkeys(KUHN.agents, player)
+    now = start_value(KUHN, players)
+    gains = [
+        max(start_value(KUHN, {**players, a: pure})[n] for pure in pure_strategies(a)) - now[n]
+        for n, a in enumerate(KUHN.agents)
+    ]
+    return float(sum(gains))
+
+
+@pytest.mark.parametrize("bluff", [0.0, 0.2])
+def test_kuhn_equilibria_have_the_value_and_nobody_gains(bluff: float) -> None:
+    player = KuhnEquilibrium(bluff=bluff)
+    both = start_value(KUHN, dict.fromkeys(KUHN.agents, player))
+    assert both[0] == pytest.approx(float(kuhn_poker.VALUE))
+    assert nash_conv(player) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_uniform_kuhn_is_exploitable_by_the_known_amount() -> None:
+    assert nash_conv(UniformPlayer(KUHN)) == pytest.approx(11 / 12)
+
+
+def test_kuhn_texts_hide_the_other_card_until_it_is_shown() -> None:
+    game = KUHN
+    hands = [kuhn_poker.Hand(("queen", other), ("pass",)) for other in ("jack", "king")]
+    assert len({game.observation_text(hand, "first") for hand in hands}) == 1
+    assert len({game.information_key(hand, "first") for hand in hands}) == 1
+    folded = [kuhn_poker.Hand(("queen", o), ("bet", "pass")) for o in ("jack", "king")]
+    assert len({game.observation_text(hand, "first") for hand in folded}) == 1
+    shown = [kuhn_poker.Hand(("queen", o), ("bet", "bet")) for o in ("jack", "king")]
+    assert len({game.observation_text(hand, "first") for hand in shown}) == 2
+
+
+def test_a_bluff_above_a_third_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="1/3"):
+        KuhnEquilibrium(bluff=0.5)
+
+
+# Matrix games.
+
+PENNIES = MatrixGame(payoffs=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
+ROCK = tuple(
+    tuple(((r - c + 4) % 3 - 1, -((r - c + 4) % 3 - 1)) for c in range(3)) for r in range(3)
+)
+DILEMMA = (((3, 3), (0, 5)), ((5, 0), (1, 1)))
+CHICKEN = (((0, 0), (7, 2)), ((2, 7), (6, 6)))
+HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("payoffs", "expected"),
+    [
+        (PENNIES.payoffs, {((HALF, HALF), (HALF, HALF))}),
+        (ROCK, {((THIRD,) * 3, (THIRD,) * 3)}),
+        (DILEMMA, {((0, 1), (0, 1))}),
+        (
+            CHICKEN,
+            {((1, 0), (0, 1)), ((0, 1), (1, 0)), ((THIRD, 1 - THIRD), (THIRD, 1 - THIRD))},
+        ),
+    ],
+)
+def test_textbook_equilibria(payoffs: Any, expected: Any) -> None:
+    assert set(matrix.equilibria(MatrixGame(payoffs=payoffs))) == expected
+
+
+@given(
+    st.integers(2, 3).flatmap(
+        lambda n: st.lists(
+            st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=n, max_size=n),
+            min_size=2,
+            max_size=3,
+        )
+    )
+)
+@settings(max_examples=50)
+def test_no_equilibrium_leaves_a_regret(payoffs: Any) -> None:
+    game = MatrixGame(payoffs=payoffs)
+    table = np.array(game.payoffs)
+    for row, column in matrix.equilibria(game):
+        x, y = np.array(row, dtype=float), np.array(column, dtype=float)
+        assert min(x) >= 0 and sum(x) == pytest.approx(1)
+        assert max(table[:, :, 0] @ y) <= x @ table[:, :, 0] @ y + 1e-9
+        assert max(x @ table[:, :, 1]) <= x @ table[:, :, 1] @ y + 1e-9
+
+
+def test_facts_of_matrix_games_follow_the_payoffs() -> None:
+    assert PENNIES.facts.zero_sum and not MatrixGame(payoffs=DILEMMA).facts.zero_sum
+    assert MatrixGame(payoffs=DILEMMA).facts.symmetric and not PENNIES.facts.symmetric
+
+
+def test_repeated_games_tell_what_was_played() -> None:
+    game = MatrixGame(payoffs=DILEMMA, row_actions=("c", "d"), column_actions=("c", "d"), rounds=3)
+    state = matrix.Rounds(((0, 1),))
+    assert game.observation_text(state, "column").split("\n") == [
+        "You are the column player.",
+        "Round 1: you d, the other c.",
+        "Now: round 2 of 3.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"payoffs": ()},
+        {"payoffs": (((1, 2),), ((1, 2), (3, 4)))},
+        {"payoffs": (((1, 2, 3),),)},
+        {"payoffs": DILEMMA, "row_actions": ("c", "C ")},
+        {"payoffs": DILEMMA, "rounds": 0},
+        {"payoffs": (((float("nan"), 0),),)},
+    ],
+)
+def test_impossible_matrix_games_are_refused(kwargs: Any) -> None:
+    with pytest.raises(InvalidArgumentError):
+        MatrixGame(**kwargs)
+
+
+# Bandits.
+
+
+@pytest.mark.parametrize("means", [(0.2, 0.9), ((0.1, 0.7), (0.8, 0.3))])
+def test_the_best_return_of_a_bandit_is_the_optimum(means: Any) -> None:
+    game = bandit.BernoulliBandit(means=means, pulls=2)
+    law = game.initial_state_dist().table()
+    optimum = sum(float(p) * (optimal_return(game, s, 2) or 0.0) for s, p in law.items())
+    assert optimum == pytest.approx(game.best_return)
+
+
+def test_regret_and_return_add_up_to_the_best_return() -> None:
+    game = bandit.BernoulliBandit(means=((0.1, 0.7), (0.8, 0.3)), pulls=4)
+    plans = [EpisodePlan[Any](key=EpisodeKey(seed=1, episode=e)) for e in range(400)]
+    episodes = play(game, PlayerPolicy(game, UniformPlayer(game)), plans)
+    assert all(isinstance(e, Episode) for e in episodes)
+    sums = [e.episode_return("player") + game.regret(e) for e in episodes if isinstance(e, Episode)]
+    error = float(np.std(sums)) / 20
+    assert abs(float(np.mean(sums)) - game.best_return) < 4 * error
+
+
+def test_a_gaussian_bandit_is_sampled_and_not_enumerated() -> None:
+    game = bandit.GaussianBandit(means=(0.0, 2.0), deviation=0.5, pulls=1)
+    state = bandit.Pulls(0)
+    law = game.transition_dist(state, {"player": 1})
+    with pytest.raises(NotEnumerableError):
+        law.table()
+    keys = [EpisodeKey(seed=e) for e in range(400)]
+    draws = [law.sample(key.stream(Purpose.CHANCE)).rewards_N[0] for key in keys]
+    assert abs(float(np.mean(draws)) - 2.0) < 4 * 0.5 / 20
+    assert float(np.std(draws)) == pytest.approx(0.5, rel=0.2)
+
+
+# Line walk: the closed form against a linear system.
+
+
+@pytest.mark.parametrize("length", [2, 5, 6])
+@pytest.mark.parametrize("slip", [0.0, 0.2])
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.7, 1.0])
+def test_the_walk_arrives_as_the_linear_system_says(length: int, slip: float, right: float) -> None:
+    game = LineWalk(length=length, slip=slip)
+    matrix_, constant = np.eye(length + 1), np.zeros(length + 1)
+    constant[length] = 1.0
+    for state in range(1, length):
+        for action, p in (("right", right), ("left", 1 - right)):
+            for after, q in game.transition_dist(state, {"walker": action}).atoms():
+                matrix_[state, after.state] -= p * float(q)
+    arrive = np.linalg.solve(matrix_, constant)
+    assert game.chance_to_arrive(right) == pytest.approx(arrive[length // 2])
