@@ -7,13 +7,16 @@ mean has no say.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tsmg import InvalidArgumentError, ShapeError
 
+# One number per episode.
+Numbers = Sequence[float] | NDArray[np.float64]
 StdKind = Literal["population", "sample", "none"]
 
 SIGNAL_TOLERANCE = 1e-9
@@ -22,7 +25,7 @@ _LARGEST = 1e100  # squares of what is larger would leave the range of float64
 
 
 def group_relative_advantages(
-    returns_G: ArrayLike, *, std: StdKind = "population", eps: float = 1e-4
+    returns_G: Numbers, *, std: StdKind = "population", eps: float = 1e-4
 ) -> NDArray[np.float64]:
     """Group-relative advantages, A_e = (R_e - mean(R)) / (std(R) + eps).
 
@@ -65,7 +68,7 @@ def group_relative_advantages(
     return centred_G if scale is None or not centred_G.any() else centred_G / (scale + eps)
 
 
-def has_signal(advantages_G: ArrayLike) -> bool:
+def has_signal(advantages_G: Numbers) -> bool:
     """Whether some advantage differs from 0, so that there is something to learn from.
 
     Args:
@@ -101,7 +104,7 @@ def signal_mask(advantages_G: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.abs(advantages_G) > _noise(advantages_G)
 
 
-def finite_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def finite_vector(name: str, values: object) -> NDArray[np.float64]:
     """What a caller passed, as one row of finite numbers.
 
     Args:

@@ -22,9 +22,15 @@ from typing import Literal
 
 import attrs
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from algorithms.advantages import SIGNAL_TOLERANCE, finite_vector, has_signal, signal_mask
+from algorithms.advantages import (
+    SIGNAL_TOLERANCE,
+    Numbers,
+    finite_vector,
+    has_signal,
+    signal_mask,
+)
 from tsmg import Finite, InvalidArgumentError, NoSignalError, Stream
 
 __all__ = [
@@ -78,7 +84,7 @@ class _Pool:
     rng: Stream
 
 
-def sampling_weights(advantages_G: ArrayLike, *, alpha: float = 1.0) -> Finite[int]:
+def sampling_weights(advantages_G: Numbers, *, alpha: float = 1.0) -> Finite[int]:
     """AAW sampling weights, p_e = |A_e|^alpha / sum_j |A_j|^alpha.
 
     Source: arXiv:2508.10839 (the idea) [paper]; the formula is reconstructed [ours].
@@ -278,7 +284,7 @@ def denominator_episodes(kind: SamplingKind, *, groups: int, group_size: int, ke
     return groups * (group_size if kind == "all" else kept)
 
 
-def effective_sample_size(weights: ArrayLike) -> float:
+def effective_sample_size(weights: Numbers) -> float:
     """Kish's effective sample size, (sum w)^2 / sum w^2.
 
     Args:

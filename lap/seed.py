@@ -37,6 +37,7 @@ from tsmg import (
     PlayerPolicy,
     Stream,
     UniformPlayer,
+    draw_start,
     play,
 )
 
@@ -96,10 +97,7 @@ def demonstrations(
     The player of a game that ships none is uniform over the legal actions.
     """
     player = game.scripted_player() or UniformPlayer(game)
-    plans = [
-        EpisodePlan[Any](key=EpisodeKey(seed=seed, phase=Phase.CLONING, group=group))
-        for group in range(episodes)
-    ]
+    plans = _distinct_plans(game, episodes, seed)
     met: dict[Prompt, dict[str, float]] = {}
     counts: dict[Prompt, int] = {}
     instructions = parser.instructions()
@@ -121,6 +119,25 @@ def demonstrations(
         )
         for asked, law in met.items()
     ]
+
+
+def _distinct_plans(
+    game: AbstractGame[Any, Any], episodes: int, seed: int
+) -> list[EpisodePlan[Any]]:
+    """Episodes on instances (maps, levels) that differ, as far as the game has them and they are found."""
+    plans: list[EpisodePlan[Any]] = []
+    seen: set[str] = set()
+    draws = 20 * episodes if game.facts.start_is_instance else episodes
+    for group in range(draws):
+        if len(plans) == episodes:
+            break
+        key = EpisodeKey(seed=seed, phase=Phase.CLONING, group=group)
+        start = draw_start(game, key)
+        instance = game.instance_key(start.state.state)
+        if instance not in seen or draws - group <= episodes - len(plans):
+            plans.append(EpisodePlan(key=key, start=start))
+            seen.add(instance)
+    return plans
 
 
 def _moments(

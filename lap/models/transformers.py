@@ -11,8 +11,9 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicCache
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from lap.contexts import (
     ReplyTree,
@@ -87,7 +88,7 @@ class TransformersModel:
           ModelError: there is no such checkpoint, or it cannot be loaded.
         """
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=False)
+            tokenizer = _load_tokenizer(str(name))
             network = AutoModelForCausalLM.from_pretrained(
                 str(name), dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
@@ -245,6 +246,18 @@ def _scores(
     kept = support_mask([support or whole for _, _, support in choices], vocabulary)
     law = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
     return law.gather(-1, tokens[:, None])[:, 0], entropy(law)
+
+
+def _load_tokenizer(name: str) -> Any:
+    """The tokenizer as the checkpoint declares it.
+
+    ``AutoTokenizer`` goes by the model's architecture where a checkpoint declares the generic class, and then replaces
+    the tokenizer's own rules of splitting by the architecture's.
+    """
+    declared = get_tokenizer_config(name).get("tokenizer_class")
+    generic = declared in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    loader = PreTrainedTokenizerFast if generic else AutoTokenizer
+    return loader.from_pretrained(name, trust_remote_code=False)
 
 
 @final

@@ -81,12 +81,12 @@ CONFIG = MSGRPOConfig(
 
 def test_a_tabular_policy_learns_the_better_arm():
     trainer = MSGRPOTrainer(
-        game=Arms(), policy=arms_policy(), config=attrs.evolve(CONFIG, updates=80)
+        game=Arms(), policy=arms_policy(), config=attrs.evolve(CONFIG, updates=60)
     )
     before = trainer.evaluate(200).reward
     metrics = trainer.train()
     assert before < 0.5
-    assert trainer.evaluate(200).reward > 0.9
+    assert trainer.evaluate(200).reward > 0.95
     assert max(m["ratio_max_deviation"] for m in metrics) < 1e-5
 
 
@@ -192,7 +192,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         model = tiny_model(sharp=3.0)
         policy = LanguageAgentPolicy(prompt=MemorylessPrompt(with_rules=False), model=model)
         config = attrs.evolve(CONFIG, micro_batch=size, max_grad_norm=1e9, std="none")
-        trainer = MSGRPOTrainer(game=FrozenLake(), policy=policy, config=config)
+        trainer = MSGRPOTrainer(game=FrozenLake(horizon=3), policy=policy, config=config)
         rollouts = collect_groups(
             trainer.game, trainer.policy, seed=0, update=0, groups=2, group_size=4
         )

@@ -2,6 +2,8 @@
 
 import attrs
 import pytest
+import torch
+from transformers import Qwen2ForCausalLM
 
 from games import FrozenLake
 from lap import (
@@ -14,8 +16,8 @@ from lap import (
     WholeReplyParser,
     seed_model,
 )
-from lap.seed import demonstrations, make_tokenizer
-from tsmg import EpisodeKey, EpisodePlan, play, split_starts
+from lap.seed import _config, demonstrations, make_tokenizer
+from tsmg import EpisodeKey, EpisodePlan, PlayerPolicy, play, split_starts
 
 TINY = SeedRecipe(
     width=32, layers=1, heads=2, inner=48, episodes=20, steps=200, batch=16, learning_rate=1e-2
@@ -46,6 +48,9 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     (folder,) = [f for f in tmp_path.iterdir() if f.name.startswith("seed-")]
     again = seed_model(game, **arguments, report=lambda *stage: pytest.fail("made again"))
     assert isinstance(again, TransformersModel)
+    assert _tokens(again, parser.wrap("down")) == _tokens(model, parser.wrap("down"))
+    assert (
+        len(_tokens(again, "<action>down</action>")) == 3
     other = attrs.evolve(TINY, steps=1)
     seed_model(game, **{**arguments, "recipe": other})
     assert len([f for f in tmp_path.iterdir() if f.name.startswith("seed-")]) == 2
@@ -65,6 +70,30 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     assert sum(not r.is_valid for r in replies) / len(replies) < 0.05
 
 
+def _tokens(model, text):
+    return model.tokenizer.tokenize(text)
+
+
+def test_a_loaded_tokenizer_is_the_one_that_was_saved(tmp_path):
+    """Also where the model's architecture has a tokenizer of its own."""
+    made = make_tokenizer(["P F F H\nF F G F\n<action>left</action>"] * 5, 400)
+    with torch.random.fork_rng(devices=()):
+        network = Qwen2ForCausalLM(_config(TINY, made))
+    TransformersModel(network, made, chat=False).save_pretrained(tmp_path)
+    loaded = TransformersModel.from_pretrained(tmp_path, chat=False)
+    assert loaded.tokenizer.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()
+
+
+def test_demonstrations_begin_on_different_maps():
+    game = split_starts(FrozenLake(), "train")
+    shown = demonstrations(game, prompt=PROMPT, parser=TagParser(), episodes=200)
+    maps = {d.prompt.text.replace("P", "F") for d in shown}
+    assert len(maps) == 200
+    plain = [EpisodePlan(key=EpisodeKey(seed=0, episode=i)) for i in range(200)]
+    drawn = play(game, PlayerPolicy(game, game.scripted_player()), plain)
+    assert len({game.instance_key(e.start.state.state) for e in drawn}) < 180  # without the search
+
+
 def test_held_out_maps_never_reach_the_clone():
     game = FrozenLake()
     shown = demonstrations(
@@ -72,8 +101,6 @@ def test_held_out_maps_never_reach_the_clone():
     )
     held_out = split_starts(game, "held_out")
     plans = [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(30)]
-    from tsmg import PlayerPolicy
-
     starts = {
         e.start.state.state
         for e in play(held_out, PlayerPolicy(game, game.scripted_player()), plans)
