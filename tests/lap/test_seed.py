@@ -49,8 +49,6 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     again = seed_model(game, **arguments, report=lambda *stage: pytest.fail("made again"))
     assert isinstance(again, TransformersModel)
     assert _tokens(again, parser.wrap("down")) == _tokens(model, parser.wrap("down"))
-    assert (
-        len(_tokens(again, "<action>down</action>")) == 3
     other = attrs.evolve(TINY, steps=1)
     seed_model(game, **{**arguments, "recipe": other})
     assert len([f for f in tmp_path.iterdir() if f.name.startswith("seed-")]) == 2
