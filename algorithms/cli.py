@@ -426,7 +426,10 @@ def play(
         raise click.ClickException(record.error)
     for agent in record.agents:
         click.echo(_printable(record.final_observations[agent]))
-        click.echo(f"{agent}: {record.ending.value}, return {record.episode_return(agent):g}")
+        reward = record.episode_return(agent, penalties=False)
+        fined = record.episode_return(agent) - reward
+        fine = f", penalties {fined:g} for {record.invalid_count(agent)} invalid" if fined else ""
+        click.echo(f"{agent}: {record.ending.value}, return {reward:g}{fine}")
 
 
 class _Person:

@@ -60,12 +60,12 @@ class MSGRPOConfig:
     group_size: int = option(16, "episodes per group, G", within(2))
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
-    learning_rate: float = option(3e-4, "greatest learning rate", within(0.0, above=True))
+    learning_rate: float = option(2e-4, "greatest learning rate", within(0.0, above=True))
     schedule: Literal["linear", "constant"] = option(
         "linear", "course of the learning rate: linear decay to 0, or constant", one_of
     )
     max_grad_norm: float = option(
-        1.0, "gradients are scaled down to this norm", within(0.0, above=True)
+        10.0, "gradients are scaled down to this norm", within(0.0, above=True)
     )
     temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
     max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
@@ -81,7 +81,7 @@ class MSGRPOConfig:
     weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
     kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
-    entropy_coefficient: float = option(0.0, "weight of the entropy bonus", within(0.0))
+    entropy_coefficient: float = option(0.02, "weight of the entropy bonus", within(0.0))
     epochs: int = option(1, "passes over each batch", within(1))
     group_on: GroupOn = option("initial_state", "what the members of a group share", one_of)
     common_chance: bool = option(False, "members of a group share the game's chance draws")

@@ -256,7 +256,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     Observation text: the grid, coordinates, or both.
     Action text: the move's name.
     Rewards: 1 on reaching a goal, else 0.
-    Invalid rule: the player stands still (a step passes).
+    Invalid rule: the player stands still (a step passes) and pays 0.1.
     Horizon: three times the size (of a given map: its longer side), unless given.
 
     Attributes:
@@ -276,7 +276,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     map: Lake | None = attrs.field(default=None, converter=_to_lake)
     observation: ObservationStyle = attrs.field(default="grid")
     horizon: int = attrs.field(converter=_to_horizon)
-    invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
+    invalid_rule: AbstractInvalidRule = StandStill(penalty=0.1)
     facts: Facts = attrs.field(init=False)
 
     agents = (_AGENT,)

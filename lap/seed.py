@@ -69,7 +69,7 @@ class SeedRecipe:
     vocabulary: int = 320
     context: int = 1024
     episodes: int = 2000
-    steps: int = 600
+    steps: int = 800
     batch: int = 64
     learning_rate: float = 2e-3
     seed: int = 0

@@ -78,7 +78,7 @@ def test_a_person_plays_through_the_same_texts():
     assert result.output.count("You cross a frozen lake") == 1
     assert "named no legal action: illegal" in result.output
     assert "You reached the goal." in result.output
-    assert "terminated, return 1" in result.output
+    assert "terminated, return 1, penalties -0.2 for 2 invalid" in result.output
 
 
 def test_a_checkpoint_takes_the_same_road_as_the_seed_model(tmp_path):

@@ -75,7 +75,13 @@ def arms_policy():
 
 
 CONFIG = MSGRPOConfig(
-    updates=5, groups=4, group_size=8, kept_episodes=4, max_reply_tokens=2, learning_rate=0.2
+    updates=5,
+    groups=4,
+    group_size=8,
+    kept_episodes=4,
+    max_reply_tokens=2,
+    learning_rate=0.2,
+    entropy_coefficient=0.0,
 )
 
 
