@@ -190,7 +190,7 @@ def rewards_of(id: str, player: str) -> list[tuple[float, ...]]:
         "snake_1": PlayerPolicy(played, PLAYERS[player](played)),
         "snake_2": PlayerPolicy(played, SafeSnake(game=played)),
     }
-    plans = [EpisodePlan[Board](key=EpisodeKey(seed=7, episode=e)) for e in range(150)]
+    plans = [EpisodePlan[Board](key=EpisodeKey(seed=7, episode=e)) for e in range(80)]
     records = play(played, policies, plans)
     return [e.rewards_T("snake_1") for e in records if isinstance(e, Episode)]
 
