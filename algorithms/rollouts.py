@@ -18,6 +18,7 @@ from tsmg import (
     Purpose,
     Start,
     TooManyFailuresError,
+    distinct_plans,
     draw_start,
     play,
 )
@@ -142,16 +143,4 @@ def fixed_starts(game: AbstractGame[Any, Any], count: int, *, seed: int) -> list
       count: how many episodes.
       seed: of the evaluation; not of the run, so that runs can be compared.
     """
-    plans: list[EpisodePlan[Any]] = []
-    seen: set[str] = set()
-    group = 0
-    patience = 50 * count if game.facts.start_is_instance else 0
-    while len(plans) < count:
-        key = EpisodeKey(seed=seed, phase=Phase.EVALUATION, group=group)
-        start = draw_start(game, key)
-        instance = game.instance_key(start.state.state)
-        if group >= patience or instance not in seen:
-            plans.append(EpisodePlan(key=key, start=start))
-            seen.add(instance)
-        group += 1
-    return plans
+    return distinct_plans(game, count, seed=seed, phase=Phase.EVALUATION)

@@ -30,14 +30,12 @@ from lap.sampling import Sampling
 from tsmg import (
     AbstractGame,
     Episode,
-    EpisodeKey,
-    EpisodePlan,
     History,
     Phase,
     PlayerPolicy,
     Stream,
     UniformPlayer,
-    draw_start,
+    distinct_plans,
     play,
 )
 
@@ -77,11 +75,10 @@ class SeedRecipe:
 
 @attrs.frozen(kw_only=True)
 class Demonstration:
-    """What a scripted player does at one prompt: the law of its replies, and how often it was met."""
+    """What a scripted player does at one prompt: the law of its replies."""
 
     prompt: Prompt
     reply_law: tuple[tuple[str, float], ...]
-    count: int
 
 
 def demonstrations(
@@ -97,7 +94,7 @@ def demonstrations(
     The player of a game that ships none is uniform over the legal actions.
     """
     player = game.scripted_player() or UniformPlayer(game)
-    plans = _distinct_plans(game, episodes, seed)
+    plans = distinct_plans(game, episodes, seed=seed, phase=Phase.CLONING)
     met: dict[Prompt, dict[str, float]] = {}
     counts: dict[Prompt, int] = {}
     instructions = parser.instructions()
@@ -115,29 +112,9 @@ def demonstrations(
         Demonstration(
             prompt=asked,
             reply_law=tuple((reply, p / counts[asked]) for reply, p in law.items()),
-            count=counts[asked],
         )
         for asked, law in met.items()
     ]
-
-
-def _distinct_plans(
-    game: AbstractGame[Any, Any], episodes: int, seed: int
-) -> list[EpisodePlan[Any]]:
-    """Episodes on instances (maps, levels) that differ, as far as the game has them and they are found."""
-    plans: list[EpisodePlan[Any]] = []
-    seen: set[str] = set()
-    draws = 20 * episodes if game.facts.start_is_instance else episodes
-    for group in range(draws):
-        if len(plans) == episodes:
-            break
-        key = EpisodeKey(seed=seed, phase=Phase.CLONING, group=group)
-        start = draw_start(game, key)
-        instance = game.instance_key(start.state.state)
-        if instance not in seen or draws - group <= episodes - len(plans):
-            plans.append(EpisodePlan(key=key, start=start))
-            seen.add(instance)
-    return plans
 
 
 def _moments(
@@ -241,7 +218,7 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 
 def _digest(recipe: SeedRecipe, shown: Sequence[Demonstration]) -> str:
     """A hash of all that a seed model is made from, the demonstrations themselves included."""
-    data = [(d.prompt.text, d.reply_law, d.count) for d in shown]
+    data = [(d.prompt.text, d.reply_law) for d in shown]
     made_from = json.dumps([_VERSION, torch.__version__, attrs.asdict(recipe), data])
     return hashlib.blake2b(made_from.encode(), digest_size=10).hexdigest()
 

@@ -50,7 +50,7 @@ from tsmg.records import (
     Turn,
 )
 from tsmg.registry import GameSpec, make, register, registered
-from tsmg.runner import EpisodePlan, draw_start, play, step_limit
+from tsmg.runner import EpisodePlan, distinct_plans, draw_start, play, step_limit
 from tsmg.text import (
     Illegal,
     Malformed,
@@ -122,6 +122,7 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "certainly",
+    "distinct_plans",
     "draw_start",
     "make",
     "mixture",

@@ -10,7 +10,7 @@ from tsmg.closure import ClosedGame, ClosedState
 from tsmg.errors import GameLawError, InvalidArgumentError
 from tsmg.game import AbstractGame
 from tsmg.players import AgentPolicy
-from tsmg.randomness import EpisodeKey, Purpose
+from tsmg.randomness import EpisodeKey, Phase, Purpose
 from tsmg.records import (
     AgentStep,
     Ending,
@@ -26,6 +26,8 @@ from tsmg.records import (
 )
 
 S = TypeVar("S")
+
+_DRAWS_PER_INSTANCE = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -240,3 +242,29 @@ def draw_start(game: AbstractGame[Any, Any], key: EpisodeKey) -> Start[Any]:
     """A start drawn from the game's initial law with the key's own stream."""
     state = game.sample_initial_state(key.stream(Purpose.START))
     return Start(state=ClosedGame(game).close(state))
+
+
+def distinct_plans(
+    game: AbstractGame[Any, Any], count: int, *, seed: int, phase: Phase
+) -> list[EpisodePlan[Any]]:
+    """Episodes on instances (maps, levels) that differ; where no more are found, they repeat.
+
+    Args:
+      game: what is played; where its starts are no instances, every start is taken as drawn.
+      count: how many episodes.
+      seed: of the starts.
+      phase: what the episodes are for; each phase has starts of its own.
+    """
+    plans: list[EpisodePlan[Any]] = []
+    seen: set[str] = set()
+    patience = _DRAWS_PER_INSTANCE * count if game.facts.start_is_instance else 0
+    group = 0
+    while len(plans) < count:
+        key = EpisodeKey(seed=seed, phase=phase, group=group)
+        start = draw_start(game, key)
+        instance = game.instance_key(start.state.state)
+        if group >= patience or instance not in seen:
+            plans.append(EpisodePlan(key=key, start=start))
+            seen.add(instance)
+        group += 1
+    return plans
