@@ -42,3 +42,13 @@ def one_of(*names: str) -> Callable[[Any, "attrs.Attribute[str]", str], None]:
             )
 
     return check
+
+
+def to_horizon(value: object) -> int:
+    """A converter of a game's ``horizon``."""
+    return integer("horizon", value, least=1)
+
+
+def to_attention(value: object) -> float:
+    """A converter of a scripted player's ``attention``."""
+    return probability("attention", value)

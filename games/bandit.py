@@ -8,7 +8,7 @@ from typing import Any, final
 
 import attrs
 
-from games.arguments import integer, number, probability
+from games.arguments import integer, number, probability, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -142,10 +142,6 @@ def _to_pulls(value: object) -> int:
     return integer("pulls", value, least=1)
 
 
-def _to_horizon(value: object) -> int:
-    return integer("horizon", value, least=1)
-
-
 def _to_deviation(value: object) -> float:
     return number("deviation", value)
 
@@ -171,7 +167,7 @@ class BernoulliBandit(AbstractBandit):
 
     means: Means = attrs.field(default=(0.2, 0.5, 0.8), converter=_chances)
     pulls: int = attrs.field(default=5, converter=_to_pulls)
-    horizon: int = attrs.field(converter=_to_horizon)
+    horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
 
@@ -211,7 +207,7 @@ class GaussianBandit(AbstractBandit):
     means: Means = attrs.field(default=(0.0, 0.5, 1.0), converter=_rows)
     deviation: float = attrs.field(default=1.0, converter=_to_deviation)
     pulls: int = attrs.field(default=5, converter=_to_pulls)
-    horizon: int = attrs.field(converter=_to_horizon)
+    horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
 

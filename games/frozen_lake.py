@@ -13,7 +13,7 @@ from typing import Literal, final
 
 import attrs
 
-from games.arguments import integer, probability
+from games.arguments import integer, one_of, probability, to_attention, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -229,16 +229,8 @@ def _to_size(value: object) -> int:
     return integer("size", value, least=2)
 
 
-def _to_horizon(value: object) -> int:
-    return integer("horizon", value, least=1)
-
-
 def _to_frozen_probability(value: object) -> float:
     return probability("frozen_probability", value, positive=True)
-
-
-def _to_attention(value: object) -> float:
-    return probability("attention", value)
 
 
 def _to_lake(rows: "Lake | tuple[str, ...] | list[str] | None") -> Lake | None:
@@ -274,19 +266,14 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     frozen_probability: float = attrs.field(default=0.8, converter=_to_frozen_probability)
     slippery: bool = False
     map: Lake | None = attrs.field(default=None, converter=_to_lake)
-    observation: ObservationStyle = attrs.field(default="grid")
-    horizon: int = attrs.field(converter=_to_horizon)
+    observation: ObservationStyle = attrs.field(
+        default="grid", validator=one_of(*OBSERVATION_TEXTS)
+    )
+    horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = StandStill(penalty=0.1)
     facts: Facts = attrs.field(init=False)
 
     agents = (_AGENT,)
-
-    @observation.validator
-    def _check_observation(self, attribute: "attrs.Attribute[str]", value: str) -> None:
-        if value not in tuple(OBSERVATION_TEXTS):
-            raise InvalidArgumentError(
-                f"'observation' must be one of {', '.join(OBSERVATION_TEXTS)} (got {value!r})"
-            )
 
     @horizon.default
     def _three_sizes(self) -> int:
@@ -381,7 +368,7 @@ class MyopicPlayer(AbstractPlayer[LakeState, Move]):
       attention: how often it looks at all, in [0, 1].
     """
 
-    attention: float = attrs.field(default=0.4, converter=_to_attention)
+    attention: float = attrs.field(default=0.4, converter=to_attention)
 
     def action_dist(self, state: LakeState, agent: str) -> Distribution[Move]:
         return _myopic_law(state.lake, state.position, self.attention)

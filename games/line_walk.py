@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from games.arguments import integer, probability
+from games.arguments import integer, probability, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -31,10 +31,6 @@ def _to_slip(value: object) -> float:
     return probability("slip", value)
 
 
-def _to_horizon(value: object) -> int:
-    return integer("horizon", value, least=1)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class LineWalk(AbstractExplicitGame[int, str]):
@@ -56,7 +52,7 @@ class LineWalk(AbstractExplicitGame[int, str]):
 
     length: int = attrs.field(default=6, converter=_to_length)
     slip: float = attrs.field(default=0.0, converter=_to_slip)
-    horizon: int = attrs.field(converter=_to_horizon)
+    horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 
 import attrs
 
-from games.arguments import integer, number, one_of, probability
+from games.arguments import integer, number, one_of, to_attention, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -118,10 +118,6 @@ def _to_snakes(value: object) -> int:
     return integer("snakes", value, least=1)
 
 
-def _to_horizon(value: object) -> int:
-    return integer("horizon", value, least=1)
-
-
 def _to_reward(value: object) -> float:
     return number("reward", value)
 
@@ -171,7 +167,7 @@ class Snake(AbstractExplicitGame[Board, Direction]):
     observation: ObservationStyle = attrs.field(
         default="both", validator=one_of("grid", "coordinates", "both")
     )
-    horizon: int = _option(20, _to_horizon)
+    horizon: int = _option(20, to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=PlayRandomLegal)
     agents: tuple[str, ...] = attrs.field(init=False)
     facts: Facts = attrs.field(init=False)
@@ -363,10 +359,6 @@ class SafeSnake(AbstractPlayer[Board, Direction]):
         return uniform(_safe(state, self.game.agents.index(agent)))
 
 
-def _to_attention(value: object) -> float:
-    return probability("attention", value)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class GreedySnake(AbstractPlayer[Board, Direction]):
@@ -379,7 +371,7 @@ class GreedySnake(AbstractPlayer[Board, Direction]):
     """
 
     game: Snake
-    attention: float = attrs.field(default=1.0, converter=_to_attention)
+    attention: float = attrs.field(default=1.0, converter=to_attention)
     kinds: tuple[Food, ...] = ("apple",)
 
     def action_dist(self, state: Board, agent: str) -> Distribution[Direction]:
