@@ -25,6 +25,27 @@ if TYPE_CHECKING:
     from algorithms.batch import (
         training_rows as training_rows,
     )
+    from algorithms.casting import (
+        AbstractCasting as AbstractCasting,
+    )
+    from algorithms.casting import (
+        Against as Against,
+    )
+    from algorithms.casting import (
+        Cast as Cast,
+    )
+    from algorithms.casting import (
+        InTurn as InTurn,
+    )
+    from algorithms.casting import (
+        PastSelves as PastSelves,
+    )
+    from algorithms.casting import (
+        SelfPlay as SelfPlay,
+    )
+    from algorithms.casting import (
+        frozen_copy as frozen_copy,
+    )
     from algorithms.config import MSGRPOConfig as MSGRPOConfig
     from algorithms.config import RunConfig as RunConfig
     from algorithms.credit import (
@@ -106,6 +127,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "advantages": ("group_relative_advantages", "has_signal"),
     "batch": ("RoleGroup", "TrainingRow", "micro_batches", "training_rows"),
+    "casting": (
+        "AbstractCasting",
+        "Against",
+        "Cast",
+        "InTurn",
+        "PastSelves",
+        "SelfPlay",
+        "frozen_copy",
+    ),
     "config": ("MSGRPOConfig", "RunConfig"),
     "credit": ("CreditRule", "episode_advantages", "whole_episode_credit"),
     "episode_sampling": (

@@ -18,11 +18,13 @@ class TrainingRow:
     """One call to learn from.
 
     Attributes:
+      agent: who called.
       call: the record; its reply ids are trained on as they were sampled.
       advantage: A of this call.
       weight: w of each of its tokens.
     """
 
+    agent: str
     call: Call
     advantage: float
     weight: float
@@ -84,7 +86,7 @@ def training_rows(
         denominator_episodes=denominator_episodes,
     )
     rows = [
-        TrainingRow(call=call, advantage=advantage, weight=weight)
+        TrainingRow(agent=_agent(role_groups, s), call=call, advantage=advantage, weight=weight)
         for s, calls_T, weights_T in zip(selected, calls, weights, strict=True)
         for call, advantage, weight in zip(
             calls_T, advantages[s.group][s.episode], weights_T, strict=True

@@ -1,28 +1,33 @@
 """Evaluation on fixed episodes: the same starts and the same chance for every policy and update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, TooManyFailuresError, play
 
+# An episode, and the agent as which it is looked at.
+Role = tuple[Episode[Any], str]
+
 
 @attrs.frozen(kw_only=True)
 class Evaluation:
-    """How a policy did.
+    """How a policy did, in one role or several.
 
     Attributes:
-      episodes: the records.
-      reward: mean return of the agent, penalties left out.
+      episodes: the records; an episode that is looked at in two roles is there twice.
+      reward: mean return, penalties left out.
+      reward_by_agent: the same for each role.
       success_rate: share of successes among episodes that define one; NaN if none does.
-      invalid_rate: share of the agent's texts that named no legal action.
+      invalid_rate: share of the texts that named no legal action.
       episode_length: mean number of steps.
     """
 
     episodes: tuple[Episode[Any], ...]
     reward: float
+    reward_by_agent: Mapping[str, float]
     success_rate: float
     invalid_rate: float
     episode_length: float
@@ -30,12 +35,26 @@ class Evaluation:
 
 def evaluate(
     game: AbstractGame[Any, Any],
-    policy: AgentPolicy,
+    policy: AgentPolicy | Mapping[str, AgentPolicy],
     plans: Sequence[EpisodePlan[Any]],
     *,
     agent: str | None = None,
 ) -> Evaluation:
     """Play fixed episodes and summarise them for one agent (the first unless named).
+
+    Raises:
+      TooManyFailuresError: an episode failed.
+    """
+    episodes = play_whole(game, policy, plans)
+    return summarise(game, [(episode, agent or game.agents[0]) for episode in episodes])
+
+
+def play_whole(
+    game: AbstractGame[Any, Any],
+    policy: AgentPolicy | Mapping[str, AgentPolicy],
+    plans: Sequence[EpisodePlan[Any]],
+) -> tuple[Episode[Any], ...]:
+    """Play every plan.
 
     Raises:
       TooManyFailuresError: an episode failed.
@@ -47,22 +66,24 @@ def evaluate(
         raise TooManyFailuresError(
             f"{len(records) - len(episodes)} evaluation episodes failed; the first: {first.error}"
         )
-    return summarise(game, episodes, agent or game.agents[0])
+    return episodes
 
 
-def summarise(
-    game: AbstractGame[Any, Any], episodes: Sequence[Episode[Any]], agent: str
-) -> Evaluation:
-    """The summary of some episodes for one agent."""
-    successes = [s for e in episodes if (s := game.success(e, agent)) is not None]
-    texts = sum(len(e.agent_steps(agent)) for e in episodes)
-    invalid = sum(e.invalid_count(agent) for e in episodes)
+def summarise(game: AbstractGame[Any, Any], roles: Sequence[Role]) -> Evaluation:
+    """The summary of some episodes, each looked at in one role."""
+    returns: dict[str, list[float]] = {}
+    for episode, agent in roles:
+        returns.setdefault(agent, []).append(episode.episode_return(agent, penalties=False))
+    successes = [s for e, agent in roles if (s := game.success(e, agent)) is not None]
+    texts = sum(len(e.agent_steps(agent)) for e, agent in roles)
+    invalid = sum(e.invalid_count(agent) for e, agent in roles)
     return Evaluation(
-        episodes=tuple(episodes),
-        reward=mean(e.episode_return(agent, penalties=False) for e in episodes),
+        episodes=tuple(episode for episode, _ in roles),
+        reward=mean(value for values in returns.values() for value in values),
+        reward_by_agent={agent: mean(values) for agent, values in returns.items()},
         success_rate=mean(map(float, successes)),
         invalid_rate=invalid / texts if texts else 0.0,
-        episode_length=mean(float(len(e.steps)) for e in episodes),
+        episode_length=mean(float(len(e.steps)) for e, _ in roles),
     )
 
 

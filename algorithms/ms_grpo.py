@@ -12,16 +12,16 @@ The paper's body was not at hand, only its abstract and first page. How this fil
 5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
 6. The KL term to the starting model (k3 estimate) is off by default; a small entropy bonus (0.02) is ours.
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
-8. With several agents, groups and baselines are per role.
+8. With several agents, groups and baselines are per role; ``casting`` says who plays whom.
 
 This module only composes: ``rollouts`` plays, ``credit`` compares, ``episode_sampling`` draws, ``batch`` gathers,
 ``losses`` scores, and one optimiser step follows.
 """
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -30,6 +30,7 @@ import torch
 from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
+from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, frozen_copy
 from algorithms.config import MSGRPOConfig
 from algorithms.credit import episode_advantages, whole_episode_credit
 from algorithms.episode_sampling import (
@@ -38,11 +39,19 @@ from algorithms.episode_sampling import (
     effective_sample_size,
     select_episodes,
 )
-from algorithms.evaluation import Evaluation, evaluate, mean, summarise
+from algorithms.evaluation import Evaluation, Role, mean, play_whole, summarise
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
-from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, TrainableModel
-from tsmg import AbstractGame, Call, EpisodeKey, ModelError, Purpose, step_limit
+from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
+from tsmg import (
+    AbstractGame,
+    Call,
+    EpisodeKey,
+    InvalidArgumentError,
+    ModelError,
+    Purpose,
+    step_limit,
+)
 
 Metrics = dict[str, float | None]
 _KL_ROWS = (
@@ -59,21 +68,32 @@ class Update:
     rollouts: Rollouts
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class _Learner:
+    """A policy that learns, the agents that it plays, and the policy that it started as."""
+
+    policy: LanguageAgentPolicy[Any]
+    start: LanguageAgentPolicy[Any]
+    agents: tuple[str, ...]
+
+
 class MSGRPOTrainer:
-    """Post-trains a language-agent policy on a game.
+    """Post-trains language-agent policies on a game.
 
     Args:
       game: what is trained on.
-      policy: prompt, model and parser; its sampling settings are replaced by the configuration's.
+      policy: prompt, model and parser; its sampling settings are replaced by the configuration's. A mapping
+        gives agents policies of their own; the same policy for all agents means shared weights.
       config: the settings.
       evaluation_game: what ``evaluate`` plays; the training game unless given (a held-out part, say).
+      casting: who plays whom; all agents learn unless given.
 
     Raises:
-      InvalidArgumentError: the game has no time limit.
+      InvalidArgumentError: the game has no time limit, or an agent that learns has no policy.
       ModelError: several processes, which this version does not serve.
 
     Attributes:
-      policy: the policy as it stands.
+      policies: the policy of each agent, as far as it learns, as it stands.
       update_index: how many updates were done.
     """
 
@@ -81,32 +101,84 @@ class MSGRPOTrainer:
         self,
         *,
         game: AbstractGame[Any, Any],
-        policy: LanguageAgentPolicy[Any],
+        policy: LanguageAgentPolicy[Any] | Mapping[str, LanguageAgentPolicy[Any]],
         config: MSGRPOConfig | None = None,
         evaluation_game: AbstractGame[Any, Any] | None = None,
+        casting: AbstractCasting | None = None,
     ) -> None:
         step_limit(game)
         self.game = game
         self.evaluation_game = evaluation_game or game
         self.config = config or MSGRPOConfig()
-        self.policy = policy.with_sampling(
-            Sampling(
-                temperature=self.config.temperature, max_reply_tokens=self.config.max_reply_tokens
-            )
+        self.casting = casting or SelfPlay()
+        self.policies = self._sampled(
+            policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
         )
+        self._check_casts()
         self.update_index = 0
         self.accelerator = Accelerator()
         if self.accelerator.num_processes > 1:
             raise ModelError(
                 "training on several processes is not supported yet; start one process"
             )
-        model: TrainableModel = policy.model
-        self._reference: Any = copy.copy(model)
-        self._reference.network = copy.deepcopy(model.network).requires_grad_(False)
+        self._learners = self._find_learners()
         optimizer = torch.optim.AdamW(
-            model.network.parameters(), lr=self.config.learning_rate, weight_decay=0.0
+            self._parameters(), lr=self.config.learning_rate, weight_decay=0.0
         )
-        model.network, self.optimizer = self.accelerator.prepare(model.network, optimizer)
+        for learner in self._learners:
+            learner.policy.model.network = self.accelerator.prepare(learner.policy.model.network)
+        self.optimizer = self.accelerator.prepare(optimizer)
+
+    @property
+    def policy(self) -> LanguageAgentPolicy[Any]:
+        """The policy that learns, as it stands; of the first agent, where agents have their own."""
+        return self._learners[0].policy
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the policy; policies of their own in a folder for each, named by its first agent."""
+        for learner in self._learners:
+            place = Path(folder) if len(self._learners) == 1 else Path(folder) / learner.agents[0]
+            learner.policy.save_pretrained(place)
+
+    def _sampled(
+        self, policies: Mapping[str, LanguageAgentPolicy[Any]]
+    ) -> dict[str, LanguageAgentPolicy[Any]]:
+        """The policies under the configuration's sampling law, in the order of the game's agents."""
+        sampling = Sampling(
+            temperature=self.config.temperature, max_reply_tokens=self.config.max_reply_tokens
+        )
+        distinct = {id(policy): policy.with_sampling(sampling) for policy in policies.values()}
+        return {
+            agent: distinct[id(policies[agent])] for agent in self.game.agents if agent in policies
+        }
+
+    def _check_casts(self) -> None:
+        for cast in {id(c): c for c in map(self._cast, range(self.config.groups))}.values():
+            missing = [agent for agent in self.game.agents if agent not in cast.policies]
+            if missing or not cast.learners:
+                raise InvalidArgumentError(
+                    f"'policy' and 'casting' must give every agent of {self.game.name} a policy and let "
+                    f"one learn (without a policy: {missing}; learning: {list(cast.learners)})"
+                )
+
+    def _find_learners(self) -> list[_Learner]:
+        agents: dict[int, list[str]] = {}
+        for agent, policy in self.policies.items():
+            agents.setdefault(id(policy), []).append(agent)
+        return [
+            _Learner(
+                policy=self.policies[names[0]],
+                start=frozen_copy(self.policies[names[0]]),
+                agents=tuple(names),
+            )
+            for names in agents.values()
+        ]
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for x in self._learners for p in x.policy.model.network.parameters()]
+
+    def _cast(self, group: int) -> Cast:
+        return self.casting.cast(self.policies, group)
 
     def train(self) -> list[Metrics]:
         """Do all updates that are left; returns their metrics."""
@@ -122,29 +194,42 @@ class MSGRPOTrainer:
           temperature: the training temperature unless given; 0 is greedy.
           seed: of the evaluation; the same seed gives the same starts to every policy.
         """
-        sampling = self.policy.sampling
-        if temperature is not None:
-            sampling = attrs.evolve(sampling, temperature=temperature)
-        plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
-        return evaluate(self.evaluation_game, self.policy.with_sampling(sampling), plans)
+        game = self.evaluation_game
+        plans = fixed_starts(game, episodes, seed=seed)
+        roles: list[Role] = []
+        for cast, numbers in self._casts(episodes):
+            policies = {**cast.policies}
+            if temperature is not None:
+                policies.update(self._at(cast.learners, temperature))
+            played = play_whole(game, policies, [plans[n] for n in numbers])
+            roles += [(episode, agent) for agent in cast.learners for episode in played]
+        return summarise(game, roles)
+
+    def _at(self, agents: Sequence[str], temperature: float) -> dict[str, LanguageAgentPolicy[Any]]:
+        """The agents' policies at another temperature."""
+        sampling = attrs.evolve(self.policy.sampling, temperature=temperature)
+        return {agent: self.policies[agent].with_sampling(sampling) for agent in agents}
+
+    def _casts(self, groups: int) -> list[tuple[Cast, list[int]]]:
+        """The different casts of so many groups, each with the numbers of its groups."""
+        found: dict[tuple[Any, ...], tuple[Cast, list[int]]] = {}
+        for group in range(groups):
+            cast = self._cast(group)
+            who = (cast.learners, *(id(cast.policies[agent]) for agent in self.game.agents))
+            found.setdefault(who, (cast, []))[1].append(group)
+        return list(found.values())
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
         c = self.config
         started = time.perf_counter()
-        rollouts = collect_groups(
-            self.game,
-            self.policy,
-            seed=c.seed,
-            update=self.update_index,
-            groups=c.groups,
-            group_size=c.group_size,
-            group_on=c.group_on,
-            common_chance=c.common_chance,
-            max_failure_rate=c.max_failure_rate,
-        )
+        collected = [(cast, self._collect(cast, groups)) for cast, groups in self._casts(c.groups)]
         played = time.perf_counter()
-        role_groups = self._role_groups(rollouts)
+        role_groups = [
+            role_group
+            for cast, rollouts in collected
+            for role_group in self._role_groups(rollouts, cast.learners)
+        ]
         selected = self._select(role_groups)
         rows = training_rows(
             role_groups,
@@ -153,18 +238,27 @@ class MSGRPOTrainer:
             weighting=c.weighting,
             denominator_episodes=denominator_episodes(
                 c.sampling,
-                groups=c.groups * len(self.game.agents),
+                groups=sum(len(self._cast(g).learners) for g in range(c.groups)),
                 group_size=c.group_size,
                 kept=c.kept_episodes,
             ),
         )
         learnt = self._learn(rows)
         self.update_index += 1
-        self.policy.model.weights_version = self.update_index
+        for learner in self._learners:
+            learner.policy.model.weights_version = self.update_index
+        for opponent in self.casting.opponents():
+            if isinstance(opponent, PastSelves):
+                opponent.remember(self.policy, self.update_index)
         done = time.perf_counter()
+        rollouts = Rollouts(
+            groups=tuple(group for _, part in collected for group in part.groups),
+            failed=tuple(episode for _, part in collected for episode in part.failed),
+        )
         metrics = {
             "update": float(self.update_index),
-            **_play_metrics(self.game, rollouts, role_groups, selected),
+            **_play_metrics(self.game, role_groups, selected),
+            "failed_episodes": float(len(rollouts.failed)),
             **learnt,
         }
         return Update(
@@ -173,7 +267,21 @@ class MSGRPOTrainer:
             rollouts=rollouts,
         )
 
-    def _role_groups(self, rollouts: Rollouts) -> list[RoleGroup]:
+    def _collect(self, cast: Cast, groups: Sequence[int]) -> Rollouts:
+        c = self.config
+        return collect_groups(
+            self.game,
+            cast.policies,
+            seed=c.seed,
+            update=self.update_index,
+            groups=groups,
+            group_size=c.group_size,
+            group_on=c.group_on,
+            common_chance=c.common_chance,
+            max_failure_rate=c.max_failure_rate,
+        )
+
+    def _role_groups(self, rollouts: Rollouts, agents: Sequence[str]) -> list[RoleGroup]:
         return [
             RoleGroup(
                 group=group,
@@ -183,7 +291,7 @@ class MSGRPOTrainer:
                 ),
             )
             for group in rollouts.groups
-            for agent in self.game.agents
+            for agent in agents
         ]
 
     def _select(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
@@ -214,13 +322,13 @@ class MSGRPOTrainer:
             if not rows:
                 break
             self.optimizer.zero_grad()
-            for part in micro_batches(rows, self.config.micro_batch):
-                terms, entropies = self._terms(part)
-                self.accelerator.backward(terms.loss)
-                tally.add(terms, entropies)
-            norm = self.accelerator.clip_grad_norm_(
-                self.policy.model.network.parameters(), self.config.max_grad_norm
-            )
+            for learner in self._learners:
+                mine = [row for row in rows if row.agent in learner.agents]
+                for part in micro_batches(mine, self.config.micro_batch):
+                    terms, entropies = self._terms(learner, part)
+                    self.accelerator.backward(terms.loss)
+                    tally.add(terms, entropies)
+            norm = self.accelerator.clip_grad_norm_(self._parameters(), self.config.max_grad_norm)
             if not math.isfinite(float(norm)):
                 raise ModelError(
                     f"the gradient at update {self.update_index} is not finite; "
@@ -232,11 +340,13 @@ class MSGRPOTrainer:
             measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
 
-    def _terms(self, part: Sequence[TrainingRow]) -> tuple[LossTerms, torch.Tensor]:
+    def _terms(
+        self, learner: _Learner, part: Sequence[TrainingRow]
+    ) -> tuple[LossTerms, torch.Tensor]:
         c = self.config
         calls = [row.call for row in part]
-        scores = self.policy.model.logprobs(calls, sampling=self.policy.sampling)
-        reference = self._reference_scores(calls).logprobs_B_L if c.kl_coefficient else None
+        scores = learner.policy.model.logprobs(calls, sampling=learner.policy.sampling)
+        reference = _start_scores(learner, calls).logprobs_B_L if c.kl_coefficient else None
         terms = policy_loss(
             logprobs_B_L=scores.logprobs_B_L,
             old_logprobs_B_L=recorded_logprobs(calls).to(scores.logprobs_B_L.device),
@@ -251,22 +361,29 @@ class MSGRPOTrainer:
         )
         return terms, scores.entropies_B_L.detach()[scores.mask_B_L].double().sum()
 
-    @torch.no_grad()
-    def _reference_scores(self, calls: Sequence[Call]) -> TokenLogprobs:
-        scores: TokenLogprobs = self._reference.logprobs(calls, sampling=self.policy.sampling)
-        return scores
-
     def _measured_kl(self, rows: Sequence[TrainingRow]) -> float:
-        """The k3 estimate of the KL to the starting model, on an even sample of the batch."""
-        calls = [row.call for row in rows[:: max(1, len(rows) // _KL_ROWS)]]
-        scores = self._reference_scores(calls)
-        old = recorded_logprobs(calls).to(scores.logprobs_B_L.device)
-        return float(kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L].mean())
+        """The k3 estimate of the KL to the starting models, on an even sample of the batch."""
+        sample = rows[:: max(1, len(rows) // _KL_ROWS)]
+        kls = []
+        for learner in self._learners:
+            calls = [row.call for row in sample if row.agent in learner.agents]
+            if calls:
+                scores = _start_scores(learner, calls)
+                old = recorded_logprobs(calls).to(scores.logprobs_B_L.device)
+                kls.append(kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L])
+        return float(torch.cat(kls).mean())
 
     def _learning_rate(self) -> float:
         if self.config.schedule == "constant":
             return self.config.learning_rate
         return self.config.learning_rate * (1 - self.update_index / self.config.updates)
+
+
+@torch.no_grad()
+def _start_scores(learner: _Learner, calls: Sequence[Call]) -> TokenLogprobs:
+    """How likely the calls were for the policy that training started from."""
+    scores: TokenLogprobs = learner.start.model.logprobs(calls, sampling=learner.policy.sampling)
+    return scores
 
 
 def recorded_logprobs(calls: Sequence[Call]) -> torch.Tensor:
@@ -309,19 +426,18 @@ class _Tally:
 
 def _play_metrics(
     game: AbstractGame[Any, Any],
-    rollouts: Rollouts,
     role_groups: Sequence[RoleGroup],
     selected: Sequence[Selected],
 ) -> Metrics:
-    """What an update's episodes were like; for several agents, ``reward`` is that of the first."""
-    agent = game.agents[0]
-    episodes = [episode for group in rollouts.groups for episode in group.episodes]
-    summary = summarise(game, episodes, agent)
-    calls = [call for episode in episodes for a in game.agents for _, call in episode.calls(a)]
-    stds = [float(np.std(group.returns_G(agent))) for group in rollouts.groups]
+    """What an update's episodes were like, in the roles that learn."""
+    roles = [(episode, r.agent) for r in role_groups for episode in r.group.episodes]
+    summary = summarise(game, roles)
+    calls = [call for episode, agent in roles for _, call in episode.calls(agent)]
+    stds = [float(np.std(r.group.returns_G(r.agent))) for r in role_groups]
     silent = sum(not role_group.has_signal for role_group in role_groups)
     return {
         "reward": summary.reward,
+        **_by_agent("reward", summary),
         "reward_std": mean(stds),
         "frac_reward_zero_std": silent / len(role_groups) if role_groups else None,
         "success_rate": None if math.isnan(summary.success_rate) else summary.success_rate,
@@ -333,8 +449,13 @@ def _play_metrics(
         "kept_effective_sample_size": effective_sample_size([s.weight for s in selected])
         if selected
         else 0.0,
-        "failed_episodes": float(len(rollouts.failed)),
     }
+
+
+def _by_agent(name: str, evaluation: Evaluation) -> Metrics:
+    """The return of each role, where there are several."""
+    rewards = evaluation.reward_by_agent
+    return {f"{name}/{agent}": rewards[agent] for agent in rewards if len(rewards) > 1}
 
 
 def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Mapping[str, float | None]:
@@ -342,6 +463,7 @@ def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Mapping[str, floa
     success = evaluation.success_rate
     return {
         f"{prefix}/reward": evaluation.reward,
+        **_by_agent(f"{prefix}/reward", evaluation),
         f"{prefix}/success_rate": None if math.isnan(success) else success,
         f"{prefix}/invalid_rate": evaluation.invalid_rate,
         f"{prefix}/episode_length": evaluation.episode_length,

@@ -1,5 +1,6 @@
 """Rollouts: groups of episodes that share what the run declares."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -43,27 +44,27 @@ class Rollouts:
 
 def collect_groups(
     game: AbstractGame[Any, Any],
-    policy: AgentPolicy,
+    policy: AgentPolicy | Mapping[str, AgentPolicy],
     *,
     seed: int,
     update: int,
-    groups: int,
+    groups: int | Sequence[int],
     group_size: int,
     group_on: GroupOn = "initial_state",
     common_chance: bool = False,
     max_failure_rate: float = 0.1,
 ) -> Rollouts:
-    """Play ``groups`` groups of ``group_size`` episodes in one lockstep batch.
+    """Play groups of ``group_size`` episodes in one lockstep batch.
 
     Failure may depend on the policy, so no failed member is dropped alone: its whole group is left out and
     counted.
 
     Args:
       game: what is played.
-      policy: who plays, in every role.
+      policy: who plays: one policy in every role, or one per agent.
       seed: of the run.
       update: of the run; with seed, group and episode it is the key of every draw.
-      groups: how many groups.
+      groups: how many groups, or their numbers within the update.
       group_size: G, episodes per group.
       group_on: what the members of a group share: the first state, what each agent knows of it, or nothing.
       common_chance: whether they also share the game's chance draws.
@@ -72,9 +73,10 @@ def collect_groups(
     Raises:
       TooManyFailuresError: more episodes failed; the message holds the first failure.
     """
+    numbers = range(groups) if isinstance(groups, int) else groups
     keys = [
         [EpisodeKey(seed=seed, update=update, group=g, episode=e) for e in range(group_size)]
-        for g in range(groups)
+        for g in numbers
     ]
     plans = [
         EpisodePlan[Any](key=key, start=start, common_chance=common_chance)
@@ -89,7 +91,7 @@ def collect_groups(
             f"{max_failure_rate}; the first: {failed[0].error}"
         )
     whole = []
-    for g in range(groups):
+    for g in range(len(numbers)):
         members = records[g * group_size : (g + 1) * group_size]
         episodes = tuple(record for record in members if isinstance(record, Episode))
         if len(episodes) == group_size:

@@ -116,7 +116,7 @@ def run_training(
         if not is_last and trainer.update_index % run.evaluate_every == 0:
             evaluate(run.evaluation_episodes)
         if is_last or trainer.update_index % run.checkpoint_every == 0:
-            trainer.policy.save_pretrained(files.checkpoint(trainer.update_index))
+            trainer.save_pretrained(files.checkpoint(trainer.update_index))
     end = evaluate(run.final_episodes)
     for episode in end[0].episodes[:10]:
         files.write(EPISODES, transcript(episode, update=trainer.update_index))

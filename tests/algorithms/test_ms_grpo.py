@@ -135,7 +135,7 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
 
 
 def trainer_rows(trainer, rollouts):
-    role_groups = trainer._role_groups(rollouts)
+    role_groups = trainer._role_groups(rollouts, trainer.game.agents)
     return training_rows(
         role_groups,
         trainer._select(role_groups),
@@ -299,7 +299,7 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     game, rollouts = lake_groups(horizon=2)  # nobody reaches the goal in two steps
     policy = LanguageAgentPolicy(model=tiny_model(), prompt=MemorylessPrompt(with_rules=False))
     trainer = MSGRPOTrainer(game=game, policy=policy, config=CONFIG)
-    role_groups = trainer._role_groups(rollouts)
+    role_groups = trainer._role_groups(rollouts, trainer.game.agents)
     assert trainer._select(role_groups) == []
     update = trainer.update()
     assert update.metrics["frac_reward_zero_std"] == 1.0
