@@ -47,6 +47,18 @@ class AbstractCasting(abc.ABC):
         return ()
 
 
+def casts(
+    casting: AbstractCasting, learning: Policies, groups: int
+) -> list[tuple[Cast, tuple[int, ...]]]:
+    """The different casts of so many groups, each with the numbers of its groups."""
+    found: dict[tuple[object, ...], tuple[Cast, list[int]]] = {}
+    for group in range(groups):
+        cast = casting.cast(learning, group)
+        who = (cast.learners, *sorted((agent, id(p)) for agent, p in cast.policies.items()))
+        found.setdefault(who, (cast, []))[1].append(group)
+    return [(cast, tuple(numbers)) for cast, numbers in found.values()]
+
+
 @final
 @attrs.frozen
 class SelfPlay(AbstractCasting):

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from algorithms.casting import AbstractCasting, Policies, casts
 from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, TooManyFailuresError, play
 
 # An episode, and the agent as which it is looked at.
@@ -47,6 +48,31 @@ def evaluate(
     """
     episodes = play_whole(game, policy, plans)
     return summarise(game, [(episode, agent or game.agents[0]) for episode in episodes])
+
+
+def evaluate_roles(
+    game: AbstractGame[Any, Any],
+    learning: Policies,
+    plans: Sequence[EpisodePlan[Any]],
+    *,
+    casting: AbstractCasting,
+) -> Evaluation:
+    """Play fixed episodes under a casting, and summarise them for the agents that learn.
+
+    Args:
+      game: what is played.
+      learning: the policies that learn, by agent.
+      plans: the episodes; the casting counts them as it counts groups.
+      casting: who plays whom.
+
+    Raises:
+      TooManyFailuresError: an episode failed.
+    """
+    roles: list[Role] = []
+    for cast, numbers in casts(casting, learning, len(plans)):
+        played = play_whole(game, cast.policies, [plans[n] for n in numbers])
+        roles += [(episode, agent) for agent in cast.learners for episode in played]
+    return summarise(game, roles)
 
 
 def play_whole(

@@ -30,7 +30,7 @@ import torch
 from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
-from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, frozen_copy
+from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
 from algorithms.config import MSGRPOConfig
 from algorithms.credit import episode_advantages, whole_episode_credit
 from algorithms.episode_sampling import (
@@ -39,7 +39,7 @@ from algorithms.episode_sampling import (
     effective_sample_size,
     select_episodes,
 )
-from algorithms.evaluation import Evaluation, Role, mean, play_whole, summarise
+from algorithms.evaluation import Evaluation, evaluate_roles, mean, summarise
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
@@ -111,8 +111,9 @@ class MSGRPOTrainer:
         self.evaluation_game = evaluation_game or game
         self.config = config or MSGRPOConfig()
         self.casting = casting or SelfPlay()
-        self.policies = self._sampled(
-            policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
+        self.policies = self._at(
+            self.config.temperature,
+            policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy),
         )
         self._check_casts()
         self.update_index = 0
@@ -140,20 +141,18 @@ class MSGRPOTrainer:
             place = Path(folder) if len(self._learners) == 1 else Path(folder) / learner.agents[0]
             learner.policy.save_pretrained(place)
 
-    def _sampled(
-        self, policies: Mapping[str, LanguageAgentPolicy[Any]]
+    def _at(
+        self, temperature: float, policies: Mapping[str, LanguageAgentPolicy[Any]]
     ) -> dict[str, LanguageAgentPolicy[Any]]:
-        """The policies under the configuration's sampling law, in the order of the game's agents."""
-        sampling = Sampling(
-            temperature=self.config.temperature, max_reply_tokens=self.config.max_reply_tokens
-        )
+        """The policies at a temperature, in the order of the game's agents; shared ones stay shared."""
+        sampling = Sampling(temperature=temperature, max_reply_tokens=self.config.max_reply_tokens)
         distinct = {id(policy): policy.with_sampling(sampling) for policy in policies.values()}
         return {
             agent: distinct[id(policies[agent])] for agent in self.game.agents if agent in policies
         }
 
     def _check_casts(self) -> None:
-        for cast in {id(c): c for c in map(self._cast, range(self.config.groups))}.values():
+        for cast, _ in casts(self.casting, self.policies, self.config.groups):
             missing = [agent for agent in self.game.agents if agent not in cast.policies]
             if missing or not cast.learners:
                 raise InvalidArgumentError(
@@ -177,9 +176,6 @@ class MSGRPOTrainer:
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [p for x in self._learners for p in x.policy.model.network.parameters()]
 
-    def _cast(self, group: int) -> Cast:
-        return self.casting.cast(self.policies, group)
-
     def train(self) -> list[Metrics]:
         """Do all updates that are left; returns their metrics."""
         return [self.update().metrics for _ in range(self.update_index, self.config.updates)]
@@ -194,77 +190,63 @@ class MSGRPOTrainer:
           temperature: the training temperature unless given; 0 is greedy.
           seed: of the evaluation; the same seed gives the same starts to every policy.
         """
-        game = self.evaluation_game
-        plans = fixed_starts(game, episodes, seed=seed)
-        roles: list[Role] = []
-        for cast, numbers in self._casts(episodes):
-            policies = {**cast.policies}
-            if temperature is not None:
-                policies.update(self._at(cast.learners, temperature))
-            played = play_whole(game, policies, [plans[n] for n in numbers])
-            roles += [(episode, agent) for agent in cast.learners for episode in played]
-        return summarise(game, roles)
-
-    def _at(self, agents: Sequence[str], temperature: float) -> dict[str, LanguageAgentPolicy[Any]]:
-        """The agents' policies at another temperature."""
-        sampling = attrs.evolve(self.policy.sampling, temperature=temperature)
-        return {agent: self.policies[agent].with_sampling(sampling) for agent in agents}
-
-    def _casts(self, groups: int) -> list[tuple[Cast, list[int]]]:
-        """The different casts of so many groups, each with the numbers of its groups."""
-        found: dict[tuple[Any, ...], tuple[Cast, list[int]]] = {}
-        for group in range(groups):
-            cast = self._cast(group)
-            who = (cast.learners, *(id(cast.policies[agent]) for agent in self.game.agents))
-            found.setdefault(who, (cast, []))[1].append(group)
-        return list(found.values())
+        c = self.config
+        learning = self._at(c.temperature if temperature is None else temperature, self.policies)
+        plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
+        return evaluate_roles(self.evaluation_game, learning, plans, casting=self.casting)
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
-        c = self.config
         started = time.perf_counter()
-        collected = [(cast, self._collect(cast, groups)) for cast, groups in self._casts(c.groups)]
+        parts = casts(self.casting, self.policies, self.config.groups)
+        collected = [self._collect(cast, groups) for cast, groups in parts]
         played = time.perf_counter()
         role_groups = [
             role_group
-            for cast, rollouts in collected
+            for (cast, _), rollouts in zip(parts, collected, strict=True)
             for role_group in self._role_groups(rollouts, cast.learners)
         ]
         selected = self._select(role_groups)
-        rows = training_rows(
-            role_groups,
-            selected,
-            credit=whole_episode_credit,
-            weighting=c.weighting,
-            denominator_episodes=denominator_episodes(
-                c.sampling,
-                groups=sum(len(self._cast(g).learners) for g in range(c.groups)),
-                group_size=c.group_size,
-                kept=c.kept_episodes,
-            ),
+        roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
+        learnt = self._learn(self._rows(role_groups, selected, roles))
+        self._count_update()
+        done = time.perf_counter()
+        rollouts = Rollouts(
+            groups=tuple(group for part in collected for group in part.groups),
+            failed=tuple(episode for part in collected for episode in part.failed),
         )
-        learnt = self._learn(rows)
+        return Update(
+            metrics={
+                "update": float(self.update_index),
+                **_play_metrics(self.game, role_groups, selected),
+                "failed_episodes": float(len(rollouts.failed)),
+                **learnt,
+            },
+            seconds={"seconds_playing": played - started, "seconds_learning": done - played},
+            rollouts=rollouts,
+        )
+
+    def _count_update(self) -> None:
         self.update_index += 1
         for learner in self._learners:
             learner.policy.model.weights_version = self.update_index
         for opponent in self.casting.opponents():
             if isinstance(opponent, PastSelves):
                 opponent.remember(self.policy, self.update_index)
-        done = time.perf_counter()
-        rollouts = Rollouts(
-            groups=tuple(group for _, part in collected for group in part.groups),
-            failed=tuple(episode for _, part in collected for episode in part.failed),
-        )
-        metrics = {
-            "update": float(self.update_index),
-            **_play_metrics(self.game, role_groups, selected),
-            "failed_episodes": float(len(rollouts.failed)),
-            **learnt,
-        }
-        return Update(
-            metrics=metrics,
-            seconds={"seconds_playing": played - started, "seconds_learning": done - played},
-            rollouts=rollouts,
+
+    def _rows(
+        self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], roles: int
+    ) -> list[TrainingRow]:
+        """The calls to learn from; ``roles`` (in groups) is the denominator, whatever was drawn."""
+        c = self.config
+        return training_rows(
+            role_groups,
+            selected,
+            credit=whole_episode_credit,
+            weighting=c.weighting,
+            denominator_episodes=denominator_episodes(
+                c.sampling, groups=roles, group_size=c.group_size, kept=c.kept_episodes
+            ),
         )
 
     def _collect(self, cast: Cast, groups: Sequence[int]) -> Rollouts:
