@@ -129,6 +129,68 @@ def _model_options(command: Any) -> Any:
     return command
 
 
+def _casting_options(command: Any) -> Any:
+    decorators = (
+        click.option(
+            "--opponent",
+            default="self",
+            show_default=True,
+            help="Who plays beside an agent that learns: self (all agents learn), past (earlier copies), "
+            "scripted (the game's own player), uniform, or the folder of a saved policy.",
+        ),
+        click.option(
+            "--role",
+            default=None,
+            help="The agent that learns against an opponent; each in turn if unset.",
+        ),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _check_casting(game: tsmg.AbstractGame[Any, Any], opponent: str, role: str | None) -> None:
+    """What can be said about opponent and role before anything is loaded."""
+    if opponent == "self":
+        if role is not None:
+            raise click.UsageError("--role needs an --opponent other than self")
+        return
+    if len(game.agents) == 1:
+        raise click.UsageError(f"--opponent needs a game of several agents ({game.name} has one)")
+    if role is not None and role not in game.agents:
+        raise click.UsageError(f"--role must be one of {', '.join(game.agents)} (got {role!r})")
+    if opponent == "scripted" and game.scripted_player() is None:
+        raise click.UsageError(f"{game.name} has no scripted player; try --opponent uniform")
+    if opponent not in ("past", "scripted", "uniform"):
+        from lap.policy import POLICY_FILE
+
+        if not (Path(opponent) / POLICY_FILE).is_file():
+            raise click.UsageError(f"no saved policy at {opponent!r} (there is no {POLICY_FILE})")
+
+
+def _make_casting(
+    game: tsmg.AbstractGame[Any, Any], policy: Any, opponent: str, role: str | None
+) -> Any:
+    """Who plays whom."""
+    from algorithms.casting import Against, InTurn, PastSelves, SelfPlay
+
+    if opponent == "self":
+        return SelfPlay()
+    other: tsmg.AgentPolicy
+    if opponent == "past":
+        other = PastSelves(policy)
+    elif opponent in ("scripted", "uniform"):
+        scripted = game.scripted_player() if opponent == "scripted" else None
+        other = tsmg.PlayerPolicy(game, scripted or tsmg.UniformPlayer(game))
+    else:
+        import lap
+
+        other = lap.LanguageAgentPolicy.from_pretrained(opponent)
+    if role is None:
+        return InTurn(other)
+    return Against({agent: other for agent in game.agents if agent != role})
+
+
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -215,6 +277,7 @@ def _make_policy(
 @main.command()
 @_game_options
 @_model_options
+@_casting_options
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(
     "--tracker",
@@ -234,6 +297,8 @@ def train(
     chat: bool | None,
     history: int,
     threads: int,
+    opponent: str,
+    role: str | None,
     output: str | None,
     tracker: str,
     **options: Any,
@@ -247,6 +312,7 @@ def train(
     if (folder / "config.json").exists():
         raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
     _check_model(model, chat)
+    _check_casting(game, opponent, role)
     from algorithms.training import run_training  # slow to import: after every argument was checked
 
     policy = _make_policy(
@@ -266,6 +332,8 @@ def train(
         "model": model or "seed model",
         "prompt": repr(policy.prompt),
         "parser": repr(policy.parser),
+        "opponent": opponent,
+        "role": role,
         "threads": threads,
     }
     with _Bar(config.updates) as bar:
@@ -279,6 +347,7 @@ def train(
             described=described,
             reporter=bar,
             track=_tracker(tracker, folder, described),
+            casting=_make_casting(game, policy, opponent, role),
         )
     _print_result(result)
 
@@ -361,6 +430,7 @@ def _print_result(result: "Result") -> None:
 @main.command()
 @_game_options
 @_model_options
+@_casting_options
 @click.option(
     "--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many."
 )
@@ -380,6 +450,8 @@ def evaluate(
     chat: bool | None,
     history: int,
     threads: int,
+    opponent: str,
+    role: str | None,
     episodes: int,
     temperature: float | None,
     seed: int,
@@ -388,6 +460,7 @@ def evaluate(
     game = _make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
     _check_model(model, chat)
+    _check_casting(game, opponent, role)
     policy = _make_policy(
         training_game,
         model=model,
@@ -403,7 +476,12 @@ def evaluate(
     from algorithms.rollouts import fixed_starts
 
     plans = fixed_starts(evaluation_game, episodes, seed=seed)
-    result = evaluate_policy(evaluation_game, policy, plans)
+    result = evaluate_policy(
+        evaluation_game,
+        policy,
+        plans,
+        casting=_make_casting(game, policy, opponent, role),
+    )
     console.print(
         f"{episodes} episodes, {_brief('temperature ' + str(policy.sampling.temperature), result)}"
     )

@@ -4,6 +4,7 @@ Nothing slow is imported here, so that the command line can refuse bad settings 
 """
 
 import typing
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from algorithms.advantages import StdKind
 from algorithms.episode_sampling import SamplingKind, Scope
 from algorithms.rollouts import GroupOn
 from algorithms.weighting import WeightingKind
-from tsmg import InvalidArgumentError
+from tsmg import Facts, InvalidArgumentError
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -69,7 +70,12 @@ class MSGRPOConfig:
     )
     temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
     max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
-    std: StdKind = option("population", "standard deviation that advantages are divided by", one_of)
+    std: Literal[StdKind, "auto"] = option(
+        "auto",
+        "standard deviation that advantages are divided by; auto: none where a group shares what its agents "
+        "cannot see, else population",
+        one_of,
+    )
     eps: float = option(1e-4, "added to the standard deviation", within(0.0))
     sampling: SamplingKind = option(
         "aaw", "episodes to train on: by absolute advantage, uniform, or all", one_of
@@ -83,7 +89,11 @@ class MSGRPOConfig:
     kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
     entropy_coefficient: float = option(0.02, "weight of the entropy bonus", within(0.0))
     epochs: int = option(1, "passes over each batch", within(1))
-    group_on: GroupOn = option("initial_state", "what the members of a group share", one_of)
+    group_on: Literal[GroupOn, "auto"] = option(
+        "auto",
+        "what the members of a group share; auto: nothing in games of hidden information, else the initial state",
+        one_of,
+    )
     common_chance: bool = option(False, "members of a group share the game's chance draws")
     micro_batch: int = option(256, "distinct (prompt, reply) pairs per forward pass", within(1))
     max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
@@ -94,6 +104,33 @@ class MSGRPOConfig:
                 f"'kept_episodes' must be at most 'group_size' "
                 f"(got {self.kept_episodes} > {self.group_size})"
             )
+
+
+def settled_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
+    """What the members of a group share in a game of these facts."""
+    if config.group_on != "auto":
+        return config.group_on
+    return "nothing" if facts.perfect_information is False else "initial_state"
+
+
+def settled_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
+    """The standard deviation that advantages are divided by in a game of these facts.
+
+    Where a group shares what its agents cannot see (the cards, the chance), dividing can reverse which action is
+    better: two such groups differ in their spread for reasons that no agent can act on. A choice to divide there is
+    carried out with a warning.
+    """
+    hidden = facts.perfect_information is False
+    shares = config.common_chance or (hidden and settled_group_on(config, facts) == "initial_state")
+    if config.std == "auto":
+        return "none" if shares else "population"
+    if shares and config.std != "none":
+        warnings.warn(
+            f"'std' is {config.std!r} although the members of a group share what agents cannot see; "
+            "this can reverse which action is better ('none' cannot)",
+            stacklevel=3,
+        )
+    return config.std
 
 
 @attrs.frozen(kw_only=True)

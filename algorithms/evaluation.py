@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from algorithms.casting import AbstractCasting, Policies, casts
+from algorithms.casting import AbstractCasting, SelfPlay, casts
 from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, TooManyFailuresError, play
 
 # An episode, and the agent as which it is looked at.
@@ -39,53 +39,33 @@ def evaluate(
     policy: AgentPolicy | Mapping[str, AgentPolicy],
     plans: Sequence[EpisodePlan[Any]],
     *,
-    agent: str | None = None,
+    casting: AbstractCasting | None = None,
 ) -> Evaluation:
-    """Play fixed episodes and summarise them for one agent (the first unless named).
-
-    Raises:
-      TooManyFailuresError: an episode failed.
-    """
-    episodes = play_whole(game, policy, plans)
-    return summarise(game, [(episode, agent or game.agents[0]) for episode in episodes])
-
-
-def evaluate_roles(
-    game: AbstractGame[Any, Any],
-    learning: Policies,
-    plans: Sequence[EpisodePlan[Any]],
-    *,
-    casting: AbstractCasting,
-) -> Evaluation:
-    """Play fixed episodes under a casting, and summarise them for the agents that learn.
+    """Play fixed episodes and summarise them for the agents that learn.
 
     Args:
       game: what is played.
-      learning: the policies that learn, by agent.
+      policy: the policy that learns; or one per agent.
       plans: the episodes; the casting counts them as it counts groups.
-      casting: who plays whom.
+      casting: who plays whom; all agents learn unless given.
 
     Raises:
       TooManyFailuresError: an episode failed.
     """
+    learning = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
     roles: list[Role] = []
-    for cast, numbers in casts(casting, learning, len(plans)):
-        played = play_whole(game, cast.policies, [plans[n] for n in numbers])
+    for cast, numbers in casts(casting or SelfPlay(), learning, len(plans)):
+        played = _play_whole(game, cast.policies, [plans[n] for n in numbers])
         roles += [(episode, agent) for agent in cast.learners for episode in played]
     return summarise(game, roles)
 
 
-def play_whole(
+def _play_whole(
     game: AbstractGame[Any, Any],
-    policy: AgentPolicy | Mapping[str, AgentPolicy],
+    policies: Mapping[str, AgentPolicy],
     plans: Sequence[EpisodePlan[Any]],
 ) -> tuple[Episode[Any], ...]:
-    """Play every plan.
-
-    Raises:
-      TooManyFailuresError: an episode failed.
-    """
-    records = play(game, policy, plans)
+    records = play(game, policies, plans)
     episodes = tuple(record for record in records if isinstance(record, Episode))
     if len(episodes) < len(records):
         first = next(record for record in records if not isinstance(record, Episode))

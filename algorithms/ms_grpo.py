@@ -3,7 +3,8 @@
 The paper's body was not at hand, only its abstract and first page. How this file differs, or may differ, from it:
 
 1. The whole-episode return of each step, relative to the group, is the paper's; dividing by the group's standard
-   deviation (population, with eps) is assumed here, and ``std="none"`` switches it off.
+   deviation (population, with eps) is assumed here, and ``std="none"`` switches it off; that is the default where
+   a group shares what its agents cannot see.
 2. Episodes to train on are drawn by absolute advantage, as the paper says. That the draw is proportional to
    |A|, without replacement and within a group is assumed; exponent, replacement, scope and correction are options.
 3. Each token's term is weighted by 1 / (groups * kept episodes) (``weighting="constant"``), a denominator that does not
@@ -31,7 +32,7 @@ from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
 from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
-from algorithms.config import MSGRPOConfig
+from algorithms.config import MSGRPOConfig, settled_group_on, settled_std
 from algorithms.credit import episode_advantages, whole_episode_credit
 from algorithms.episode_sampling import (
     Selected,
@@ -39,7 +40,7 @@ from algorithms.episode_sampling import (
     effective_sample_size,
     select_episodes,
 )
-from algorithms.evaluation import Evaluation, evaluate_roles, mean, summarise
+from algorithms.evaluation import Evaluation, evaluate, mean, summarise
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
@@ -94,6 +95,7 @@ class MSGRPOTrainer:
 
     Attributes:
       policies: the policy of each agent, as far as it learns, as it stands.
+      config: the settings, with every ``auto`` replaced by what it came to.
       update_index: how many updates were done.
     """
 
@@ -109,7 +111,10 @@ class MSGRPOTrainer:
         step_limit(game)
         self.game = game
         self.evaluation_game = evaluation_game or game
-        self.config = config or MSGRPOConfig()
+        asked = config or MSGRPOConfig()
+        self._std = settled_std(asked, game.facts)
+        self._group_on = settled_group_on(asked, game.facts)
+        self.config = attrs.evolve(asked, std=self._std, group_on=self._group_on)
         self.casting = casting or SelfPlay()
         self.policies = self._at(
             self.config.temperature,
@@ -193,7 +198,7 @@ class MSGRPOTrainer:
         c = self.config
         learning = self._at(c.temperature if temperature is None else temperature, self.policies)
         plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
-        return evaluate_roles(self.evaluation_game, learning, plans, casting=self.casting)
+        return evaluate(self.evaluation_game, learning, plans, casting=self.casting)
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
@@ -258,7 +263,7 @@ class MSGRPOTrainer:
             update=self.update_index,
             groups=groups,
             group_size=c.group_size,
-            group_on=c.group_on,
+            group_on=self._group_on,
             common_chance=c.common_chance,
             max_failure_rate=c.max_failure_rate,
         )
@@ -269,7 +274,7 @@ class MSGRPOTrainer:
                 group=group,
                 agent=agent,
                 advantages_G=tuple(
-                    episode_advantages(group, agent, std=self.config.std, eps=self.config.eps)
+                    episode_advantages(group, agent, std=self._std, eps=self.config.eps)
                 ),
             )
             for group in rollouts.groups

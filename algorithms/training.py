@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from algorithms.casting import AbstractCasting
 from algorithms.config import MSGRPOConfig, RunConfig
 from algorithms.evaluation import Evaluation
 from algorithms.ms_grpo import Metrics, MSGRPOTrainer, Update, evaluation_metrics
@@ -52,36 +53,38 @@ def run_training(
     *,
     game: AbstractGame[Any, Any],
     evaluation_game: AbstractGame[Any, Any],
-    policy: LanguageAgentPolicy[Any],
+    policy: LanguageAgentPolicy[Any] | Mapping[str, LanguageAgentPolicy[Any]],
     config: MSGRPOConfig,
     run: RunConfig,
     folder: str | Path,
     described: Mapping[str, Any],
     reporter: Reporter,
     track: Callable[[Metrics, int], None] | None = None,
+    casting: AbstractCasting | None = None,
 ) -> Result:
     """Train, evaluate, record and draw.
 
     Args:
       game: what is trained on.
       evaluation_game: what is evaluated on (a held-out part, say).
-      policy: the policy to train.
+      policy: the policy to train, or one for each agent.
       config: of the algorithm.
       run: of the run.
       folder: the run folder; must be new.
       described: what else belongs in ``config.json`` (game id, model name, ...).
       reporter: told of every update and evaluation.
       track: also given every metric record (for trackers).
+      casting: who plays whom; all agents learn unless given.
 
     Raises:
       RunFolderError: the folder holds a run already.
     """
     files = RunFolder(folder)
-    settings = {"algorithm": attrs.asdict(config), "run": attrs.asdict(run), **described}
-    files.write_config(settings)
     trainer = MSGRPOTrainer(
-        game=game, policy=policy, config=config, evaluation_game=evaluation_game
+        game=game, policy=policy, config=config, evaluation_game=evaluation_game, casting=casting
     )
+    settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run), **described}
+    files.write_config(settings)
 
     def record(metrics: Metrics) -> None:
         files.write(METRICS, metrics)

@@ -42,7 +42,7 @@ from tsmg import (
 END = "<|endoftext|>"
 # Tags, words and blanks are whole; capitals and digits stand alone, so that a grid's cells stay apart.
 _SPLIT = r"</?\w+>| ?[A-Z]?[a-z]+| ?[A-Z]| ?[0-9]|\s| ?[^\sA-Za-z0-9]"
-_VERSION = 2
+_VERSION = 3
 
 Report = Callable[[str, int, int], None]
 
@@ -67,7 +67,7 @@ class SeedRecipe:
     vocabulary: int = 320
     context: int = 1024
     episodes: int = 2000
-    steps: int = 800
+    steps: int = 400
     batch: int = 64
     learning_rate: float = 2e-3
     seed: int = 0
@@ -274,6 +274,8 @@ def _config(recipe: SeedRecipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2Conf
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,
         max_position_embeddings=recipe.context,
+        initializer_range=recipe.width
+        ** -0.5,  # 0.02 is for wide networks: this one would start blind
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,

@@ -163,3 +163,25 @@ def test_a_past_self_is_met_in_training():
     assert len(past.copies) == 2
     assert torch.equal(weights(past.copies[-1]), weights(trainer.policy))
     assert not torch.equal(weights(past.copies[0]), weights(past.copies[1]))
+
+
+@pytest.mark.parametrize(
+    ("game", "settings", "std", "group_on"),
+    [
+        ("FrozenLake-v0", {}, "population", "initial_state"),
+        ("KuhnPoker-v0", {}, "population", "nothing"),
+        ("KuhnPoker-v0", {"group_on": "initial_state"}, "none", "initial_state"),
+        ("FrozenLake-v0", {"common_chance": True}, "none", "initial_state"),
+        ("FrozenLake-v0", {"std": "sample"}, "sample", "initial_state"),
+    ],
+)
+def test_what_auto_comes_to(game, settings, std, group_on):
+    config = attrs.evolve(CONFIG, **settings)
+    trainer = MSGRPOTrainer(game=games.make(game), policy=tabular(), config=config)
+    assert (trainer.config.std, trainer.config.group_on) == (std, group_on)
+
+
+def test_dividing_where_a_group_shares_hidden_cards_warns():
+    config = attrs.evolve(CONFIG, std="population", group_on="initial_state")
+    with pytest.warns(UserWarning, match="reverse which action"):
+        MSGRPOTrainer(game=games.make("KuhnPoker-v0"), policy=tabular(), config=config)

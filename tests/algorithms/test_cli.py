@@ -33,6 +33,14 @@ def run(*arguments, input=None):
         (["train", "--set", "colour=red"], "colour"),
         (["train", "--held-out", "1.5"], "'held_out' must be in (0, 1)"),
         (["train", "--sampling", "best"], "best"),
+        (["train", "--opponent", "uniform"], "a game of several agents"),
+        (["train", "--game", "KuhnPoker-v0", "--opponent", "scripted"], "no scripted player"),
+        (["train", "--game", "KuhnPoker-v0", "--opponent", "./nobody"], "no saved policy"),
+        (["train", "--game", "KuhnPoker-v0", "--role", "first"], "--role needs an --opponent"),
+        (
+            ["train", "--game", "KuhnPoker-v0", "--opponent", "past", "--role", "third"],
+            "--role must be one of first, second",
+        ),
         (["play", "--game", "nothing"], "no game is registered as 'nothing'"),
     ],
 )
