@@ -51,6 +51,7 @@ class Curated:
       rules: from (environment, agent) to what a newcomer must be told, names of actions included.
       horizon: from the environment to a time limit in steps that a sensible episode stays below.
       facts: from the environment to what is sure of it.
+      prepare: puts right, before every step, what other environments of the process may have changed.
       renew: gives the environment fresh chance from a seed, where it has any.
     """
 
@@ -59,6 +60,7 @@ class Curated:
     rules: Callable[[Any, str], str]
     horizon: Callable[[Any], int]
     facts: Callable[[Any], Facts]
+    prepare: Callable[[Any], None] | None = None
     renew: Callable[[Any, int], None] | None = None
 
 

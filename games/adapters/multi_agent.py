@@ -19,6 +19,7 @@ from games.adapters.live import Actions, View, masked
 from tsmg import GameLawError
 
 _MASK = "action_mask"
+_SEEDS = 2**31  # engines in C take no larger seed
 _ABSENT = "You are not in the game."
 _UNSEEN = "There is nothing to see."
 
@@ -37,6 +38,7 @@ class Zoo:
       curated_text: from what is seen to a curated text, if there is one.
       action_text: from (environment without wrappers, id, action) to a curated name, if there is one.
       rendering: whether the environment's ansi rendering is read.
+      prepare: puts an environment right before it is moved, where it needs that.
       renew: gives an environment without wrappers fresh chance from a seed, if it is to have any.
     """
 
@@ -48,7 +50,15 @@ class Zoo:
     curated_text: Callable[[Seen], str] | None = None
     action_text: Callable[[Any, str, Any], str] | None = None
     rendering: bool = False
+    prepare: Callable[[Any], None] | None = None
     renew: Callable[[Any, int], None] | None = None
+
+    def make_ready(self, env: Any, chance: int | None = None) -> None:
+        """Before a reset, or before a step with its chance."""
+        if self.prepare is not None:
+            self.prepare(env.unwrapped)
+        if self.renew is not None and chance is not None:
+            self.renew(env.unwrapped, chance)
 
     def present(self, env: Any) -> dict[str, Any]:
         """Names and ids of the agents that are in the environment now.
@@ -194,7 +204,8 @@ class TurnDriver:
 
     def reset(self, seed: int) -> View:
         """Begin an episode."""
-        self.env.reset(seed=seed)
+        self.zoo.make_ready(self.env)
+        self.env.reset(seed=seed % _SEEDS)
         self.paid_N = np.zeros(len(self.zoo.ids))
         return self._view()
 
@@ -202,8 +213,7 @@ class TurnDriver:
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
         """One step of the agent whose turn it is, and what the dead still have to do."""
-        if self.zoo.renew is not None:
-            self.zoo.renew(self.env.unwrapped, chance)
+        self.zoo.make_ready(self.env, chance)
         ((agent, action),) = joint_action.items()
         self.env.step(self.zoo.actions[agent].native(action))
         self.paid_N = self.zoo.paid(self.env.rewards)
@@ -257,15 +267,15 @@ class ParallelDriver:
 
     def reset(self, seed: int) -> View:
         """Begin an episode."""
-        observations, infos = self.env.reset(seed=seed)
+        self.zoo.make_ready(self.env)
+        observations, infos = self.env.reset(seed=seed % _SEEDS)
         return self._view(observations, infos, dead=set())
 
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
         """One step of all who live."""
-        if self.zoo.renew is not None:
-            self.zoo.renew(self.env.unwrapped, chance)
+        self.zoo.make_ready(self.env, chance)
         actions = {
             self.zoo.ids[agent]: self.zoo.actions[agent].native(action)
             for agent, action in joint_action.items()

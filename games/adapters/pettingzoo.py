@@ -90,6 +90,7 @@ def from_pettingzoo(
         curated_text=known.observation_text if known else None,
         action_text=None if own_names or known is None else known.action_text,
         rendering=rendering and getattr(made, "render_mode", None) == "ansi",
+        prepare=known.prepare if known else None,
         renew=renew,
     )
     is_parallel = isinstance(made, pettingzoo.ParallelEnv)

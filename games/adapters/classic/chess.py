@@ -33,10 +33,10 @@ CHESS = Curated(
     observation_text=_text,
     action_text=_uci,
     rules=lambda raw, agent: (
-        "You play chess. A win is worth 1, a loss -1, a draw 0; a third repetition, fifty moves without capture or "
-        "pawn move, and too few pieces are a draw. A move is written in UCI notation: the square that a piece leaves "
-        "and the square that it goes to, such as e2e4; castling is the king's move, such as e1g1; a promotion has the "
-        "letter of the new piece, such as e7e8q."
+        "You play chess. A win is worth 1, a loss -1, a draw 0. It is a draw with too few pieces, and as soon as a "
+        "player could claim it, for a third repetition or fifty moves without capture or pawn move. A move is written "
+        "in UCI notation: the square that a piece leaves and the square that it goes to, such as e2e4; castling is the "
+        "king's move, such as e1g1; a promotion has the letter of the new piece, such as e7e8q."
     ),
     horizon=lambda raw: _LONGEST,
     facts=lambda raw: Facts(zero_sum=True, return_bounds=(-1.0, 1.0)),

@@ -1,12 +1,13 @@
 """Go: the board with coordinates, the last move, and moves such as D4 or pass."""
 
-import inspect
+import operator
 from typing import Any
 
 import numpy as np
+from pettingzoo.classic.go import go_base
 
 from games.adapters.curated import Curated, Seen
-from tsmg import Facts, GameLawError
+from tsmg import Facts
 
 _LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"
 _COLOURS = ("black", "white")
@@ -26,17 +27,11 @@ def _move(raw: Any, agent: str, action: int) -> str:
     return "pass" if action == size * size else _point(size, *divmod(action, size))
 
 
-def _check_size(raw: Any) -> None:
-    """The environment keeps the size of its board in a module, where another board overwrites it.
-
-    Raises:
-      GameLawError: another size is in use in this process.
-    """
-    in_use = inspect.getmodule(type(raw)).go_base.N  # type: ignore[union-attr]
-    if in_use != _size(raw):
-        raise GameLawError(
-            f"go_v5: boards of {_size(raw)} and {in_use} rows cannot be used in one process"
-        )
+def _prepare(raw: Any) -> None:
+    """The environment keeps the size of its board in a module, where a board of another size overwrites it."""
+    if _size(raw) != go_base.N:
+        set_size = operator.methodcaller("_overwrite_go_global_variables", board_size=_size(raw))
+        set_size(raw)
 
 
 def _mover(raw: Any) -> int:
@@ -70,7 +65,6 @@ def _forbidden(planes: Any, moves: tuple[str, ...]) -> str:
 
 
 def _text(seen: Seen) -> str:
-    _check_size(seen.raw)
     planes, mover = seen.observation["observation"], _mover(seen.raw)
     return (
         f"{_board(planes, mover)}{_last_move(planes, mover)}\n"
@@ -93,4 +87,5 @@ GO = Curated(
     rules=_rules,
     horizon=lambda raw: 3 * _size(raw) ** 2,
     facts=lambda raw: Facts(zero_sum=True, return_bounds=(-1.0, 1.0)),
+    prepare=_prepare,
 )

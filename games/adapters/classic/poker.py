@@ -29,7 +29,7 @@ def _cards(codes: Sequence[str]) -> str:
     return ", ".join(map(_card, codes)) or "none yet"
 
 
-def _chips(agents: Sequence[str], chips: Sequence[int]) -> str:
+def _chips(agents: Sequence[str], chips: Sequence[Any]) -> str:
     return ", ".join(f"{agent} {int(n)}" for agent, n in zip(agents, chips, strict=True))
 
 
