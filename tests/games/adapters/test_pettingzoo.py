@@ -271,7 +271,8 @@ class Crowd(pettingzoo.ParallelEnv):  # type: ignore[misc]
         return self._shown()
 
     def step(self, actions: Mapping[int, int]) -> Any:
-        assert list(actions) == self.agents
+        living = [1, 3] if self.fault == "keep" and self.n >= 2 else self.agents
+        assert list(actions) == living
         self.n += 1
         observations, infos = self._shown()
         rewards = {agent: float(sum(actions.values()) + agent) for agent in self.agents}
@@ -279,7 +280,10 @@ class Crowd(pettingzoo.ParallelEnv):  # type: ignore[misc]
             rewards[3] = float("inf")
         over = {agent: self.n == 2 and agent == 2 for agent in self.agents}
         late = dict.fromkeys(self.agents, self.n == 4)
-        self.agents = [agent for agent in self.agents if not over[agent] and not late[agent]]
+        if self.fault == "keep":
+            over[2] = self.n >= 2
+        else:
+            self.agents = [a for a in self.agents if not over[a] and not late[a]]
         return observations, rewards, over, late, infos
 
 
@@ -293,6 +297,14 @@ def test_all_who_live_act_together() -> None:
     assert game.acting_agents(transitions[1].state) == ("1", "3")
     assert game.observation_text(transitions[-1].state, "2").startswith("round: 2\n")
     assert game.is_terminal(transitions[-1].state)
+
+
+def test_the_dead_do_not_act_though_the_environment_keeps_them() -> None:
+    game = games.from_pettingzoo(Crowd, horizon=9, fault="keep")
+    episode = uniform_episode(game)
+    acted = [[a.agent for a in step.agent_steps] for step in episode.steps]
+    assert acted == [["1", "2", "3"]] * 2 + [["1", "3"]] * 2
+    assert episode.ending is Ending.TERMINATED
 
 
 def test_together_and_one_after_the_other_are_the_same() -> None:
