@@ -14,8 +14,12 @@ from tsmg import make, register, registered
 
 if TYPE_CHECKING:
     from games.adapters.gymnasium import from_gymnasium as from_gymnasium
+    from games.adapters.pettingzoo import from_pettingzoo as from_pettingzoo
 
-_ADAPTERS = {"from_gymnasium": "games.adapters.gymnasium"}
+_ADAPTERS = {
+    "from_gymnasium": "games.adapters.gymnasium",
+    "from_pettingzoo": "games.adapters.pettingzoo",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -101,6 +105,7 @@ __all__ = [
     "Snake",
     "TicTacToe",
     "from_gymnasium",
+    "from_pettingzoo",
     "make",
     "register",
     "registered",

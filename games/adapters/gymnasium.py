@@ -5,7 +5,6 @@ sampled: it is moved along as the episode goes, and branching replays the action
 """
 
 import functools
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
@@ -14,6 +13,7 @@ import gymnasium
 import numpy as np
 
 from games.adapters import spaces
+from games.adapters.ansi import legible
 from games.adapters.live import Actions, LiveGame, View, masked, name_actions, readable
 from tsmg import (
     AbstractExplicitGame,
@@ -26,7 +26,6 @@ from tsmg import (
 )
 
 _AGENT = "player"
-_ESCAPES = re.compile(r"\x1b\[([0-9;]*)m([^\x1b]*)\x1b\[0m")
 _MOVES = ("left", "down", "right", "up")
 _NAMES: Mapping[str, Sequence[str]] = {
     "FrozenLake": _MOVES,
@@ -92,7 +91,7 @@ def from_gymnasium(
         env_name=name,
         agents=(_AGENT,),
         actions={_AGENT: actions},
-        rules=rules,
+        rules={_AGENT: rules},
         horizon=horizon,
     )
     return readable(game)
@@ -133,16 +132,6 @@ def _maker(
         gymnasium.make, env, max_episode_steps=-1, disable_env_checker=True, **{**mode, **kwargs}
     )
     return make, spec.max_episode_steps
-
-
-def _readable(rendered: str) -> str:
-    """Ansi text without control sequences; what was highlighted (in the background) is in brackets."""
-
-    def plain(match: re.Match[str]) -> str:
-        highlighted = any(code[:1] == "4" and len(code) == 2 for code in match[1].split(";"))
-        return f"[{match[2]}]" if highlighted else match[2]
-
-    return re.sub(r"\x1b\[[0-9;]*m", "", _ESCAPES.sub(plain, rendered)).strip("\n")
 
 
 # ---- explicit: the published table ------------------------------------------------------------
@@ -219,15 +208,14 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
             bare.s, bare.lastaction = number, None
             shown = bare.render() if bare.render_mode == "ansi" else None
             if isinstance(shown, str):
-                return _readable(shown)
+                return legible(shown)
             return spaces.text(env.observation_space, spaces.plain(env.observation_space, number))
 
         @functools.cache
         def mask(number: int) -> tuple[Hashable, ...]:
-            every = actions.values or ()
             if not hasattr(bare, "action_mask"):
-                return every
-            return masked(every, bare.action_mask(number), name)
+                return actions.values or ()
+            return masked(actions, bare.action_mask(number), name)
 
         return cls(
             env_name=name,
@@ -332,13 +320,11 @@ class _Driver:
         if self.observation_text is not None:
             return self.observation_text(observation)
         if self.env.render_mode == "ansi":
-            return _readable(str(self.env.render()))
+            return legible(str(self.env.render()))
         return spaces.text(self.env.observation_space, plain)
 
     def _legal(self, observation: Any, info: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
         mask = info.get("action_mask")
         if mask is None and isinstance(observation, Mapping):
             mask = observation.get("action_mask")
-        if mask is None or self.actions.values is None:
-            return self.actions.values
-        return masked(self.actions.values, mask, self.name)
+        return self.actions.values if mask is None else masked(self.actions, mask, self.name)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, Protocol, final
 
 import attrs
+import numpy as np
+from gymnasium.spaces import Discrete
 
 from games.adapters import spaces
 from tsmg import (
@@ -36,12 +38,14 @@ class Actions(NamedTuple):
       values: the plain actions; ``None`` where they are too many to list.
       texts: the canonical text of each.
       natives: what the environment takes for each.
+      sentence: how a newcomer is told of them; by their texts unless given.
     """
 
     space: Any
     values: tuple[Hashable, ...] | None = None
     texts: tuple[str, ...] = ()
     natives: tuple[Any, ...] = ()
+    sentence: str | None = None
 
     def text(self, action: Any) -> str:
         """The canonical text."""
@@ -57,6 +61,8 @@ class Actions(NamedTuple):
 
     def told(self) -> str:
         """One sentence for a newcomer."""
+        if self.sentence is not None:
+            return self.sentence
         if self.values is not None and len(self.texts) <= 64:
             return f"An action is one of: {', '.join(self.texts)}."
         if self.values is not None:
@@ -104,13 +110,32 @@ def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-def masked(every: tuple[Hashable, ...], mask: Any, name: str) -> tuple[Hashable, ...]:
-    """The actions that a mask allows.
+def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
+    """The actions that a mask allows; of a Discrete space too large to list, these alone are listed.
+
+    Args:
+      actions: all actions.
+      mask: for every value of the space, in order, whether it is allowed.
+      name: whose they are, for messages.
 
     Raises:
-      GameLawError: it allows none.
+      GameLawError: it allows none, or is not of the space's size.
     """
-    kept = tuple(action for action, allowed in zip(every, mask, strict=True) if allowed)
+    allowed = np.flatnonzero(mask)
+    size = int(spaces.count(actions.space))
+    if np.shape(mask) != (size,):
+        raise GameLawError(
+            f"{name}: the mask must have {size} entries (got the shape {np.shape(mask)})"
+        )
+    kept: tuple[Hashable, ...]
+    if not isinstance(actions.space, Discrete):
+        kept = tuple((actions.values or ())[i] for i in allowed.tolist())
+    elif actions.values is None:
+        kept = tuple((allowed + int(actions.space.start)).tolist())
+    else:
+        numbers = set((allowed + int(actions.space.start)).tolist())
+        pairs = zip(actions.values, actions.natives, strict=True)
+        kept = tuple(value for value, native in pairs if int(native) in numbers)
     if not kept:
         raise GameLawError(f"{name}: the mask allows no action")
     return kept
@@ -126,7 +151,8 @@ class View:
       texts: what each agent reads.
       legal: the legal actions of each acting agent; ``None`` where they are not listed.
       over: whether the episode is over.
-      observation: all observations, plain, by which a replay is checked.
+      observation: all observations, plain or as a digest, by which a replay is checked.
+      names: canonical texts that legal actions have here alone, by agent.
     """
 
     acting: tuple[str, ...]
@@ -134,6 +160,7 @@ class View:
     legal: Mapping[str, tuple[Hashable, ...] | None]
     over: bool
     observation: Hashable
+    names: Mapping[str, Mapping[Hashable, str]] = {}
 
 
 class Driver(Protocol):
@@ -185,18 +212,21 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
       env_name: the environment's id.
       agents: the agents' names.
       actions: what each agent can do.
-      rules: what a newcomer must be told; the actions are listed after it.
+      rules: what a newcomer must be told, by agent; the actions are listed after it.
       horizon: time limit H, in steps.
       facts: what is declared.
+      fresh_chance: whether the episodes that leave a state draw their chance apart. Otherwise the seed of the
+        reset fixes all chance, and episodes of one start share it.
     """
 
     make_driver: Callable[[], Driver]
     env_name: str
     agents: tuple[str, ...]
     actions: Mapping[str, Actions]
-    rules: str
+    rules: Mapping[str, str]
     horizon: int
     facts: Facts = Facts()
+    fresh_chance: bool = True
 
     @property
     def name(self) -> str:
@@ -246,19 +276,19 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
         return state.view.texts[agent]
 
     def action_text(self, state: LiveState, agent: str, action: Hashable) -> str:
-        return self.actions[agent].text(action)
+        named = state.view.names.get(agent, {})
+        return named[action] if action in named else self.actions[agent].text(action)
 
     def read_action(self, state: LiveState, agent: str, text: str) -> TextOutcome[Hashable]:
-        actions = self.actions[agent]
-        if actions.values is not None:
+        if self.legal_actions(state, agent) is not None:
             return super().read_action(state, agent, text)
         try:
-            return Parsed(spaces.read(actions.space, text))
+            return Parsed(spaces.read(self.actions[agent].space, text))
         except (ValueError, TypeError, RecursionError, OverflowError):
             return Illegal(text)
 
     def rules_text(self, agent: str) -> str:
-        return f"{self.rules} {self.actions[agent].told()}".strip()
+        return f"{self.rules[agent]} {self.actions[agent].told()}".strip()
 
 
 def _step(

@@ -1,0 +1,293 @@
+"""Environments of many agents, moved: those whose agents act in turn (AEC), and those whose agents act together.
+
+An agent is named by the text of its id. What it reads once it has left is what it read last.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, final
+
+import attrs
+import numpy as np
+from gymnasium.spaces import Dict, Space
+
+from games.adapters import spaces
+from games.adapters.ansi import legible
+from games.adapters.curated import Seen
+from games.adapters.live import Actions, View, masked
+from tsmg import GameLawError
+
+_MASK = "action_mask"
+_SEEDS = 2**31  # engines in C take no larger seed
+_ABSENT = "You are not in the game."
+_UNSEEN = "There is nothing to see."
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Zoo:
+    """What is settled about an environment before it is moved.
+
+    Attributes:
+      make: makes a fresh one.
+      name: its name, for messages.
+      ids: the environment's own id of each agent, in order.
+      actions: what each agent can do.
+      observation_text: from an agent and its observation to its text, if somebody said so.
+      curated_text: from what is seen to a curated text, if there is one.
+      action_text: from (environment without wrappers, id, action) to a curated name, if there is one.
+      rendering: whether the environment's ansi rendering is read.
+      prepare: puts an environment right before it is moved, where it needs that.
+      renew: gives an environment without wrappers fresh chance from a seed, if it is to have any.
+    """
+
+    make: Callable[[], Any]
+    name: str
+    ids: Mapping[str, Any]
+    actions: Mapping[str, Actions]
+    observation_text: Callable[[str, Any], str] | None = None
+    curated_text: Callable[[Seen], str] | None = None
+    action_text: Callable[[Any, str, Any], str] | None = None
+    rendering: bool = False
+    prepare: Callable[[Any], None] | None = None
+    renew: Callable[[Any, int], None] | None = None
+
+    def make_ready(self, env: Any, chance: int | None = None) -> None:
+        """Before a reset, or before a step with its chance."""
+        if self.prepare is not None:
+            self.prepare(env.unwrapped)
+        if self.renew is not None and chance is not None:
+            self.renew(env.unwrapped, chance)
+
+    def present(self, env: Any) -> dict[str, Any]:
+        """Names and ids of the agents that are in the environment now.
+
+        Raises:
+          GameLawError: one of them is none of its possible agents.
+        """
+        strangers = [agent for agent in env.agents if str(agent) not in self.ids]
+        if strangers:
+            raise GameLawError(f"{self.name}: {strangers[0]!r} is none of its possible agents")
+        return {name: agent for name, agent in self.ids.items() if agent in env.agents}
+
+    def paid(self, rewards: Mapping[Any, Any]) -> np.ndarray:
+        """The reward of every agent, 0 where the environment names none. Shape (N,), float64.
+
+        Raises:
+          GameLawError: a reward is not finite.
+        """
+        paid_N = [float(rewards.get(agent, 0.0)) for agent in self.ids.values()]
+        for name, reward in zip(self.ids, paid_N, strict=True):
+            if not math.isfinite(reward):
+                raise GameLawError(f"{self.name}: the reward of {name!r} is {reward}")
+        return np.array(paid_N)
+
+
+@final
+class _Reader:
+    """Turns what the environment shows into texts and legal actions."""
+
+    def __init__(self, zoo: Zoo, env: Any) -> None:
+        self.zoo = zoo
+        self.env = env
+        self.seen: dict[str, Any] = {}
+        self.texts = dict.fromkeys(zoo.ids, _ABSENT)
+
+    def view(
+        self, acting: tuple[str, ...], observations: Mapping[str, Any], infos: Mapping[Any, Any]
+    ) -> View:
+        """What can be seen when these agents are to act; nobody, when the episode is over."""
+        legal = {a: self._legal(a, observations.get(a), infos) for a in acting}
+        names = {a: self._names(a, actions) for a, actions in legal.items()}
+        self.read(observations, names)
+        return View(
+            acting=acting,
+            texts=dict(self.texts),
+            legal=legal,
+            over=not acting,
+            observation=digest(self.seen),
+            names=names,
+        )
+
+    def read(
+        self, observations: Mapping[str, Any], names: Mapping[str, Mapping[Hashable, str]]
+    ) -> None:
+        """Take notice of observations."""
+        self.seen.update(observations)
+        for agent, observation in observations.items():
+            moves = tuple(names.get(agent, {}).values())
+            self.texts[agent] = self._text(agent, observation, moves)
+
+    def _text(self, agent: str, observation: Any, moves: tuple[str, ...]) -> str:
+        zoo = self.zoo
+        if zoo.observation_text is not None:
+            return zoo.observation_text(agent, observation)
+        if zoo.curated_text is not None:
+            return zoo.curated_text(Seen(self.env.unwrapped, agent, observation, moves))
+        if zoo.rendering:
+            return f"{legible(str(self.env.render()))}\nYou are {agent}."
+        if observation is None:
+            return _UNSEEN
+        space, shown = without_mask(self.env.observation_space(zoo.ids[agent]), observation)
+        return spaces.text(space, spaces.plain(space, shown))
+
+    def _legal(
+        self, agent: str, observation: Any, infos: Mapping[Any, Any]
+    ) -> tuple[Hashable, ...] | None:
+        actions = self.zoo.actions[agent]
+        mask = observation.get(_MASK) if isinstance(observation, Mapping) else None
+        if mask is None:
+            mask = infos.get(self.zoo.ids[agent], {}).get(_MASK)
+        if mask is None:
+            return actions.values
+        return masked(actions, mask, f"{self.zoo.name}, {agent}")
+
+    def _names(self, agent: str, legal: tuple[Hashable, ...] | None) -> dict[Hashable, str]:
+        if self.zoo.action_text is None or legal is None:
+            return {}
+        raw, id = self.env.unwrapped, self.zoo.ids[agent]
+        return {action: self.zoo.action_text(raw, id, action) for action in legal}
+
+
+def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
+    """An observation and its space, less the mask of actions; what remains alone stands for itself."""
+    if not isinstance(observation, Mapping) or _MASK not in observation:
+        return space, observation
+    if not isinstance(space, Dict):
+        return space, observation["observation"]
+    parts = {name: part for name, part in space.spaces.items() if name != _MASK}
+    if len(parts) == 1:
+        ((name, part),) = parts.items()
+        return part, observation[name]
+    return Dict(parts), observation
+
+
+def digest(value: Any) -> bytes:
+    """A short value that tells observations apart, however large they are."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in _parts(value):
+        state.update(part)
+    return state.digest()
+
+
+def _parts(value: Any) -> Iterable[bytes]:
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype}{value.shape}".encode()
+        yield value.tobytes()
+    elif isinstance(value, Mapping):
+        yield f"{{{len(value)}".encode()
+        for name, part in value.items():
+            yield repr(name).encode()
+            yield from _parts(part)
+    elif isinstance(value, list | tuple):
+        yield f"({len(value)}".encode()
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield f"{value!r};".encode()
+
+
+@final
+class TurnDriver:
+    """Moves an environment whose agents act in turn.
+
+    The dead are moved out at once, as the environment wants it, so that the living alone act. Rewards are those after
+    each of its steps, also of agents that do not act. A step of the dead that leaves the rewards as they were pays
+    nothing: they were counted before.
+    """
+
+    def __init__(self, zoo: Zoo) -> None:
+        self.zoo = zoo
+        self.env = zoo.make()
+        self.reader = _Reader(zoo, self.env)
+
+    def reset(self, seed: int) -> View:
+        """Begin an episode."""
+        self.zoo.make_ready(self.env)
+        self.env.reset(seed=seed % _SEEDS)
+        self.paid_N = np.zeros(len(self.zoo.ids))
+        return self._view()
+
+    def step(
+        self, joint_action: Mapping[str, Hashable], chance: int
+    ) -> tuple[View, tuple[float, ...]]:
+        """One step of the agent whose turn it is, and what the dead still have to do."""
+        self.zoo.make_ready(self.env, chance)
+        ((agent, action),) = joint_action.items()
+        self.env.step(self.zoo.actions[agent].native(action))
+        self.paid_N = self.zoo.paid(self.env.rewards)
+        return self._view(), tuple(self.paid_N.tolist())
+
+    def _view(self) -> View:
+        if self._waits_for_the_dead():
+            self.reader.read(self._observations(), {})
+            self._move_the_dead_out()
+        present = self.zoo.present(self.env)
+        acting = tuple(name for name, id in present.items() if id == self.env.agent_selection)
+        if present and not acting:
+            raise GameLawError(
+                f"{self.zoo.name}: it is the turn of {self.env.agent_selection!r}, who is not in the game"
+            )
+        return self.reader.view(acting, self._observations(), self.env.infos)
+
+    def _observations(self) -> dict[str, Any]:
+        return {name: self.env.observe(id) for name, id in self.zoo.present(self.env).items()}
+
+    def _waits_for_the_dead(self) -> bool:
+        agent = self.env.agent_selection
+        return bool(self.env.agents) and bool(
+            self.env.terminations.get(agent) or self.env.truncations.get(agent)
+        )
+
+    def _move_the_dead_out(self) -> None:
+        """Step the dead with no action.
+
+        Raises:
+          GameLawError: a step of the dead leaves its agent in the game.
+        """
+        while self._waits_for_the_dead():
+            agent, before = self.env.agent_selection, dict(self.env.rewards)
+            self.env.step(None)
+            if agent in self.env.agents:
+                raise GameLawError(f"{self.zoo.name}: {agent!r} is dead, but stays in the game")
+            after = dict(self.env.rewards)
+            if after != {other: before.get(other) for other in after}:
+                self.paid_N = self.paid_N + self.zoo.paid(after)
+
+
+@final
+class ParallelDriver:
+    """Moves an environment whose agents act together; the dead are those that it says are over."""
+
+    def __init__(self, zoo: Zoo) -> None:
+        self.zoo = zoo
+        self.env = zoo.make()
+        self.reader = _Reader(zoo, self.env)
+
+    def reset(self, seed: int) -> View:
+        """Begin an episode."""
+        self.zoo.make_ready(self.env)
+        observations, infos = self.env.reset(seed=seed % _SEEDS)
+        return self._view(observations, infos, dead=set())
+
+    def step(
+        self, joint_action: Mapping[str, Hashable], chance: int
+    ) -> tuple[View, tuple[float, ...]]:
+        """One step of all who live."""
+        self.zoo.make_ready(self.env, chance)
+        actions = {
+            self.zoo.ids[agent]: self.zoo.actions[agent].native(action)
+            for agent, action in joint_action.items()
+        }
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        paid_N = self.zoo.paid(rewards)
+        dead = {id for ended in (terminations, truncations) for id, over in ended.items() if over}
+        return self._view(observations, infos, dead=dead), tuple(paid_N.tolist())
+
+    def _view(
+        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], *, dead: set[Any]
+    ) -> View:
+        named = {name: observations[id] for name, id in self.zoo.ids.items() if id in observations}
+        acting = tuple(name for name, id in self.zoo.present(self.env).items() if id not in dead)
+        return self.reader.view(acting, named, infos)
