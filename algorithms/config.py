@@ -57,13 +57,15 @@ class MSGRPOConfig:
     """Settings of MS-GRPO; every field has its help text, which the command line shows."""
 
     updates: int = option(200, "optimiser updates", within(1))
-    groups: int = option(8, "groups of episodes per update", within(1))
+    groups: int = option(16, "groups of episodes per update", within(1))
     group_size: int = option(16, "episodes per group, G", within(2))
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
-    learning_rate: float = option(2e-4, "greatest learning rate", within(0.0, above=True))
+    learning_rate: float = option(4e-4, "greatest learning rate", within(0.0, above=True))
     schedule: Literal["linear", "constant"] = option(
-        "linear", "course of the learning rate: linear decay to 0, or constant", one_of
+        "linear",
+        "course of the learning rate and of the entropy bonus: linear decay to 0, or constant",
+        one_of,
     )
     max_grad_norm: float = option(
         10.0, "gradients are scaled down to this norm", within(0.0, above=True)
@@ -87,7 +89,12 @@ class MSGRPOConfig:
     weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
     kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
-    entropy_coefficient: float = option(0.02, "weight of the entropy bonus", within(0.0))
+    entropy_coefficient: float = option(0.05, "greatest weight of the entropy bonus", within(0.0))
+    silent_groups: Literal["regularised", "skipped"] = option(
+        "regularised",
+        "groups whose returns are all equal: kept for the entropy and KL terms alone, or skipped",
+        one_of,
+    )
     epochs: int = option(1, "passes over each batch", within(1))
     group_on: Literal[GroupOn, "auto"] = option(
         "auto",

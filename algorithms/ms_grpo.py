@@ -11,7 +11,9 @@ The paper's body was not at hand, only its abstract and first page. How this fil
    depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
 4. The discount is the game's own (1 unless it says otherwise).
 5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
-6. The KL term to the starting model (k3 estimate) is off by default; a small entropy bonus (0.02) is ours.
+6. The KL term to the starting model (k3 estimate) is off by default; an entropy bonus (0.05, decaying) is ours. Both
+   regularisers also hold in groups whose returns are all equal, where the surrogate is 0: otherwise nothing keeps a
+   policy from becoming certain where it always fails.
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
 8. With several agents, groups and baselines are per role; ``casting`` says who plays whom.
 
@@ -213,7 +215,7 @@ class MSGRPOTrainer:
         ]
         selected = self._select(role_groups)
         roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
-        learnt = self._learn(self._rows(role_groups, selected, roles))
+        learnt = self._learn(self._rows(role_groups, selected + self._silent(role_groups), roles))
         self._count_update()
         done = time.perf_counter()
         rollouts = Rollouts(
@@ -298,9 +300,22 @@ class MSGRPOTrainer:
             ],
         )
 
+    def _silent(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
+        """Episodes of groups without signal, for the regularisers: the first ones, since none is special."""
+        c = self.config
+        if c.silent_groups == "skipped" or not (c.entropy_coefficient or c.kl_coefficient):
+            return []
+        kept = c.group_size if c.sampling == "all" else c.kept_episodes
+        return [
+            Selected(group=index, episode=episode, weight=1.0)
+            for index, role_group in enumerate(role_groups)
+            if not role_group.has_signal
+            for episode in range(kept)
+        ]
+
     def _learn(self, rows: Sequence[TrainingRow]) -> Metrics:
         """One optimiser step per epoch, on the whole batch by parts."""
-        lr = self._learning_rate()
+        lr = self.config.learning_rate * self._progress()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         tally = _Tally()
@@ -342,7 +357,7 @@ class MSGRPOTrainer:
             weights_B=torch.tensor([row.weight for row in part]),
             clip=c.clip,
             entropies_B_L=scores.entropies_B_L,
-            entropy_coefficient=c.entropy_coefficient,
+            entropy_coefficient=c.entropy_coefficient * self._progress(),
             reference_logprobs_B_L=reference,
             kl_coefficient=c.kl_coefficient,
         )
@@ -360,10 +375,11 @@ class MSGRPOTrainer:
                 kls.append(kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L])
         return float(torch.cat(kls).mean())
 
-    def _learning_rate(self) -> float:
+    def _progress(self) -> float:
+        """What is left of the learning rate and of the entropy bonus."""
         if self.config.schedule == "constant":
-            return self.config.learning_rate
-        return self.config.learning_rate * (1 - self.update_index / self.config.updates)
+            return 1.0
+        return 1 - self.update_index / self.config.updates
 
 
 @torch.no_grad()

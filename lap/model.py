@@ -76,3 +76,18 @@ class TrainableModel(LanguageModel, Protocol):
     """
 
     network: torch.nn.Module
+
+    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+        """The call by which a given reply would be recorded, in the tokens that the model writes texts in.
+
+        Its log-probabilities are not known, and are 0 in the record.
+
+        Args:
+          prompt: what is asked.
+          reply: the text.
+          decided: says whether a reply may stop, given its text so far; otherwise it stops with an end token.
+
+        Raises:
+          ModelError: the model cannot say the reply.
+        """
+        ...

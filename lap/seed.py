@@ -307,10 +307,8 @@ class _Row:
 def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstration) -> _Row:
     law: dict[tuple[int, ...], float] = {}
     for reply, probability in shown.reply_law:
-        ids = model.encoder.untrusted(reply)
-        if not parser.decided(reply):
-            ids.append(model.tokenizer.eos_token_id)
-        law[tuple(ids)] = law.get(tuple(ids), 0.0) + probability
+        ids = model.written(shown.prompt, reply, decided=parser.decided).reply_ids
+        law[ids] = law.get(ids, 0.0) + probability
     tree = ReplyTree.of(model.encoder.encode(shown.prompt)[0], list(law))
     index = {prefix: i for i, prefix in enumerate(tree.prefixes)}
     targets: dict[tuple[int, int], float] = {}

@@ -1,1 +1,6 @@
-"""Executable statements about credit assignment and sampling (to come)."""
+"""Executable statements about games, policies, credit and sampling."""
+
+from proofs.induced import InducedPlayer
+from proofs.values import best_response_return, expected_returns, nash_conv
+
+__all__ = ["InducedPlayer", "best_response_return", "expected_returns", "nash_conv"]

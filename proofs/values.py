@@ -6,6 +6,7 @@ strategies, not only among memoryless ones.
 """
 
 import itertools
+import math
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
@@ -55,9 +56,7 @@ class _Walk:
         ]
         for choice in itertools.product(*laws):
             joint = {agent: action for agent, (action, _) in zip(acting, choice, strict=True)}
-            drawn = weight
-            for _, p in choice:
-                drawn *= p
+            drawn = weight * math.prod(chance for _, chance in choice)
             if drawn == 0:
                 continue
             for transition, p in self.game.transition_dist(state, joint).atoms():

@@ -115,6 +115,38 @@ class TabularModel:
             weights_version=self.weights_version,
         )
 
+    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+        """The call by which a given reply would be recorded; the longest token that fits comes first.
+
+        Raises:
+          ModelError: the vocabulary cannot spell the reply.
+        """
+        ids = self._spelt(reply)
+        if not (decided and decided(reply)):
+            ids.append(self.end)
+        return Call(
+            prompt_ids=tuple(prompt.text.encode(errors="surrogatepass")),
+            reply_ids=tuple(ids),
+            trainable=(True,) * len(ids),
+            logprobs=(0.0,) * len(ids),
+            finished=True,
+            prompt_text=prompt.text,
+            reply_text=reply,
+            model_id=self.model_id,
+            weights_version=self.weights_version,
+        )
+
+    def _spelt(self, reply: str) -> list[int]:
+        ids: list[int] = []
+        rest = reply
+        while rest:
+            fitting = [n for n, token in enumerate(self.vocabulary) if rest.startswith(token)]
+            if not fitting:
+                raise ModelError(f"the vocabulary cannot spell {reply!r}")
+            ids.append(max(fitting, key=lambda n: len(self.vocabulary[n])))
+            rest = rest[len(self.vocabulary[ids[-1]]) :]
+        return ids
+
     def text(self, ids: Sequence[int]) -> str:
         """The string that token ids stand for; the end token stands for nothing."""
         return "".join(self.vocabulary[token] for token in ids if token != self.end)

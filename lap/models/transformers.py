@@ -202,6 +202,24 @@ class TransformersModel:
             mask_B_L=mask,
         )
 
+    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+        """The call by which a given reply would be recorded, in the tokenizer's own tokens."""
+        ids, text = self.encoder.encode(prompt)
+        reply_ids = self.encoder.untrusted(reply)
+        if not (decided and decided(reply)):
+            reply_ids.append(self.tokenizer.eos_token_id)
+        return Call(
+            prompt_ids=ids,
+            reply_ids=tuple(reply_ids),
+            trainable=(True,) * len(reply_ids),
+            logprobs=(0.0,) * len(reply_ids),
+            finished=True,
+            prompt_text=text,
+            reply_text=reply,
+            model_id=self.model_id,
+            weights_version=self.weights_version,
+        )
+
     def context_logits(
         self, trees: Sequence[ReplyTree]
     ) -> tuple[Tensor, dict[tuple[tuple[int, ...], tuple[int, ...]], int]]:

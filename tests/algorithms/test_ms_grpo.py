@@ -20,6 +20,7 @@ from tsmg import (
     AbstractExplicitGame,
     EpisodeKey,
     InvalidArgumentError,
+    PlayDefault,
     PlayerPolicy,
     RunFolderError,
     TooManyFailuresError,
@@ -64,6 +65,16 @@ class Arms(AbstractExplicitGame[int, str]):
 
     def action_text(self, state, agent, action):
         return action
+
+
+@attrs.frozen(kw_only=True)
+class Paid(Arms):
+    """Everything pays the same, also nonsense."""
+
+    invalid_rule = PlayDefault(action="b")
+
+    def transition_dist(self, state, joint_action: Mapping[str, str]):
+        return certainly(Transition(-1, (1.0,)))
 
 
 def arms_policy():
@@ -312,6 +323,31 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     trainer.config = attrs.evolve(CONFIG, kept_episodes=2)
     selected = trainer._select([loud, quiet])
     assert {s.group for s in selected} == {0} and len(selected) == 2
+
+
+def test_in_silent_groups_the_entropy_bonus_alone_moves_the_policy():
+    """Where all returns are equal a policy that has become nearly certain opens up again, unless such groups are
+    skipped; nothing else moves it.
+    """
+    entropies = {}
+    for silent, coefficient in (("regularised", 0.5), ("skipped", 0.5), ("regularised", 0.0)):
+        policy = arms_policy()
+        game = with_texts(Paid(), observation_text=lambda state, agent: "go")
+        config = attrs.evolve(
+            CONFIG, updates=20, silent_groups=silent, entropy_coefficient=coefficient
+        )
+        trainer = MSGRPOTrainer(game=game, policy=policy, config=config)
+        trainer.evaluate(1)
+        policy.model.logits.data[0] = policy.model.logits.new_tensor([3.0, 0.0, -3.0])
+        before = policy.model.logits[0].detach().clone()
+        metrics = trainer.train()
+        assert {m["frac_reward_zero_std"] for m in metrics} == {1.0}
+        assert {m["kept_episodes"] for m in metrics} == {0.0}
+        after = policy.model.logits[0].detach()
+        law = torch.softmax(after, -1)
+        entropies[silent, coefficient] = float(-(law * law.log()).sum())
+        assert torch.equal(before, after) == ((silent, coefficient) != ("regularised", 0.5))
+    assert entropies["regularised", 0.5] > 2 * entropies["skipped", 0.5]
 
 
 def test_the_exact_optimum_by_hand():
