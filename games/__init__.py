@@ -14,8 +14,12 @@ from tsmg import make, register, registered
 
 if TYPE_CHECKING:
     from games.adapters.gymnasium import from_gymnasium as from_gymnasium
+    from games.adapters.open_spiel import from_open_spiel as from_open_spiel
 
-_ADAPTERS = {"from_gymnasium": "games.adapters.gymnasium"}
+_ADAPTERS = {
+    "from_gymnasium": "games.adapters.gymnasium",
+    "from_open_spiel": "games.adapters.open_spiel",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -101,6 +105,7 @@ __all__ = [
     "Snake",
     "TicTacToe",
     "from_gymnasium",
+    "from_open_spiel",
     "make",
     "register",
     "registered",
