@@ -22,7 +22,9 @@ from tsmg import (
     Distribution,
     Facts,
     Finite,
+    GameLawError,
     InvalidArgumentError,
+    NotEnumerableError,
     Stream,
     Transition,
     uniform,
@@ -34,9 +36,12 @@ Source = Literal["observation", "information"]
 TextOf = Callable[[Any, int], str]
 
 _LISTED = 2000
+_LONGEST_CHANCE = 500
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _BETTER_SEEN = ("battleship", "kriegspiel", "solitaire")
 """Games whose information state is a log of moves, where the observation shows a board."""
+_PAID_APART = ("repeated_leduc_poker",)
+"""Zero-sum games that pay one player at one step and the other at the next."""
 
 
 def from_open_spiel(
@@ -90,7 +95,7 @@ def from_open_spiel(
         _probe(made)
     except library.SpielError as error:
         raise InvalidArgumentError(
-            f"'game' must tell legal actions and texts by OpenSpiel's common interface (got {made.name}: {error})"
+            f"'game' must tell legal actions and texts by OpenSpiel's common interface (got {made.name}): {error}"
         ) from error
     readable(made)
     return made
@@ -120,7 +125,7 @@ def _loaded(library: Any, game: Any, parameters: Mapping[str, Any]) -> Any:
         raise InvalidArgumentError(f"'game' must be a game of OpenSpiel or its name (got {game!r})")
     try:
         return library.load_game(game, dict(parameters)) if parameters else library.load_game(game)
-    except library.SpielError as error:
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:  # SpielError among them
         raise InvalidArgumentError(
             f"'parameters' must be those of {short!r} (got {game!r}, {dict(parameters)}): {error}"
         ) from error
@@ -174,8 +179,9 @@ def _facts(library: Any, spiel: Any, *, with_own_text: bool) -> Facts:
         types.Information.PERFECT_INFORMATION: True,
         types.Information.IMPERFECT_INFORMATION: False,
     }
+    is_zero_sum = kind.utility == types.Utility.ZERO_SUM and kind.short_name not in _PAID_APART
     return Facts(
-        zero_sum=True if kind.utility == types.Utility.ZERO_SUM else None,
+        zero_sum=is_zero_sum or None,
         perfect_information=None if with_own_text else is_perfect.get(kind.information),
         stochastic_start=_branches(spiel.new_initial_state()),
         stochastic_transitions=(
@@ -249,7 +255,8 @@ def _named(node: Any, player: int) -> dict[int, str]:
 class Chance(Distribution[Transition[Position]]):
     """Where the play goes from a node: itself, or, while chance is to move, one draw after the other.
 
-    Lazily drawn, as ``Distribution.then`` is; but whether it is finite is known without a walk over all deals.
+    Lazily drawn, as ``Distribution.then`` is, but taken as finite without a walk over all deals. (A walk without an
+    end, as where Crazy Eights deals a card again and again until it is no eight, is noticed when it is made.)
 
     Args:
       node: OpenSpiel's state, which is left as it is.
@@ -267,25 +274,50 @@ class Chance(Distribution[Transition[Position]]):
 
     def sample(self, rng: Stream) -> Transition[Position]:
         node = self._node
-        while node.is_chance_node():
-            node = node.child(_outcomes(node).sample(rng))
+        if node.is_chance_node():
+            node = node.child(
+                _outcomes(node).sample(rng)
+            )  # a copy, and the only one: some are large
+            while node.is_chance_node():
+                node.apply_action(_outcomes(node).sample(rng))
         return _arrived(node)
 
     def atoms(
         self, limit: int = ENUMERATION_LIMIT
     ) -> Iterator[tuple[Transition[Position], Probability]]:
-        if not self._node.is_chance_node():
-            yield _arrived(self._node), 1
-            return
-        for action, probability in _outcomes(self._node).atoms(limit):
-            if probability:
-                for arrival, conditional in Chance(self._node.child(action)).atoms(limit):
-                    yield arrival, probability * conditional
+        waiting: list[Iterator[tuple[Any, Probability]]] = [iter(((self._node, 1),))]
+        while waiting:
+            node, probability = next(waiting[-1], (None, 0))
+            if node is None:
+                waiting.pop()
+            elif not node.is_chance_node():
+                yield _arrived(node), probability
+            elif len(waiting) <= _LONGEST_CHANCE:
+                waiting.append(_followers(node, probability))
+            else:
+                raise NotEnumerableError(
+                    f"{self!r} cannot be enumerated: chance may move more than {_LONGEST_CHANCE} times in a row"
+                )
+
+
+def _followers(node: Any, probability: Probability) -> Iterator[tuple[Any, Probability]]:
+    """The nodes after a chance node, each with the probability of its whole way."""
+    for action, conditional in _outcomes(node).atoms():
+        if conditional:
+            yield node.child(action), probability * conditional
 
 
 def _outcomes(node: Any) -> Finite[int]:
-    """The law at a chance node, in fractions where all outcomes are equally likely."""
+    """The law at a chance node, in fractions where all outcomes are equally likely.
+
+    Raises:
+      GameLawError: there is no outcome, by a fault in OpenSpiel's game.
+    """
     outcomes = node.chance_outcomes()
+    if not outcomes:
+        raise GameLawError(
+            f"OpenSpiel gives chance no outcome after {node.history()} of {node.get_game()}"
+        )
     if len({probability for _, probability in outcomes}) == 1:
         return uniform(action for action, _ in outcomes)
     return Finite(outcomes)
