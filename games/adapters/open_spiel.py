@@ -275,9 +275,7 @@ class Chance(Distribution[Transition[Position]]):
     def sample(self, rng: Stream) -> Transition[Position]:
         node = self._node
         if node.is_chance_node():
-            node = node.child(
-                _outcomes(node).sample(rng)
-            )  # a copy, and the only one: some are large
+            node = node.child(_outcomes(node).sample(rng))  # the only copy: states may be large
             while node.is_chance_node():
                 node.apply_action(_outcomes(node).sample(rng))
         return _arrived(node)

@@ -329,6 +329,8 @@ def test_deals_are_exact_and_chance_nodes_are_no_states() -> None:
         itertools.permutations(range(3), 2), Fraction(1, 6)
     )
     assert not any(state.node.is_chance_node() for state in table)
+    law = games.from_open_spiel("kuhn_poker").initial_state_dist()
+    assert agrees(draws_of(law.sample, 600), table)  # two chance nodes, one after the other
 
 
 def test_draws_follow_the_table() -> None:
