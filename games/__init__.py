@@ -14,10 +14,12 @@ from tsmg import make, register, registered
 
 if TYPE_CHECKING:
     from games.adapters.gymnasium import from_gymnasium as from_gymnasium
+    from games.adapters.open_spiel import from_open_spiel as from_open_spiel
     from games.adapters.pettingzoo import from_pettingzoo as from_pettingzoo
 
 _ADAPTERS = {
     "from_gymnasium": "games.adapters.gymnasium",
+    "from_open_spiel": "games.adapters.open_spiel",
     "from_pettingzoo": "games.adapters.pettingzoo",
 }
 
@@ -105,6 +107,7 @@ __all__ = [
     "Snake",
     "TicTacToe",
     "from_gymnasium",
+    "from_open_spiel",
     "from_pettingzoo",
     "make",
     "register",
