@@ -1,0 +1,148 @@
+"""Learning in games of several players, and in Snake: from the seed model to the figures of docs/several_learners.md.
+
+    python tests/benchmarks/learning.py tic-tac-toe | kuhn-fixed | kuhn-self | snake [--seeds 0 1 ...] [--updates N]
+
+Each figure of Kuhn poker is exact: the policy's induced law is put through the whole tree of the game.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+
+import games
+import lap
+import tsmg
+from algorithms import Against, InTurn, MSGRPOConfig, MSGRPOTrainer
+from algorithms.rollouts import fixed_starts
+from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("study", choices=tuple(STUDIES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--updates", type=int, default=None)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings: dict[str, Any] = {}
+    for setting in arguments.set:
+        name, _, value = setting.partition("=")
+        kind = type(getattr(MSGRPOConfig(), name))
+        settings[name] = kind(value)
+    if arguments.updates is not None:
+        settings["updates"] = arguments.updates
+    for seed in arguments.seeds:
+        started = time.monotonic()
+        STUDIES[arguments.study](seed, settings)
+        print(f"seed {seed}: {time.monotonic() - started:.0f} seconds", flush=True)
+
+
+def policy_of(game: Any, seed: int, steps: int = 400) -> Any:
+    """The game's seed model."""
+    return lap.seed_policy(game, recipe=lap.SeedRecipe(seed=seed, steps=steps))
+
+
+def train(trainer: MSGRPOTrainer, report: Callable[[], str], parts: int = 4) -> None:
+    """All updates, with a line now and then."""
+    print(f"update 0: {report()}", flush=True)
+    updates = trainer.config.updates
+    for part in range(1, parts + 1):
+        while trainer.update_index < updates * part // parts:
+            metrics = trainer.update().metrics
+        print(
+            f"update {trainer.update_index}: {report()}; entropy {metrics['entropy']:.3f}, "
+            f"invalid {metrics['invalid_rate']:.4f}",
+            flush=True,
+        )
+
+
+def tic_tac_toe(seed: int, settings: dict[str, Any]) -> None:
+    """Non-loss against a uniform player, in both roles; bar: from at most 0.75 to at least 0.95."""
+    game = games.make("TicTacToe-v0")
+    uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
+    config = attrs.evolve(MSGRPOConfig(seed=seed), **settings)
+    trainer = MSGRPOTrainer(
+        game=game, policy=policy_of(game, seed), config=config, casting=InTurn(uniform)
+    )
+    train(trainer, lambda: f"not lost {trainer.evaluate(1000).success_rate:.3f}")
+
+
+def kuhn_fixed(seed: int, settings: dict[str, Any]) -> None:
+    """The gap to the best response to a uniform second player; bar: 95% of it closed."""
+    game = games.make("KuhnPoker-v0")
+    uniform = tsmg.UniformPlayer(game)
+    other = {"second": uniform}
+    best = best_response_return(game, other, "first")
+    config = attrs.evolve(MSGRPOConfig(seed=seed), **settings)
+    trainer = MSGRPOTrainer(
+        game=game,
+        policy=policy_of(game, seed, steps=200),
+        config=config,
+        casting=Against({"second": tsmg.PlayerPolicy(game, uniform)}),
+    )
+
+    def value() -> float:
+        first = InducedPlayer(game, trainer.policy)
+        return expected_returns(game, {"first": first, **other})["first"]
+
+    start = value()
+    train(
+        trainer,
+        lambda: (
+            f"value {value():.4f} of {best:.4f}, gap closed {(value() - start) / (best - start):.3f}"
+        ),
+    )
+
+
+def kuhn_self(seed: int, settings: dict[str, Any]) -> None:
+    """NashConv of the last iterate in self-play; bar: at most half of the start."""
+    game = games.make("KuhnPoker-v0")
+    config = attrs.evolve(MSGRPOConfig(seed=seed), **settings)
+    trainer = MSGRPOTrainer(game=game, policy=policy_of(game, seed, steps=200), config=config)
+
+    def conv() -> float:
+        player = InducedPlayer(game, trainer.policy)
+        return nash_conv(game, {"first": player, "second": player})
+
+    start = conv()
+    train(trainer, lambda: f"NashConv {conv():.4f}, {conv() / start:.3f} of the start")
+
+
+def snake(seed: int, settings: dict[str, Any]) -> None:
+    """The return in Snake 6 x 6 alone; bar: a rise of at least 1.0, its 95% interval above 0."""
+    game = games.make("SmallSnake-v0")
+    config = attrs.evolve(MSGRPOConfig(seed=seed), **settings)
+    trainer = MSGRPOTrainer(game=game, policy=policy_of(game, seed), config=config)
+    agent = game.agents[0]
+
+    def returns() -> list[float]:
+        plans = fixed_starts(game, 300, seed=0)
+        records = tsmg.play(game, trainer.policy, plans)
+        return [r.episode_return(agent) for r in records if isinstance(r, tsmg.Episode)]
+
+    start = returns()
+
+    def rise() -> str:
+        rises = [b - a for a, b in zip(start, returns(), strict=True)]
+        error = 1.96 * statistics.stdev(rises) / len(rises) ** 0.5 if any(rises) else 0.0
+        return f"rise of the return {statistics.mean(rises):.3f} +- {error:.3f} from {statistics.mean(start):.3f}"
+
+    train(trainer, rise)
+
+
+STUDIES: dict[str, Callable[[int, dict[str, Any]], None]] = {
+    "tic-tac-toe": tic_tac_toe,
+    "kuhn-fixed": kuhn_fixed,
+    "kuhn-self": kuhn_self,
+    "snake": snake,
+}
+
+if __name__ == "__main__":
+    main()
