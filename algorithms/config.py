@@ -16,6 +16,7 @@ from algorithms.rollouts import GroupOn
 from algorithms.weighting import WeightingKind
 from tsmg import Facts, InvalidArgumentError
 
+Course = Literal["linear", "constant"]
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -62,10 +63,8 @@ class MSGRPOConfig:
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
     learning_rate: float = option(4e-4, "greatest learning rate", within(0.0, above=True))
-    schedule: Literal["linear", "constant"] = option(
-        "linear",
-        "course of the learning rate and of the entropy bonus: linear decay to 0, or constant",
-        one_of,
+    schedule: Course = option(
+        "linear", "course of the learning rate: linear decay to 0, or constant", one_of
     )
     max_grad_norm: float = option(
         10.0, "gradients are scaled down to this norm", within(0.0, above=True)
@@ -90,6 +89,9 @@ class MSGRPOConfig:
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
     kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
     entropy_coefficient: float = option(0.05, "greatest weight of the entropy bonus", within(0.0))
+    entropy_schedule: Course = option(
+        "linear", "course of the entropy bonus: linear decay to 0, or constant", one_of
+    )
     silent_groups: Literal["regularised", "skipped"] = option(
         "regularised",
         "groups whose returns are all equal: kept for the entropy and KL terms alone, or skipped",

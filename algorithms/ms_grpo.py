@@ -34,7 +34,7 @@ from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
 from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
-from algorithms.config import MSGRPOConfig, settled_group_on, settled_std
+from algorithms.config import Course, MSGRPOConfig, settled_group_on, settled_std
 from algorithms.credit import episode_advantages, whole_episode_credit
 from algorithms.episode_sampling import (
     Selected,
@@ -315,7 +315,7 @@ class MSGRPOTrainer:
 
     def _learn(self, rows: Sequence[TrainingRow]) -> Metrics:
         """One optimiser step per epoch, on the whole batch by parts."""
-        lr = self.config.learning_rate * self._progress()
+        lr = self.config.learning_rate * self._left(self.config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         tally = _Tally()
@@ -357,7 +357,7 @@ class MSGRPOTrainer:
             weights_B=torch.tensor([row.weight for row in part]),
             clip=c.clip,
             entropies_B_L=scores.entropies_B_L,
-            entropy_coefficient=c.entropy_coefficient * self._progress(),
+            entropy_coefficient=c.entropy_coefficient * self._left(c.entropy_schedule),
             reference_logprobs_B_L=reference,
             kl_coefficient=c.kl_coefficient,
         )
@@ -375,11 +375,9 @@ class MSGRPOTrainer:
                 kls.append(kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L])
         return float(torch.cat(kls).mean())
 
-    def _progress(self) -> float:
-        """What is left of the learning rate and of the entropy bonus."""
-        if self.config.schedule == "constant":
-            return 1.0
-        return 1 - self.update_index / self.config.updates
+    def _left(self, course: Course) -> float:
+        """What is left of a quantity of this course."""
+        return 1.0 if course == "constant" else 1 - self.update_index / self.config.updates
 
 
 @torch.no_grad()
