@@ -323,7 +323,7 @@ class _Driver:
         return View(
             acting=() if over else (_AGENT,),
             texts={_AGENT: self._text(observation, plain)},
-            legal={_AGENT: self._legal(observation, info)},
+            legal={_AGENT: () if over else self._legal(observation, info)},
             over=over,
             observation=plain,
         )

@@ -171,6 +171,16 @@ def test_a_mask_of_zeros_is_an_error_with_the_name() -> None:
         games.from_gymnasium(lambda: Toy(mask=(0, 0, 0)), horizon=9)
 
 
+def test_a_mask_of_zeros_at_the_end_is_no_error() -> None:
+    class Closing(Toy):
+        def step(self, action: int) -> Any:
+            told = super().step(action)
+            self.mask = np.zeros(3, np.int8) if told[2] else self.mask
+            return (self._observation(), *told[1:])
+
+    assert uniform_episode(games.from_gymnasium(Closing, horizon=9)).episode_return("player") == 5.0
+
+
 def test_an_environment_that_does_not_replay_says_so() -> None:
     class Forgetful(Toy):
         born = 0
