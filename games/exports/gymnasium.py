@@ -89,6 +89,13 @@ def _policies(
     }
 
 
+def _open_masks(*values: Any) -> None:
+    """Allow everything: a learner cannot choose where nothing is allowed."""
+    for value in values:
+        if isinstance(value, dict) and "action_mask" in value:
+            value["action_mask"][:] = 1
+
+
 @final
 class GymnasiumGame(gymnasium.Env[Any, Any]):
     """A game from the seat of one agent.
@@ -121,7 +128,11 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
         self._match = match = Match(self._view.game, game_seed)
         self._is_done = False
         self._play_others(match)
-        return self._view.observation(match, self.agent), self._view.info(match, self.agent)
+        observation = self._view.observation(match, self.agent)
+        info = self._view.info(match, self.agent)
+        if match.is_out(self.agent):
+            _open_masks(observation, info)
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         match = begun(None if self._is_done else self._match)

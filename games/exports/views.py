@@ -1,5 +1,7 @@
 """How an exported environment shows texts and takes actions: its spaces, and the values in them."""
 
+import graphlib
+import itertools
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
@@ -228,7 +230,7 @@ def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
       InvalidArgumentError: the game does not list its actions, or trial play failed.
     """
     policy = PlayerPolicy(game, UniformPlayer(game))
-    texts: dict[str, list[str]] = {agent: [] for agent in game.agents}
+    before: dict[str, dict[str, dict[str, None]]] = {agent: {} for agent in game.agents}
     try:
         records = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(_TRIALS)])
     except GameLawError as error:
@@ -240,16 +242,21 @@ def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
             for agent_step in step.agent_steps:
                 agent, state = agent_step.agent, step.state.state
                 legal = game.legal_actions(state, agent) or ()
-                _merge(texts[agent], [game.action_text(state, agent, a) for a in legal])
-    return {agent: tuple(own) for agent, own in texts.items()}
+                _note(before[agent], [game.action_text(state, agent, a) for a in legal])
+    return {agent: _ordered(known) for agent, known in before.items()}
 
 
-def _merge(known: list[str], met: Sequence[str]) -> None:
-    """Put what is new after what it follows, so that 3 comes between 2 and 4 whenever it is met."""
-    place = 0
+def _note(before: dict[str, dict[str, None]], met: Sequence[str]) -> None:
+    """Keep which text comes directly before which."""
     for text in met:
-        if text in known:
-            place = known.index(text) + 1
-        else:
-            known.insert(place, text)
-            place += 1
+        before.setdefault(text, {})
+    for earlier, later in itertools.pairwise(met):
+        before[later][earlier] = None
+
+
+def _ordered(before: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
+    """An order that agrees with that of the game's actions wherever they were met; as they were met if none does."""
+    try:
+        return tuple(graphlib.TopologicalSorter(before).static_order())
+    except graphlib.CycleError:
+        return tuple(before)
