@@ -84,8 +84,11 @@ def from_gymnasium(
     )
     if observation_text is None and _has_table(made):
         return TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
+    shown = functools.lru_cache(maxsize=4096)(
+        functools.partial(spaces.text, made.observation_space)
+    )
     driver = functools.partial(
-        _Driver, make, actions=actions, name=name, observation_text=observation_text
+        _Driver, make, actions=actions, name=name, observation_text=observation_text, shown=shown
     )
     game = LiveGame(
         make_driver=driver,
@@ -296,9 +299,17 @@ class _Driver:
     """
 
     def __init__(
-        self, make: Make, *, actions: Actions, name: str, observation_text: TextOf | None
+        self,
+        make: Make,
+        *,
+        actions: Actions,
+        name: str,
+        observation_text: TextOf | None,
+        shown: TextOf,
     ) -> None:
         self.env = make()
+        self.bare = self.env.unwrapped
+        self.shown = shown
         self.actions = actions
         self.name = name
         self.observation_text = observation_text
@@ -312,7 +323,7 @@ class _Driver:
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
         """One step of the only agent."""
-        self.env.unwrapped.np_random = np.random.Generator(np.random.PCG64(chance))
+        self.bare.np_random = np.random.Generator(np.random.PCG64(chance))
         action = self.actions.native(joint_action[_AGENT])
         observation, reward, terminated, truncated, info = self.env.step(action)
         view = self._view(observation, info, over=bool(terminated or truncated))
@@ -333,7 +344,7 @@ class _Driver:
             return self.observation_text(observation)
         if self.env.render_mode == "ansi":
             return _readable(str(self.env.render()))
-        return spaces.text(self.env.observation_space, plain)
+        return self.shown(plain)
 
     def _legal(self, observation: Any, info: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
         mask = info.get("action_mask")
