@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces as gym
 
 import games
-from games.adapters.gymnasium import TableGame
+from games.adapters.gymnasium import TableGame, _generator
 from games.adapters.live import LiveGame
 from tsmg import (
     AbstractGame,
@@ -120,6 +120,17 @@ def test_what_text_cannot_name_is_refused_with_what_to_pass(id: str) -> None:
     choices = {"back": np.array([-1.0], np.float32), "forth": np.array([1.0], np.float32)}
     game = games.from_gymnasium(id, choices=choices, horizon=5)
     assert len(uniform_episode(game).steps) == 5
+
+
+def test_generators_of_steps_are_independent_and_can_spawn() -> None:
+    a, b, c = (_generator(chance) for chance in (0, 0, 1))
+    assert a.random(4).tolist() == b.random(4).tolist() != c.random(4).tolist()
+    first, second = a.spawn(2)
+    (third,) = a.spawn(1)
+    draws = [g.random() for g in (first, second, third, *b.spawn(3))]
+    assert draws[:3] == draws[3:] and len(set(draws)) == 3
+    means = np.array([_generator(chance).random(8) for chance in range(2000)]).mean(axis=0)
+    assert np.abs(means - 0.5).max() < 5 * (1 / 12 / 2000) ** 0.5
 
 
 class Toy(gymnasium.Env[Any, Any]):
