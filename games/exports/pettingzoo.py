@@ -124,7 +124,6 @@ class AECGame(pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.infos = {agent: self._view.info(match, agent) for agent in self.agents}
-        self._skip_agent_selection = None
         self._look(match)
 
     def step(self, action: Any) -> None:

@@ -27,6 +27,7 @@ from tsmg import (
     PlayRandomLegal,
     StandStill,
     Step,
+    with_horizon,
     with_invalid_rule,
 )
 
@@ -263,6 +264,29 @@ def test_a_dead_snake_leaves_while_the_others_play() -> None:
         assert env.agent_selection == env.agents[0]
         return
     pytest.fail("in no episode did a snake die alone")
+
+
+def test_who_dies_at_the_horizon_is_terminated_and_the_others_truncated() -> None:
+    env = games.to_pettingzoo_parallel(with_horizon(THREE, 1))
+    for seed in range(30):
+        env.reset(seed=seed)
+        _, rewards, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, "up"))
+        dead = {agent: reward == -2.0 for agent, reward in rewards.items()}
+        if sum(dead.values()) == 1:
+            assert terminated == dead
+            assert truncated == {agent: not is_dead for agent, is_dead in dead.items()}
+            assert {info["ending"] for info in infos.values()} == {"truncated"}
+            return
+    pytest.fail("in no episode did a snake die alone")
+
+
+def test_a_reset_amid_the_dead_begins_anew() -> None:
+    env = games.to_pettingzoo(THREE)
+    for seed in range(30):
+        env.reset(seed=seed)
+        while env.agents and not any(env.terminations.values()):
+            env.step("up")
+        assert told(env, 7) == told(games.to_pettingzoo(THREE), 7)
 
 
 def test_who_waits_keeps_what_it_was_paid() -> None:
