@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test seeds format check-format lint types layers pytest
+.PHONY: help venv train test seeds bench format check-format lint types layers pytest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -28,6 +28,9 @@ test: check-format lint types layers pytest ## every check
 
 seeds: venv ## train with seeds 0 to 4 and show the results
 	$(BIN)/python tests/benchmarks/seeds.py
+
+bench: venv ## speed against Gymnasium and TextArena (which is installed apart, for the time being)
+	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
 
 format: venv ## format the code and repair what can be repaired
 	$(BIN)/ruff format .

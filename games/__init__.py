@@ -16,18 +16,24 @@ if TYPE_CHECKING:
     from games.adapters.gymnasium import from_gymnasium as from_gymnasium
     from games.adapters.open_spiel import from_open_spiel as from_open_spiel
     from games.adapters.pettingzoo import from_pettingzoo as from_pettingzoo
+    from games.exports.gymnasium import to_gymnasium as to_gymnasium
+    from games.exports.pettingzoo import to_pettingzoo as to_pettingzoo
+    from games.exports.pettingzoo import to_pettingzoo_parallel as to_pettingzoo_parallel
 
-_ADAPTERS = {
+_BORDER = {
     "from_gymnasium": "games.adapters.gymnasium",
     "from_open_spiel": "games.adapters.open_spiel",
     "from_pettingzoo": "games.adapters.pettingzoo",
+    "to_gymnasium": "games.exports.gymnasium",
+    "to_pettingzoo": "games.exports.pettingzoo",
+    "to_pettingzoo_parallel": "games.exports.pettingzoo",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Find an adapter, so that its library is imported only when it is used."""
-    if name in _ADAPTERS:
-        return getattr(importlib.import_module(_ADAPTERS[name]), name)
+    """Find an adapter or export, so that its library is imported only when it is used."""
+    if name in _BORDER:
+        return getattr(importlib.import_module(_BORDER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -112,4 +118,7 @@ __all__ = [
     "make",
     "register",
     "registered",
+    "to_gymnasium",
+    "to_pettingzoo",
+    "to_pettingzoo_parallel",
 ]

@@ -217,6 +217,9 @@ class Snake(AbstractExplicitGame[Board, Direction]):
     def acting_agents(self, state: Board) -> tuple[str, ...]:
         return () if self.is_terminal(state) else tuple(self.agents[i] for i in state.alive)
 
+    def is_out(self, state: Board, agent: str) -> bool:
+        return not state.snakes[self.agents.index(agent)]
+
     def legal_actions(self, state: Board, agent: str) -> tuple[Direction, ...]:
         return _DIRECTIONS if agent in self.acting_agents(state) else ()
 

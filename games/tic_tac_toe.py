@@ -41,6 +41,7 @@ def winner(board: str) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=8192)
 def mover(board: str) -> int:
     """Whose turn it is: 0 for X, 1 for O."""
     return board.count("X") - board.count("O")
@@ -48,6 +49,11 @@ def mover(board: str) -> int:
 
 def _marked(board: str, cell: int) -> str:
     return f"{board[: cell - 1]}{_MARKS[mover(board)]}{board[cell:]}"
+
+
+@functools.lru_cache(maxsize=8192)
+def _acting(board: str) -> tuple[str, ...]:
+    return () if _is_over(board) else (_AGENTS[mover(board)],)
 
 
 def _is_over(board: str) -> bool:
@@ -107,10 +113,10 @@ class TicTacToe(AbstractExplicitGame[str, int]):
         return _is_over(state)
 
     def acting_agents(self, state: str) -> tuple[str, ...]:
-        return () if _is_over(state) else (_AGENTS[mover(state)],)
+        return _acting(state)
 
     def legal_actions(self, state: str, agent: str) -> tuple[int, ...]:
-        return free_cells(state) if agent in self.acting_agents(state) else ()
+        return free_cells(state) if agent in _acting(state) else ()
 
     def transition_dist(
         self, state: str, joint_action: Mapping[str, int]

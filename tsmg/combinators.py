@@ -87,6 +87,9 @@ class _Derived(AbstractGame[Any, Any]):
     def noop_action(self, state: Any, agent: str) -> Any:
         return self.inner.noop_action(state, agent)
 
+    def is_out(self, state: Any, agent: str) -> bool:
+        return self.inner.is_out(state, agent)
+
     def information_key(self, state: Any, agent: str) -> Hashable:
         if self.changes.observation_text is not None:  # what is known is what is read
             return self.observation_text(state, agent)

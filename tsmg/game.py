@@ -144,6 +144,10 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         """The declared action that does nothing, if the game has one."""
         return None
 
+    def is_out(self, state: S, agent: str) -> bool:
+        """Whether the agent's part is over before the game's: it never acts nor is paid again."""
+        return False
+
     def information_key(self, state: S, agent: str) -> Hashable:
         """What the agent knows in this state; its observation text unless the game differs."""
         return self.observation_text(state, agent)

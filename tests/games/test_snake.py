@@ -24,6 +24,7 @@ from tsmg import (
     Transition,
     UniformPlayer,
     play,
+    with_horizon,
 )
 
 UP, DOWN, LEFT, RIGHT = Direction.UP, Direction.DOWN, Direction.LEFT, Direction.RIGHT
@@ -63,6 +64,25 @@ def test_eating_pays_grows_and_comes_back(kind: str, reward: float) -> None:
         (1, 1),
     }
     assert len(set(law.values())) == 1
+
+
+def test_the_dead_are_out_and_neither_act_nor_are_paid() -> None:
+    played = Snake(width=4, height=4, snakes=3, apples=2, step_reward=-0.5, horizon=30)
+    derived = with_horizon(played, 9)
+    outs = 0
+    policy = PlayerPolicy(played, UniformPlayer(played))
+    for record in play(played, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(20)]):
+        assert isinstance(record, Episode)
+        for one in record.steps:
+            state = one.state.state
+            out = [n for n, agent in enumerate(played.agents) if played.is_out(state, agent)]
+            assert out == [
+                n for n, agent in enumerate(played.agents) if derived.is_out(state, agent)
+            ]
+            assert not {played.agents[n] for n in out} & set(played.acting_agents(state))
+            assert all(one.rewards_N[n] == 0.0 for n in out)
+            outs += len(out)
+    assert outs > 10
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def differs_only_in(game: AbstractGame[Any, Any], derived: Any, *names: str) -> 
         "action_text": (state, agent, action),
         "rules_text": (agent,),
         "noop_action": (state, agent),
+        "is_out": (state, agent),
         "instance_key": (state,),
         "information_key": (state, agent),
     }

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces as gym
 
 import games
-from games.adapters.gymnasium import TableGame
+from games.adapters.gymnasium import TableGame, _generator
 from games.adapters.live import LiveGame
 from tsmg import (
     AbstractGame,
@@ -122,6 +122,17 @@ def test_what_text_cannot_name_is_refused_with_what_to_pass(id: str) -> None:
     assert len(uniform_episode(game).steps) == 5
 
 
+def test_generators_of_steps_are_independent_and_can_spawn() -> None:
+    a, b, c = (_generator(chance) for chance in (0, 0, 1))
+    assert a.random(4).tolist() == b.random(4).tolist() != c.random(4).tolist()
+    first, second = a.spawn(2)
+    (third,) = a.spawn(1)
+    draws = [g.random() for g in (first, second, third, *b.spawn(3))]
+    assert draws[:3] == draws[3:] and len(set(draws)) == 3
+    means = np.array([_generator(chance).random(8) for chance in range(2000)]).mean(axis=0)
+    assert np.abs(means - 0.5).max() < 5 * (1 / 12 / 2000) ** 0.5
+
+
 class Toy(gymnasium.Env[Any, Any]):
     """A small environment whose faults can be chosen."""
 
@@ -169,6 +180,16 @@ def test_a_faulty_environment_ends_its_own_episode_only(fault: str) -> None:
 def test_a_mask_of_zeros_is_an_error_with_the_name() -> None:
     with pytest.raises(GameLawError, match="Toy: the mask allows no action"):
         games.from_gymnasium(lambda: Toy(mask=(0, 0, 0)), horizon=9)
+
+
+def test_a_mask_of_zeros_at_the_end_is_no_error() -> None:
+    class Closing(Toy):
+        def step(self, action: int) -> Any:
+            told = super().step(action)
+            self.mask = np.zeros(3, np.int8) if told[2] else self.mask
+            return (self._observation(), *told[1:])
+
+    assert uniform_episode(games.from_gymnasium(Closing, horizon=9)).episode_return("player") == 5.0
 
 
 def test_an_environment_that_does_not_replay_says_so() -> None:

@@ -1,0 +1,164 @@
+"""Games as Gymnasium environments: one agent learns, policies or scripted players play the others."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import gymnasium
+
+from games.exports.match import Match, begun, drawn
+from games.exports.views import (
+    LONGEST_TEXT,
+    ActionTexts,
+    ActionView,
+    ObservationView,
+    View,
+)
+from tsmg import (
+    AbstractGame,
+    AbstractPlayer,
+    AgentPolicy,
+    InvalidArgumentError,
+    PlayerPolicy,
+    Reply,
+    Said,
+)
+
+Opponent = AbstractPlayer[Any, Any] | AgentPolicy
+
+
+def to_gymnasium(
+    game: AbstractGame[Any, Any],
+    agent: str | None = None,
+    opponents: Opponent | Mapping[str, Opponent] | None = None,
+    *,
+    actions: ActionView = "text",
+    observations: ObservationView | None = None,
+    action_texts: ActionTexts | None = None,
+    max_length: int = LONGEST_TEXT,
+    render_mode: str | None = None,
+) -> gymnasium.Env[Any, Any]:
+    """A game as a Gymnasium environment.
+
+    Args:
+      game: what is played; it needs a horizon or a declared longest game.
+      agent: who learns; may be left out where there is one agent.
+      opponents: who plays the others: a policy or scripted player for all, or one per agent.
+      actions: ``"text"`` (any string, read by the game, with its invalid rule) or ``"index"`` (of an action text).
+      observations: ``"text"``, or ``"dict"`` with keys ``observation`` (bytes), ``text`` and, for indices,
+        ``action_mask``; unless given, a dict for indices and text otherwise.
+      action_texts: what the indices mean, for all agents or per agent; the agent has these actions alone. Found by
+        trial play unless given.
+      max_length: the longest text of the spaces.
+      render_mode: ``"ansi"`` to render the text; or ``None``.
+
+    Raises:
+      InvalidArgumentError: the agent or an opponent is missing or unknown, or a view is impossible.
+    """
+    if agent is None and len(game.agents) == 1:
+        (agent,) = game.agents
+    if agent not in game.agents:
+        raise InvalidArgumentError(f"'agent' must be one of {game.agents} (got {agent!r})")
+    view = View.of(
+        game,
+        actions=actions,
+        observations=observations,
+        action_texts=action_texts,
+        max_length=max_length,
+        render_mode=render_mode,
+    )
+    return GymnasiumGame(view=view, agent=agent, policies=_policies(game, agent, opponents))
+
+
+def _policies(
+    game: AbstractGame[Any, Any],
+    agent: str,
+    opponents: Opponent | Mapping[str, Opponent] | None,
+) -> Mapping[str, AgentPolicy]:
+    others = [other for other in game.agents if other != agent]
+    given: Mapping[str, Opponent | None] = (
+        opponents if isinstance(opponents, Mapping) else dict.fromkeys(others, opponents)
+    )
+    if set(given) != set(others) or None in given.values():
+        raise InvalidArgumentError(
+            f"'opponents' must play each of {others}, for example tsmg.UniformPlayer(game) (got {opponents!r})"
+        )
+    return {
+        other: PlayerPolicy(game, player) if isinstance(player, AbstractPlayer) else player
+        for other, player in given.items()
+        if player is not None
+    }
+
+
+def _open_masks(*values: Any) -> None:
+    """Allow everything: a learner cannot choose where nothing is allowed."""
+    for value in values:
+        if isinstance(value, dict) and "action_mask" in value:
+            value["action_mask"][:] = 1
+
+
+@final
+class GymnasiumGame(gymnasium.Env[Any, Any]):
+    """A game from the seat of one agent.
+
+    What is paid before the agent's first turn counts at its first step. Where the game is over before that turn,
+    ``reset`` shows its end (``info["ending"]``), and the first step ends the episode whatever the action.
+
+    Args:
+      view: spaces and values.
+      agent: who learns.
+      policies: who plays the others.
+    """
+
+    def __init__(self, *, view: View, agent: str, policies: Mapping[str, AgentPolicy]) -> None:
+        self.metadata = {"render_modes": ["ansi"], "render_fps": 1}
+        self.agent = agent
+        self.render_mode = view.render_mode
+        self.action_space = view.action_space(agent)
+        self.observation_space = view.observation_space(agent)
+        self._view = view
+        self._policies = policies
+        self._match: Match | None = None
+        self._is_done = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        game_seed = drawn(self.np_random) if seed is None else int(seed)
+        self._match = match = Match(self._view.game, game_seed)
+        self._is_done = False
+        self._play_others(match)
+        observation = self._view.observation(match, self.agent)
+        info = self._view.info(match, self.agent)
+        if match.is_out(self.agent):
+            _open_masks(observation, info)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        match = begun(None if self._is_done else self._match)
+        text = self._view.text(self.agent, action)
+        if self.agent in match.acting:
+            match.move({**self._replies(match), self.agent: Reply(text=text, said=Said(text))})
+            self._play_others(match)
+        pay = match.collect()[self.agent]
+        terminated, truncated = match.fate(self.agent)
+        self._is_done = terminated or truncated
+        return (
+            self._view.observation(match, self.agent),
+            pay.total,
+            terminated,
+            truncated,
+            self._view.info(match, self.agent, pay),
+        )
+
+    def render(self) -> Any:
+        return begun(self._match).text(self.agent) if self.render_mode else None
+
+    def _play_others(self, match: Match) -> None:
+        """Let the others play until it is the agent's turn or its part is over."""
+        while self.agent not in match.acting and not match.is_out(self.agent):
+            match.move(self._replies(match))
+
+    def _replies(self, match: Match) -> dict[str, Reply]:
+        others = [other for other in match.acting if other != self.agent]
+        return {other: self._policies[other].reply([match.request(other)])[0] for other in others}

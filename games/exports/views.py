@@ -1,0 +1,262 @@
+"""How an exported environment shows texts and takes actions: its spaces, and the values in them."""
+
+import graphlib
+import itertools
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
+
+import attrs
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from games.exports.match import Match, Pay
+from tsmg import (
+    AbstractGame,
+    Episode,
+    EpisodeKey,
+    EpisodePlan,
+    GameLawError,
+    InvalidArgumentError,
+    PlayerPolicy,
+    UniformPlayer,
+    play,
+    step_limit,
+)
+
+ActionView = Literal["text", "index"]
+ObservationView = Literal["text", "dict"]
+ActionTexts = Sequence[str] | Mapping[str, Sequence[str]]
+
+LONGEST_TEXT = 4000
+_UNPAID = Pay()
+_TRIALS = 64
+_LONGEST_SAMPLE = 64
+_PRINTABLE = "\n" + "".join(c for c in string.printable if c.isprintable())
+
+
+@final
+class AnyText(spaces.Text):
+    """Texts up to a length, of whatever characters.
+
+    A ``Text`` admits a listed set of characters, and all of Unicode cannot be listed: replies and observations (which
+    may quote other players) would fall outside of it. Here every string up to the length is a member; the listed
+    characters (printable ASCII and the line break) are those of samples, which have up to 64.
+
+    Args:
+      max_length: in characters.
+    """
+
+    def __init__(self, max_length: int) -> None:
+        super().__init__(max_length, min_length=0, charset=_PRINTABLE)
+
+    def contains(self, x: Any) -> bool:
+        return isinstance(x, str) and len(x) <= self.max_length
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        if mask is None and probability is None:
+            longest = min(self.max_length, _LONGEST_SAMPLE)
+            mask = (int(self.np_random.integers(longest + 1)), None)
+        return super().sample(mask, probability)
+
+    def character_index(self, char: str) -> np.int32:
+        """The character's place in the list, for flattened texts; that of ``?`` for an unlisted one."""
+        return super().character_index(char if char in self.character_set else "?")
+
+    def __repr__(self) -> str:
+        return f"AnyText({self.max_length})"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class View:
+    """What an environment shows and takes.
+
+    Attributes:
+      game: what is played.
+      observations: ``"text"``, or ``"dict"`` for text, its bytes, and the action mask where there is one.
+      max_length: the longest text of the spaces, in characters; of the bytes, in bytes.
+      action_texts: what each agent's indices mean; ``None`` where actions are texts.
+      is_complete: whether an action that has no index is a mistake; otherwise such actions are left out.
+      render_mode: ``"ansi"``, or ``None``.
+    """
+
+    game: AbstractGame[Any, Any]
+    observations: ObservationView
+    max_length: int
+    action_texts: Mapping[str, tuple[str, ...]] | None
+    is_complete: bool
+    render_mode: str | None
+
+    @classmethod
+    def of(
+        cls,
+        game: AbstractGame[Any, Any],
+        *,
+        actions: ActionView,
+        observations: ObservationView | None,
+        action_texts: ActionTexts | None,
+        max_length: int,
+        render_mode: str | None,
+    ) -> "View":
+        """The view that a user asked for.
+
+        Raises:
+          InvalidArgumentError: an unknown name, a length below 1, indices without texts, or a game without a limit on
+            its length.
+        """
+        step_limit(game)
+        _check("actions", actions, ("text", "index"))
+        _check("observations", observations, ("text", "dict", None))
+        _check("render_mode", render_mode, ("ansi", None))
+        if max_length < 1:
+            raise InvalidArgumentError(f"'max_length' must be at least 1 (got {max_length})")
+        if action_texts is not None and actions == "text":
+            raise InvalidArgumentError("'action_texts' must be left out where actions are texts")
+        return cls(
+            game=game,
+            observations=observations or ("dict" if actions == "index" else "text"),
+            max_length=max_length,
+            action_texts=_texts(game, action_texts) if actions == "index" else None,
+            is_complete=action_texts is None,
+            render_mode=render_mode,
+        )
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """A new space of the agent's actions."""
+        if self.action_texts is None:
+            return AnyText(self.max_length)
+        return spaces.Discrete(len(self.action_texts[agent]))
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """A new space of the agent's observations."""
+        text = AnyText(self.max_length)
+        if self.observations == "text":
+            return text
+        parts: dict[str, spaces.Space[Any]] = {
+            "observation": spaces.Box(0, 255, (self.max_length,), np.uint8),
+            "text": text,
+        }
+        if self.action_texts is not None:
+            parts["action_mask"] = spaces.Box(0, 1, (len(self.action_texts[agent]),), np.int8)
+        return spaces.Dict(parts)
+
+    def text(self, agent: str, action: Any) -> str:
+        """The text of an action.
+
+        Raises:
+          InvalidArgumentError: it is no text, or no index.
+        """
+        if self.action_texts is None:
+            if not isinstance(action, str):
+                raise InvalidArgumentError(f"'action' of {agent!r} must be a text (got {action!r})")
+            return action
+        texts = self.action_texts[agent]
+        if not isinstance(action, int | np.integer) or not 0 <= action < len(texts):
+            raise InvalidArgumentError(
+                f"'action' of {agent!r} must be an index below {len(texts)} (got {action!r})"
+            )
+        return texts[int(action)]
+
+    def observation(self, match: Match, agent: str) -> Any:
+        """The agent's observation: its text, and what the invalid rule tells it."""
+        shown = match.text(agent)
+        if self.observations == "text":
+            return shown
+        observation: dict[str, Any] = {"observation": self._bytes(shown), "text": shown}
+        if self.action_texts is not None:
+            observation["action_mask"] = self._mask(match, agent, self.action_texts[agent])
+        return observation
+
+    def info(self, match: Match, agent: str, pay: Pay = _UNPAID) -> dict[str, Any]:
+        """What else is known: reward and penalty apart, how the agent's last text was read, its legal actions."""
+        kind = match.last_kind(agent)
+        info: dict[str, Any] = {
+            "reward": pay.reward,
+            "penalty": pay.penalty,
+            "outcome": kind.value if kind else None,
+            "ending": match.ending.value if match.ending else None,
+            "legal_texts": match.legal_texts(agent),
+        }
+        if self.action_texts is not None:
+            info["action_mask"] = self._mask(match, agent, self.action_texts[agent])
+        return info
+
+    def _bytes(self, text: str) -> NDArray[np.uint8]:
+        data = text.encode(errors="replace")[: self.max_length]
+        padded = np.zeros(self.max_length, np.uint8)
+        padded[: len(data)] = np.frombuffer(data, np.uint8)
+        return padded
+
+    def _mask(self, match: Match, agent: str, texts: tuple[str, ...]) -> NDArray[np.int8]:
+        legal = set(match.legal_texts(agent) or ())
+        unknown = legal - set(texts)
+        if unknown and self.is_complete:
+            raise GameLawError(
+                f"{self.game.name}: 'action_texts' must be given, with all of {agent!r}'s actions; "
+                f"trial play did not meet {sorted(unknown)}"
+            )
+        return np.array([text in legal for text in texts], np.int8)
+
+
+def _check(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
+    if value not in allowed:
+        raise InvalidArgumentError(f"{name!r} must be one of {allowed} (got {value!r})")
+
+
+def _texts(
+    game: AbstractGame[Any, Any], given: ActionTexts | None
+) -> Mapping[str, tuple[str, ...]]:
+    """What each agent's indices mean."""
+    if given is None:
+        texts = _tried(game)
+    elif isinstance(given, Mapping):
+        texts = {agent: tuple(given.get(agent, ())) for agent in game.agents}
+    else:
+        texts = dict.fromkeys(game.agents, tuple(given))
+    for agent, own in texts.items():
+        if not own or len(set(own)) != len(own):
+            raise InvalidArgumentError(
+                f"'action_texts' must be different texts for {agent!r}, at least one (got {own})"
+            )
+    return texts
+
+
+def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
+    """The canonical texts that uniform trial play meets, the same in every run.
+
+    Raises:
+      InvalidArgumentError: the game does not list its actions, or trial play failed.
+    """
+    policy = PlayerPolicy(game, UniformPlayer(game))
+    before: dict[str, dict[str, dict[str, None]]] = {agent: {} for agent in game.agents}
+    try:
+        records = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(_TRIALS)])
+    except GameLawError as error:
+        raise InvalidArgumentError(f"'action_texts' must be given: {error}") from error
+    for record in records:
+        if not isinstance(record, Episode):
+            raise InvalidArgumentError(f"'action_texts' must be given: {record.error}")
+        for step in record.steps:
+            for agent_step in step.agent_steps:
+                agent, state = agent_step.agent, step.state.state
+                legal = game.legal_actions(state, agent) or ()
+                _note(before[agent], [game.action_text(state, agent, a) for a in legal])
+    return {agent: _ordered(known) for agent, known in before.items()}
+
+
+def _note(before: dict[str, dict[str, None]], met: Sequence[str]) -> None:
+    """Keep which text comes directly before which."""
+    for text in met:
+        before.setdefault(text, {})
+    for earlier, later in itertools.pairwise(met):
+        before[later][earlier] = None
+
+
+def _ordered(before: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
+    """An order that agrees with that of the game's actions wherever they were met; as they were met if none does."""
+    try:
+        return tuple(graphlib.TopologicalSorter(before).static_order())
+    except graphlib.CycleError:
+        return tuple(before)
