@@ -53,14 +53,23 @@ def _steps(case: Case) -> Iterator[tuple[Visit, Visit, Stream]]:
 
 
 def _laws(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
-    """(visit, code, law, the draw that the walk made from it)."""
+    """(visit, code, law, the draw that the walk made from it) of every step."""
     game: Any = case.game
-    start = case.walk.visits[0].state
-    yield 0, "game.initial_state_dist()", game.initial_state_dist(), start
     for before, after, _ in _steps(case):
         code = f"game.transition_dist(state, {after.joint_action!r})"
         law = game.transition_dist(before.state, after.joint_action)
         yield before.t, code, law, Transition(after.state, after.rewards_N)
+
+
+def _start_law(case: Case) -> Iterator[Outcome]:
+    game: Any = case.game
+    code = "game.initial_state_dist()"
+    atoms = table(game.initial_state_dist())
+    if atoms is None:
+        yield Note(f"the law of the start has more than {ATOMS} atoms, or can only be sampled")
+        return
+    wrong = _wrong_probabilities(atoms)
+    yield Finding(0, f"{code} {wrong}", f"{code}.table()") if wrong else None
 
 
 def _probabilities(case: Case) -> Iterator[Outcome]:
@@ -75,9 +84,12 @@ def _probabilities(case: Case) -> Iterator[Outcome]:
 
 
 def _one_law(case: Case) -> Iterator[Outcome]:
-    key = EpisodeKey(seed=case.walk.script.seed)
-    streams = [key.stream(Purpose.START), *(rng for _, _, rng in _steps(case))]
-    for (at, code, law, drawn), rng in zip(_laws(case), streams, strict=True):
+    game: Any = case.game
+    start = case.walk.visits[0].state
+    stream = EpisodeKey(seed=case.walk.script.seed).stream(Purpose.START)
+    laws = [(0, "game.initial_state_dist()", game.initial_state_dist(), start), *_laws(case)]
+    streams = [stream, *(rng for _, _, rng in _steps(case))]
+    for (at, code, law, drawn), rng in zip(laws, streams, strict=True):
         expected = law.sample(rng)
         told = (
             f"the sampler gave {drawn!r:.200}, the law gives {expected!r:.200} for the same stream"
@@ -155,8 +167,17 @@ def _scripted(case: Case) -> Iterator[Outcome]:
 
 RULES = (
     WalkRule(
+        name="start-probabilities",
+        law="the probabilities of the initial law are at least 0 and sum to 1",
+        cause="a start is missing or counted twice",
+        unit="game",
+        check=_start_law,
+        applies=is_explicit,
+        is_static=True,
+    ),
+    WalkRule(
         name="probabilities",
-        law="the probabilities of a law are at least 0 and sum to 1, and what is drawn is among them",
+        law="the probabilities of a step are at least 0 and sum to 1, and what is drawn is among them",
         cause="a branch of the law is missing or counted twice",
         unit="laws",
         check=_probabilities,
