@@ -103,7 +103,7 @@ class _Check:
 
     def __init__(self, subject: Subject, game: Game) -> None:
         self.subject = subject
-        self.rules = [rule for rule in RULES if _is_declared(rule, game)]
+        self.rules = [rule for rule in RULES if _is_declared(rule, game, subject)]
         self.opposite = {
             rule.name for rule in self.rules if isinstance(rule, Relation) and not rule.holds(game)
         }
@@ -134,10 +134,11 @@ class _Check:
 
     def _look(self, rule: Rule, case: Case) -> None:
         for outcome in outcomes(rule, case):
-            self.counts[rule.name] += 1
             if isinstance(outcome, Note):
                 self.notes[rule.name][outcome.told] = None
-            elif isinstance(outcome, Finding):
+                continue
+            self.counts[rule.name] += 1
+            if isinstance(outcome, Finding):
                 self._found(rule, witness(case, outcome))
             elif isinstance(outcome, Met):
                 self._found(rule, self.memories[rule.name].add(case, outcome))
@@ -179,7 +180,9 @@ class _Check:
         found = rule.name in self.found
         if rule.name in self.opposite:
             return Status.OK if found else Status.NOT_SEEN
-        return Status.BROKEN if found else Status.OK
+        if found:
+            return Status.BROKEN
+        return Status.OK if self.counts[rule.name] else Status.NOT_SEEN
 
     def _violation(self, rule: Rule, source: str, max_examples: int) -> Violation:
         found = self.found[rule.name]
@@ -195,7 +198,9 @@ class _Check:
         )
 
 
-def _is_declared(rule: Rule, game: Game) -> bool:
+def _is_declared(rule: Rule, game: Game, subject: Subject) -> bool:
+    if rule is facts.KNOWN_EPISODES:
+        return bool(subject.known)
     if isinstance(rule, Relation):
         return rule.holds(game) is not None
     return rule.applies(game)

@@ -214,6 +214,16 @@ def _known(case: Case) -> Iterator[Outcome]:
         yield None if close else Finding(0, told)
 
 
+KNOWN_EPISODES = WalkRule(
+    name="known-episodes",
+    law="episodes that the author knows return what they should",
+    cause="a reward goes to the wrong agent, or an action that is legal is refused",
+    unit="game",
+    check=_known,
+    is_static=True,
+)
+"""Checked where the author gives known episodes."""
+
 RULES = (
     WalkRule(
         name="facts-agree",
@@ -302,12 +312,5 @@ RULES = (
         met=_instances,
         holds=lambda game: False if game.facts.start_is_instance else None,
     ),
-    WalkRule(
-        name="known-episodes",
-        law="episodes that the author knows return what they should",
-        cause="a reward goes to the wrong agent, or an action that is legal is refused",
-        unit="game",
-        check=_known,
-        is_static=True,
-    ),
+    KNOWN_EPISODES,
 )
