@@ -29,6 +29,7 @@ def check_game(
     max_steps: int = 64,
     action_texts: Sequence[str] = (),
     known: Sequence[KnownEpisode] = (),
+    rules: Sequence[str] = (),
     source: str = "",
 ) -> Report:
     """Check a game against the interface and against what it declares.
@@ -43,13 +44,14 @@ def check_game(
       max_steps: how many steps a walk has at most, where the game's own limit is above that; at least 1.
       action_texts: texts to choose actions from, where legal actions are not listed.
       known: episodes with known returns; they catch what no declared fact speaks of.
+      rules: names of the rules to check; all unless given.
       source: code that makes the variable ``game``, for the scripts of violations.
 
     Returns:
       A report with a result per rule and a violation per broken rule.
 
     Raises:
-      InvalidArgumentError: a count below 1, or a maker that makes no game.
+      InvalidArgumentError: a count below 1, an unknown rule, or a maker that makes no game.
 
     Example:
       >>> import tsmg
@@ -62,6 +64,7 @@ def check_game(
     for name, value in (("max_examples", max_examples), ("max_steps", max_steps)):
         if value < 1:
             raise InvalidArgumentError(f"{name!r} must be at least 1 (got {value})")
+    chosen = _chosen(rules)
     make = _maker(make_game)
     game: object = make()
     if not isinstance(game, AbstractGame):
@@ -74,9 +77,16 @@ def check_game(
         action_texts=tuple(action_texts),
         known=tuple(known),
     )
-    check = _Check(subject, game)
+    check = _Check(subject, game, chosen)
     check.run(max_examples)
     return check.report(game.name, source or source_of(make_game), max_examples)
+
+
+def _chosen(names: Sequence[str]) -> tuple[Rule, ...]:
+    unknown = set(names) - {rule.name for rule in RULES}
+    if unknown:
+        raise InvalidArgumentError(f"'rules' must be names of rules (got {sorted(unknown)})")
+    return tuple(rule for rule in RULES if rule.name in names) if names else RULES
 
 
 def _maker(
@@ -101,9 +111,10 @@ def _full(game: Game) -> int | None:
 class _Check:
     """One check of a game; mutable, and used once."""
 
-    def __init__(self, subject: Subject, game: Game) -> None:
+    def __init__(self, subject: Subject, game: Game, chosen: Sequence[Rule]) -> None:
         self.subject = subject
-        self.rules = [rule for rule in RULES if _is_declared(rule, game, subject)]
+        self.chosen = chosen
+        self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
         self.opposite = {
             rule.name for rule in self.rules if isinstance(rule, Relation) and not rule.holds(game)
         }
@@ -160,11 +171,11 @@ class _Check:
                 unit=rule.unit,
                 notes=tuple(self.notes[rule.name]),
             )
-            for rule in RULES
+            for rule in self.chosen
         )
         violations = tuple(
             self._violation(rule, source, max_examples)
-            for rule, result in zip(RULES, results, strict=True)
+            for rule, result in zip(self.chosen, results, strict=True)
             if result.status is Status.BROKEN
         )
         return Report(

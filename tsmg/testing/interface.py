@@ -22,11 +22,17 @@ def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
         yield Finding(max(len(walk.visits) - 1, 0), f"raised {walk.error}")
-    elif not walk.visits[-1].is_terminal and any(
-        case.game.legal_actions(walk.state, agent) is None for agent in walk.visits[-1].acting
-    ):
+    elif _is_blind(case):
         yield Note("legal actions are not listed: walks end early without 'action_texts'")
     yield None
+
+
+def _is_blind(case: Case) -> bool:
+    """Whether there is nothing to choose actions from."""
+    game, last = case.game, case.walk.visits[-1]
+    if last.is_terminal or case.subject.action_texts or game.scripted_player() is not None:
+        return False
+    return any(game.legal_actions(last.state, agent) is None for agent in last.acting)
 
 
 def _wrong_type(value: object, expected: Any) -> str:
@@ -49,7 +55,7 @@ def _typed(case: Case, visit: Visit) -> Iterator[tuple[str, object, Any]]:
     for agent in visit.acting:
         legal = game.legal_actions(state, agent)
         yield f"game.legal_actions(state, {agent!r})", legal, tuple[Any, ...] | None
-        for action in sampled(legal):
+        for action in sampled(legal, 8):
             call = f"game.action_text(state, {agent!r}, {action!r})"
             yield call, game.action_text(state, agent, action), str
 

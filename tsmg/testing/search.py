@@ -47,8 +47,7 @@ class Witness:
         return sum(map(len, moves)), sum(texts), sum(map(sum, moves)), sum(seeds), seeds
 
 
-@st.composite
-def _pairs(draw: st.DrawFn, limit: int) -> Pair:
+def _pairs(limit: int) -> st.SearchStrategy[Pair]:
     """Two scripts; often of one seed or even of the same moves, so that their walks fork."""
     texts = st.one_of(st.text(max_size=8), st.sampled_from(_TEXTS), st.sampled_from(_LONG_TEXTS))
     scripts = st.builds(
@@ -58,15 +57,17 @@ def _pairs(draw: st.DrawFn, limit: int) -> Pair:
         rest=st.integers(0, limit),
         text=texts,
     )
-    first, second = draw(scripts), draw(scripts)
-    shared = draw(st.sampled_from(("nothing", "start", "moves")))
-    if shared == "nothing":
-        return first, second
-    if shared == "start":
-        return first, attrs.evolve(second, seed=first.seed)
-    first = attrs.evolve(first, rest=limit)
-    fork = draw(st.one_of(st.integers(0, limit), st.just(limit - 1)))
-    return first, attrs.evolve(first, redrawn_from=fork)
+    forks = st.one_of(st.integers(0, limit), st.just(limit - 1))
+
+    def pair(first: Script, second: Script, shared: str, fork: int) -> Pair:
+        if shared == "nothing":
+            return first, second
+        if shared == "start":
+            return first, attrs.evolve(second, seed=first.seed)
+        first = attrs.evolve(first, rest=limit)
+        return first, attrs.evolve(first, redrawn_from=fork)
+
+    return st.builds(pair, scripts, scripts, st.sampled_from(("nothing", "start", "moves")), forks)
 
 
 class _Broken(Exception):  # noqa: N818  # tells Hypothesis, and nobody else, that there is something to shrink

@@ -52,18 +52,27 @@ def _read(case: Case, visit: Visit, agent: str, text: str) -> Any:
         return f"an exception, {told_error(error)}"
 
 
-def _variants(case: Case, visit: Visit, agent: str) -> Iterator[str]:
-    """The script's text, alone and beside a canonical one."""
+def _variants(case: Case) -> list[str]:
+    """The script's text, alone and beside canonical ones, and canonical ones of all states of the walk."""
     text = case.walk.script.text
-    yield text
-    for action in sampled(case.game.legal_actions(visit.state, agent), 1):
-        canonical = case.game.action_text(visit.state, agent, action)
-        yield from (canonical + text, text + canonical)
+    canonical = {
+        case.game.action_text(visit.state, agent, action)
+        for visit, agent in _turns(case)
+        for action in sampled(case.game.legal_actions(visit.state, agent), 4)
+    }
+    known = sampled(sorted(canonical), 6)
+    return [
+        text,
+        *known,
+        *(word + text for word in known[:1]),
+        *(text + word for word in known[:1]),
+    ]
 
 
 def _reading_total(case: Case) -> Iterator[Outcome]:
+    variants = _variants(case)
     for visit, agent in _turns(case):
-        for text in _variants(case, visit, agent):
+        for text in variants:
             call = f"game.read_action(state, {agent!r}, {text!r})"
             outcome = _read(case, visit, agent, text)
             with foreign_generators(1):
