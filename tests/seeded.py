@@ -31,7 +31,7 @@ STAKES = {"raise": 2.0, "check": 1.0}
 
 DEFECTS = {
     "global-state": "dealing seeds and draws from the global generator",
-    "seed-ignored": "the same card is dealt whatever the seed",
+    "seed-ignored": "the card comes from a generator of its own, not from the seed",
     "step-after-end": "after the end the guesser may act again, and is paid again",
     "wrong-legal": "the guesser is offered the holder's actions",
     "wrong-agent": "each agent gets the other one's reward",
@@ -39,7 +39,23 @@ DEFECTS = {
     "no-round-trip": "an action's text ends with a full stop, which reading it does not expect",
     "leak": "the guesser's text shows the card before it is turned up",
 }
-BEYOND = {"missing-legal": "folding is not offered, though the rules allow it"}
+BEYOND = {
+    "one-card": "the same card is dealt whatever the seed",
+    "missing-legal": "folding is not offered, though the rules allow it",
+}
+CAUGHT = {
+    "global-state": "global-generators",
+    "seed-ignored": "same-seed",
+    "step-after-end": "end",
+    "wrong-legal": "plays-through",
+    "wrong-agent": "known-episodes",
+    "clipped": "text-separates-states",
+    "no-round-trip": "action-round-trip",
+    "leak": "information",
+    "one-card": "one-law",
+    "missing-legal": "known-episodes",
+}
+"""The rule that is about each defect; other rules may break beside."""
 
 
 @attrs.frozen
@@ -112,6 +128,8 @@ class FaceDown(AbstractExplicitGame[Deal, str]):
             random.seed(rng.seed())
             return Deal(random.choice(CARDS))
         if self.defect == "seed-ignored":
+            return Deal(random.Random().choice(CARDS))
+        if self.defect == "one-card":
             return Deal(CARDS[0])
         return super().sample_initial_state(rng)
 
