@@ -147,7 +147,7 @@ def test_adapted_environments_pass(id: str) -> None:
 
 # ---- eight seeded defects ------------------------------------------------------------------------
 
-STEPS = {"step-after-end": 2, "wrong-legal": 1, "clipped": 2}
+STEPS = {"step-after-end": 2, "wrong-legal": 2, "clipped": 2}
 """How many steps the shortest scripts make; 0 for other defects."""
 
 
@@ -184,6 +184,16 @@ def test_a_missing_legal_action_needs_a_known_episode() -> None:
     assert quick(seeded("missing-legal"), known=KNOWN).broken == ("known-episodes",)
 
 
+def test_witnesses_are_shrunk() -> None:
+    """Random walks switch on and off; the script that is reported only switches on."""
+    (violation,) = quick(Lamp, rules=["plays-through"]).violations
+    assert violation.steps == 4
+    assert "replay(game, seed=0, moves=(1, 1, 1, 1))" in violation.script
+    assert violation.script.endswith("# player: 1; player: 1; player: 1; player: 1")
+    with pytest.raises(ZeroDivisionError, match="burnt out"):
+        replay(Lamp(), moves=(1, 1, 1, 1))
+
+
 def test_scripts_run_and_show_what_they_say() -> None:
     report = quick(seeded("leak"))
     (violation,) = report.violations
@@ -210,6 +220,9 @@ def broken(base: type = Countdown, **changes: Any) -> Callable[[], Any]:
 def declared(**facts: Any) -> Callable[[], Any]:
     """A maker of a countdown with other facts."""
     return functools.partial(Countdown, facts=attrs.evolve(Countdown().facts, **facts))
+
+
+_COUNTER = itertools.count()
 
 
 class Memory(AbstractSampledGame[int, int]):
@@ -259,6 +272,68 @@ class Wandering(Memory):
     def sample_initial_state(self, rng: Stream) -> Any:
         self.memory = 1 if self.memory is None else self.memory + 1
         return 0 if self.memory == 1 else 1
+
+
+class Numbered(Memory):
+    """Every instance is different."""
+
+    def __init__(self) -> None:
+        self.memory = next(_COUNTER)
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"game {self.memory}, step {state}"
+
+
+class Peeking(Memory):
+    """Chance is read off the global generator, which is left as it was."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return random.getstate()[1][0] % 2
+
+
+class Seeding(Memory):
+    """Gives the global generator the seed that Hypothesis gives it too."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        random.seed(0)
+        return 0
+
+
+class Lamp(Memory):
+    """Burns out once it was switched on four times, of twenty."""
+
+    horizon = 20
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (0, 0)
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        switched = joint_action["player"]
+        if state[1] == 3 and switched:
+            raise ZeroDivisionError("burnt out")
+        return Transition((state[0] + 1, state[1] + switched), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 20
+
+
+class Rigged(Memory):
+    """What is legal depends on a coin that nobody sees."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (0, rng.integer(2))
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((state[0] + len(joint_action), state[1]), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 3
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return () if self.is_terminal(state) else (0, 1)[state[1] :]
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state[0]}"
 
 
 class Shared(Memory):
@@ -379,9 +454,6 @@ def _guessing(self: Any, state: Any, agent: str, text: str) -> TextOutcome[int]:
     return Parsed(2 if "2" in text else 1)
 
 
-_COUNTER = itertools.count()
-
-
 def _counting(self: Any, state: Any, agent: str) -> str:
     return f"{state} {next(_COUNTER)}"
 
@@ -451,8 +523,8 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
     "state-tells-all": [Hidden],
     "branching": [Pointed],
     "scripted-player": [broken(scripted_player=lambda self: Greedy())],
-    "global-generators": [broken(transition_dist=_drawn_globally)],
-    "same-seed": [Wandering],
+    "global-generators": [broken(transition_dist=_drawn_globally), Seeding],
+    "same-seed": [Wandering, Numbered, Peeking],
     "seed-matters": [declared(stochastic_start=True), declared(stochastic_transitions=True)],
     "interleaving": [Shared],
     "facts-agree": [
@@ -467,7 +539,7 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
         lambda: Asymmetric(payoffs=(((1, 0), (2, 0)), ((3, 0), (0, 5)))),
         lambda: Asymmetric(payoffs=(((0, 0),) * 2,) * 2, row_actions=("left", "right")),
     ],
-    "information": [seeded("leak")],
+    "information": [seeded("leak"), Rigged],
     "text-separates-states": [broken(observation_text=lambda self, state, agent: str(state[1]))],
     "perfect-information": [
         broken(observation_text=lambda self, s, agent: str(s) if self.acting_agents(s) else "over")
@@ -573,6 +645,34 @@ def test_a_game_that_says_that_it_cannot_be_branched_is_noted() -> None:
     report = quick(Unbranchable)
     assert "branching" not in report.broken
     assert "cannot be branched" in report.result("branching").notes[0]
+
+
+class Drawn(Memory):
+    """Draws a number a step; the last one is not told."""
+
+    facts = Facts(perfect_information=True)
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return ()
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((*state, rng.integer(10**6 * len(joint_action))), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return len(state) == 3
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {len(state)}: {state[:2]}"
+
+
+def test_chance_is_drawn_anew_where_walks_fork() -> None:
+    first, second = (
+        replay(Drawn(), moves=(0, 0, 0)),
+        replay(Drawn(), moves=(0, 0, 0), redrawn_from=2),
+    )
+    assert first.state[:2] == second.state[:2] and first.state != second.state
+    (violation,) = check_game(Drawn, rules=["perfect-information"]).violations
+    assert violation.script.count("redrawn_from=2") == 1
 
 
 # ---- the report ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tsmg.text import Said
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
-        yield Finding(max(len(walk.visits) - 1, 0), f"raised {walk.error}")
+        yield Finding(len(walk.script.moves), f"raised {walk.error}")
     elif _is_blind(case):
         yield Note("legal actions are not listed: walks end early without 'action_texts'")
     yield None

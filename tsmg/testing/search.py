@@ -67,7 +67,9 @@ def _pairs(limit: int) -> st.SearchStrategy[Pair]:
         first = attrs.evolve(first, rest=limit)
         return first, attrs.evolve(first, redrawn_from=fork)
 
-    return st.builds(pair, scripts, scripts, st.sampled_from(("nothing", "start", "moves")), forks)
+    return st.builds(
+        pair, scripts, scripts, st.sampled_from(("nothing", "start", "moves", "moves")), forks
+    )
 
 
 class _Broken(Exception):  # noqa: N818  # tells Hypothesis, and nobody else, that there is something to shrink

@@ -68,15 +68,17 @@ class Walk:
     """A walk that was made.
 
     Attributes:
-      script: what made it, every move written out.
+      script: what made it, every move written out, the one that raised included.
       visits: the states in order.
       error: what the game raised, which ended the walk; empty if nothing.
+      attempt: the joint action that raised.
       is_whole: whether it came to the end of an episode.
     """
 
     script: Script
     visits: tuple[Visit, ...]
     error: str = ""
+    attempt: Mapping[str, Any] | None = None
     is_whole: bool = False
 
     @property
@@ -95,7 +97,9 @@ class Walk:
 
     def told(self, at: int) -> str:
         """The joint actions that lead to visit number ``at``, in words."""
-        actions = (visit.joint_action or {} for visit in self.visits[1 : at + 1])
+        actions = [visit.joint_action or {} for visit in self.visits[1 : at + 1]]
+        if self.attempt is not None and at >= len(self.visits):
+            actions.append(self.attempt)
         return "; ".join(
             ", ".join(f"{agent}: {action!r}" for agent, action in joint.items()) or "chance"
             for joint in actions
@@ -138,15 +142,38 @@ class Subject:
     def walk(self, game: AbstractGame[Any, Any], script: Script) -> Walk:
         """The walk of a script, up to its end or to the first error."""
         seen: list[Visit] = []
-        error = ""
+        error, attempt = "", None
+        tried: list[int] = []
         try:
             for visit in itertools.islice(visits(game, script, self.action_texts), self.limit + 1):
                 seen.append(visit)  # noqa: PERF402  # kept when the next one raises
         except Exception as raised:
             error = told_error(raised)
-        explicit = attrs.evolve(script, moves=tuple(v.choice for v in seen[1:]), rest=0)
+            tried, attempt = self._attempt(game, script, seen)
+        explicit = attrs.evolve(script, moves=(*(v.choice for v in seen[1:]), *tried), rest=0)
         is_whole = bool(seen) and not error and (seen[-1].is_terminal or len(seen) - 1 == self.full)
-        return Walk(script=explicit, visits=tuple(seen), error=error, is_whole=bool(is_whole))
+        return Walk(
+            script=explicit,
+            visits=tuple(seen),
+            error=error,
+            attempt=attempt,
+            is_whole=bool(is_whole),
+        )
+
+    def _attempt(
+        self, game: AbstractGame[Any, Any], script: Script, seen: Sequence[Visit]
+    ) -> tuple[list[int], dict[str, Any] | None]:
+        """The move after the last visit, as far as it can be told."""
+        try:
+            options = [
+                _options(game, seen[-1].state, agent, self.action_texts)
+                for agent in seen[-1].acting
+            ]
+            move = next(itertools.islice(script.choices(), len(seen) - 1, None))
+            choice, joint_action = choose(seen[-1].acting, options, move)
+        except Exception:
+            return [], None  # the start, or the choice itself, raised
+        return [choice], joint_action
 
 
 def told_error(error: BaseException) -> str:
