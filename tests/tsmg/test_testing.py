@@ -187,11 +187,11 @@ def test_a_missing_legal_action_needs_a_known_episode() -> None:
 def test_witnesses_are_shrunk() -> None:
     """Random walks switch on and off; the script that is reported only switches on."""
     (violation,) = quick(Lamp, rules=["plays-through"]).violations
-    assert violation.steps == 4
-    assert "replay(game, seed=0, moves=(1, 1, 1, 1))" in violation.script
-    assert violation.script.endswith("# player: 1; player: 1; player: 1; player: 1")
+    assert violation.steps == 8
+    assert "replay(game, seed=0, moves=(1, 1, 1, 1, 1, 1, 1, 1))" in violation.script
+    assert violation.script.endswith("# " + "; ".join(["player: 1"] * 8))
     with pytest.raises(ZeroDivisionError, match="burnt out"):
-        replay(Lamp(), moves=(1, 1, 1, 1))
+        replay(Lamp(), moves=(1,) * 8)
 
 
 def test_scripts_run_and_show_what_they_say() -> None:
@@ -300,7 +300,7 @@ class Seeding(Memory):
 
 
 class Lamp(Memory):
-    """Burns out once it was switched on four times, of twenty."""
+    """Burns out once it was switched on eight times, of twenty."""
 
     horizon = 20
 
@@ -309,7 +309,7 @@ class Lamp(Memory):
 
     def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
         switched = joint_action["player"]
-        if state[1] == 3 and switched:
+        if state[1] == 7 and switched:
             raise ZeroDivisionError("burnt out")
         return Transition((state[0] + 1, state[1] + switched), (0.0,))
 
