@@ -34,7 +34,7 @@ def check_game(
 ) -> Report:
     """Check a game against the interface and against what it declares.
 
-    The walks are the same at every call. All rules are checked, also after one was broken; each
+    The walks are the same at every run of a program. All rules are checked, also after one was broken; each
     broken rule is reported with the shortest script that Hypothesis finds.
 
     Args:

@@ -18,6 +18,7 @@ from tsmg.testing.walks import CHOICES, Script, Subject, told_error
 Pair = tuple[Script, Script]
 
 _MOVES = 24
+_TRIES = 500
 _TEXTS = ("", " ", "\x00", "\x1b[31m", "\u202e", "-1", "\u0663", "\u00b2", "nan", "1e999", "null")
 _LONG_TEXTS = ("9" * 5000, "[" * 5000, "a" * 20_000)
 
@@ -162,12 +163,49 @@ def shrunk(subject: Subject, rule: Rule, found: Witness, max_examples: int) -> W
         return cheapest is not None
 
     search(subject, max_examples, look)
+    return _reduced(subject, rule, best)
+
+
+def _reduced(subject: Subject, rule: Rule, best: Witness) -> Witness:
+    """The witness without the moves that it can do without.
+
+    To Hypothesis a walk is short if few numbers make it, and one number makes many moves (``rest``).
+    """
+    tries = 0
+    is_smaller = True
+    while is_smaller:
+        is_smaller = False
+        for scripts in _simpler(best.scripts):
+            tries += 1
+            found = min(_witnesses(subject, rule, scripts), key=lambda w: w.cost, default=best)
+            if found.cost < best.cost:
+                best, is_smaller = found, True
+                break
+            if tries >= _TRIES:
+                return best
     return best
 
 
-def _witnesses(subject: Subject, rule: Rule, pair: Pair) -> Iterator[Witness]:
+def _simpler(scripts: tuple[Script, ...]) -> Iterator[tuple[Script, ...]]:
+    """The same scripts, but for one move less, another seed, or the first choice for another."""
+    for n, script in enumerate(scripts):
+        moves = script.moves
+        changed = [
+            *(attrs.evolve(script, moves=moves[:i] + moves[i + 1 :]) for i in range(len(moves))),
+            *(
+                attrs.evolve(script, moves=(*moves[:i], 0, *moves[i + 1 :]))
+                for i in range(len(moves))
+            ),
+            *(attrs.evolve(script, seed=seed) for seed in range(min(script.seed, 4))),
+        ]
+        yield from (
+            (*scripts[:n], other, *scripts[n + 1 :]) for other in changed if other != script
+        )
+
+
+def _witnesses(subject: Subject, rule: Rule, scripts: tuple[Script, ...]) -> Iterator[Witness]:
     memory = Memory()
-    for script in pair if isinstance(rule, Relation) else pair[:1]:
+    for script in scripts if isinstance(rule, Relation) else scripts[:1]:
         case = Case.of(subject, script)
         for outcome in outcomes(rule, case):
             if isinstance(outcome, Finding):
