@@ -1,12 +1,16 @@
-"""The command line: ``tsmg train``, ``evaluate``, ``play``, ``games``.
+"""The command line: ``tsmg train``, ``evaluate``, ``play``, ``check``, ``games``.
 
 Bad arguments end in one sentence and exit code 2 before anything slow starts.
 """
 
 import ast
+import contextlib
+import functools
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +19,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 import games as games_package
 import tsmg
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from algorithms.evaluation import Evaluation
     from algorithms.ms_grpo import Update
     from algorithms.training import Result
+    from tsmg.testing import Report
 
 console = Console()
 
@@ -198,17 +204,22 @@ def _value(text: str) -> Any:
         return text
 
 
-def _make_game(
-    game_id: str, settings: Sequence[str], horizon: int | None
-) -> tsmg.AbstractGame[Any, Any]:
-    sys.path.insert(0, str(Path.cwd()))  # module:callable is looked up where the user stands
+def _arguments(settings: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a game; ``module:callable`` is looked up where the user stands."""
+    sys.path.insert(0, str(Path.cwd()))
     arguments = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise click.UsageError(f"--set takes NAME=VALUE (got {setting!r})")
         arguments[name] = _value(value)
-    game = games_package.make(game_id, **arguments)
+    return arguments
+
+
+def _make_game(
+    game_id: str, settings: Sequence[str], horizon: int | None
+) -> tsmg.AbstractGame[Any, Any]:
+    game = games_package.make(game_id, **_arguments(settings))
     game = game if horizon is None else tsmg.with_horizon(game, horizon)
     tsmg.step_limit(game)
     return game
@@ -533,6 +544,75 @@ class _Person:
 def _printable(text: str) -> str:
     """The text without terminal control characters."""
     return "".join(c for c in text if c in "\n\t" or c.isprintable())
+
+
+@main.command()
+@click.argument("game_id", metavar="GAME")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument of the game, e.g. --set size=5. May be repeated.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="How many pairs of walks to make.",
+)
+def check(game_id: str, settings: tuple[str, ...], examples: int) -> None:
+    """Check a game, an id or module:callable, against the interface and what it declares.
+
+    The exit code is 0 if no rule is broken, 1 if one is, 2 if the arguments are bad.
+    """
+    arguments = _arguments(settings)
+    keywords = "".join(f", {name}={value!r}" for name, value in arguments.items())
+    from tsmg.testing import check_game
+
+    with _scratch_folder():
+        report = check_game(
+            functools.partial(games_package.make, game_id, **arguments),
+            max_examples=examples,
+            source=f"import games\n\ngame = games.make({game_id!r}{keywords})",
+        )
+    _print_report(report)
+    sys.exit(0 if report.is_conformant else 1)
+
+
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[None]:
+    """Keeps Hypothesis from leaving a folder where the user stands: it keeps Unicode tables."""
+    name = "HYPOTHESIS_STORAGE_DIRECTORY"
+    if name in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            del os.environ[name]
+
+
+def _print_report(report: "Report") -> None:
+    table = Table("rule", "what was seen", "result", box=None, pad_edge=False)
+    colours = {"ok": "green", "broken": "bold red", "not seen": "yellow", "not declared": "dim"}
+    for result in report.results:
+        unit = result.unit.removesuffix("s") if result.count == 1 else result.unit
+        seen = f"{result.count} {unit}" if result.count else ""
+        status = result.status.value
+        notes = escape("; ".join(filter(None, (seen, *result.notes))))
+        table.add_row(result.rule, notes, f"[{colours[status]}]{status}[/]")
+    console.print(table)
+    for violation in report.violations:
+        click.echo(f"\n{_printable(str(violation))}")
+    broken = len(report.violations)
+    console.print(
+        f"\n{escape(report.game)}: {report.walks} walks, {report.states} states, {report.whole} whole "
+        f"episodes; {f'rules broken: {broken}' if broken else 'no rule is broken'}"
+    )
 
 
 @main.command()

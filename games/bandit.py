@@ -91,6 +91,8 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
         def next_context(reward: float) -> Distribution[Transition[Pulls]]:
             done = (*state.done, (state.context, arm, reward))
+            if len(done) >= self.pulls:  # nobody would read another context
+                return certainly(Transition(Pulls(state.context, done), (reward,)))
             return self._context_dist().map(lambda c: Transition(Pulls(c, done), (reward,)))
 
         return self.arm_dist(state.context, arm).then(next_context)
@@ -130,8 +132,8 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
 def _facts(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Facts:
     return Facts(
-        perfect_information=True,
-        text_separates_states=bounds is not None,  # rewards of six digits are not told whole
+        perfect_information=bounds is not None,  # rewards of six digits are not told whole
+        text_separates_states=bounds is not None,
         stochastic_start=len(bandit.means) > 1,
         return_bounds=bounds,
         longest_game=bandit.pulls,

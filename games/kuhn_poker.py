@@ -129,7 +129,10 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
         )
 
     def information_key(self, state: Hand, agent: str) -> Hashable:
-        return state.cards[_AGENTS.index(agent)], state.deeds
+        own = _AGENTS.index(agent)
+        if self.is_terminal(state) and not _is_folded(state):
+            return state.cards[own], state.deeds, state.cards[1 - own]
+        return state.cards[own], state.deeds
 
 
 def _is_folded(hand: Hand) -> bool:

@@ -12,6 +12,7 @@ from tsmg.distribution import (
     uniform,
 )
 from tsmg.errors import (
+    ConformanceError,
     GameLawError,
     InvalidArgumentError,
     ModelError,
@@ -74,6 +75,7 @@ __all__ = [
     "ClosedGame",
     "ClosedState",
     "ClosedTransition",
+    "ConformanceError",
     "Distribution",
     "Ending",
     "Episode",

@@ -43,3 +43,7 @@ class TooManyFailuresError(TSMGError, RuntimeError):
 
 class RunFolderError(TSMGError, OSError):
     """A run folder or checkpoint is missing, incomplete or foreign."""
+
+
+class ConformanceError(TSMGError, AssertionError):
+    """A game breaks rules of the conformance kit; the message lists each with its shortest script."""

@@ -1,0 +1,753 @@
+"""The conformance kit: sound games pass, and every rule rejects a game that breaks it."""
+
+import functools
+import itertools
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+import games
+import tsmg
+from algorithms.cli import main
+from games.matrix import MatrixGame
+from tests.seeded import BEYOND, CAUGHT, DEFECTS, KNOWN, FaceDown
+from tests.strategies import Coins
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractSampledGame,
+    ConformanceError,
+    Distribution,
+    Facts,
+    Finite,
+    Illegal,
+    InvalidArgumentError,
+    Parsed,
+    PlayDefault,
+    Stream,
+    TextOutcome,
+    Transition,
+    certainly,
+    uniform,
+)
+from tsmg.testing import RULES, Report, Status, check_game, replay
+
+LIGHT = {
+    "SmallSnake-v0",
+    "FrozenLake-v0",
+    "SlipperyFrozenLake-v0",
+    "Snake-v0",
+    "PoisonSnake-v0",
+    "SnakeDuel-v0",
+}
+Heap = tuple[int, int]
+
+
+# ---- sound games -------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Countdown(AbstractExplicitGame[Heap, int]):
+    """Two players take 1 or 2 from a heap in turn; who takes the last one wins."""
+
+    heap: int = 4
+    facts: Facts = Facts(
+        zero_sum=True,
+        perfect_information=True,
+        text_separates_states=True,
+        stochastic_start=False,
+        stochastic_transitions=False,
+        return_bounds=(-1.0, 1.0),
+        longest_game=4,
+    )
+    agents = ("first", "second")
+
+    def initial_state_dist(self) -> Distribution[Heap]:
+        return certainly((self.heap, 0))
+
+    def is_terminal(self, state: Heap) -> bool:
+        return state[0] == 0
+
+    def acting_agents(self, state: Heap) -> tuple[str, ...]:
+        return (self.agents[state[1]],) if state[0] else ()
+
+    def legal_actions(self, state: Heap, agent: str) -> tuple[int, ...]:
+        return tuple(n for n in (1, 2) if n <= state[0])
+
+    def transition_dist(
+        self, state: Heap, joint_action: Mapping[str, int]
+    ) -> Distribution[Transition[Heap]]:
+        ((_, taken),) = joint_action.items()
+        left, mover = state[0] - taken, state[1]
+        won = (1.0, -1.0) if mover == 0 else (-1.0, 1.0)
+        return certainly(Transition((left, 1 - mover), (0.0, 0.0) if left else won))
+
+    def observation_text(self, state: Heap, agent: str) -> str:
+        return f"{state[0]} left. It is {self.agents[state[1]]}'s move."
+
+    def action_text(self, state: Heap, agent: str, action: int) -> str:
+        return str(action)
+
+
+def quick(make: Any, **kwargs: Any) -> Report:
+    return check_game(make, **{"max_examples": 15, **kwargs})
+
+
+def test_a_game_of_thirty_lines_passes() -> None:
+    report = check_game(Countdown, max_examples=40)
+    report.raise_if_broken()
+    assert report.result("zero-sum").status is Status.OK
+    assert report.result("known-episodes").status is Status.NOT_DECLARED
+    assert report.whole > 20
+
+
+@pytest.mark.parametrize("id", [spec.id for spec in games.registered()])
+def test_every_registered_game_passes(id: str) -> None:
+    examples = 4 if id in LIGHT else 10
+    quick(functools.partial(tsmg.make, id), max_examples=examples).raise_if_broken()
+
+
+def test_an_instance_can_be_checked_too() -> None:
+    quick(FaceDown()).raise_if_broken()
+
+
+def test_chance_that_moves_alone_is_walked_through() -> None:
+    class Windy(Memory):
+        facts = Facts(stochastic_transitions=True)
+
+        def acting_agents(self, state: Any) -> tuple[str, ...]:
+            return self.agents if state == 0 else ()
+
+        def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+            if state >= 3:
+                raise ValueError("over")
+            return Transition(state + 1 + (not joint_action and rng.integer(2)), (0.0,))
+
+        def is_terminal(self, state: Any) -> bool:
+            return state >= 3
+
+    report = quick(Windy)
+    report.raise_if_broken()
+    assert report.result("stochastic-transitions").status is Status.OK and report.whole
+
+
+@pytest.mark.parametrize("id", ["FrozenLake-v1", "CartPole-v1", "Blackjack-v1"])
+def test_adapted_environments_pass(id: str) -> None:
+    from games.adapters.gymnasium import from_gymnasium
+
+    quick(lambda: from_gymnasium(id, horizon=20), max_examples=5, max_steps=12).raise_if_broken()
+
+
+# ---- eight seeded defects ------------------------------------------------------------------------
+
+STEPS = {"step-after-end": 2, "wrong-legal": 2, "clipped": 2}
+"""How many steps the shortest scripts make; 0 for other defects."""
+
+
+def seeded(defect: str) -> Callable[[], FaceDown]:
+    return functools.partial(FaceDown, defect=defect)
+
+
+def test_the_game_without_a_defect_passes() -> None:
+    quick(FaceDown, known=KNOWN).raise_if_broken()
+
+
+@pytest.mark.parametrize("defect", CAUGHT)
+def test_seeded_defects_are_caught_and_shrunk(defect: str) -> None:
+    report = quick(seeded(defect), known=KNOWN)
+    rule, steps = CAUGHT[defect], STEPS.get(defect, 0)
+    assert rule in report.broken, str(report)
+    violation = next(v for v in report.violations if v.rule == rule)
+    assert violation.steps == steps, str(violation)
+    with pytest.raises(ConformanceError, match=rule):
+        report.raise_if_broken()
+
+
+def test_there_are_eight_defects_and_some_more() -> None:
+    assert len(DEFECTS) == 8 and set(CAUGHT) == {*DEFECTS, *BEYOND}
+
+
+def test_a_swapped_reward_needs_a_known_episode() -> None:
+    """Swapped rewards are zero-sum and within the bounds: no fact of this game speaks of who wins."""
+    assert quick(seeded("wrong-agent")).broken == ()
+
+
+def test_a_missing_legal_action_needs_a_known_episode() -> None:
+    assert quick(seeded("missing-legal")).broken == ()
+    assert quick(seeded("missing-legal"), known=KNOWN).broken == ("known-episodes",)
+
+
+def test_witnesses_are_shrunk() -> None:
+    """Random walks switch on and off; the script that is reported only switches on."""
+    (violation,) = quick(Lamp, rules=["plays-through"]).violations
+    assert violation.steps == 8
+    assert "replay(game, seed=0, moves=(1, 1, 1, 1, 1, 1, 1, 1))" in violation.script
+    assert violation.script.endswith("# " + "; ".join(["player: 1"] * 8))
+    with pytest.raises(ZeroDivisionError, match="burnt out"):
+        replay(Lamp(), moves=(1,) * 8)
+
+
+def test_scripts_run_and_show_what_they_say() -> None:
+    report = quick(seeded("leak"))
+    (violation,) = report.violations
+    *lines, last = violation.script.splitlines()
+    names: dict[str, Any] = {}
+    shown = []
+    for line in [*lines, last]:
+        if line.startswith("game.observation_text"):
+            shown.append(eval(line, names))
+        else:
+            exec(line, names)
+    assert len(shown) == 2 and shown[0] != shown[1]
+    assert all(repr(text) in violation.seen for text in shown)
+
+
+# ---- a game that breaks each rule ----------------------------------------------------------------
+
+
+def broken(base: type = Countdown, **changes: Any) -> Callable[[], Any]:
+    """A maker of a game with other attributes and methods."""
+    return type("Broken", (base,), changes)
+
+
+def declared(**facts: Any) -> Callable[[], Any]:
+    """A maker of a countdown with other facts."""
+    return functools.partial(Countdown, facts=attrs.evolve(Countdown().facts, **facts))
+
+
+_COUNTER = itertools.count()
+
+
+class Memory(AbstractSampledGame[int, int]):
+    """Counts steps to 3; ``memory`` is where a broken one keeps what belongs into the state."""
+
+    horizon = 3
+    agents = ("player",)
+    memory: Any = None
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return 0
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition(state + 1, (float(joint_action["player"]),))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state == 3
+
+    def acting_agents(self, state: Any) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else self.agents
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return () if self.is_terminal(state) else (0, 1)
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state}"
+
+    def action_text(self, state: Any, agent: str, action: int) -> str:
+        return str(action)
+
+
+class Pointed(Memory):
+    """Moves a counter of its own along, so that it cannot go back."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        self.memory = 0
+        return 0
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        self.memory += 1
+        return Transition(self.memory, (1.0,))
+
+
+class Wandering(Memory):
+    """One episode leaves something to the next."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        self.memory = 1 if self.memory is None else self.memory + 1
+        return 0 if self.memory == 1 else 1
+
+
+class Numbered(Memory):
+    """Every instance is different."""
+
+    def __init__(self) -> None:
+        self.memory = next(_COUNTER)
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"game {self.memory}, step {state}"
+
+
+class Peeking(Memory):
+    """Chance is read off the global generator, which is left as it was."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return random.getstate()[1][0] % 2
+
+
+class Seeding(Memory):
+    """Gives the global generator the seed that Hypothesis gives it too."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        random.seed(0)
+        return 0
+
+
+class Lamp(Memory):
+    """Burns out once it was switched on eight times, of twenty."""
+
+    horizon = 20
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (0, 0)
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        switched = joint_action["player"]
+        if state[1] == 7 and switched:
+            raise ZeroDivisionError("burnt out")
+        return Transition((state[0] + 1, state[1] + switched), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 20
+
+
+class Rigged(Memory):
+    """What is legal depends on a coin that nobody sees."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (0, rng.integer(2))
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((state[0] + len(joint_action), state[1]), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 3
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return () if self.is_terminal(state) else (0, 1)[state[1] :]
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state[0]}"
+
+
+class Shared(Memory):
+    """All instances have one memory."""
+
+    board: dict[str, int] = {}  # noqa: RUF012
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        self.board["seed"] = rng.integer(1000)
+        return 0
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition(state + 1, (float(self.board["seed"]),))
+
+
+@attrs.frozen
+class Hiding:
+    """Leaves a part of itself out of ==."""
+
+    step: int
+    luck: int = attrs.field(eq=False)
+
+
+class Hidden(Memory):
+    """Equal states that read differently."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return Hiding(0, rng.integer(9))
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition(Hiding(state.step + 1, state.luck), (1.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state.step == 3
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state.step}, luck {state.luck}"
+
+
+class Listed(Memory):
+    """A list as the state."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return [0]
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition([state[0] + 1], (1.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 3
+
+
+@attrs.define(eq=True, unsafe_hash=True)
+class Slate:
+    """A state that can be written on."""
+
+    step: int
+
+
+class InPlace(Memory):
+    """A step that changes the state itself."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return Slate(0)
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        state.step += 1
+        return Transition(Slate(state.step), (1.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state.step >= 3
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state.step}"
+
+
+def _halved_start(self: Any) -> Any:
+    return Finite([((4, 0), Fraction(1, 2))], trusted=True)
+
+
+def _halved_step(self: Any, state: Any, joint_action: Any) -> Any:
+    ((value, _),) = Countdown.transition_dist(self, state, joint_action).atoms()
+    return Finite([(value, 0.5)], trusted=True)
+
+
+def _own_sampler(self: Any, state: Any, joint_action: Any, rng: Stream) -> Any:
+    move = Countdown.transition_dist(self, state, joint_action).sample(rng)
+    return Transition(move.state, (5.0, -5.0)) if rng.random() < 0.5 else move
+
+
+def _paid(*rewards_N: Any) -> Callable[..., Any]:
+    """A transition with these rewards."""
+
+    def transition_dist(self: Any, state: Any, joint_action: Any) -> Any:
+        law = Countdown.transition_dist(self, state, joint_action)
+        return law.map(lambda move: Transition(move.state, rewards_N))
+
+    return transition_dist
+
+
+def _raises(self: Any, state: Any, joint_action: Any) -> Any:
+    if state[0] == 2:
+        raise ZeroDivisionError("two are left")
+    return Countdown.transition_dist(self, state, joint_action)
+
+
+def _drawn_globally(self: Any, state: Any, joint_action: Any) -> Any:
+    random.random()
+    return Countdown.transition_dist(self, state, joint_action)
+
+
+def _numbered(self: Any, state: Any, agent: str, text: str) -> TextOutcome[int]:
+    taken = int(text)
+    return Parsed(taken) if taken in self.legal_actions(state, agent) else Illegal(text)
+
+
+def _guessing(self: Any, state: Any, agent: str, text: str) -> TextOutcome[int]:
+    return Parsed(2 if "2" in text else 1)
+
+
+def _counting(self: Any, state: Any, agent: str) -> str:
+    return f"{state} {next(_COUNTER)}"
+
+
+class Greedy(tsmg.AbstractPlayer[Any, Any]):
+    """Takes 2, also of 1."""
+
+    def action_dist(self, state: Any, agent: str) -> Distribution[int]:
+        return certainly(2)
+
+
+BROKEN: dict[str, list[Callable[[], Any]]] = {
+    "agents": [broken(agents=("first", "first")), broken(Memory, agents=())],
+    "step-limit": [declared(longest_game=None), broken(discount=1.5)],
+    "plays-through": [broken(transition_dist=_raises)],
+    "types": [
+        broken(transition_dist=_paid(1.0, None)),
+        broken(observation_text=lambda self, state, agent: state),
+        broken(is_terminal=lambda self, state: int(state[0] == 0)),
+        broken(legal_actions=lambda self, s, agent: [n for n in (1, 2) if n <= s[0]]),
+        broken(acting_agents=lambda self, s: [self.agents[s[1]]] if s[0] else ()),
+        broken(rules_text=lambda self, agent: None),
+        broken(instance_key=lambda self, start: 3),
+    ],
+    "acting-agents": [
+        broken(acting_agents=lambda self, s: ("third",) if s[0] else ()),
+        broken(Coins, acting_agents=lambda self, s: ("odd", "even") if len(s) < 3 else ()),
+    ],
+    "legal-actions": [
+        broken(legal_actions=lambda self, state, agent: (1,) if state[0] > 1 else ()),
+        broken(legal_actions=lambda self, state, agent: (1, 1) if state[0] else ()),
+        broken(noop_action=lambda self, state, agent: 0),
+    ],
+    "end": [
+        broken(acting_agents=lambda self, state: (self.agents[state[1]],)),
+        broken(legal_actions=lambda self, state, agent: (1,)),
+        broken(
+            Memory, sample_transition=lambda self, s, joint_action, rng: Transition(s + 1, (1.0,))
+        ),
+    ],
+    "success": [
+        broken(success=lambda self, episode, agent: 0.5),
+        broken(success=lambda self, episode, agent: episode.steps[9] is None),
+    ],
+    "observation-pure": [
+        broken(observation_text=_counting),
+        broken(observation_text=lambda self, state, agent: f"{state} {random.random()}"),
+    ],
+    "action-round-trip": [
+        broken(action_text=lambda self, state, agent, action: "take"),
+        broken(action_text=lambda self, state, agent, action: "aA"[action - 1]),
+    ],
+    "reading-total": [broken(read_action=_numbered), broken(read_action=_guessing)],
+    "invalid-text": [
+        broken(invalid_rule=PlayDefault(action=2)),
+        functools.partial(Coins, with_noop=False),
+    ],
+    "start-probabilities": [broken(initial_state_dist=_halved_start)],
+    "probabilities": [broken(transition_dist=_halved_step)],
+    "one-law": [broken(sample_transition=_own_sampler)],
+    "rewards": [
+        broken(transition_dist=_paid(0.0, math.nan)),
+        broken(transition_dist=_paid(math.inf, 0.0)),
+        broken(transition_dist=_paid(0.0)),
+    ],
+    "state-value": [Listed, InPlace],
+    "state-tells-all": [Hidden],
+    "branching": [Pointed],
+    "scripted-player": [broken(scripted_player=lambda self: Greedy())],
+    "global-generators": [broken(transition_dist=_drawn_globally), Seeding],
+    "same-seed": [Wandering, Numbered, Peeking],
+    "seed-matters": [declared(stochastic_start=True), declared(stochastic_transitions=True)],
+    "interleaving": [Shared],
+    "facts-agree": [
+        declared(text_separates_states=False),
+        declared(return_bounds=(1.0, -1.0)),
+        declared(stochastic_start=True),
+    ],
+    "zero-sum": [broken(transition_dist=_paid(1.0, 0.0))],
+    "return-bounds": [declared(return_bounds=(-1.0, 0.5))],
+    "longest-game": [declared(longest_game=3), broken(Memory, facts=Facts(longest_game=2))],
+    "symmetric": [
+        lambda: Asymmetric(payoffs=(((1, 0), (2, 0)), ((3, 0), (0, 5)))),
+        lambda: Asymmetric(payoffs=(((0, 0),) * 2,) * 2, row_actions=("left", "right")),
+    ],
+    "information": [seeded("leak"), Rigged],
+    "text-separates-states": [broken(observation_text=lambda self, state, agent: str(state[1]))],
+    "perfect-information": [
+        broken(observation_text=lambda self, s, agent: str(s) if self.acting_agents(s) else "over")
+    ],
+    "stochastic-start": [broken(initial_state_dist=lambda self: uniform([(4, 0), (3, 0)]))],
+    "stochastic-transitions": [
+        broken(
+            transition_dist=lambda self, state, joint_action: uniform(
+                [Transition((0, 0), (0.0, 0.0)), Transition((0, 1), (0.0, 0.0))]
+            )
+        )
+    ],
+    "known-episodes": [seeded("wrong-agent")],
+}
+
+
+class Asymmetric:
+    """Makes a matrix game that is declared symmetric, whatever its payoffs."""
+
+    def __new__(cls, **kwargs: Any) -> Any:
+        game = MatrixGame(**kwargs)
+        object.__setattr__(game, "facts", attrs.evolve(game.facts, symmetric=True))
+        return game
+
+
+def test_every_rule_has_a_game_that_breaks_it() -> None:
+    """But ``instances``, which is seen or not seen."""
+    assert {rule.name for rule in RULES} == {*BROKEN, "instances"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "number"), [(rule, n) for rule, makers in BROKEN.items() for n in range(len(makers))]
+)
+def test_broken_games_are_rejected(rule: str, number: int) -> None:
+    known = KNOWN if rule == "known-episodes" else ()
+    report = quick(BROKEN[rule][number], known=known, rules=[rule])
+    assert report.broken == (rule,), str(report)
+    (violation,) = report.violations
+    assert violation.seen and violation.cause and violation.steps <= 6
+    assert report.result(rule).status is Status.BROKEN
+
+
+# ---- what is not broken, but not seen either -------------------------------------------------------
+
+
+def test_what_is_declared_but_never_met_is_said() -> None:
+    report = quick(
+        declared(text_separates_states=None, perfect_information=False),
+        rules=["perfect-information"],
+    )
+    assert report.result("perfect-information").status is Status.NOT_SEEN
+    assert report.is_conformant
+    one_map = quick(lambda: games.FrozenLake(map=["SF", "FG"]))
+    assert one_map.result("instances").status is Status.NOT_DECLARED
+    no_holes = quick(
+        functools.partial(games.FrozenLake, size=2, frozen_probability=1), rules=["instances"]
+    )
+    assert no_holes.result("instances").status is Status.NOT_SEEN
+    lakes = quick(functools.partial(games.FrozenLake, size=3), rules=["instances"])
+    assert lakes.result("instances").status is Status.OK
+
+
+def test_large_laws_are_sampled_not_enumerated() -> None:
+    report = quick(functools.partial(games.FrozenLake, size=6), rules=["start-probabilities"])
+    result = report.result("start-probabilities")
+    assert result.status is Status.NOT_SEEN
+    assert "more than 512 atoms" in result.notes[0]
+
+
+class Unlisted(Memory):
+    """Legal actions that are not listed."""
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return () if self.is_terminal(state) else None
+
+    def read_action(self, state: Any, agent: str, text: str) -> TextOutcome[int]:
+        return Parsed(int(text)) if text in {"0", "1"} else Illegal(text)
+
+
+def test_actions_that_are_not_listed_are_taken_from_texts() -> None:
+    blind = quick(Unlisted)
+    assert blind.whole == 0 and "action_texts" in blind.result("plays-through").notes[0]
+    told = quick(Unlisted, action_texts=("0", "1", "2"))
+    assert told.is_conformant and told.whole > 5
+    assert told.result("plays-through").notes == ()
+
+
+class Unbranchable(Memory):
+    """Says that it cannot be branched."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        self.memory = 0
+        return 0
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        if state != self.memory:
+            raise tsmg.GameLawError("Unbranchable: cannot be branched")
+        self.memory += 1
+        return Transition(state + 1, (1.0,))
+
+
+def test_a_game_that_says_that_it_cannot_be_branched_is_noted() -> None:
+    report = quick(Unbranchable)
+    assert "branching" not in report.broken
+    assert "cannot be branched" in report.result("branching").notes[0]
+
+
+class Drawn(Memory):
+    """Draws a number a step; the last one is not told."""
+
+    facts = Facts(perfect_information=True)
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return ()
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((*state, rng.integer(10**6 * len(joint_action))), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return len(state) == 3
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {len(state)}: {state[:2]}"
+
+
+def test_chance_is_drawn_anew_where_walks_fork() -> None:
+    first, second = (
+        replay(Drawn(), moves=(0, 0, 0)),
+        replay(Drawn(), moves=(0, 0, 0), redrawn_from=2),
+    )
+    assert first.state[:2] == second.state[:2] and first.state != second.state
+    (violation,) = check_game(Drawn, rules=["perfect-information"]).violations
+    assert violation.script.count("redrawn_from=2") == 1
+
+
+# ---- the report ------------------------------------------------------------------------------------
+
+
+def test_all_broken_rules_are_reported_at_once() -> None:
+    report = quick(
+        broken(transition_dist=_paid(1.0, math.nan), rules_text=lambda self, agent: 3),
+        rules=["types", "rewards", "zero-sum", "end"],
+    )
+    assert {"rewards", "types"} <= set(report.broken)
+
+
+def test_checks_repeat_and_leave_the_global_generators_alone() -> None:
+    before = random.getstate()
+    kwargs = {"rules": ["information", "types"]}
+    assert quick(seeded("leak"), **kwargs) == quick(seeded("leak"), **kwargs)
+    assert random.getstate() == before
+
+
+def test_replay_makes_the_walk_of_a_script() -> None:
+    walk = replay(Countdown(), moves=(1, 0))
+    assert walk.state == (1, 0)
+    assert walk.told(2) == "first: 2; second: 1"
+    both = replay(Coins(), moves=(5,)).visits[-1]
+    assert both.joint_action == {"even": "Pass", "odd": "Tails"}
+    with pytest.raises(tsmg.GameLawError, match="move 3 cannot be made"):
+        replay(Countdown(), moves=(1, 1, 0))
+
+
+def test_makers_that_make_no_game_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="'make_game' must make a game"):
+        check_game(dict)
+    with pytest.raises(InvalidArgumentError, match="'max_examples' must be at least 1"):
+        check_game(Countdown, max_examples=0)
+    with pytest.raises(InvalidArgumentError, match="'rules' must be names of rules"):
+        check_game(Countdown, rules=["zerosum"])
+
+
+def test_the_kit_is_imported_only_when_asked_for() -> None:
+    code = "import sys, tsmg; assert 'hypothesis' not in sys.modules and 'tsmg.testing' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- the command line ------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(main, ["check", "--examples", "5", *arguments])
+
+
+def test_the_command_line_tells_how_every_rule_fared() -> None:
+    result = run("KuhnPoker-v0")
+    assert result.exit_code == 0, result.output
+    assert all(rule.name in result.output for rule in RULES)
+    assert "no rule is broken" in result.output
+
+
+def test_the_command_line_exits_with_1_where_a_rule_is_broken() -> None:
+    result = run("tests.seeded:FaceDown", "--set", "defect=leak")
+    assert result.exit_code == 1, result.output
+    assert "information: texts and legal actions depend on no more" in result.output
+    assert "game = games.make('tests.seeded:FaceDown', defect='leak')" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["FrozenLaek-v0"], "did you mean 'FrozenLake-v0'"),
+        (["FrozenLake-v0", "--set", "size"], "--set takes NAME=VALUE"),
+        (["FrozenLake-v0", "--examples", "0"], "0"),
+        (["fractions:Fraction"], "must name a game"),
+    ],
+)
+def test_bad_arguments_exit_with_2(arguments: list[str], sentence: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())

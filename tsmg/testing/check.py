@@ -1,0 +1,250 @@
+"""``check_game``: every rule of the interface and every declared fact, along walks of all kinds."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tsmg.errors import InvalidArgumentError
+from tsmg.game import AbstractGame
+from tsmg.testing import chance, facts, interface, laws, texts
+from tsmg.testing.report import Report, RuleResult, Status, Violation
+from tsmg.testing.rule import Case, Finding, Game, Met, Note, Relation, Rule, WalkRule
+from tsmg.testing.search import Memory, Pair, Witness, outcomes, search, shrunk, witness
+from tsmg.testing.walks import KnownEpisode, Script, Subject
+
+RULES: tuple[Rule, ...] = (
+    *interface.RULES,
+    *texts.RULES,
+    *laws.RULES,
+    *chance.RULES,
+    *facts.RULES,
+)
+"""Every rule, in the order of the report."""
+
+
+def check_game(
+    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
+    *,
+    max_examples: int = 100,
+    max_steps: int = 64,
+    action_texts: Sequence[str] = (),
+    known: Sequence[KnownEpisode] = (),
+    rules: Sequence[str] = (),
+    source: str = "",
+) -> Report:
+    """Check a game against the interface and against what it declares.
+
+    The walks are the same at every run of a program. All rules are checked, also after one was broken; each
+    broken rule is reported with the shortest script that Hypothesis finds.
+
+    Args:
+      make_game: makes a fresh game, such as the class of a game with defaults. Of a game itself, the
+        one instance is used everywhere, so two instances cannot be told to disturb each other.
+      max_examples: how many pairs of walks are made; at least 1.
+      max_steps: how many steps a walk has at most, where the game's own limit is above that; at least 1.
+      action_texts: texts to choose actions from, where legal actions are not listed.
+      known: episodes with known returns; they catch what no declared fact speaks of.
+      rules: names of the rules to check; all unless given.
+      source: code that makes the variable ``game``, for the scripts of violations.
+
+    Returns:
+      A report with a result per rule and a violation per broken rule.
+
+    Raises:
+      InvalidArgumentError: a count below 1, an unknown rule, or a maker that makes no game.
+
+    Example:
+      >>> import tsmg
+      >>> from tsmg.testing import check_game
+      >>> check_game(lambda: None)
+      Traceback (most recent call last):
+      ...
+      tsmg.errors.InvalidArgumentError: 'make_game' must make a game (got None)
+    """
+    for name, value in (("max_examples", max_examples), ("max_steps", max_steps)):
+        if value < 1:
+            raise InvalidArgumentError(f"{name!r} must be at least 1 (got {value})")
+    chosen = _chosen(rules)
+    make = _maker(make_game)
+    game: object = make()
+    if not isinstance(game, AbstractGame):
+        raise InvalidArgumentError(f"'make_game' must make a game (got {game!r})")
+    full = _full(game)
+    subject = Subject(
+        make=make,
+        limit=min(max_steps, full or max_steps),
+        full=full,
+        action_texts=tuple(action_texts),
+        known=tuple(known),
+    )
+    check = _Check(subject, game, chosen)
+    check.run(max_examples)
+    return check.report(game.name, source or source_of(make_game), max_examples)
+
+
+def _chosen(names: Sequence[str]) -> tuple[Rule, ...]:
+    unknown = set(names) - {rule.name for rule in RULES}
+    if unknown:
+        raise InvalidArgumentError(f"'rules' must be names of rules (got {sorted(unknown)})")
+    return tuple(rule for rule in RULES if rule.name in names) if names else RULES
+
+
+def _maker(
+    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
+) -> Callable[[], Game]:
+    if not isinstance(make_game, AbstractGame):
+        return make_game
+
+    def same() -> Game:
+        return make_game
+
+    return same
+
+
+def _full(game: Game) -> int | None:
+    """How many steps an episode can have."""
+    longest = game.facts.longest_game
+    limits = [n for n in (longest, game.horizon) if n is not None and n >= 1]
+    return limits[0] if limits else None
+
+
+class _Check:
+    """One check of a game; mutable, and used once."""
+
+    def __init__(self, subject: Subject, game: Game, chosen: Sequence[Rule]) -> None:
+        self.subject = subject
+        self.chosen = chosen
+        self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
+        self.opposite = {
+            rule.name for rule in self.rules if isinstance(rule, Relation) and not rule.holds(game)
+        }
+        self.counts = dict.fromkeys((rule.name for rule in RULES), 0)
+        self.notes: dict[str, dict[str, None]] = {rule.name: {} for rule in RULES}
+        self.found: dict[str, Witness] = {}
+        self.memories = {rule.name: Memory() for rule in RULES}
+        self.walks, self.states, self.whole = 0, 0, 0
+
+    def run(self, max_examples: int) -> None:
+        """Look at the game once, then at many walks."""
+        case = Case.of(self.subject, Script())
+        for rule in self.rules:
+            if isinstance(rule, WalkRule) and rule.is_static:
+                self._look(rule, case)
+        search(self.subject, max_examples, self._look_at_all)
+
+    def _look_at_all(self, pair: Pair) -> bool:
+        for script in pair:
+            case = Case.of(self.subject, script)
+            self.walks += 1
+            self.states += len(case.walk.visits)
+            self.whole += case.walk.is_whole
+            for rule in self.rules:
+                if isinstance(rule, Relation) or not rule.is_static:
+                    self._look(rule, case)
+        return False
+
+    def _look(self, rule: Rule, case: Case) -> None:
+        for outcome in outcomes(rule, case):
+            if isinstance(outcome, Note):
+                self.notes[rule.name][outcome.told] = None
+                continue
+            self.counts[rule.name] += 1
+            if isinstance(outcome, Finding):
+                self._found(rule, witness(case, outcome))
+            elif isinstance(outcome, Met):
+                self._found(rule, self.memories[rule.name].add(case, outcome))
+
+    def _found(self, rule: Rule, new: Witness | None) -> None:
+        old = self.found.get(rule.name)
+        if new is not None and (old is None or new.cost < old.cost):
+            self.found[rule.name] = new
+
+    def report(self, name: str, source: str, max_examples: int) -> Report:
+        """What was found, each witness shrunk."""
+        declared = {rule.name for rule in self.rules}
+        results = tuple(
+            RuleResult(
+                rule=rule.name,
+                law=rule.law,
+                status=self._status(rule) if rule.name in declared else Status.NOT_DECLARED,
+                count=self.counts[rule.name],
+                unit=rule.unit,
+                notes=tuple(self.notes[rule.name]),
+            )
+            for rule in self.chosen
+        )
+        violations = tuple(
+            self._violation(rule, source, max_examples)
+            for rule, result in zip(self.chosen, results, strict=True)
+            if result.status is Status.BROKEN
+        )
+        return Report(
+            game=name,
+            walks=self.walks,
+            states=self.states,
+            whole=self.whole,
+            results=results,
+            violations=violations,
+        )
+
+    def _status(self, rule: Rule) -> Status:
+        found = rule.name in self.found
+        if rule.name in self.opposite:
+            return Status.OK if found else Status.NOT_SEEN
+        if found:
+            return Status.BROKEN
+        return Status.OK if self.counts[rule.name] else Status.NOT_SEEN
+
+    def _violation(self, rule: Rule, source: str, max_examples: int) -> Violation:
+        found = self.found[rule.name]
+        if isinstance(rule, Relation) or not rule.is_static:
+            found = shrunk(self.subject, rule, found, max_examples)
+        return Violation(
+            rule=rule.name,
+            law=rule.law,
+            seen=found.finding.seen,
+            cause=rule.cause,
+            script=_code(found, source, self.subject.action_texts),
+            steps=sum(len(script.moves) for script in found.scripts),
+        )
+
+
+def _is_declared(rule: Rule, game: Game, subject: Subject) -> bool:
+    if rule is facts.KNOWN_EPISODES:
+        return bool(subject.known)
+    if isinstance(rule, Relation):
+        return rule.holds(game) is not None
+    return rule.applies(game)
+
+
+def _code(found: Witness, source: str, action_texts: Sequence[str]) -> str:
+    """Code that makes the walks of a witness, and shows what is wrong there."""
+    lines = ["from tsmg.testing import replay", source]
+    texts = f", action_texts={tuple(action_texts)!r}" if action_texts else ""
+    for script, told, show in zip(found.scripts, found.told, found.shows, strict=True):
+        comment = f"  # {told}" if told else ""
+        fork = "" if script.redrawn_from is None else f", redrawn_from={script.redrawn_from}"
+        call = f"replay(game, seed={script.seed}, moves={script.moves}{fork}{texts})"
+        lines.append(f"state = {call}.state{comment}")
+        lines.extend([show] if show else [])
+    return "\n".join(lines)
+
+
+def source_of(make_game: Any) -> str:
+    """Code that makes ``game`` as ``make_game`` does, as far as that can be named."""
+    if isinstance(make_game, functools.partial):
+        fixed = [*map(repr, make_game.args), *_keywords(make_game.keywords)]
+        return _call(make_game.func, ", ".join(fixed))
+    return _call(make_game, "")
+
+
+def _keywords(keywords: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in keywords.items()]
+
+
+def _call(function: Any, arguments: str) -> str:
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<")
+    if not module or "<" in name:
+        return "game = make_game()"
+    root = name.partition(".")[0]
+    return f"from {module} import {root}\ngame = {name}({arguments})"

@@ -1,0 +1,256 @@
+"""Rules of the interface: what is returned, who acts, what is legal, and how a game ends."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from tsmg.distribution import Distribution
+from tsmg.errors import InvalidArgumentError
+from tsmg.game import AbstractExplicitGame
+from tsmg.randomness import EpisodeKey, Stream
+from tsmg.records import FailedEpisode, Reply, Request
+from tsmg.runner import EpisodePlan, play, step_limit
+from tsmg.testing.rule import Case, Finding, Game, Note, Outcome, WalkRule
+from tsmg.testing.walks import Visit, Walk, told_error
+from tsmg.text import Said
+
+
+def _plays_through(case: Case) -> Iterator[Outcome]:
+    walk = case.walk
+    if walk.error:
+        yield Finding(len(walk.script.moves), f"raised {walk.error}")
+    elif _is_blind(case):
+        yield Note("legal actions are not listed: walks end early without 'action_texts'")
+    yield None
+
+
+def _is_blind(case: Case) -> bool:
+    """Whether there is nothing to choose actions from."""
+    game, last = case.game, case.walk.visits[-1]
+    if last.is_terminal or case.subject.action_texts or game.scripted_player() is not None:
+        return False
+    return any(game.legal_actions(last.state, agent) is None for agent in last.acting)
+
+
+def _wrong_type(value: object, expected: Any) -> str:
+    try:
+        check_type(value, expected, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        return f"{error} (got {value!r:.80})"
+    return ""
+
+
+def _typed(case: Case, visit: Visit) -> Iterator[tuple[str, object, Any]]:
+    """(code, value, type) of everything that the game says at a visit."""
+    game, state = case.game, visit.state
+    yield "game.is_terminal(state)", visit.is_terminal, bool
+    yield "game.acting_agents(state)", visit.acting, tuple[str, ...]
+    if visit.joint_action is not None:
+        yield "rewards", visit.rewards_N, tuple[float, ...]
+    for agent, text in zip(game.agents, visit.texts_N, strict=True):
+        yield f"game.observation_text(state, {agent!r})", text, str
+    for agent in visit.acting:
+        legal = game.legal_actions(state, agent)
+        yield f"game.legal_actions(state, {agent!r})", legal, tuple[Any, ...] | None
+        for action in sampled(legal, 8):
+            call = f"game.action_text(state, {agent!r}, {action!r})"
+            yield call, game.action_text(state, agent, action), str
+
+
+def _said_once(case: Case) -> Iterator[tuple[str, object, Any]]:
+    game = case.game
+    yield "game.agents", game.agents, tuple[str, ...]
+    yield "game.horizon", game.horizon, int | None
+    yield "game.discount", game.discount, float
+    yield "game.instance_key(state)", game.instance_key(case.walk.visits[0].state), str
+    for agent in game.agents:
+        yield f"game.rules_text({agent!r})", game.rules_text(agent), str
+    if isinstance(game, AbstractExplicitGame):
+        yield "game.initial_state_dist()", game.initial_state_dist(), Distribution
+
+
+def _types(case: Case) -> Iterator[Outcome]:
+    for visit in case.walk.visits:
+        values = _typed(case, visit)
+        for code, value, expected in (*(_said_once(case) if visit.t == 0 else ()), *values):
+            wrong = _wrong_type(value, expected)
+            yield Finding(visit.t, f"{code}: {wrong}", f"{code}") if wrong else None
+
+
+def _acting(case: Case) -> Iterator[Outcome]:
+    agents = list(case.game.agents)
+    for visit in case.walk.visits:
+        acting = list(visit.acting)
+        is_right = acting == [agent for agent in agents if agent in acting]
+        told = f"acting agents {visit.acting!r} of {case.game.agents!r}"
+        yield None if is_right else Finding(visit.t, told, "game.acting_agents(state)")
+
+
+def _legal(case: Case) -> Iterator[Outcome]:
+    game = case.game
+    for visit in case.walk.visits:
+        for agent in () if visit.is_terminal else visit.acting:
+            legal = game.legal_actions(visit.state, agent)
+            if legal is None:
+                continue
+            show = f"game.legal_actions(state, {agent!r})"
+            if not legal or any(action in legal[:i] for i, action in enumerate(legal)):
+                yield Finding(visit.t, f"{agent!r} acts with legal actions {legal!r}", show)
+            noop = game.noop_action(visit.state, agent)
+            if noop is not None and noop not in legal:
+                told = f"noop_action {noop!r} of {agent!r} is not among {legal!r}"
+                yield Finding(visit.t, told, f"game.noop_action(state, {agent!r})")
+            yield None
+
+
+def _end(case: Case) -> Iterator[Outcome]:
+    game = case.game
+    for visit in case.walk.visits:
+        if not visit.is_terminal:
+            continue
+        if visit.acting:
+            yield Finding(visit.t, f"over, but {visit.acting!r} act", "game.acting_agents(state)")
+        for agent in game.agents:
+            legal = game.legal_actions(visit.state, agent)
+            told = f"over, but {legal!r} are legal for {agent!r}"
+            yield Finding(visit.t, told, f"game.legal_actions(state, {agent!r})") if legal else None
+        yield _moved_after_the_end(case, visit)
+
+
+def _moved_after_the_end(case: Case, visit: Visit) -> Outcome:
+    """Nobody acts, so the only joint action is the empty one: it is refused, or changes nothing."""
+    try:
+        after = case.game.sample_transition(visit.state, {}, Stream("after the end"))
+    except Exception:
+        return None
+    if after.state == visit.state and not any(after.rewards_N):
+        return None
+    told = f"over, but a step leads to {after!r:.200}"
+    return Finding(visit.t, told, "game.sample_transition(state, {}, tsmg.Stream())")
+
+
+def _step_limit(case: Case) -> Iterator[Outcome]:
+    try:
+        step_limit(case.game)
+    except InvalidArgumentError as error:
+        yield Finding(0, str(error), "tsmg.step_limit(game)")
+    if not 0 <= case.game.discount <= 1:
+        yield Finding(
+            0, f"'discount' must be in [0, 1] (got {case.game.discount})", "game.discount"
+        )
+    yield None
+
+
+def _agents(case: Case) -> Iterator[Outcome]:
+    agents = case.game.agents
+    is_right = agents and len(set(agents)) == len(agents) and all(agents)
+    yield None if is_right else Finding(0, f"agents are {agents!r}", "game.agents")
+
+
+@attrs.frozen
+class _Follower:
+    """A policy that says what was chosen on a walk."""
+
+    game: Game
+    walk: Walk
+
+    def reply(self, requests: Sequence[Request]) -> list[Reply]:
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request: Request) -> Reply:
+        agent = request.history.agent
+        joint_action = self.walk.visits[request.step + 1].joint_action or {}
+        text = self.game.action_text(request.state, agent, joint_action[agent])
+        return Reply(text=text, said=Said(text))
+
+
+def _success(case: Case) -> Iterator[Outcome]:
+    game, walk = case.game, case.walk
+    at = len(walk.visits) - 1
+    is_played = walk.is_whole and walk.script.redrawn_from is None  # the runner has its own chance
+    if not is_played or not (walk.visits[at].is_terminal or at == game.horizon):
+        return
+    plan = EpisodePlan[Any](key=EpisodeKey(seed=walk.script.seed))
+    (episode,) = play(game, _Follower(game, walk), [plan])
+    if isinstance(episode, FailedEpisode):
+        yield Finding(at, f"tsmg.play failed: {episode.error}")
+        return
+    for agent in game.agents:
+        try:
+            success = game.success(episode, agent)
+        except Exception as error:
+            yield Finding(at, f"success(episode, {agent!r}) raised {told_error(error)}")
+            continue
+        wrong = _wrong_type(success, bool | None)
+        yield Finding(at, f"success(episode, {agent!r}): {wrong}") if wrong else None
+
+
+def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
+    """Some of many actions, evenly."""
+    actions = actions or ()
+    return actions[:: max(1, math.ceil(len(actions) / count))]
+
+
+RULES = (
+    WalkRule(
+        name="agents",
+        law="there are agents, with names that differ",
+        cause="'agents' is empty or names one twice",
+        unit="game",
+        check=_agents,
+        is_static=True,
+    ),
+    WalkRule(
+        name="step-limit",
+        law="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
+        cause="neither 'horizon' nor 'facts.longest_game' is set",
+        unit="game",
+        check=_step_limit,
+        is_static=True,
+    ),
+    WalkRule(
+        name="plays-through",
+        law="no method raises on legal play",
+        cause="legal_actions offers what the transition does not know, or a state was not thought of",
+        unit="walks",
+        check=_plays_through,
+    ),
+    WalkRule(
+        name="types",
+        law="every method returns the type that the interface states",
+        cause="a list for a tuple, a NumPy value for a Python one, or None where a text is due",
+        unit="values",
+        check=_types,
+    ),
+    WalkRule(
+        name="acting-agents",
+        law="acting agents are agents of the game, each once, in the order of 'agents'",
+        cause="a misspelt name, or names in another order",
+        unit="states",
+        check=_acting,
+    ),
+    WalkRule(
+        name="legal-actions",
+        law="who acts has a legal action; legal actions differ; a no-op is one of them",
+        cause="is_terminal misses an end, or acting_agents names someone who is out of the game",
+        unit="turns",
+        check=_legal,
+    ),
+    WalkRule(
+        name="end",
+        law="after the end nobody acts, nothing is legal, and a step is refused or changes nothing",
+        cause="acting_agents, legal_actions or the transition do not look at is_terminal",
+        unit="ends",
+        check=_end,
+    ),
+    WalkRule(
+        name="success",
+        law="the runner plays the episode, and success(episode, agent) is True, False or None",
+        cause="success returns a number, or reads what an episode does not hold",
+        unit="episodes",
+        check=_success,
+    ),
+)

@@ -1,0 +1,157 @@
+"""Rules of the text maps: phi and psi are total and pure, and canonical texts are read back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tsmg.randomness import Stream
+from tsmg.testing.generators import foreign_generators
+from tsmg.testing.interface import sampled
+from tsmg.testing.rule import Case, Finding, Outcome, WalkRule
+from tsmg.testing.walks import Visit, told_error
+from tsmg.text import Illegal, Malformed, OutcomeKind, Parsed
+
+
+def _pure(case: Case) -> Iterator[Outcome]:
+    game, fresh = case.game, case.subject.make()
+    for visit in case.walk.visits:
+        for agent, text in zip(game.agents, visit.texts_N, strict=True):
+            with foreign_generators(1):
+                again = game.observation_text(visit.state, agent)
+            with foreign_generators(2):
+                elsewhere = fresh.observation_text(visit.state, agent)
+            is_same = text == again == elsewhere
+            told = f"{agent!r} reads {text!r:.200}, then {again!r:.200}, in a fresh game {elsewhere!r:.200}"
+            show = f"game.observation_text(state, {agent!r})"
+            yield None if is_same else Finding(visit.t, told, show)
+
+
+def _turns(case: Case) -> Iterator[tuple[Visit, str]]:
+    """(visit, agent) wherever somebody acts."""
+    for visit in case.walk.visits:
+        for agent in () if visit.is_terminal else visit.acting:
+            yield visit, agent
+
+
+def _round_trip(case: Case) -> Iterator[Outcome]:
+    game = case.game
+    for visit, agent in _turns(case):
+        for action in sampled(game.legal_actions(visit.state, agent)):
+            text = game.action_text(visit.state, agent, action)
+            call = f"game.read_action(state, {agent!r}, {text!r})"
+            outcome = _read(case, visit, agent, text)
+            is_right = isinstance(outcome, Parsed) and outcome.action == action
+            told = f"{action!r} is written {text!r}, which is read as {outcome!r}"
+            yield None if is_right else Finding(visit.t, told, call)
+
+
+def _read(case: Case, visit: Visit, agent: str, text: str) -> Any:
+    """What psi answers, or its error in words."""
+    try:
+        return case.game.read_action(visit.state, agent, text)
+    except Exception as error:
+        return f"an exception, {told_error(error)}"
+
+
+def _variants(case: Case) -> list[str]:
+    """The script's text, alone and beside canonical ones, and canonical ones of all states of the walk."""
+    text = case.walk.script.text
+    canonical = {
+        case.game.action_text(visit.state, agent, action)
+        for visit, agent in _turns(case)
+        for action in sampled(case.game.legal_actions(visit.state, agent), 4)
+    }
+    known = sampled(sorted(canonical), 6)
+    return [
+        text,
+        *known,
+        *(word + text for word in known[:1]),
+        *(text + word for word in known[:1]),
+    ]
+
+
+def _reading_total(case: Case) -> Iterator[Outcome]:
+    variants = _variants(case)
+    for visit, agent in _turns(case):
+        for text in variants:
+            call = f"game.read_action(state, {agent!r}, {text!r})"
+            outcome = _read(case, visit, agent, text)
+            with foreign_generators(1):
+                again = _read(case, visit, agent, text)
+            wrong = _wrong_outcome(case, visit, agent, outcome)
+            if outcome != again:
+                wrong = f"first {outcome!r:.100}, then {again!r:.100}"
+            told = f"{text!r:.100} is read as {wrong}"
+            yield Finding(visit.t, told, call) if wrong else None
+
+
+def _wrong_outcome(case: Case, visit: Visit, agent: str, outcome: object) -> str:
+    if isinstance(outcome, Parsed):
+        is_legal = _is_legal(case, visit, agent, outcome.action)
+        return "" if is_legal else f"{outcome!r}, which is not legal"
+    return "" if isinstance(outcome, Illegal | Malformed) else f"{outcome!s:.200}"
+
+
+def _is_legal(case: Case, visit: Visit, agent: str, action: Any) -> bool:
+    legal = case.game.legal_actions(visit.state, agent)
+    return legal is None or action in legal
+
+
+def _invalid_text(case: Case) -> Iterator[Outcome]:
+    """One agent at a time is taken to have said nothing that can be read."""
+    for visit, agent in _turns(case):
+        try:
+            wrong = _wrong_verdict(case, visit, agent)
+        except Exception as error:
+            wrong = f"raised {told_error(error)}"
+        told = f"an unreadable text of {agent!r}: {wrong}"
+        yield Finding(visit.t, told, "game.invalid_rule") if wrong else None
+
+
+def _wrong_verdict(case: Case, visit: Visit, agent: str) -> str:
+    game = case.game
+    outcomes: dict[str, Any] = {}
+    for other in visit.acting:
+        actions = sampled(game.legal_actions(visit.state, other), 1)
+        outcomes[other] = Parsed(actions[0]) if actions else Malformed("not listed")
+    outcomes[agent] = Malformed("nothing to read")
+    law = game.invalid_rule.verdict_dist(game, visit.state, outcomes)
+    verdict = law.sample(Stream("invalid"))
+    if not isinstance(game.invalid_rule.feedback_text(OutcomeKind.MALFORMED), str):
+        return "its feedback is no text"
+    played = dict(verdict.joint_action or ())
+    if played and set(played) != set(visit.acting):
+        return f"actions of {sorted(played)} are played where {visit.acting!r} act"
+    wrong = [name for name, action in played.items() if not _is_legal(case, visit, name, action)]
+    return f"{played!r} is played, which is not legal for {wrong}" if wrong else ""
+
+
+RULES = (
+    WalkRule(
+        name="observation-pure",
+        law="an observation text depends on the state and the agent alone",
+        cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
+        unit="texts",
+        check=_pure,
+    ),
+    WalkRule(
+        name="action-round-trip",
+        law="read_action finds each legal action in its canonical text",
+        cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
+        unit="actions",
+        check=_round_trip,
+    ),
+    WalkRule(
+        name="reading-total",
+        law="read_action answers any text, twice the same, and never with an illegal action",
+        cause="int() or an index on a text that is no number, or a reading that guesses",
+        unit="texts",
+        check=_reading_total,
+    ),
+    WalkRule(
+        name="invalid-text",
+        law="the invalid rule answers an unreadable text in every state",
+        cause="StandStill without a noop_action where several act, or a default action that is not legal",
+        unit="turns",
+        check=_invalid_text,
+    ),
+)

@@ -1,0 +1,266 @@
+"""Walks through a game: a seed and choices, so that every walk can be made again."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+
+from tsmg.errors import GameLawError
+from tsmg.game import AbstractGame
+from tsmg.randomness import EpisodeKey, Purpose, Stream
+from tsmg.text import Parsed
+
+CHOICES = 2**12
+
+
+@attrs.frozen(kw_only=True)
+class Script:
+    """What makes a walk: the same script makes the same walk.
+
+    Attributes:
+      seed: of the start and of chance.
+      moves: a number per step; it chooses among the legal joint actions.
+      rest: how many more moves follow, drawn from the seed.
+      redrawn_from: the step from which chance is drawn anew, so that two walks of one seed fork there.
+      text: what is tried as an action text wherever any text must be read.
+    """
+
+    seed: int = 0
+    moves: tuple[int, ...] = ()
+    rest: int = 0
+    redrawn_from: int | None = None
+    text: str = ""
+
+    def choices(self) -> Iterator[int]:
+        """The moves, those of the rest included."""
+        rest = Stream("rest", self.seed)
+        return itertools.chain(self.moves, (rest.integer(CHOICES) for _ in range(self.rest)))
+
+    def chance(self, step: int) -> Stream:
+        """The stream of chance of a step."""
+        is_anew = self.redrawn_from is not None and step >= self.redrawn_from
+        key = EpisodeKey(seed=self.seed)
+        return key.stream(Purpose.CHANCE, step=step, call=1 if is_anew else 0)
+
+
+class Visit(NamedTuple):
+    """One state of a walk, and how it was come to; the values are the game's, unchecked."""
+
+    t: int
+    state: Any
+    is_terminal: Any
+    acting: Any
+    texts_N: tuple[Any, ...]
+    choice: int = 0
+    joint_action: Mapping[str, Any] | None = None
+    rewards_N: Any = ()
+
+    @property
+    def seen(self) -> tuple[Any, ...]:
+        """What shows from outside: who acts, whether it is over, the texts, the rewards."""
+        return bool(self.is_terminal), tuple(self.acting), self.texts_N, self.rewards_N
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Walk:
+    """A walk that was made.
+
+    Attributes:
+      script: what made it, every move written out, the one that raised included.
+      visits: the states in order.
+      error: what the game raised, which ended the walk; empty if nothing.
+      attempt: the joint action that raised.
+      is_whole: whether it came to the end of an episode.
+    """
+
+    script: Script
+    visits: tuple[Visit, ...]
+    error: str = ""
+    attempt: Mapping[str, Any] | None = None
+    is_whole: bool = False
+
+    @property
+    def state(self) -> Any:
+        """The last state."""
+        return self.visits[-1].state
+
+    def upto(self, at: int) -> Script:
+        """The script that leads to visit number ``at`` alone."""
+        forks_before = self.script.redrawn_from is not None and self.script.redrawn_from < at
+        return attrs.evolve(
+            self.script,
+            moves=self.script.moves[:at],
+            redrawn_from=self.script.redrawn_from if forks_before else None,
+        )
+
+    def told(self, at: int) -> str:
+        """The joint actions that lead to visit number ``at``, in words."""
+        actions = [visit.joint_action or {} for visit in self.visits[1 : at + 1]]
+        if self.attempt is not None and at >= len(self.visits):
+            actions.append(self.attempt)
+        return "; ".join(
+            ", ".join(f"{agent}: {action!r}" for agent, action in joint.items()) or "chance"
+            for joint in actions
+        )
+
+
+@attrs.frozen(kw_only=True)
+class KnownEpisode:
+    """An episode whose result the author knows.
+
+    Attributes:
+      actions: what is said at each step: a text if one agent acts, else a mapping from agents to texts.
+      returns_N: the undiscounted return of each agent, in the order of ``agents``.
+      seed: of the start and of chance, where these matter.
+    """
+
+    actions: Sequence[str | Mapping[str, str]]
+    returns_N: tuple[float, ...]
+    seed: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """What is checked.
+
+    Attributes:
+      make: makes a fresh game.
+      limit: how many steps a walk has at most.
+      full: how many steps an episode has at most; ``None`` where that is not declared.
+      action_texts: texts to try where legal actions are not listed.
+      known: episodes with known results.
+    """
+
+    make: Callable[[], AbstractGame[Any, Any]]
+    limit: int
+    full: int | None
+    action_texts: tuple[str, ...] = ()
+    known: tuple[KnownEpisode, ...] = ()
+
+    def walk(self, game: AbstractGame[Any, Any], script: Script) -> Walk:
+        """The walk of a script, up to its end or to the first error."""
+        seen: list[Visit] = []
+        error, attempt = "", None
+        tried: list[int] = []
+        try:
+            for visit in itertools.islice(visits(game, script, self.action_texts), self.limit + 1):
+                seen.append(visit)  # noqa: PERF402  # kept when the next one raises
+        except Exception as raised:
+            error = told_error(raised)
+            tried, attempt = self._attempt(game, script, seen)
+        explicit = attrs.evolve(script, moves=(*(v.choice for v in seen[1:]), *tried), rest=0)
+        is_whole = bool(seen) and not error and (seen[-1].is_terminal or len(seen) - 1 == self.full)
+        return Walk(
+            script=explicit,
+            visits=tuple(seen),
+            error=error,
+            attempt=attempt,
+            is_whole=bool(is_whole),
+        )
+
+    def _attempt(
+        self, game: AbstractGame[Any, Any], script: Script, seen: Sequence[Visit]
+    ) -> tuple[list[int], dict[str, Any] | None]:
+        """The move after the last visit, as far as it can be told."""
+        try:
+            options = [
+                _options(game, seen[-1].state, agent, self.action_texts)
+                for agent in seen[-1].acting
+            ]
+            move = next(itertools.islice(script.choices(), len(seen) - 1, None))
+            choice, joint_action = choose(seen[-1].acting, options, move)
+        except Exception:
+            return [], None  # the start, or the choice itself, raised
+        return [choice], joint_action
+
+
+def told_error(error: BaseException) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+
+
+def visits(
+    game: AbstractGame[Any, Any], script: Script, action_texts: Sequence[str] = ()
+) -> Iterator[Visit]:
+    """The states of a script's walk, one at a time; whatever the game raises passes through."""
+    start = EpisodeKey(seed=script.seed).stream(Purpose.START)
+    state = game.sample_initial_state(start)
+    visit = look(game, Visit(0, state, False, (), ()))
+    yield visit
+    for t, move in enumerate(script.choices()):
+        if visit.is_terminal:
+            return
+        options = [_options(game, state, agent, action_texts) for agent in visit.acting]
+        if not all(options):
+            return  # nothing to choose from; a rule of its own says so
+        choice, joint_action = choose(visit.acting, options, move)
+        state, rewards_N = game.sample_transition(state, joint_action, script.chance(t))
+        visit = look(game, Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N))
+        yield visit
+
+
+def look(game: AbstractGame[Any, Any], visit: Visit) -> Visit:
+    """The visit, with what the game says of its state."""
+    state = visit.state
+    is_terminal = game.is_terminal(state)
+    return visit._replace(
+        is_terminal=is_terminal,
+        acting=game.acting_agents(state),
+        texts_N=tuple(game.observation_text(state, agent) for agent in game.agents),
+    )
+
+
+def choose(
+    acting: Sequence[str], options: Sequence[Sequence[Any]], move: int
+) -> tuple[int, dict[str, Any]]:
+    """The joint action that a number chooses, and the least number that chooses it."""
+    least = rest = move % math.prod(map(len, options))
+    joint_action = {}
+    for agent, actions in zip(acting, options, strict=True):
+        rest, index = divmod(rest, len(actions))
+        joint_action[agent] = actions[index]
+    return least, joint_action
+
+
+def _options(
+    game: AbstractGame[Any, Any], state: Any, agent: str, action_texts: Sequence[str]
+) -> Sequence[Any]:
+    """The legal actions; where they are not listed, those that some texts name."""
+    legal = game.legal_actions(state, agent)
+    if legal is not None:
+        return legal
+    player = game.scripted_player()
+    if player is not None:
+        return [player.action_dist(state, agent).sample(Stream("scripted", agent))]
+    outcomes = [game.read_action(state, agent, text) for text in action_texts]
+    return [outcome.action for outcome in outcomes if isinstance(outcome, Parsed)]
+
+
+def replay(
+    game: AbstractGame[Any, Any],
+    *,
+    seed: int = 0,
+    moves: Sequence[int] = (),
+    redrawn_from: int | None = None,
+    action_texts: Sequence[str] = (),
+) -> Walk:
+    """Make a walk again, as the scripts of violations do; whatever the game raises passes through.
+
+    Args:
+      game: what is walked through.
+      seed: of the start and of chance.
+      moves: a number per step. With one agent to act it is the index among the legal actions; with
+        several, the first agent's index comes first: ``index_1 + len(legal_1) * (index_2 + ...)``.
+      redrawn_from: the step from which chance is drawn anew.
+      action_texts: texts to choose from where legal actions are not listed.
+
+    Raises:
+      GameLawError: a move could not be made, since the game was over or nothing was legal.
+    """
+    script = Script(seed=seed, moves=tuple(moves), redrawn_from=redrawn_from)
+    seen = tuple(visits(game, script, action_texts))
+    if len(seen) <= len(moves):
+        raise GameLawError(f"{game.name}: move {len(seen)} cannot be made (no legal action there)")
+    return Walk(script=script, visits=seen)
