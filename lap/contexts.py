@@ -22,6 +22,7 @@ from torch import Tensor
 Ids = tuple[int, ...]
 
 _PROBE_TOLERANCE = 1e-3
+_SMALL = 15  # nodes of a tree whose padding does not matter
 
 
 @final
@@ -92,6 +93,24 @@ def positions(real: Tensor) -> Tensor:
 
 
 def _tree_logits(network: Any, trees: Sequence[ReplyTree]) -> Tensor:
+    """One row per tree; trees of alike size in one batch, so that a bushy one does not widen all rows."""
+    found: dict[int, Tensor] = {}
+    for indices in alike_in_size([len(tree.prefixes) for tree in trees]):
+        part = [trees[i] for i in indices]
+        logits = torch.split(_batch_of_trees(network, part), [len(t.prefixes) for t in part])
+        found.update(zip(indices, logits, strict=True))
+    return torch.cat([found[i] for i in range(len(trees))])
+
+
+def alike_in_size(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices in parts: up to 15 all together, beyond that the largest of a part is less than twice the smallest."""
+    parts: dict[int, list[int]] = {}
+    for index, size in enumerate(sizes):
+        parts.setdefault(max(_SMALL, size).bit_length(), []).append(index)
+    return list(parts.values())
+
+
+def _batch_of_trees(network: Any, trees: Sequence[ReplyTree]) -> Tensor:
     """One row per tree: prompt, then nodes, under a mask that lets each see its ancestors alone."""
     device = next(network.parameters()).device
     nodes = [tree.prefixes[1:] for tree in trees]

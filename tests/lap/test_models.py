@@ -20,7 +20,7 @@ from lap import (
     TransformersModel,
     contexts,
 )
-from lap.contexts import ReplyTree, supports_trees
+from lap.contexts import ReplyTree, alike_in_size, context_logits, supports_trees
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
 
@@ -293,3 +293,32 @@ def test_arbitrary_bytes_as_reply_never_raise(raw):
     PromptEncoder(tokenizer()).encode(
         Prompt((Message("assistant", (Segment(text, trusted=False),)),))
     )
+
+
+def test_a_bushy_tree_does_not_widen_the_rows_of_all_others(monkeypatch):
+    """Trees of unlike sizes are scored in batches of their own, to the same values."""
+    model, padded = tiny_model(), []
+    small = [ReplyTree.of((5, i), [(6, 7), (8,)]) for i in range(30)]
+    bushy = ReplyTree.of((5, 6), [tuple((7 * i + n) % 50 for n in range(16)) for i in range(40)])
+    trees = [*small[:10], bushy, *small[10:]]
+    alone = torch.cat([context_logits(model.network, [tree], as_trees=True) for tree in trees])
+    forward = model.network.forward
+
+    def spy(*args, **kwargs):
+        padded.append(kwargs["input_ids"].numel())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.network, "forward", spy)
+    together = context_logits(model.network, trees, as_trees=True)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    real = sum(len(tree.prompt) + len(tree.prefixes) - 1 for tree in trees)
+    assert sum(padded) < 2 * real < 31 * len(bushy.prefixes) / 4
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1))
+def test_parts_of_alike_size_hold_everything_once(sizes):
+    parts = alike_in_size(sizes)
+    assert sorted(i for part in parts for i in part) == list(range(len(sizes)))
+    for part in parts:
+        mine = [max(15, sizes[i]) for i in part]
+        assert max(mine) < 2 * min(mine) or max(mine) == 15
