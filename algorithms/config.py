@@ -57,8 +57,8 @@ def choices(config: type, name: str) -> tuple[str, ...]:
 class MSGRPOConfig:
     """Settings of MS-GRPO; every field has its help text, which the command line shows."""
 
-    updates: int = option(200, "optimiser updates", within(1))
-    groups: int = option(16, "groups of episodes per update", within(1))
+    updates: int = option(300, "optimiser updates", within(1))
+    groups: int = option(32, "groups of episodes per update", within(1))
     group_size: int = option(16, "episodes per group, G", within(2))
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
@@ -88,7 +88,7 @@ class MSGRPOConfig:
     weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
     kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
-    entropy_coefficient: float = option(0.05, "greatest weight of the entropy bonus", within(0.0))
+    entropy_coefficient: float = option(0.04, "greatest weight of the entropy bonus", within(0.0))
     entropy_schedule: Course = option(
         "linear", "course of the entropy bonus: linear decay to 0, or constant", one_of
     )

@@ -11,7 +11,7 @@ The paper's body was not at hand, only its abstract and first page. How this fil
    depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
 4. The discount is the game's own (1 unless it says otherwise).
 5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
-6. The KL term to the starting model (k3 estimate) is off by default; an entropy bonus (0.05, decaying) is ours. Both
+6. The KL term to the starting model (k3 estimate) is off by default; an entropy bonus (0.04, decaying) is ours. Both
    regularisers also hold in groups whose returns are all equal, where the surrogate is 0: otherwise nothing keeps a
    policy from becoming certain where it always fails.
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
