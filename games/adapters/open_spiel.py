@@ -175,14 +175,12 @@ def _facts(library: Any, spiel: Any, *, with_own_text: bool) -> Facts:
     """What OpenSpiel says for sure; ``None`` where its word is a default or an upper bound of a kind of games."""
     kind, types = spiel.get_type(), library.GameType
     bounds = float(spiel.min_utility()), float(spiel.max_utility())
-    is_perfect = {
-        types.Information.PERFECT_INFORMATION: True,
-        types.Information.IMPERFECT_INFORMATION: False,
-    }
+    hides = kind.information == types.Information.IMPERFECT_INFORMATION
     is_zero_sum = kind.utility == types.Utility.ZERO_SUM and kind.short_name not in _PAID_APART
     return Facts(
         zero_sum=is_zero_sum or None,
-        perfect_information=None if with_own_text else is_perfect.get(kind.information),
+        # Never True: states are histories, and a board does not tell how it came about.
+        perfect_information=False if hides and not with_own_text else None,
         stochastic_start=_branches(spiel.new_initial_state()),
         stochastic_transitions=(
             False if kind.chance_mode == types.ChanceMode.DETERMINISTIC else None

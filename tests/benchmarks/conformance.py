@@ -44,7 +44,8 @@ def registered() -> Iterator[tuple[str, Maker]]:
 def gymnasium() -> Iterator[tuple[str, Maker]]:
     """Toy text and classic control."""
     for name in (*TOY_TEXT, *CONTROL):
-        yield name, lambda name=name: from_gymnasium(name)
+        horizon = 50 if name in ("Blackjack-v1", "CliffWalking-v1") else None  # they have none
+        yield name, lambda name=name, horizon=horizon: from_gymnasium(name, horizon=horizon)
     for name, choices in CONTINUOUS.items():
         yield name, lambda name=name, choices=choices: from_gymnasium(name, choices=choices)
 

@@ -48,9 +48,7 @@ TIC_TAC_TOE = Curated(
         "reading order; free cells show theirs. A move is the number of a free cell."
     ),
     horizon=lambda raw: 9,
-    facts=lambda raw: Facts(
-        zero_sum=True, perfect_information=True, return_bounds=(-1.0, 1.0), longest_game=9
-    ),
+    facts=lambda raw: Facts(zero_sum=True, return_bounds=(-1.0, 1.0), longest_game=9),
 )
 
 
@@ -71,7 +69,5 @@ CONNECT_FOUR = Curated(
         "its column. A move is the number of a column that is not full, 1 to 7 from the left."
     ),
     horizon=lambda raw: 42,
-    facts=lambda raw: Facts(
-        zero_sum=True, perfect_information=True, return_bounds=(-1.0, 1.0), longest_game=42
-    ),
+    facts=lambda raw: Facts(zero_sum=True, return_bounds=(-1.0, 1.0), longest_game=42),
 )

@@ -493,8 +493,8 @@ def test_an_own_text_replaces_all_of_it() -> None:
     state = start_of(game)
     assert game.observation_text(state, "player_1") == "1 after 0"
     assert game.information_key(state, "player_1") == "1 after 0"
-    perfect = games.from_open_spiel("tic_tac_toe", observation_text=lambda node, player: "board")
-    assert perfect.facts.perfect_information is None
+    hidden = games.from_open_spiel("kuhn_poker", observation_text=lambda node, player: "cards")
+    assert hidden.facts.perfect_information is None
 
 
 def test_no_text_has_escape_codes() -> None:
@@ -566,7 +566,6 @@ def test_facts_say_what_is_sure() -> None:
     )
     assert facts("tic_tac_toe") == Facts(
         zero_sum=True,
-        perfect_information=True,
         stochastic_start=False,
         stochastic_transitions=False,
         return_bounds=(-1.0, 1.0),
