@@ -412,12 +412,15 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
         return f"You play {self.spiel.get_type().long_name}. {self.rules}".strip()
 
     def information_key(self, state: Position, agent: str) -> Hashable:
-        kind = self.spiel.get_type()
+        """OpenSpiel's word on what the player knows, and what it may do: not every string tells whose turn it is."""
+        kind, player = self.spiel.get_type(), self.agents.index(agent)
         if kind.provides_information_state_string:
-            return self._string(state, self.agents.index(agent), "information")
-        if kind.provides_observation_string:
-            return self._string(state, self.agents.index(agent), "observation")
-        return self.observation_text(state, agent)
+            known = self._string(state, player, "information")
+        elif kind.provides_observation_string:
+            known = self._string(state, player, "observation")
+        else:
+            known = self.observation_text(state, agent)
+        return known, self.legal_actions(state, agent)
 
 
 def _told(texts: tuple[str, ...]) -> list[str]:

@@ -213,7 +213,7 @@ def test_kuhn_poker_has_its_published_value() -> None:
     optimal = pyspiel.kuhn_poker.get_optimal_policy(1 / 6)
 
     def equilibrium(game: OpenSpielGame, state: Position, agent: str) -> Mapping[int, Any]:
-        law = optimal.get_state_policy(game.information_key(state, agent))
+        law = optimal.get_state_policy(game.information_key(state, agent)[0])
         return {action: Fraction(p).limit_denominator(100) for action, p in law}
 
     assert values(game, equilibrium) == [Fraction(-1, 18), Fraction(1, 18)]
@@ -479,10 +479,10 @@ def test_which_string_is_shown() -> None:
     assert source("kuhn_poker", text="observation") == "observation"
     game = games.from_open_spiel("kuhn_poker", text="observation")
     state = start_of(game)
-    assert game.information_key(state, "player_0") == state.node.information_state_string(0)
+    assert game.information_key(state, "player_0")[0] == state.node.information_state_string(0)
     hanabi = games.from_open_spiel("hanabi")
     state = start_of(hanabi)
-    assert hanabi.information_key(state, "player_0") == state.node.observation_string(0)
+    assert hanabi.information_key(state, "player_0")[0] == state.node.observation_string(0)
 
 
 def test_an_own_text_replaces_all_of_it() -> None:
@@ -492,7 +492,7 @@ def test_an_own_text_replaces_all_of_it() -> None:
     )
     state = start_of(game)
     assert game.observation_text(state, "player_1") == "1 after 0"
-    assert game.information_key(state, "player_1") == "1 after 0"
+    assert game.information_key(state, "player_1")[0] == "1 after 0"
     hidden = games.from_open_spiel("kuhn_poker", observation_text=lambda node, player: "cards")
     assert hidden.facts.perfect_information is None
 
