@@ -73,6 +73,15 @@ def _config_options(config: type) -> Callable[[Any], Any]:
     return decorate
 
 
+_set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument of the game, e.g. --set size=5. May be repeated.",
+)
+
+
 def _game_options(command: Any) -> Any:
     decorators = (
         click.option(
@@ -82,13 +91,7 @@ def _game_options(command: Any) -> Any:
             show_default=True,
             help="Id of a registered game ('tsmg games' lists them), or module:callable.",
         ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="An argument of the game, e.g. --set size=5. May be repeated.",
-        ),
+        _set_option,
         click.option(
             "--horizon",
             type=int,
@@ -548,13 +551,7 @@ def _printable(text: str) -> str:
 
 @main.command()
 @click.argument("game_id", metavar="GAME")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An argument of the game, e.g. --set size=5. May be repeated.",
-)
+@_set_option
 @click.option(
     "--examples",
     type=click.IntRange(1),
