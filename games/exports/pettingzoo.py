@@ -84,20 +84,19 @@ def to_pettingzoo_parallel(
     return ParallelGame(view)
 
 
-def _metadata(view: View) -> dict[str, Any]:
-    return {"name": view.game.name, "render_modes": ["ansi"], "is_parallelizable": False}
-
-
-@final
-class AECGame(pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
-    """A game that asks one agent after the other.
+class _Shown:
+    """What both kinds of environment share: agents, spaces and the match that is played.
 
     Args:
       view: spaces and values.
     """
 
     def __init__(self, view: View) -> None:
-        self.metadata = _metadata(view)
+        self.metadata = {
+            "name": view.game.name,
+            "render_modes": ["ansi"],
+            "is_parallelizable": False,
+        }
         self.render_mode = view.render_mode
         self.possible_agents = list(view.game.agents)
         self.agents: list[str] = []
@@ -106,13 +105,29 @@ class AECGame(pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         self._view = view
         self._matches = Matches(view.game)
         self._match: Match | None = None
-        self._replies: dict[str, Reply] = {}
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
         return self.action_spaces[agent]
+
+    def close(self) -> None:
+        self._match = None
+        self.agents = []
+
+
+@final
+class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
+    """A game that asks one agent after the other.
+
+    Args:
+      view: spaces and values.
+    """
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view)
+        self._replies: dict[str, Reply] = {}
 
     def observe(self, agent: str) -> Any:
         return self._view.observation(begun(self._match), agent)
@@ -161,13 +176,9 @@ class AECGame(pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         match = begun(self._match)
         return match.text(self.agent_selection) if self.render_mode else None
 
-    def close(self) -> None:
-        self._match = None
-        self.agents = []
-
 
 @final
-class ParallelGame(pettingzoo.ParallelEnv[str, Any, Any]):  # type: ignore[misc]
+class ParallelGame(_Shown, pettingzoo.ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """A game that takes the actions of all agents at once.
 
     Args:
@@ -175,21 +186,7 @@ class ParallelGame(pettingzoo.ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """
 
     def __init__(self, view: View) -> None:
-        self.metadata = _metadata(view)
-        self.render_mode = view.render_mode
-        self.possible_agents = list(view.game.agents)
-        self.agents: list[str] = []
-        self.observation_spaces = {a: view.observation_space(a) for a in view.game.agents}
-        self.action_spaces = {a: view.action_space(a) for a in view.game.agents}
-        self._view = view
-        self._matches = Matches(view.game)
-        self._match: Match | None = None
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        return self.action_spaces[agent]
+        super().__init__(view)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -236,7 +233,3 @@ class ParallelGame(pettingzoo.ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         match = begun(self._match)
         shown = (f"{agent}:\n{match.text(agent)}" for agent in self.possible_agents)
         return "\n\n".join(shown) if self.render_mode else None
-
-    def close(self) -> None:
-        self._match = None
-        self.agents = []
