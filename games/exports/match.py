@@ -65,6 +65,7 @@ class Match:
         self._state = draw_start(game, self.key).state
         self._turns: dict[str, tuple[Turn, ...]] = dict.fromkeys(game.agents, ())
         self._due = dict.fromkeys(game.agents, Pay())
+        self._legal_texts: dict[str, tuple[str, ...] | None] = {}
         self._settle()
 
     @property
@@ -92,6 +93,11 @@ class Match:
 
     def legal_texts(self, agent: str) -> tuple[str, ...] | None:
         """The canonical texts of what the agent may do now; ``None`` where they are not listed."""
+        if agent not in self._legal_texts:
+            self._legal_texts[agent] = self._find_legal_texts(agent)
+        return self._legal_texts[agent]
+
+    def _find_legal_texts(self, agent: str) -> tuple[str, ...] | None:
         if agent not in self.acting:
             return ()
         legal = self.game.legal_actions(self.state, agent)
@@ -162,6 +168,7 @@ class Match:
         while self.ending is None and not self.game.acting_agents(self.state):
             self._advance({})
             self.ending = self._ended()
+        self._legal_texts = {}
 
     def _ended(self) -> Ending | None:
         if self._closed.is_terminal(self._state):
