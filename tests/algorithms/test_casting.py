@@ -8,12 +8,12 @@ import games
 from algorithms import (
     Against,
     InTurn,
-    MSGRPOConfig,
     MSGRPOTrainer,
     PastSelves,
     SelfPlay,
 )
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
+from tests.runs import SMALL_RUN
 from tsmg import (
     EpisodeKey,
     History,
@@ -25,15 +25,7 @@ from tsmg import (
 )
 
 GAME = games.make("MatchingPennies-v0")
-CONFIG = MSGRPOConfig(
-    updates=3,
-    groups=4,
-    group_size=8,
-    kept_episodes=4,
-    max_reply_tokens=2,
-    learning_rate=0.2,
-    entropy_coefficient=0.0,
-)
+CONFIG = attrs.evolve(SMALL_RUN, updates=3)
 
 
 def tabular():

@@ -16,6 +16,7 @@ from algorithms.training import RunConfig, run_training
 from games import FrozenLake
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.checkpoints import tiny_model
+from tests.runs import SMALL_RUN as CONFIG
 from tsmg import (
     AbstractExplicitGame,
     EpisodeKey,
@@ -83,17 +84,6 @@ def arms_policy():
         model=TabularModel(("a", "b"), capacity=50),
         parser=WholeReplyParser(),
     )
-
-
-CONFIG = MSGRPOConfig(
-    updates=5,
-    groups=4,
-    group_size=8,
-    kept_episodes=4,
-    max_reply_tokens=2,
-    learning_rate=0.2,
-    entropy_coefficient=0.0,
-)
 
 
 def test_a_tabular_policy_learns_the_better_arm():

@@ -1,0 +1,13 @@
+"""Settings of runs that tests can afford."""
+
+from algorithms import MSGRPOConfig
+
+SMALL_RUN = MSGRPOConfig(
+    updates=5,
+    groups=4,
+    group_size=8,
+    kept_episodes=4,
+    max_reply_tokens=2,
+    learning_rate=0.2,
+    entropy_coefficient=0.0,
+)
