@@ -171,6 +171,8 @@ def _check_casting(game: tsmg.AbstractGame[Any, Any], opponent: str, role: str |
     if opponent == "scripted" and game.scripted_player() is None:
         raise click.UsageError(f"{game.name} has no scripted player; try --opponent uniform")
     if opponent not in ("past", "scripted", "uniform"):
+        if not Path(opponent).is_dir():  # before torch is imported
+            raise click.UsageError(f"no saved policy at {opponent!r} (there is no such folder)")
         from lap.policy import POLICY_FILE
 
         if not (Path(opponent) / POLICY_FILE).is_file():

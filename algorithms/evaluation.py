@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 
 from algorithms.casting import AbstractCasting, SelfPlay, casts
-from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, TooManyFailuresError, play
+from algorithms.rollouts import accepted_failures
+from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode, play
 
 # An episode, and the agent as which it is looked at.
 Role = tuple[Episode[Any], str]
@@ -24,6 +25,7 @@ class Evaluation:
       success_rate: share of successes among episodes that define one; NaN if none does.
       invalid_rate: share of the texts that named no legal action.
       episode_length: mean number of steps.
+      failed: the episodes in which the game raised; no figure counts them.
     """
 
     episodes: tuple[Episode[Any], ...]
@@ -32,6 +34,7 @@ class Evaluation:
     success_rate: float
     invalid_rate: float
     episode_length: float
+    failed: tuple[FailedEpisode[Any], ...] = ()
 
 
 def evaluate(
@@ -40,6 +43,7 @@ def evaluate(
     plans: Sequence[EpisodePlan[Any]],
     *,
     casting: AbstractCasting | None = None,
+    max_failure_rate: float = 0.0,
 ) -> Evaluation:
     """Play fixed episodes and summarise them for the agents that learn.
 
@@ -48,31 +52,20 @@ def evaluate(
       policy: the policy that learns; or one per agent.
       plans: the episodes; the casting counts them as it counts groups.
       casting: who plays whom; all agents learn unless given.
+      max_failure_rate: the greatest share of failed episodes that is accepted.
 
     Raises:
-      TooManyFailuresError: an episode failed.
+      TooManyFailuresError: more episodes failed.
     """
     learning = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
     roles: list[Role] = []
+    failed: list[FailedEpisode[Any]] = []
     for cast, numbers in casts(casting or SelfPlay(), learning, len(plans)):
-        played = _play_whole(game, cast.policies, [plans[n] for n in numbers])
+        records = play(game, cast.policies, [plans[n] for n in numbers])
+        failed += accepted_failures(records, max_failure_rate)
+        played = [record for record in records if isinstance(record, Episode)]
         roles += [(episode, agent) for agent in cast.learners for episode in played]
-    return summarise(game, roles)
-
-
-def _play_whole(
-    game: AbstractGame[Any, Any],
-    policies: Mapping[str, AgentPolicy],
-    plans: Sequence[EpisodePlan[Any]],
-) -> tuple[Episode[Any], ...]:
-    records = play(game, policies, plans)
-    episodes = tuple(record for record in records if isinstance(record, Episode))
-    if len(episodes) < len(records):
-        first = next(record for record in records if not isinstance(record, Episode))
-        raise TooManyFailuresError(
-            f"{len(records) - len(episodes)} evaluation episodes failed; the first: {first.error}"
-        )
-    return episodes
+    return attrs.evolve(summarise(game, roles), failed=tuple(failed))
 
 
 def summarise(game: AbstractGame[Any, Any], roles: Sequence[Role]) -> Evaluation:

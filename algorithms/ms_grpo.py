@@ -200,7 +200,13 @@ class MSGRPOTrainer:
         c = self.config
         learning = self._at(c.temperature if temperature is None else temperature, self.policies)
         plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
-        return evaluate(self.evaluation_game, learning, plans, casting=self.casting)
+        return evaluate(
+            self.evaluation_game,
+            learning,
+            plans,
+            casting=self.casting,
+            max_failure_rate=c.max_failure_rate,
+        )
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
@@ -468,4 +474,5 @@ def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Mapping[str, floa
         f"{prefix}/success_rate": None if math.isnan(success) else success,
         f"{prefix}/invalid_rate": evaluation.invalid_rate,
         f"{prefix}/episode_length": evaluation.episode_length,
+        f"{prefix}/failed_episodes": float(len(evaluation.failed)),
     }

@@ -83,13 +83,20 @@ def _joint_actions(game: AbstractExplicitGame[Any, Any], state: Any) -> list[dic
 def mean_optimal_return(
     game: AbstractGame[Any, Any], plans: list[EpisodePlan[Any]]
 ) -> float | None:
-    """The mean of ``optimal_return`` over the starts of fixed episodes; ``None`` where one has none."""
+    """The mean of ``optimal_return`` over the starts of fixed episodes.
+
+    Returns:
+      The mean; ``None`` where a start has no optimum, or the game raised while its laws were listed.
+    """
     limit = step_limit(game)
     values = []
     for plan in plans:
         if plan.start is None:
             return None
-        value = optimal_return(game, plan.start.state.state, limit - plan.start.t)
+        try:
+            value = optimal_return(game, plan.start.state.state, limit - plan.start.t)
+        except Exception:  # noqa: BLE001 - where play meets the same error, it is recorded
+            return None
         if value is None:
             return None
         values.append(value)

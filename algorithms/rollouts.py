@@ -84,12 +84,7 @@ def collect_groups(
         for key, start in zip(members, group_starts(game, members, group_on), strict=True)
     ]
     records = play(game, policy, plans)
-    failed = tuple(record for record in records if isinstance(record, FailedEpisode))
-    if len(failed) > max_failure_rate * len(records):
-        raise TooManyFailuresError(
-            f"{len(failed)} of {len(records)} episodes failed, more than the accepted share of "
-            f"{max_failure_rate}; the first: {failed[0].error}"
-        )
+    failed = accepted_failures(records, max_failure_rate)
     whole = []
     for g in range(len(numbers)):
         members = records[g * group_size : (g + 1) * group_size]
@@ -97,6 +92,25 @@ def collect_groups(
         if len(episodes) == group_size:
             whole.append(EpisodeGroup(episodes=episodes))
     return Rollouts(groups=tuple(whole), failed=failed)
+
+
+def accepted_failures(
+    records: Sequence[Episode[Any] | FailedEpisode[Any]], max_failure_rate: float
+) -> tuple[FailedEpisode[Any], ...]:
+    """The records of episodes that failed.
+
+    Raises:
+      TooManyFailuresError: their share is above ``max_failure_rate``; the error holds them all, the message the first.
+    """
+    failed = tuple(record for record in records if isinstance(record, FailedEpisode))
+    if len(failed) > max_failure_rate * len(records):
+        error = TooManyFailuresError(
+            f"{len(failed)} of {len(records)} episodes failed, more than the accepted share of "
+            f"{max_failure_rate}; the first: {failed[0].error}"
+        )
+        error.failed = failed
+        raise error
+    return failed
 
 
 def group_starts(

@@ -4,31 +4,35 @@ config.json       the resolved configuration, versions and seeds
 metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
 timings.jsonl     the seconds of each update, apart, since they never repeat
 episodes.jsonl    a sample of whole transcripts
+failures.jsonl    the episodes in which the game raised: the error, and what was played until then
 checkpoints/      policies (safetensors), by update
 curve.png         return, invalid rate and entropy over the updates
 """
 
+import contextlib
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from tsmg import Episode, Parsed, RunFolderError
+from tsmg import Episode, FailedEpisode, Parsed, RunFolderError, Step
 
-CONFIG, METRICS, TIMINGS, EPISODES = (
+CONFIG, METRICS, TIMINGS, EPISODES, FAILURES = (
     "config.json",
     "metrics.jsonl",
     "timings.jsonl",
     "episodes.jsonl",
+    "failures.jsonl",
 )
+_LINES = (METRICS, TIMINGS, EPISODES, FAILURES)
 _VERSIONS = ("tsmg", "torch", "transformers", "accelerate", "numpy", "gymnasium", "pettingzoo")
 
 
-class RunFolder:
-    """Writes a run's files; each line is flushed as it is written.
+class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
+    """Writes a run's files; each line is flushed as it is written. Leaving its ``with`` block closes them.
 
     Args:
       path: the folder; it must not hold a run already.
@@ -46,7 +50,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._files: dict[str, IO[str]] = {
-                name: (self.path / name).open("w") for name in (METRICS, TIMINGS, EPISODES)
+                name: (self.path / name).open("w") for name in _LINES
             }
         except OSError as error:
             raise RunFolderError(f"cannot write to {str(self.path)!r}: {error}") from error
@@ -65,8 +69,7 @@ class RunFolder:
         """The folder of a checkpoint."""
         return self.path / "checkpoints" / f"update-{update:06d}"
 
-    def close(self) -> None:
-        """Close the files."""
+    def __exit__(self, *raised: object) -> None:
         for file in self._files.values():
             file.close()
 
@@ -116,28 +119,45 @@ def transcript(episode: Episode[Any], *, update: int | None = None) -> dict[str,
         "episode": episode.key.episode,
         "ending": episode.ending.value,
         "returns": {agent: episode.episode_return(agent) for agent in episode.agents},
-        "steps": [
-            {
-                "t": step.t,
-                "agents": [
-                    {
-                        "agent": a.agent,
-                        "observation": a.observation.text,
-                        "feedback": a.observation.feedback,
-                        "reply": a.reply.text,
-                        "outcome": a.outcome.kind.value,
-                        "action": str(a.outcome.action) if isinstance(a.outcome, Parsed) else None,
-                        "logprob": sum(sum(call.logprobs) for call in a.reply.calls),
-                    }
-                    for a in step.agent_steps
-                ],
-                "rewards": list(step.rewards_N),
-                "penalties": list(step.penalties_N),
-            }
-            for step in episode.steps
-        ],
+        "steps": _told(episode.steps),
         "final_observations": dict(episode.final_observations),
     }
+
+
+def failure(episode: FailedEpisode[Any], *, update: int | None = None) -> dict[str, Any]:
+    """An episode in which the game raised, as plain data: the error, and what was played until then."""
+    return {
+        "update": update,
+        "seed": episode.key.seed,
+        "phase": episode.key.phase.value,
+        "group": episode.key.group,
+        "episode": episode.key.episode,
+        "error": episode.error,
+        "steps": _told(episode.steps),
+    }
+
+
+def _told(steps: Sequence[Step[Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "t": step.t,
+            "agents": [
+                {
+                    "agent": a.agent,
+                    "observation": a.observation.text,
+                    "feedback": a.observation.feedback,
+                    "reply": a.reply.text,
+                    "outcome": a.outcome.kind.value,
+                    "action": str(a.outcome.action) if isinstance(a.outcome, Parsed) else None,
+                    "logprob": sum(sum(call.logprobs) for call in a.reply.calls),
+                }
+                for a in step.agent_steps
+            ],
+            "rewards": list(step.rewards_N),
+            "penalties": list(step.penalties_N),
+        }
+        for step in steps
+    ]
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """A whole run: policy, trainer, evaluations, checkpoints, run folder and picture."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,9 +13,17 @@ from algorithms.ms_grpo import Metrics, MSGRPOTrainer, Update, evaluation_metric
 from algorithms.optimum import mean_optimal_return
 from algorithms.plots import plot_run
 from algorithms.rollouts import fixed_starts
-from algorithms.tracking import EPISODES, METRICS, TIMINGS, RunFolder, transcript
+from algorithms.tracking import (
+    EPISODES,
+    FAILURES,
+    METRICS,
+    TIMINGS,
+    RunFolder,
+    failure,
+    transcript,
+)
 from lap import LanguageAgentPolicy
-from tsmg import AbstractGame
+from tsmg import AbstractGame, FailedEpisode, TooManyFailuresError
 
 
 class Reporter(Protocol):
@@ -78,52 +86,31 @@ def run_training(
 
     Raises:
       RunFolderError: the folder holds a run already.
+      TooManyFailuresError: more episodes failed than the configuration accepts; they are in ``failures.jsonl``.
     """
-    files = RunFolder(folder)
-    trainer = MSGRPOTrainer(
-        game=game, policy=policy, config=config, evaluation_game=evaluation_game, casting=casting
-    )
-    settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run), **described}
-    files.write_config(settings)
-
-    def record(metrics: Metrics) -> None:
-        files.write(METRICS, metrics)
-        if track is not None:
-            track(metrics, trainer.update_index)
-
-    def evaluate(episodes: int) -> tuple[Evaluation, Evaluation]:
-        sampled = trainer.evaluate(episodes, seed=run.evaluation_seed)
-        greedy = trainer.evaluate(episodes, seed=run.evaluation_seed, temperature=0.0)
-        record(
-            {
-                "update": float(trainer.update_index),
-                **evaluation_metrics(sampled, "eval"),
-                **evaluation_metrics(greedy, "eval_greedy"),
-            }
+    with RunFolder(folder) as files:
+        trainer = MSGRPOTrainer(
+            game=game,
+            policy=policy,
+            config=config,
+            evaluation_game=evaluation_game,
+            casting=casting,
         )
-        reporter.evaluated(trainer.update_index, sampled, greedy)
-        return sampled, greedy
-
-    plans = fixed_starts(evaluation_game, run.final_episodes, seed=run.evaluation_seed)
-    ceiling = mean_optimal_return(evaluation_game, plans)
-    start = evaluate(run.final_episodes)
-    while trainer.update_index < config.updates:
-        done = trainer.update()
-        record(done.metrics)
-        files.write(TIMINGS, {"update": done.metrics["update"], **done.seconds})
-        played = [e for group in done.rollouts.groups for e in group.episodes]
-        for episode in played[: run.episodes_logged]:
+        settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run)}
+        files.write_config({**settings, **described})
+        steps = _Run(trainer=trainer, run=run, files=files, reporter=reporter, track=track)
+        plans = fixed_starts(evaluation_game, run.final_episodes, seed=run.evaluation_seed)
+        ceiling = mean_optimal_return(evaluation_game, plans)
+        try:
+            start = steps.evaluate(run.final_episodes)
+            while trainer.update_index < config.updates:
+                steps.update()
+            end = steps.evaluate(run.final_episodes)
+        except TooManyFailuresError as error:
+            steps.keep(error.failed)
+            raise
+        for episode in end[0].episodes[:10]:
             files.write(EPISODES, transcript(episode, update=trainer.update_index))
-        reporter.update(done)
-        is_last = trainer.update_index == config.updates
-        if not is_last and trainer.update_index % run.evaluate_every == 0:
-            evaluate(run.evaluation_episodes)
-        if is_last or trainer.update_index % run.checkpoint_every == 0:
-            trainer.save_pretrained(files.checkpoint(trainer.update_index))
-    end = evaluate(run.final_episodes)
-    for episode in end[0].episodes[:10]:
-        files.write(EPISODES, transcript(episode, update=trainer.update_index))
-    files.close()
     plot_run(files.path, ceiling=ceiling, title=str(described.get("title", game.name)))
     return Result(
         sampled=end[0],
@@ -133,3 +120,57 @@ def run_training(
         ceiling=ceiling,
         folder=files.path,
     )
+
+
+@attrs.frozen(kw_only=True)
+class _Run:
+    """The steps of a run, each with what it writes down."""
+
+    trainer: MSGRPOTrainer
+    run: RunConfig
+    files: RunFolder
+    reporter: Reporter
+    track: Callable[[Metrics, int], None] | None
+
+    def update(self) -> None:
+        """One update, and what is due after it."""
+        done = self.trainer.update()
+        self._record(done.metrics)
+        self.files.write(TIMINGS, {"update": done.metrics["update"], **done.seconds})
+        self.keep(done.rollouts.failed)
+        played = [e for group in done.rollouts.groups for e in group.episodes]
+        for episode in played[: self.run.episodes_logged]:
+            self.files.write(EPISODES, transcript(episode, update=self.trainer.update_index))
+        self.reporter.update(done)
+        index = self.trainer.update_index
+        is_last = index == self.trainer.config.updates
+        if not is_last and index % self.run.evaluate_every == 0:
+            self.evaluate(self.run.evaluation_episodes)
+        if is_last or index % self.run.checkpoint_every == 0:
+            self.trainer.save_pretrained(self.files.checkpoint(index))
+
+    def evaluate(self, episodes: int) -> tuple[Evaluation, Evaluation]:
+        """The policy as it stands, at the training temperature and greedy."""
+        seed = self.run.evaluation_seed
+        sampled = self.trainer.evaluate(episodes, seed=seed)
+        greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
+        self._record(
+            {
+                "update": float(self.trainer.update_index),
+                **evaluation_metrics(sampled, "eval"),
+                **evaluation_metrics(greedy, "eval_greedy"),
+            }
+        )
+        self.keep([*sampled.failed, *greedy.failed])
+        self.reporter.evaluated(self.trainer.update_index, sampled, greedy)
+        return sampled, greedy
+
+    def keep(self, failed: Sequence[FailedEpisode[Any]]) -> None:
+        """Episodes in which the game raised, with what was played until then."""
+        for episode in failed:
+            self.files.write(FAILURES, failure(episode, update=self.trainer.update_index))
+
+    def _record(self, metrics: Metrics) -> None:
+        self.files.write(METRICS, metrics)
+        if self.track is not None:
+            self.track(metrics, self.trainer.update_index)

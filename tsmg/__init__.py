@@ -33,6 +33,7 @@ from tsmg.invalid import (
     StandStill,
     Verdict,
 )
+from tsmg.match import EpisodePlan, Match, draw_start, step_limit
 from tsmg.players import AbstractPlayer, AgentPolicy, PlayerPolicy, UniformPlayer
 from tsmg.randomness import EpisodeKey, Phase, Purpose, Stream
 from tsmg.records import (
@@ -51,7 +52,7 @@ from tsmg.records import (
     Turn,
 )
 from tsmg.registry import GameSpec, make, register, registered
-from tsmg.runner import EpisodePlan, distinct_plans, draw_start, play, step_limit
+from tsmg.runner import distinct_plans, play
 from tsmg.text import (
     Illegal,
     Malformed,
@@ -92,6 +93,7 @@ __all__ = [
     "Illegal",
     "InvalidArgumentError",
     "Malformed",
+    "Match",
     "ModelError",
     "NoSignalError",
     "NotEnumerableError",

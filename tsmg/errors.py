@@ -4,6 +4,8 @@ Each class also inherits the standard error that it refines, so ``except ValueEr
 working, and takes its whole message as its one argument, so it survives a pickle.
 """
 
+from typing import Any
+
 
 class TSMGError(Exception):
     """Root of the library's errors."""
@@ -38,7 +40,13 @@ class ModelError(TSMGError, RuntimeError):
 
 
 class TooManyFailuresError(TSMGError, RuntimeError):
-    """More episodes failed than the stated rate allows."""
+    """More episodes failed than the stated rate allows.
+
+    Attributes:
+      failed: the records of the failures, as far as they were played.
+    """
+
+    failed: tuple[Any, ...] = ()
 
 
 class RunFolderError(TSMGError, OSError):

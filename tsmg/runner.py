@@ -1,48 +1,17 @@
 """The runner: plays many episodes in lockstep, with one batched reply call per policy and step."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import attrs
-
-from tsmg.closure import ClosedGame, ClosedState
-from tsmg.errors import GameLawError, InvalidArgumentError
+from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame
+from tsmg.match import EpisodePlan, Match, draw_start, step_limit
 from tsmg.players import AgentPolicy
-from tsmg.randomness import EpisodeKey, Phase, Purpose
-from tsmg.records import (
-    AgentStep,
-    Ending,
-    Episode,
-    FailedEpisode,
-    History,
-    Observation,
-    Reply,
-    Request,
-    Start,
-    Step,
-    Turn,
-)
-
-S = TypeVar("S")
+from tsmg.randomness import EpisodeKey, Phase
+from tsmg.records import Episode, FailedEpisode, Reply, Request
 
 _DRAWS_PER_INSTANCE = 20
-
-
-@attrs.frozen(kw_only=True)
-class EpisodePlan(Generic[S]):
-    """One episode to play.
-
-    Attributes:
-      key: its place in the run.
-      start: where it begins; drawn from the game's initial law with the key when ``None``.
-      common_chance: whether all episodes of the key's group share the game's chance draws.
-    """
-
-    key: EpisodeKey
-    start: Start[S] | None = None
-    common_chance: bool = False
 
 
 def play(
@@ -68,8 +37,8 @@ def play(
     missing = [agent for agent in game.agents if agent not in by_agent]
     if missing:
         raise InvalidArgumentError(f"'policies' must name every agent (missing {missing})")
-    limit = step_limit(game)
-    live = [_Live(game, plan, limit) for plan in plans]
+    step_limit(game)
+    live = [_Live(game, plan) for plan in plans]
     while moving := [episode for episode in live if episode.result is None]:
         for episode in moving:
             episode.observe()
@@ -86,162 +55,59 @@ def play(
     return [episode.result for episode in live if episode.result is not None]
 
 
-def step_limit(game: AbstractGame[Any, Any]) -> int:
-    """How many steps an episode can have: the horizon, or the declared longest game.
-
-    Raises:
-      InvalidArgumentError: the game has neither, or a horizon below 1.
-    """
-    limit = game.horizon if game.horizon is not None else game.facts.longest_game
-    if limit is None:
-        raise InvalidArgumentError(
-            f"{game.name}: 'horizon' must be set, since no longest game is declared (got None)"
-        )
-    if limit < 1:
-        raise InvalidArgumentError(f"'horizon' must be at least 1 (got {limit})")
-    return limit
-
-
 def _distinct(policies: Iterable[AgentPolicy]) -> list[AgentPolicy]:
     return list({id(policy): policy for policy in policies}.values())
 
 
 class _Live:
-    """One episode while it is played; mutable and used once."""
+    """One episode of a lockstep batch, and the game's failures kept apart; mutable and used once."""
 
-    def __init__(self, game: AbstractGame[Any, Any], plan: EpisodePlan[Any], limit: int) -> None:
+    def __init__(self, game: AbstractGame[Any, Any], plan: EpisodePlan[Any]) -> None:
         self.game = game
-        self.closed = ClosedGame(game)
         self.plan = plan
-        self.limit = limit
-        self.chance_key = plan.key.shared() if plan.common_chance else plan.key
-        self.steps: list[Step[Any]] = []
-        self.requests: list[Request] = []
+        self.match: Match[Any] | None = None
+        self.requests: tuple[Request, ...] = ()
         self.replies: dict[str, Reply] = {}
         self.result: Episode[Any] | FailedEpisode[Any] | None = None
-        self.t = 0
-        self._guarded(self._begin)
+        with self._guarded():
+            self.match = Match(game, plan)
+            self._end_if_over(self.match)
 
     def observe(self) -> None:
         """Prepare one request per acting agent."""
-        self.requests = []
-        self.replies = {}
-        self._guarded(self._observe)
+        self.requests, self.replies = (), {}
+        if self.match is not None:
+            with self._guarded():
+                self.requests = self.match.requests()
 
     def advance(self) -> None:
         """Carry out the replies."""
-        if self.result is None:
-            self._guarded(self._advance)
+        if self.match is not None and self.result is None:
+            with self._guarded():
+                self.match.move(self.replies)
+                self._end_if_over(self.match)
 
-    def _guarded(self, act: Callable[[], None]) -> None:
+    def _end_if_over(self, match: Match[Any]) -> None:
+        if match.ending is not None:
+            self.result = match.episode()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
         try:
-            act()
+            yield
         except Exception as error:
-            self._fail(error)
+            self.result = self._failed(error)
 
-    def _begin(self) -> None:
-        self.start = self.plan.start or draw_start(self.game, self.plan.key)
-        self.state: ClosedState[Any] = self.start.state
-        self.t = self.start.t
-        self.turns: dict[str, tuple[Turn, ...]] = {
-            agent: tuple(self.start.turns.get(agent, ())) for agent in self.game.agents
-        }
-        self._end_if_over()
-
-    def _observe(self) -> None:
-        state = self.state.state
-        self.requests = [
-            Request(history=self._history(agent), key=self.plan.key, step=self.t, state=state)
-            for agent in self.game.acting_agents(state)
-        ]
-
-    def _advance(self) -> None:
-        outcomes = {
-            agent: self.closed.read(self.state, agent, reply.said)
-            for agent, reply in self.replies.items()
-        }
-        rng = self.chance_key.stream(Purpose.CHANCE, step=self.t)
-        transition, played = self.closed.sample_transition(self.state, outcomes, rng)
-        self._check_rewards(transition.rewards_N)
-        agent_steps = tuple(
-            AgentStep(
-                agent=request.history.agent,
-                observation=request.history.observation,
-                reply=self.replies[request.history.agent],
-                outcome=outcomes[request.history.agent],
-                played=None if played is None else played.get(request.history.agent),
-            )
-            for request in self.requests
-        )
-        self.steps.append(
-            Step(
-                t=self.t,
-                state=self.state,
-                agent_steps=agent_steps,
-                rewards_N=transition.rewards_N,
-                penalties_N=transition.penalties_N,
-            )
-        )
-        for agent_step in agent_steps:
-            self.turns[agent_step.agent] += (agent_step.turn,)
-        self.state = transition.state
-        self.t += 1
-        self._end_if_over()
-
-    def _history(self, agent: str) -> History:
-        return History(
-            agent=agent,
-            rules=self.game.rules_text(agent),
-            turns=self.turns[agent],
-            observation=Observation(
-                text=self.game.observation_text(self.state.state, agent),
-                feedback=self.closed.feedback_text(self.state, agent),
-            ),
-        )
-
-    def _check_rewards(self, rewards_N: tuple[float, ...]) -> None:
-        if len(rewards_N) != len(self.game.agents):
-            raise GameLawError(
-                f"a transition must reward each of {self.game.agents} (got {rewards_N!r})"
-            )
-        if not all(math.isfinite(reward) for reward in rewards_N):
-            raise GameLawError(f"rewards must be finite (got {rewards_N!r})")
-
-    def _end_if_over(self) -> None:
-        if self.closed.is_terminal(self.state):
-            self._finish(Ending.FORFEITED if self.state.forfeited else Ending.TERMINATED)
-        elif self.t >= self.limit:
-            self._finish(Ending.TRUNCATED)
-
-    def _finish(self, ending: Ending) -> None:
-        self.result = Episode(
-            game=self.game.name,
-            agents=self.game.agents,
-            discount=self.game.discount,
-            key=self.plan.key,
-            start=self.start,
-            steps=tuple(self.steps),
-            final_state=self.state,
-            final_observations={
-                agent: self.game.observation_text(self.state.state, agent)
-                for agent in self.game.agents
-            },
-            ending=ending,
-        )
-
-    def _fail(self, error: Exception) -> None:
-        where = f"{self.game.name}, step {self.t}, {self.plan.key}"
-        self.result = FailedEpisode(
+    def _failed(self, error: Exception) -> FailedEpisode[Any]:
+        first = self.plan.start.t if self.plan.start else 0
+        step = self.match.t if self.match else first
+        notes = getattr(error, "__notes__", ())
+        where = ", ".join((self.game.name, f"step {step}", str(self.plan.key), *notes))
+        return FailedEpisode(
             key=self.plan.key,
             error=f"{where}: {type(error).__name__}: {error}",
-            steps=tuple(self.steps),
+            steps=tuple(self.match.steps) if self.match else (),
         )
-
-
-def draw_start(game: AbstractGame[Any, Any], key: EpisodeKey) -> Start[Any]:
-    """A start drawn from the game's initial law with the key's own stream."""
-    state = game.sample_initial_state(key.stream(Purpose.START))
-    return Start(state=ClosedGame(game).close(state))
 
 
 def distinct_plans(
@@ -250,7 +116,8 @@ def distinct_plans(
     """Episodes on instances (maps, levels) that differ; where no more are found, they repeat.
 
     Args:
-      game: what is played; where its starts are no instances, every start is taken as drawn.
+      game: what is played; where its starts are no instances, every start is taken as drawn. Where a start cannot
+        be drawn, the plan is without one, and ``play`` records the failure.
       count: how many episodes.
       seed: of the starts.
       phase: what the episodes are for; each phase has starts of its own.
@@ -261,10 +128,14 @@ def distinct_plans(
     group = 0
     while len(plans) < count:
         key = EpisodeKey(seed=seed, phase=phase, group=group)
-        start = draw_start(game, key)
-        instance = game.instance_key(start.state.state)
-        if group >= patience or instance not in seen:
+        group += 1
+        try:
+            start = draw_start(game, key)
+            instance = game.instance_key(start.state.state)
+        except Exception:  # the runner meets the same error again, and records it
+            plans.append(EpisodePlan(key=key))
+            continue
+        if group > patience or instance not in seen:
             plans.append(EpisodePlan(key=key, start=start))
             seen.add(instance)
-        group += 1
     return plans

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import gymnasium
 
-from games.exports.match import Match, begun, drawn
+from games.exports.shown import ShownMatch, begun, drawn
 from games.exports.views import (
     LONGEST_TEXT,
     ActionTexts,
@@ -117,7 +117,7 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
         self.observation_space = view.observation_space(agent)
         self._view = view
         self._policies = policies
-        self._match: Match | None = None
+        self._match: ShownMatch | None = None
         self._is_done = True
 
     def reset(
@@ -125,7 +125,7 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         game_seed = drawn(self.np_random) if seed is None else int(seed)
-        self._match = match = Match(self._view.game, game_seed)
+        self._match = match = ShownMatch(self._view.game, game_seed)
         self._is_done = False
         self._play_others(match)
         observation = self._view.observation(match, self.agent)
@@ -154,11 +154,11 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
     def render(self) -> Any:
         return begun(self._match).text(self.agent) if self.render_mode else None
 
-    def _play_others(self, match: Match) -> None:
+    def _play_others(self, match: ShownMatch) -> None:
         """Let the others play until it is the agent's turn or its part is over."""
         while self.agent not in match.acting and not match.is_out(self.agent):
             match.move(self._replies(match))
 
-    def _replies(self, match: Match) -> dict[str, Reply]:
+    def _replies(self, match: ShownMatch) -> dict[str, Reply]:
         others = [other for other in match.acting if other != self.agent]
         return {other: self._policies[other].reply([match.request(other)])[0] for other in others}

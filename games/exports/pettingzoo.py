@@ -6,7 +6,7 @@ from typing import Any, final
 import pettingzoo
 from gymnasium import spaces
 
-from games.exports.match import Match, Matches, begun
+from games.exports.shown import Matches, ShownMatch, begun
 from games.exports.views import LONGEST_TEXT, ActionTexts, ActionView, ObservationView, View
 from tsmg import AbstractGame, InvalidArgumentError, Reply, Said
 
@@ -104,7 +104,7 @@ class _Shown:
         self.action_spaces = {a: view.action_space(a) for a in view.game.agents}
         self._view = view
         self._matches = Matches(view.game)
-        self._match: Match | None = None
+        self._match: ShownMatch | None = None
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         return self.observation_spaces[agent]
@@ -155,7 +155,7 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
             self._move(match)
         self._look(match)
 
-    def _move(self, match: Match) -> None:
+    def _move(self, match: ShownMatch) -> None:
         match.move(self._replies)
         self._replies = {}
         pay = match.collect()
@@ -163,7 +163,7 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         self.infos = {agent: self._view.info(match, agent, pay[agent]) for agent in self.agents}
         self._accumulate_rewards()
 
-    def _look(self, match: Match) -> None:
+    def _look(self, match: ShownMatch) -> None:
         """See whose part is over, and who is asked next."""
         fates = {agent: match.fate(agent) for agent in self.agents}
         self.terminations = {agent: terminated for agent, (terminated, _) in fates.items()}
@@ -220,7 +220,7 @@ class ParallelGame(_Shown, pettingzoo.ParallelEnv[str, Any, Any]):  # type: igno
             {agent: view.info(match, agent, pay[agent]) for agent in agents},
         )
 
-    def _replies(self, match: Match, actions: Mapping[str, Any]) -> dict[str, Reply]:
+    def _replies(self, match: ShownMatch, actions: Mapping[str, Any]) -> dict[str, Reply]:
         missing = [agent for agent in match.acting if agent not in actions]
         if missing:
             raise InvalidArgumentError(

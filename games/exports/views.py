@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from games.exports.match import Match, Pay
+from games.exports.shown import Pay, ShownMatch
 from tsmg import (
     AbstractGame,
     Episode,
@@ -159,7 +159,7 @@ class View:
             )
         return texts[int(action)]
 
-    def observation(self, match: Match, agent: str) -> Any:
+    def observation(self, match: ShownMatch, agent: str) -> Any:
         """The agent's observation: its text, and what the invalid rule tells it."""
         shown = match.text(agent)
         if self.observations == "text":
@@ -169,7 +169,7 @@ class View:
             observation["action_mask"] = self._mask(match, agent, self.action_texts[agent])
         return observation
 
-    def info(self, match: Match, agent: str, pay: Pay = _UNPAID) -> dict[str, Any]:
+    def info(self, match: ShownMatch, agent: str, pay: Pay = _UNPAID) -> dict[str, Any]:
         """What else is known: reward and penalty apart, how the agent's last text was read, its legal actions."""
         kind = match.last_kind(agent)
         info: dict[str, Any] = {
@@ -189,7 +189,7 @@ class View:
         padded[: len(data)] = np.frombuffer(data, np.uint8)
         return padded
 
-    def _mask(self, match: Match, agent: str, texts: tuple[str, ...]) -> NDArray[np.int8]:
+    def _mask(self, match: ShownMatch, agent: str, texts: tuple[str, ...]) -> NDArray[np.int8]:
         legal = set(match.legal_texts(agent) or ())
         unknown = legal - set(texts)
         if unknown and self.is_complete:

@@ -59,10 +59,14 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
     assert "no chat template" in result.output
 
 
-def test_refusals_do_not_wait_for_torch():
+@pytest.mark.parametrize(
+    "arguments",
+    [["--kept-episodes", "99"], ["--game", "KuhnPoker-v0", "--opponent", "./nobody"]],
+)
+def test_refusals_do_not_wait_for_torch(arguments):
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli import main;"
-        "r = CliRunner().invoke(main, ['train', '--kept-episodes', '99']);"
+        f"r = CliRunner().invoke(main, ['train', *{arguments}]);"
         "assert r.exit_code == 2, r.output; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -33,7 +33,7 @@ from tsmg import (
     uniform,
     with_texts,
 )
-from tsmg.runner import EpisodePlan
+from tsmg.match import EpisodePlan
 
 
 @attrs.frozen(kw_only=True)

@@ -397,10 +397,10 @@ def test_no_reply_can_stop_a_run(game: Game, rule: int, said: list[str]) -> None
 FAULTS = {
     "start": (0, "ZeroDivisionError: no start"),
     "raise": (2, "ZeroDivisionError: in the middle"),
-    "observe": (2, "ZeroDivisionError: nothing to see"),
+    "observe": (2, "agent 'one': ZeroDivisionError: nothing to see"),
     "stranger": (2, "'three'"),
-    "nan": (2, "GameLawError: rewards must be finite"),
-    "infinite": (2, "GameLawError: rewards must be finite"),
+    "nan": (2, "GameLawError: rewards of ('one', 'two') must be finite"),
+    "infinite": (2, "GameLawError: rewards of ('one', 'two') must be finite"),
     "short": (2, r"GameLawError: a transition must reward each of ('one', 'two')"),
     "long": (2, r"GameLawError: a transition must reward each of ('one', 'two')"),
     "end": (4, "ZeroDivisionError: nothing to see"),

@@ -10,9 +10,10 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from tsmg.distribution import Distribution
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractExplicitGame
+from tsmg.match import EpisodePlan, step_limit
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
-from tsmg.runner import EpisodePlan, play, step_limit
+from tsmg.runner import play
 from tsmg.testing.rule import Case, Finding, Game, Note, Outcome, WalkRule
 from tsmg.testing.walks import Visit, Walk, told_error
 from tsmg.text import Said

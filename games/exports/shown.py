@@ -1,7 +1,7 @@
 """One episode of a game, moved by replies from outside: what all exported environments share.
 
-The runner asks policies for replies; an environment is told them. Both play the closed game with the same streams, so
-that a match and the episode that ``tsmg.play`` records for the same key and texts are the same.
+The runner asks policies for replies; an environment is told them. Both move a ``tsmg.Match``, so the episode is the
+one that ``tsmg.play`` records for the same key and texts.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,13 @@ from gymnasium.utils import seeding
 
 from tsmg import (
     AbstractGame,
-    ClosedGame,
     Ending,
     EpisodeKey,
-    GameLawError,
-    History,
-    Observation,
+    EpisodePlan,
+    Match,
     OutcomeKind,
-    Purpose,
     Reply,
     Request,
-    Turn,
-    draw_start,
-    step_limit,
 )
 
 _SEEDS = 2**63
@@ -44,8 +38,10 @@ class Pay(NamedTuple):
 
 
 @final
-class Match:
-    """An episode while it is played; used once.
+class ShownMatch:
+    """A match as an environment shows it: what is due to each agent, whose part is over, what is legal.
+
+    Chance that moves alone is passed over: after a move somebody acts, or the match is over.
 
     Args:
       game: what is played; it needs a horizon or a declared longest game.
@@ -57,13 +53,7 @@ class Match:
 
     def __init__(self, game: AbstractGame[Any, Any], seed: int) -> None:
         self.game = game
-        self.key = EpisodeKey(seed=seed)
-        self.t = 0
-        self.ending: Ending | None = None
-        self._closed = ClosedGame(game)
-        self._limit = step_limit(game)
-        self._state = draw_start(game, self.key).state
-        self._turns: dict[str, tuple[Turn, ...]] = dict.fromkeys(game.agents, ())
+        self._match = Match(game, EpisodePlan(key=EpisodeKey(seed=seed)))
         self._due = dict.fromkeys(game.agents, Pay())
         self._legal_texts: dict[str, tuple[str, ...] | None] = {}
         self._settle()
@@ -71,12 +61,17 @@ class Match:
     @property
     def state(self) -> Any:
         """The game's own state."""
-        return self._state.state
+        return self._match.state.state
 
     @property
     def acting(self) -> tuple[str, ...]:
         """Who must reply now; nobody once the match is over."""
-        return () if self.ending else self.game.acting_agents(self.state)
+        return self._match.acting
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the match ended; ``None`` while it goes on."""
+        return self._match.ending
 
     def is_out(self, agent: str) -> bool:
         """Whether the agent's part is over: the match is, or the game says that it is out."""
@@ -84,7 +79,7 @@ class Match:
 
     def last_kind(self, agent: str) -> OutcomeKind | None:
         """How the agent's last text was read; ``None`` before its first."""
-        return self._state.last_N[self.game.agents.index(agent)]
+        return self._match.state.last_N[self.game.agents.index(agent)]
 
     def fate(self, agent: str) -> tuple[bool, bool]:
         """Whether the agent's part is terminated (a forfeit is), and whether it is truncated."""
@@ -107,25 +102,12 @@ class Match:
 
     def text(self, agent: str) -> str:
         """The agent's observation, and the invalid rule's feedback on a line of its own."""
-        observation = self.observation(agent)
+        observation = self._match.observation(agent)
         return "\n".join(filter(None, (observation.text, observation.feedback)))
 
-    def observation(self, agent: str) -> Observation:
-        """What the agent reads now."""
-        return Observation(
-            text=self.game.observation_text(self.state, agent),
-            feedback=self._closed.feedback_text(self._state, agent),
-        )
-
     def request(self, agent: str) -> Request:
-        """What a policy is asked in the agent's place."""
-        history = History(
-            agent=agent,
-            rules=self.game.rules_text(agent),
-            turns=self._turns[agent],
-            observation=self.observation(agent),
-        )
-        return Request(history=history, key=self.key, step=self.t, state=self.state)
+        """What a policy is asked in the place of an acting agent."""
+        return next(r for r in self._match.requests() if r.history.agent == agent)
 
     def move(self, replies: Mapping[str, Reply]) -> None:
         """Carry out the replies of all acting agents, and what chance does alone after them.
@@ -133,18 +115,7 @@ class Match:
         Raises:
           GameLawError: the replies are not those of the acting agents.
         """
-        if set(replies) != set(self.acting) or not replies:
-            raise GameLawError(f"{self.game.name}: {self.acting} must reply (got {tuple(replies)})")
-        outcomes = {
-            agent: self._closed.read(self._state, agent, reply.said)
-            for agent, reply in replies.items()
-        }
-        for agent, reply in replies.items():
-            turn = Turn(
-                observation=self.observation(agent), reply=reply.text, kind=outcomes[agent].kind
-            )
-            self._turns[agent] += (turn,)
-        self._advance(outcomes)
+        self._carry_out(replies)
         self._settle()
 
     def collect(self) -> Mapping[str, Pay]:
@@ -152,28 +123,17 @@ class Match:
         due, self._due = self._due, dict.fromkeys(self.game.agents, Pay())
         return due
 
-    def _advance(self, outcomes: Mapping[str, Any]) -> None:
-        rng = self.key.stream(Purpose.CHANCE, step=self.t)
-        transition, _ = self._closed.sample_transition(self._state, outcomes, rng)
-        paid_N = zip(transition.rewards_N, transition.penalties_N, strict=True)
+    def _carry_out(self, replies: Mapping[str, Reply]) -> None:
+        step = self._match.move(replies)
+        paid_N = zip(step.rewards_N, step.penalties_N, strict=True)
         for agent, (reward, penalty) in zip(self.game.agents, paid_N, strict=True):
             due = self._due[agent]
             self._due[agent] = Pay(due.reward + reward, due.penalty + penalty)
-        self._state = transition.state
-        self.t += 1
-
-    def _settle(self) -> None:
-        """Let chance move while nobody acts, and see whether the match is over."""
-        self.ending = self._ended()
-        while self.ending is None and not self.game.acting_agents(self.state):
-            self._advance({})
-            self.ending = self._ended()
         self._legal_texts = {}
 
-    def _ended(self) -> Ending | None:
-        if self._closed.is_terminal(self._state):
-            return Ending.FORFEITED if self._state.forfeited else Ending.TERMINATED
-        return Ending.TRUNCATED if self.t >= self._limit else None
+    def _settle(self) -> None:
+        while not self.ending and not self.acting:
+            self._carry_out({})
 
 
 @final
@@ -188,11 +148,11 @@ class Matches:
         self._game = game
         self._np_random: np.random.Generator | None = None
 
-    def deal(self, seed: int | None) -> Match:
+    def deal(self, seed: int | None) -> ShownMatch:
         """A new match; from the seed, or from the environment's own generator if there is none."""
         if seed is not None or self._np_random is None:
             self._np_random, _ = seeding.np_random(seed)
-        return Match(self._game, drawn(self._np_random) if seed is None else int(seed))
+        return ShownMatch(self._game, drawn(self._np_random) if seed is None else int(seed))
 
 
 def drawn(np_random: np.random.Generator) -> int:
@@ -200,7 +160,7 @@ def drawn(np_random: np.random.Generator) -> int:
     return int(np_random.integers(_SEEDS))
 
 
-def begun(match: Match | None) -> Match:
+def begun(match: ShownMatch | None) -> ShownMatch:
     """The match that is being played.
 
     Raises:
