@@ -57,12 +57,12 @@ def choices(config: type, name: str) -> tuple[str, ...]:
 class MSGRPOConfig:
     """Settings of MS-GRPO; every field has its help text, which the command line shows."""
 
-    updates: int = option(300, "optimiser updates", within(1))
+    updates: int = option(200, "optimiser updates", within(1))
     groups: int = option(32, "groups of episodes per update", within(1))
     group_size: int = option(16, "episodes per group, G", within(2))
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
-    learning_rate: float = option(4e-4, "greatest learning rate", within(0.0, above=True))
+    learning_rate: float = option(6e-4, "greatest learning rate", within(0.0, above=True))
     schedule: Course = option(
         "linear", "course of the learning rate: linear decay to 0, or constant", one_of
     )
@@ -87,10 +87,16 @@ class MSGRPOConfig:
     corrected: bool = option(False, "divide by the inclusion probabilities")
     weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
-    kl_coefficient: float = option(0.0, "beta, weight of the KL to the starting model", within(0.0))
-    entropy_coefficient: float = option(0.04, "greatest weight of the entropy bonus", within(0.0))
-    entropy_schedule: Course = option(
-        "linear", "course of the entropy bonus: linear decay to 0, or constant", one_of
+    kl_coefficient: float = option(
+        0.03, "beta, greatest weight of the KL to the starting model", within(0.0)
+    )
+    entropy_coefficient: float = option(
+        0.0, "eta, greatest weight of the entropy bonus", within(0.0)
+    )
+    regulariser_schedule: Course = option(
+        "linear",
+        "course of the weights of KL and entropy: linear decay to 0, or constant",
+        one_of,
     )
     silent_groups: Literal["regularised", "skipped"] = option(
         "regularised",

@@ -11,7 +11,7 @@ The paper's body was not at hand, only its abstract and first page. How this fil
    depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
 4. The discount is the game's own (1 unless it says otherwise).
 5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
-6. The KL term to the starting model (k3 estimate) is off by default; an entropy bonus (0.04, decaying) is ours. Both
+6. The KL term to the starting model (k3 estimate, 0.03, decaying) is ours; an entropy bonus is an option. Both
    regularisers also hold in groups whose returns are all equal, where the surrogate is 0: otherwise nothing keeps a
    policy from becoming certain where it always fails.
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
@@ -352,6 +352,7 @@ class MSGRPOTrainer:
         self, learner: _Learner, part: Sequence[TrainingRow]
     ) -> tuple[LossTerms, torch.Tensor]:
         c = self.config
+        left = self._left(c.regulariser_schedule)
         calls = [row.call for row in part]
         scores = learner.policy.model.logprobs(calls, sampling=learner.policy.sampling)
         reference = _start_scores(learner, calls).logprobs_B_L if c.kl_coefficient else None
@@ -363,9 +364,9 @@ class MSGRPOTrainer:
             weights_B=torch.tensor([row.weight for row in part]),
             clip=c.clip,
             entropies_B_L=scores.entropies_B_L,
-            entropy_coefficient=c.entropy_coefficient * self._left(c.entropy_schedule),
+            entropy_coefficient=c.entropy_coefficient * left,
             reference_logprobs_B_L=reference,
-            kl_coefficient=c.kl_coefficient,
+            kl_coefficient=c.kl_coefficient * left,
         )
         return terms, scores.entropies_B_L.detach()[scores.mask_B_L].double().sum()
 

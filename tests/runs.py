@@ -9,5 +9,5 @@ SMALL_RUN = MSGRPOConfig(
     kept_episodes=4,
     max_reply_tokens=2,
     learning_rate=0.2,
-    entropy_coefficient=0.0,
+    kl_coefficient=0.0,
 )

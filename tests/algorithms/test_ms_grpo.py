@@ -437,6 +437,41 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
         run("one")
 
 
+def test_in_silent_groups_the_kl_leads_back_to_the_start():
+    def laws_after(coefficient):
+        policy = arms_policy()
+        game = with_texts(Paid(), observation_text=lambda state, agent: "go")
+        config = attrs.evolve(
+            CONFIG, updates=40, kl_coefficient=coefficient, regulariser_schedule="constant"
+        )
+        trainer = MSGRPOTrainer(game=game, policy=policy, config=config)
+        trainer.evaluate(1)
+        policy.model.logits.data[0] = policy.model.logits.new_tensor([3.0, 0.0, -3.0])
+        metrics = trainer.train()
+        assert metrics[0]["kl"] > 0
+        return torch.softmax(policy.model.logits[0].detach(), -1), metrics
+
+    law, metrics = laws_after(1.0)
+    assert float((law - 1 / 3).abs().max()) < 0.2  # the start is uniform; it was 0.62 away
+    assert metrics[-1]["kl"] < 0.1 * metrics[0]["kl"]
+    assert float(laws_after(0.0)[0].max()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"), [("constant", (1, 1, 1, 1)), ("linear", (1, 0.75, 0.5, 0.25))]
+)
+def test_regularisers_keep_their_course(schedule, left):
+    """A uniform law has the greatest entropy and stays as it is, so that the weight alone changes the loss."""
+    game = with_texts(Paid(), observation_text=lambda state, agent: "go")
+    config = attrs.evolve(
+        CONFIG, updates=4, entropy_coefficient=0.5, regulariser_schedule=schedule, sampling="all"
+    )
+    trainer = MSGRPOTrainer(game=game, policy=arms_policy(), config=config)
+    losses = [m["loss"] / m["trained_tokens"] for m in trainer.train()]
+    assert losses[0] < 0
+    assert losses == pytest.approx([losses[0] * part for part in left])
+
+
 def test_entropy_of_a_uniform_table_is_logged_in_nats():
     trainer = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
     assert trainer.update().metrics["entropy"] == pytest.approx(math.log(3))

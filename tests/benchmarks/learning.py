@@ -105,9 +105,9 @@ def kuhn_self(seed: int, settings: dict[str, Any]) -> None:
     Self-play cycles unless something holds it: here the KL to the seed model, which plays nearly uniformly.
     """
     game = games.make("KuhnPoker-v0")
-    towards_the_start = {"entropy_coefficient": 0.0, "kl_coefficient": 0.2}
+    towards_the_start = {"kl_coefficient": 0.2, "regulariser_schedule": "constant"}
     config = MSGRPOConfig(
-        **{"seed": seed, "updates": 100, "groups": 32, **towards_the_start, **settings}
+        **{"seed": seed, "updates": 100, "learning_rate": 4e-4, **towards_the_start, **settings}
     )
     trainer = MSGRPOTrainer(game=game, policy=policy_of(game, seed, steps=200), config=config)
 
