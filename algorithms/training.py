@@ -107,7 +107,7 @@ def run_training(
                 steps.update()
             end = steps.evaluate(run.final_episodes)
         except TooManyFailuresError as error:
-            steps.keep(error.failed)
+            steps.keep([e for e in error.failed if isinstance(e, FailedEpisode)])
             raise
         for episode in end[0].episodes[:10]:
             files.write(EPISODES, transcript(episode, update=trainer.update_index))

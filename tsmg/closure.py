@@ -5,7 +5,7 @@ Over them the closed game answers every joint *text*, so it is defined for any m
 """
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar, final
+from typing import Any, Generic, NamedTuple, TypeVar, final
 
 import attrs
 
@@ -35,11 +35,19 @@ class ClosedState(Generic[S_state]):
 
 
 class ClosedTransition(NamedTuple, Generic[S_state]):
-    """What follows a joint text: next extended state, rewards of the game, penalties of iota."""
+    """What follows a joint text.
+
+    Attributes:
+      state: the next extended state.
+      rewards_N: of the game.
+      penalties_N: of iota, each at most 0.
+      played: (agent, action) of the joint action that was carried out; ``None`` if none was.
+    """
 
     state: ClosedState[S_state]
     rewards_N: tuple[float, ...]
     penalties_N: tuple[float, ...]
+    played: tuple[tuple[str, Any], ...] | None = None
 
 
 @final
@@ -79,7 +87,7 @@ class ClosedGame(Generic[S, A]):
     def transition_dist(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
     ) -> Distribution[ClosedTransition[S]]:
-        """The law of the next extended state, rewards and penalties, given all text outcomes.
+        """The law of what follows, given all text outcomes.
 
         Raises:
           NotEnumerableError: the game is not explicit.
@@ -97,16 +105,15 @@ class ClosedGame(Generic[S, A]):
 
     def sample_transition(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]], rng: Stream
-    ) -> tuple[ClosedTransition[S], Mapping[str, A] | None]:
-        """A draw of the transition, and the joint action that was played (``None``: none was)."""
+    ) -> ClosedTransition[S]:
+        """A draw of what follows."""
         last_N = self._last_N(closed, outcomes)
         rule = self.game.invalid_rule
         verdict = rule.verdict_dist(self.game, closed.state, outcomes).sample(rng)
         if verdict.joint_action is None:
-            return self._stand(closed, verdict, last_N), None
-        joint_action = dict(verdict.joint_action)
-        transition = self.game.sample_transition(closed.state, joint_action, rng)
-        return _moved(closed, transition, verdict, last_N), joint_action
+            return self._stand(closed, verdict, last_N)
+        transition = self.game.sample_transition(closed.state, dict(verdict.joint_action), rng)
+        return _moved(closed, transition, verdict, last_N)
 
     def _last_N(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
@@ -134,7 +141,10 @@ def _moved(
 ) -> ClosedTransition[S]:
     forfeited = closed.forfeited | verdict.forfeits
     return ClosedTransition(
-        ClosedState(transition.state, last_N, forfeited), transition.rewards_N, verdict.penalties_N
+        ClosedState(transition.state, last_N, forfeited),
+        transition.rewards_N,
+        verdict.penalties_N,
+        verdict.joint_action,
     )
 
 

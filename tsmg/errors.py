@@ -4,8 +4,6 @@ Each class also inherits the standard error that it refines, so ``except ValueEr
 working, and takes its whole message as its one argument, so it survives a pickle.
 """
 
-from typing import Any
-
 
 class TSMGError(Exception):
     """Root of the library's errors."""
@@ -46,7 +44,7 @@ class TooManyFailuresError(TSMGError, RuntimeError):
       failed: the records of the failures, as far as they were played.
     """
 
-    failed: tuple[Any, ...] = ()
+    failed: tuple[object, ...] = ()
 
 
 class RunFolderError(TSMGError, OSError):

@@ -1,12 +1,15 @@
 """A match: one episode while it is played, moved by replies from wherever they come."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar, final
 
 import attrs
 
-from tsmg.closure import ClosedGame, ClosedState
+from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
+from tsmg.distribution import Probability
 from tsmg.errors import GameLawError, InvalidArgumentError
 from tsmg.game import AbstractGame
 from tsmg.randomness import EpisodeKey, Purpose
@@ -22,6 +25,7 @@ from tsmg.records import (
     Step,
     Turn,
 )
+from tsmg.text import TextOutcome
 
 S = TypeVar("S")
 
@@ -42,111 +46,106 @@ class EpisodePlan(Generic[S]):
 
 
 @final
+@attrs.frozen(eq=False)
 class Match(Generic[S]):
-    """One episode of the closed game while it is played; used once.
+    """One episode of the closed game, as far as it was played; a value, moved by replies from wherever they come.
 
-    The runner asks policies for the replies, an exported environment is told them. The same plan and the same texts
-    make the same episode either way: every draw comes from the plan's key.
-
-    Args:
-      game: what is played; it needs a horizon or a declared longest game.
-      plan: the episode.
+    The runner asks policies for the replies, an exported environment is told them, an oracle tries them all. The same
+    plan and the same texts make the same episode each time: every draw comes from the plan's key.
 
     Attributes:
+      game: what is played; it needs a horizon or a declared longest game.
+      plan: the episode.
       start: where it began.
       state: the extended state.
       t: the time of the next step.
       steps: what happened so far.
-      ending: how it ended; ``None`` while it goes on.
-
-    Raises:
-      InvalidArgumentError: there is no limit on the length of an episode.
+      turns: the past turns of each agent.
 
     Example:
       >>> import games, tsmg
-      >>> match = tsmg.Match(games.make("Bandit-v0"), EpisodePlan(key=EpisodeKey(seed=0)))
+      >>> match = tsmg.Match.begin(games.make("BernoulliBandit-v0"), EpisodePlan(key=EpisodeKey(seed=0)))
       >>> match.acting
       ('player',)
-      >>> step = match.move({"player": Reply(text="a", said=tsmg.Said("a"))})
-      >>> step.t, match.t, len(match.steps)
+      >>> after = match.move({"player": Reply(text="a", said=tsmg.Said("a"))})
+      >>> match.t, after.t, len(after.steps)
       (0, 1, 1)
     """
 
-    def __init__(self, game: AbstractGame[S, Any], plan: EpisodePlan[S]) -> None:
-        self.game = game
-        self.plan = plan
-        self._limit = step_limit(game)
-        self._closed = ClosedGame(game)
-        self._chance_key = plan.key.shared() if plan.common_chance else plan.key
-        self.start: Start[S] = plan.start or draw_start(game, plan.key)
-        self.state: ClosedState[S] = self.start.state
-        self.t = self.start.t
-        self.steps: list[Step[S]] = []
-        self._turns: dict[str, tuple[Turn, ...]] = {
-            agent: tuple(self.start.turns.get(agent, ())) for agent in game.agents
-        }
-        self._requests: tuple[Request, ...] | None = None
-        self.ending = self._ended()
+    game: AbstractGame[S, Any]
+    plan: EpisodePlan[S]
+    start: Start[S]
+    state: ClosedState[S]
+    t: int
+    steps: tuple[Step[S], ...]
+    turns: Mapping[str, tuple[Turn, ...]]
+
+    @classmethod
+    def begin(cls, game: AbstractGame[S, Any], plan: EpisodePlan[S]) -> "Match[S]":
+        """A match at its start, which is drawn where the plan has none.
+
+        Raises:
+          InvalidArgumentError: there is no limit on the length of an episode.
+        """
+        step_limit(game)
+        start: Start[S] = plan.start or draw_start(game, plan.key)
+        turns = {agent: tuple(start.turns.get(agent, ())) for agent in game.agents}
+        return cls(game, plan, start, start.state, start.t, (), turns)
+
+    @property
+    def closed(self) -> ClosedGame[S, Any]:
+        """The game, closed under text."""
+        return ClosedGame(self.game)
 
     @property
     def acting(self) -> tuple[str, ...]:
         """Who must reply now; nobody once the match is over, or while chance moves alone."""
         return () if self.ending else self.game.acting_agents(self.state.state)
 
+    @functools.cached_property
+    def ending(self) -> Ending | None:
+        """How the match ended; ``None`` while it goes on."""
+        if self.closed.is_terminal(self.state):
+            return Ending.FORFEITED if self.state.forfeited else Ending.TERMINATED
+        return Ending.TRUNCATED if self.t >= step_limit(self.game) else None
+
     def observation(self, agent: str) -> Observation:
         """What the agent reads now."""
         return Observation(
             text=self.game.observation_text(self.state.state, agent),
-            feedback=self._closed.feedback_text(self.state, agent),
+            feedback=self.closed.feedback_text(self.state, agent),
         )
 
+    @functools.cached_property
     def requests(self) -> tuple[Request, ...]:
         """What the acting agents are asked."""
-        if self._requests is None:
-            self._requests = tuple(self._request(agent) for agent in self.acting)
-        return self._requests
+        return tuple(self._request(agent) for agent in self.acting)
 
-    def move(self, replies: Mapping[str, Reply]) -> Step[S]:
-        """Carry out the replies of all acting agents (none, where chance moves alone).
+    def move(self, replies: Mapping[str, Reply]) -> "Match[S]":
+        """The match after the replies of all acting agents (none, where chance moves alone).
 
         Raises:
           GameLawError: the match is over, the replies are not those of the acting agents, or the game pays what is
             no finite reward for each agent.
         """
-        requests = self.requests()
-        if self.ending or replies.keys() != {request.history.agent for request in requests}:
-            raise GameLawError(
-                f"{self.game.name}: {self.acting or 'nobody'} must reply (got {tuple(replies)})"
-            )
-        outcomes = {agent: self._read(agent, reply) for agent, reply in replies.items()}
-        rng = self._chance_key.stream(Purpose.CHANCE, step=self.t)
-        transition, played = self._closed.sample_transition(self.state, outcomes, rng)
-        self._check_rewards(transition.rewards_N)
-        agent_steps = tuple(
-            AgentStep(
-                agent=request.history.agent,
-                observation=request.history.observation,
-                reply=replies[request.history.agent],
-                outcome=outcomes[request.history.agent],
-                played=None if played is None else played.get(request.history.agent),
-            )
-            for request in requests
+        outcomes = self._outcomes(replies)
+        key = self.plan.key.shared() if self.plan.common_chance else self.plan.key
+        rng = key.stream(Purpose.CHANCE, step=self.t)
+        return self._after(
+            replies, outcomes, self.closed.sample_transition(self.state, outcomes, rng)
         )
-        step = Step(
-            t=self.t,
-            state=self.state,
-            agent_steps=agent_steps,
-            rewards_N=transition.rewards_N,
-            penalties_N=transition.penalties_N,
-        )
-        self.steps.append(step)
-        for agent_step in agent_steps:
-            self._turns[agent_step.agent] += (agent_step.turn,)
-        self.state = transition.state
-        self.t += 1
-        self._requests = None
-        self.ending = self._ended()
-        return step
+
+    def moves(self, replies: Mapping[str, Reply]) -> Iterator[tuple["Match[S]", Probability]]:
+        """Every way in which chance can answer the replies, with its probability.
+
+        Raises:
+          GameLawError: as for ``move``.
+          NotEnumerableError: the game is not explicit, or its law is not finite.
+        """
+        outcomes = self._outcomes(replies)
+        law = self.closed.transition_dist(self.state, outcomes).table()
+        for transition, probability in law.items():
+            yield self._after(replies, outcomes, transition), probability
 
     def episode(self) -> Episode[S]:
         """The record of the whole match.
@@ -162,7 +161,7 @@ class Match(Generic[S]):
             discount=self.game.discount,
             key=self.plan.key,
             start=self.start,
-            steps=tuple(self.steps),
+            steps=self.steps,
             final_state=self.state,
             final_observations={
                 agent: self.game.observation_text(self.state.state, agent)
@@ -172,24 +171,62 @@ class Match(Generic[S]):
         )
 
     def _request(self, agent: str) -> Request:
-        try:
+        with _naming(agent):
             history = History(
                 agent=agent,
                 rules=self.game.rules_text(agent),
-                turns=self._turns[agent],
+                turns=self.turns[agent],
                 observation=self.observation(agent),
             )
-        except Exception as error:
-            error.add_note(f"agent {agent!r}")
-            raise
         return Request(history=history, key=self.plan.key, step=self.t, state=self.state.state)
 
-    def _read(self, agent: str, reply: Reply) -> Any:
-        try:
-            return self._closed.read(self.state, agent, reply.said)
-        except Exception as error:
-            error.add_note(f"agent {agent!r}")
-            raise
+    def _outcomes(self, replies: Mapping[str, Reply]) -> dict[str, TextOutcome[Any]]:
+        asked = {request.history.agent for request in self.requests}
+        if self.ending or replies.keys() != asked:
+            raise GameLawError(
+                f"{self.game.name}: {self.acting or 'nobody'} must reply (got {tuple(replies)})"
+            )
+        return {agent: self._read(agent, reply) for agent, reply in replies.items()}
+
+    def _read(self, agent: str, reply: Reply) -> TextOutcome[Any]:
+        with _naming(agent):
+            return self.closed.read(self.state, agent, reply.said)
+
+    def _after(
+        self,
+        replies: Mapping[str, Reply],
+        outcomes: Mapping[str, TextOutcome[Any]],
+        transition: ClosedTransition[S],
+    ) -> "Match[S]":
+        self._check_rewards(transition.rewards_N)
+        played = dict(transition.played or ())
+        agent_steps = tuple(
+            AgentStep(
+                agent=request.history.agent,
+                observation=request.history.observation,
+                reply=replies[request.history.agent],
+                outcome=outcomes[request.history.agent],
+                played=played.get(request.history.agent),
+            )
+            for request in self.requests
+        )
+        step = Step(
+            t=self.t,
+            state=self.state,
+            agent_steps=agent_steps,
+            rewards_N=transition.rewards_N,
+            penalties_N=transition.penalties_N,
+        )
+        told = {one.agent: (*self.turns[one.agent], one.turn) for one in agent_steps}
+        return Match(
+            self.game,
+            self.plan,
+            self.start,
+            transition.state,
+            self.t + 1,
+            (*self.steps, step),
+            {**self.turns, **told},
+        )
 
     def _check_rewards(self, rewards_N: tuple[float, ...]) -> None:
         if len(rewards_N) != len(self.game.agents):
@@ -199,10 +236,15 @@ class Match(Generic[S]):
         if not all(math.isfinite(reward) for reward in rewards_N):
             raise GameLawError(f"rewards of {self.game.agents} must be finite (got {rewards_N!r})")
 
-    def _ended(self) -> Ending | None:
-        if self._closed.is_terminal(self.state):
-            return Ending.FORFEITED if self.state.forfeited else Ending.TERMINATED
-        return Ending.TRUNCATED if self.t >= self._limit else None
+
+@contextlib.contextmanager
+def _naming(agent: str) -> Iterator[None]:
+    """Whatever the game raises while it is asked about an agent names that agent."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"agent {agent!r}")
+        raise
 
 
 def step_limit(game: AbstractGame[Any, Any]) -> int:

@@ -70,24 +70,23 @@ class _Live:
         self.replies: dict[str, Reply] = {}
         self.result: Episode[Any] | FailedEpisode[Any] | None = None
         with self._guarded():
-            self.match = Match(game, plan)
-            self._end_if_over(self.match)
+            self._reach(Match.begin(game, plan))
 
     def observe(self) -> None:
         """Prepare one request per acting agent."""
         self.requests, self.replies = (), {}
         if self.match is not None:
             with self._guarded():
-                self.requests = self.match.requests()
+                self.requests = self.match.requests
 
     def advance(self) -> None:
         """Carry out the replies."""
         if self.match is not None and self.result is None:
             with self._guarded():
-                self.match.move(self.replies)
-                self._end_if_over(self.match)
+                self._reach(self.match.move(self.replies))
 
-    def _end_if_over(self, match: Match[Any]) -> None:
+    def _reach(self, match: Match[Any]) -> None:
+        self.match = match
         if match.ending is not None:
             self.result = match.episode()
 
@@ -106,7 +105,7 @@ class _Live:
         return FailedEpisode(
             key=self.plan.key,
             error=f"{where}: {type(error).__name__}: {error}",
-            steps=tuple(self.match.steps) if self.match else (),
+            steps=self.match.steps if self.match else (),
         )
 
 

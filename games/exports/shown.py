@@ -53,7 +53,7 @@ class ShownMatch:
 
     def __init__(self, game: AbstractGame[Any, Any], seed: int) -> None:
         self.game = game
-        self._match = Match(game, EpisodePlan(key=EpisodeKey(seed=seed)))
+        self._match = Match.begin(game, EpisodePlan(key=EpisodeKey(seed=seed)))
         self._due = dict.fromkeys(game.agents, Pay())
         self._legal_texts: dict[str, tuple[str, ...] | None] = {}
         self._settle()
@@ -107,7 +107,7 @@ class ShownMatch:
 
     def request(self, agent: str) -> Request:
         """What a policy is asked in the place of an acting agent."""
-        return next(r for r in self._match.requests() if r.history.agent == agent)
+        return next(r for r in self._match.requests if r.history.agent == agent)
 
     def move(self, replies: Mapping[str, Reply]) -> None:
         """Carry out the replies of all acting agents, and what chance does alone after them.
@@ -124,7 +124,8 @@ class ShownMatch:
         return due
 
     def _carry_out(self, replies: Mapping[str, Reply]) -> None:
-        step = self._match.move(replies)
+        self._match = self._match.move(replies)
+        step = self._match.steps[-1]
         paid_N = zip(step.rewards_N, step.penalties_N, strict=True)
         for agent, (reward, penalty) in zip(self.game.agents, paid_N, strict=True):
             due = self._due[agent]

@@ -61,7 +61,7 @@ def sampled_as_enumerated(name: str, sample: Sampler | None = None) -> bool:
     closed, state, outcomes = closed_case(name)
     law = closed.transition_dist(state, outcomes).table()
     draw = sample or closed.sample_transition
-    draws = [draw(state, outcomes, Stream("closed", name, i))[0] for i in range(500)]
+    draws = [draw(state, outcomes, Stream("closed", name, i)) for i in range(500)]
     return sum(law.values()) == 1 and agrees(draws, law)
 
 
@@ -95,33 +95,34 @@ def test_penalties_are_apart_from_rewards() -> None:
     for transition in closed.transition_dist(closed.close(()), outcomes).support():
         assert sum(transition.rewards_N) == 0  # zero-sum on what was played
         assert transition.penalties_N == (-3.0, 0.0)
-    _, played = closed.sample_transition(closed.close(()), outcomes, Stream(0))
-    assert played == {"even": "Heads", "odd": "Heads"}
+        assert dict(transition.played or ()) == {"even": "Heads", "odd": "Heads"}
+    drawn = closed.sample_transition(closed.close(()), outcomes, Stream(0))
+    assert dict(drawn.played or ()) == {"even": "Heads", "odd": "Heads"}
 
 
 def test_the_extended_state_remembers_the_last_outcome_of_each() -> None:
     closed: ClosedGame[Any, Any] = ClosedGame(Countdown())
     state = closed.close((5, 0))
     assert state.last_N == (None, None)
-    state = closed.sample_transition(state, {"first": Parsed(1)}, Stream(0))[0].state
+    state = closed.sample_transition(state, {"first": Parsed(1)}, Stream(0)).state
     assert (state.state, state.last_N) == ((4, 1), (PARSED, None))
-    state = closed.sample_transition(state, {"second": CUT}, Stream(0))[0].state
+    state = closed.sample_transition(state, {"second": CUT}, Stream(0)).state
     assert (state.state, state.last_N) == ((4, 1), (PARSED, MALFORMED))
-    state = closed.sample_transition(state, {"second": BAD}, Stream(0))[0].state
+    state = closed.sample_transition(state, {"second": BAD}, Stream(0)).state
     assert (state.state, state.last_N) == ((4, 1), (PARSED, ILLEGAL))
 
 
 def test_standing_still_is_not_playing() -> None:
     closed, state, outcomes = closed_case("turn, stand")
-    transition, played = closed.sample_transition(state, outcomes, Stream(0))
-    assert played is None
+    transition = closed.sample_transition(state, outcomes, Stream(0))
+    assert transition.played is None
     assert transition.state.state == state.state
     assert (transition.rewards_N, transition.penalties_N) == ((0.0, 0.0), (-1.0, 0.0))
 
 
 def test_forfeit_ends_the_game_for_all() -> None:
     closed, state, outcomes = closed_case("turn, forfeit")
-    after = closed.sample_transition(state, outcomes, Stream(0))[0].state
+    after = closed.sample_transition(state, outcomes, Stream(0)).state
     assert not closed.is_terminal(state)
     assert after.forfeited == {"first"}
     assert closed.is_terminal(after)
@@ -157,6 +158,6 @@ def test_sampled_games_have_no_laws() -> None:
         closed.initial_state_dist()
     with pytest.raises(NotEnumerableError, match="Drift is a sampled game"):
         closed.transition_dist(closed.close(0), {"player": Parsed(1)})
-    transition, played = closed.sample_transition(closed.close(0), {"player": Parsed(1)}, Stream(0))
-    assert played == {"player": 1}
+    transition = closed.sample_transition(closed.close(0), {"player": Parsed(1)}, Stream(0))
+    assert transition.played == (("player", 1),)
     assert transition.state.state in (1, 2, 3)
