@@ -15,6 +15,7 @@ from lap.prompts import (
     Prompt,
     Segment,
 )
+from lap.replies import reply_dist
 from lap.sampling import Sampling
 from lap.seed import SeedRecipe, seed_model, seed_policy
 
@@ -38,6 +39,7 @@ __all__ = [
     "TrainableModel",
     "TransformersModel",
     "WholeReplyParser",
+    "reply_dist",
     "seed_model",
     "seed_policy",
 ]

@@ -41,7 +41,12 @@ class ReplyTree:
     @classmethod
     def of(cls, prompt: Ids, replies: Sequence[Ids]) -> "ReplyTree":
         """The tree of all beginnings at which a token of these replies was chosen."""
-        prefixes = {reply[:n]: None for reply in replies for n in range(max(1, len(reply)))}
+        return cls.upto(prompt, [reply[:-1] for reply in replies])
+
+    @classmethod
+    def upto(cls, prompt: Ids, beginnings: Sequence[Ids]) -> "ReplyTree":
+        """The tree of these beginnings and of theirs."""
+        prefixes = {end[:n]: None for end in beginnings for n in range(len(end) + 1)}
         return cls(prompt, tuple(sorted(prefixes, key=lambda prefix: (len(prefix), prefix))))
 
 

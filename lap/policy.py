@@ -13,9 +13,10 @@ import attrs
 from lap.model import LanguageModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
-from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt
+from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
+from lap.replies import ListableModel, reply_dist
 from lap.sampling import Sampling
-from tsmg import Reply, Request, RunFolderError
+from tsmg import Call, Distribution, NotEnumerableError, Reply, Request, RunFolderError
 
 M = TypeVar("M", bound=LanguageModel)
 
@@ -43,17 +44,33 @@ class LanguageAgentPolicy(Generic[M]):
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """One reply per request, from one batched call of the model."""
-        instructions = self.parser.instructions()
         calls = self.model.sample(
-            [self.prompt.build(request.history, instructions) for request in requests],
+            [self.reply_key(request) for request in requests],
             [request.stream() for request in requests],
             sampling=self.sampling,
             decided=self.parser.decided,
         )
-        return [
-            Reply(text=call.reply_text, said=self.parser.parse(call.reply_text), calls=(call,))
-            for call in calls
-        ]
+        return [self._reply(call) for call in calls]
+
+    def reply_dist(self, request: Request) -> Distribution[Reply]:
+        """The law of the reply: the policy, exactly.
+
+        Raises:
+          NotEnumerableError: the model's replies cannot be listed, or are too many.
+        """
+        model: object = self.model
+        if not isinstance(model, ListableModel):
+            raise NotEnumerableError(f"the replies of {type(model).__name__} cannot be listed")
+        prompt = self.reply_key(request)
+        law = reply_dist(model, prompt, sampling=self.sampling, decided=self.parser.decided)
+        return law.map(self._reply)
+
+    def reply_key(self, request: Request) -> Prompt:
+        """All that the law of the reply depends on, beside the weights."""
+        return self.prompt.build(request.history, self.parser.instructions())
+
+    def _reply(self, call: Call) -> Reply:
+        return Reply(text=call.reply_text, said=self.parser.parse(call.reply_text), calls=(call,))
 
     def with_sampling(self, sampling: Sampling) -> "LanguageAgentPolicy[M]":
         """The same weights, prompt and parser under another sampling law."""

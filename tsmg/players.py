@@ -9,7 +9,6 @@ import attrs
 from tsmg.distribution import Distribution, uniform
 from tsmg.errors import GameLawError
 from tsmg.game import AbstractGame
-from tsmg.randomness import Stream
 from tsmg.records import Reply, Request
 from tsmg.text import Said
 
@@ -61,11 +60,18 @@ class PlayerPolicy:
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """One canonical action text per request."""
-        return [self._reply(request) for request in requests]
+        return [self.reply_dist(request).sample(request.stream()) for request in requests]
 
-    def _reply(self, request: Request) -> Reply:
-        agent = request.history.agent
-        rng: Stream = request.stream()
-        action = self.player.action_dist(request.state, agent).sample(rng)
-        text = self.game.action_text(request.state, agent, action)
-        return Reply(text=text, said=Said(text))
+    def reply_dist(self, request: Request) -> Distribution[Reply]:
+        """The law of the reply."""
+        agent, state = request.history.agent, request.state
+
+        def reply(action: Any) -> Reply:
+            text = self.game.action_text(state, agent, action)
+            return Reply(text=text, said=Said(text))
+
+        return self.player.action_dist(state, agent).map(reply)
+
+    def reply_key(self, request: Request) -> Hashable:
+        """All that the law of the reply depends on."""
+        return request.history.agent, request.state

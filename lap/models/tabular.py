@@ -87,29 +87,56 @@ class TabularModel:
     ) -> list[Call]:
         """One reply per prompt, token by token from the table."""
         pairs = zip(prompts, rngs, strict=True)
-        return [self._call(prompt.text, rng, sampling, decided) for prompt, rng in pairs]
+        return [self._call(prompt, rng, sampling, decided) for prompt, rng in pairs]
 
     @torch.no_grad()
-    def _call(self, prompt: str, rng: Stream, sampling: Sampling, decided: Decided | None) -> Call:
+    def _call(
+        self, prompt: Prompt, rng: Stream, sampling: Sampling, decided: Decided | None
+    ) -> Call:
         ids: list[int] = []
         logprobs: list[float] = []
         support: list[tuple[int, ...]] = []
         finished = False
         while not finished and len(ids) < sampling.max_reply_tokens:
-            law_V = token_logprobs(self.logits[self.row(prompt, ids)][None], sampling)[0]
+            law_V = self.next_logprobs(prompt, [tuple(ids)], sampling=sampling)[0]
             token = int(pick_tokens(law_V[None], [rng.at(len(ids))]))
             support.append(tuple(law_V.isfinite().nonzero()[:, 0].tolist()))
             logprobs.append(float(law_V[token]))
             ids.append(token)
-            finished = token == self.end or (decided is not None and decided(self.text(ids)))
+            finished = self.is_end(token) or (decided is not None and decided(self.text(ids)))
+        return self.record(
+            prompt, ids, logprobs, support if sampling.truncates else None, finished=finished
+        )
+
+    def next_logprobs(
+        self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
+    ) -> Tensor:
+        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V)."""
+        rows = [self.row(prompt.text, prefix) for prefix in prefixes]
+        return token_logprobs(self.logits[rows], sampling)
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a reply."""
+        return token == self.end
+
+    def record(
+        self,
+        prompt: Prompt,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        support: Sequence[tuple[int, ...]] | None = None,
+        *,
+        finished: bool = True,
+    ) -> Call:
+        """The record of a reply."""
         return Call(
-            prompt_ids=tuple(prompt.encode(errors="surrogatepass")),
+            prompt_ids=tuple(prompt.text.encode(errors="surrogatepass")),
             reply_ids=tuple(ids),
             trainable=(True,) * len(ids),
             logprobs=tuple(logprobs),
-            support=tuple(support) if sampling.truncates else None,
+            support=None if support is None else tuple(support),
             finished=finished,
-            prompt_text=prompt,
+            prompt_text=prompt.text,
             reply_text=self.text(ids),
             model_id=self.model_id,
             weights_version=self.weights_version,
@@ -124,17 +151,7 @@ class TabularModel:
         ids = self._spelt(reply)
         if not (decided and decided(reply)):
             ids.append(self.end)
-        return Call(
-            prompt_ids=tuple(prompt.text.encode(errors="surrogatepass")),
-            reply_ids=tuple(ids),
-            trainable=(True,) * len(ids),
-            logprobs=(0.0,) * len(ids),
-            finished=True,
-            prompt_text=prompt.text,
-            reply_text=reply,
-            model_id=self.model_id,
-            weights_version=self.weights_version,
-        )
+        return self.record(prompt, ids, (0.0,) * len(ids))
 
     def _spelt(self, reply: str) -> list[int]:
         ids: list[int] = []

@@ -132,8 +132,8 @@ class TransformersModel:
                 active, tokens.tolist(), logprobs, kept, strict=True
             ):
                 replies[b].add(token, logprob, support)
-                replies[b].text = self._text(replies[b].ids)
-                ended = token in self._ends
+                replies[b].text = self.text(replies[b].ids)
+                ended = self.is_end(token)
                 replies[b].finished = ended or bool(decided and decided(replies[b].text))
             active = [b for b in active if not replies[b].finished]
             if not active or position + 1 == sampling.max_reply_tokens:
@@ -142,20 +142,70 @@ class TransformersModel:
             for b, node in zip(active, state.extend(children), strict=True):
                 nodes[b] = node
         return [
-            Call(
-                prompt_ids=ids,
-                reply_ids=tuple(reply.ids),
-                trainable=(True,) * len(reply.ids),
-                logprobs=tuple(reply.logprobs),
-                support=tuple(reply.support) if sampling.truncates else None,
+            self._record(
+                ids_text,
+                reply.ids,
+                reply.logprobs,
+                reply.support if sampling.truncates else None,
+                text=reply.text,
                 finished=reply.finished,
-                prompt_text=text,
-                reply_text=reply.text,
-                model_id=self.model_id,
-                weights_version=self.weights_version,
             )
-            for (ids, text), reply in zip(encoded, replies, strict=True)
+            for ids_text, reply in zip(encoded, replies, strict=True)
         ]
+
+    def next_logprobs(
+        self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
+    ) -> Tensor:
+        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V), float32."""
+        ids, _ = self.encoder.encode(prompt)
+        begun = [tuple(prefix) for prefix in prefixes]
+        logits, row_of = self.context_logits([ReplyTree.upto(ids, begun)])
+        return token_logprobs(logits[[row_of[ids, prefix] for prefix in begun]], sampling)
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a reply."""
+        return token in self._ends
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that token ids stand for; the end token stands for nothing."""
+        return self.encoder.decode(tuple(i for i in ids if i not in self._ends))
+
+    def record(
+        self,
+        prompt: Prompt,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        support: Sequence[tuple[int, ...]] | None = None,
+        *,
+        finished: bool = True,
+    ) -> Call:
+        """The record of a reply."""
+        encoded = self.encoder.encode(prompt)
+        return self._record(encoded, ids, logprobs, support, text=self.text(ids), finished=finished)
+
+    def _record(
+        self,
+        encoded: tuple[tuple[int, ...], str],
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        support: Sequence[tuple[int, ...]] | None,
+        *,
+        text: str,
+        finished: bool,
+    ) -> Call:
+        prompt_ids, prompt_text = encoded
+        return Call(
+            prompt_ids=prompt_ids,
+            reply_ids=tuple(ids),
+            trainable=(True,) * len(ids),
+            logprobs=tuple(logprobs),
+            support=None if support is None else tuple(support),
+            finished=finished,
+            prompt_text=prompt_text,
+            reply_text=text,
+            model_id=self.model_id,
+            weights_version=self.weights_version,
+        )
 
     def _check_room(
         self, encoded: Sequence[tuple[tuple[int, ...], str]], sampling: Sampling
@@ -168,9 +218,6 @@ class TransformersModel:
                 f"a prompt of {longest} tokens and a reply of up to {sampling.max_reply_tokens} do not "
                 f"fit the model's context of {self.context_length}"
             )
-
-    def _text(self, ids: Sequence[int]) -> str:
-        return self.encoder.decode(tuple(i for i in ids if i not in self._ends))
 
     def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies under the present weights; each context is computed once.
@@ -208,16 +255,8 @@ class TransformersModel:
         reply_ids = self.encoder.untrusted(reply)
         if not (decided and decided(reply)):
             reply_ids.append(self.tokenizer.eos_token_id)
-        return Call(
-            prompt_ids=ids,
-            reply_ids=tuple(reply_ids),
-            trainable=(True,) * len(reply_ids),
-            logprobs=(0.0,) * len(reply_ids),
-            finished=True,
-            prompt_text=text,
-            reply_text=reply,
-            model_id=self.model_id,
-            weights_version=self.weights_version,
+        return self._record(
+            (ids, text), reply_ids, (0.0,) * len(reply_ids), None, text=reply, finished=True
         )
 
     def context_logits(

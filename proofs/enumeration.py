@@ -1,0 +1,178 @@
+"""Every episode that a game and its policies can play, with its probability.
+
+The episodes are the records that the runner would make, calls included, so that whatever reads records (returns,
+credit, losses) can be put through its whole law. Probabilities are exact fractions where all laws on the way are.
+"""
+
+import itertools
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Protocol
+
+import attrs
+
+from tsmg import (
+    AbstractExplicitGame,
+    ClosedGame,
+    Distribution,
+    Episode,
+    EpisodeKey,
+    EpisodePlan,
+    InvalidArgumentError,
+    Match,
+    NotEnumerableError,
+    Reply,
+    Request,
+    Start,
+    step_limit,
+)
+
+Probability = Fraction | float | int
+
+LINE_LIMIT = 100_000
+_KEY = EpisodeKey(seed=0)
+
+
+class ExactPolicy(Protocol):
+    """A policy whose law of replies can be listed."""
+
+    def reply_dist(self, request: Request) -> Distribution[Reply]:
+        """The law of the reply."""
+        ...
+
+    def reply_key(self, request: Request) -> Hashable:
+        """All that the law of the reply depends on."""
+        ...
+
+
+Policies = ExactPolicy | Mapping[str, ExactPolicy]
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One way in which an episode can go.
+
+    Attributes:
+      episode: its record.
+      start: which of the game's starts it began in, by number.
+      chance: the probability of the start and of the game's draws, given the replies.
+      replies: the probability of the replies, given the game's draws.
+    """
+
+    episode: Episode[Any]
+    start: int
+    chance: Probability
+    replies: Probability
+
+    @property
+    def probability(self) -> Probability:
+        """Of the line."""
+        return self.chance * self.replies
+
+
+def lines(
+    game: AbstractExplicitGame[Any, Any],
+    policies: Policies,
+    *,
+    starts: Sequence[Start[Any]] | None = None,
+    limit: int = LINE_LIMIT,
+) -> tuple[Line, ...]:
+    """All lines of play, those of probability 0 left out; their probabilities sum to 1.
+
+    Args:
+      game: an explicit game with finite laws, and a limit on its length.
+      policies: one for all agents, or one per agent.
+      starts: where to begin, each equally likely; the game's own initial law unless given.
+      limit: how many lines, finished or not, are held at most.
+
+    Raises:
+      InvalidArgumentError: an agent has no policy, or there is no start.
+      NotEnumerableError: there are more lines (the message says how many at which step), or a law is not finite.
+
+    Example:
+      >>> import games, tsmg
+      >>> game = games.make("LineWalk-v0", length=2)
+      >>> uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
+      >>> sorted(str(line.probability) for line in lines(game, uniform))
+      ['1/2', '1/2']
+    """
+    by_agent = policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
+    missing = [agent for agent in game.agents if agent not in by_agent]
+    if missing:
+        raise InvalidArgumentError(f"'policies' must name every agent (missing {missing})")
+    steps = step_limit(game)
+    replies = _Replies(by_agent)
+    open_lines = list(_begun(game, starts))
+    over: list[Line] = []
+    while open_lines:
+        following: list[_Open] = []
+        for line in open_lines:
+            if line.match.ending is not None:
+                over.append(line.finished())
+                continue
+            following += line.after(replies)
+            if len(over) + len(following) > limit:
+                raise NotEnumerableError(
+                    f"{game.name}: more than {limit} lines of play: {len(over) + len(following)} after "
+                    f"step {line.match.t} of at most {steps}; a smaller game or model is needed"
+                )
+        open_lines = following
+    return tuple(over)
+
+
+@attrs.frozen(eq=False)
+class _Open:
+    """A line that may go on."""
+
+    match: Match[Any]
+    start: int
+    chance: Probability
+    replies: Probability
+
+    def finished(self) -> Line:
+        return Line(
+            episode=self.match.episode(),
+            start=self.start,
+            chance=self.chance,
+            replies=self.replies,
+        )
+
+    def after(self, replies: "_Replies") -> Iterator["_Open"]:
+        requests = self.match.requests
+        agents = [request.history.agent for request in requests]
+        for said in itertools.product(*map(replies.law, requests)):
+            p = math.prod((p for _, p in said), start=self.replies)
+            joint = {agent: reply for agent, (reply, _) in zip(agents, said, strict=True)}
+            for match, q in self.match.moves(joint):
+                yield _Open(match, self.start, self.chance * q, p)
+
+
+class _Replies:
+    """The policies' laws, each asked for once."""
+
+    def __init__(self, policies: Mapping[str, ExactPolicy]) -> None:
+        self._policies = policies
+        self._laws: dict[Hashable, list[tuple[Reply, Probability]]] = {}
+
+    def law(self, request: Request) -> list[tuple[Reply, Probability]]:
+        policy = self._policies[request.history.agent]
+        key = (id(policy), policy.reply_key(request))
+        if key not in self._laws:
+            atoms = policy.reply_dist(request).atoms()
+            self._laws[key] = [(reply, p) for reply, p in atoms if p]
+        return self._laws[key]
+
+
+def _begun(
+    game: AbstractExplicitGame[Any, Any], starts: Sequence[Start[Any]] | None
+) -> Iterator[_Open]:
+    if starts is None:
+        law = ClosedGame(game).initial_state_dist().table()
+        weighted = [(Start(state=state), p) for state, p in law.items()]
+    elif starts:
+        weighted = [(start, Fraction(1, len(starts))) for start in starts]
+    else:
+        raise InvalidArgumentError("'starts' must hold at least one start (got none)")
+    for number, (start, p) in enumerate(weighted):
+        yield _Open(Match.begin(game, EpisodePlan(key=_KEY, start=start)), number, p, 1)
