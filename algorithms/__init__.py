@@ -52,10 +52,10 @@ if TYPE_CHECKING:
         CreditRule as CreditRule,
     )
     from algorithms.credit import (
-        episode_advantages as episode_advantages,
+        credit_rule as credit_rule,
     )
     from algorithms.credit import (
-        whole_episode_credit as whole_episode_credit,
+        episode_advantages as episode_advantages,
     )
     from algorithms.episode_sampling import (
         Selected as Selected,
@@ -78,6 +78,10 @@ if TYPE_CHECKING:
     from algorithms.episode_sampling import (
         select_episodes as select_episodes,
     )
+    from algorithms.episode_sampling import (
+        selection_dist as selection_dist,
+    )
+    from algorithms.estimator import Estimator as Estimator
     from algorithms.evaluation import Evaluation as Evaluation
     from algorithms.evaluation import evaluate as evaluate
     from algorithms.losses import (
@@ -137,7 +141,7 @@ _HOMES = {
         "frozen_copy",
     ),
     "config": ("MSGRPOConfig", "RunConfig"),
-    "credit": ("CreditRule", "episode_advantages", "whole_episode_credit"),
+    "credit": ("CreditRule", "credit_rule", "episode_advantages"),
     "episode_sampling": (
         "Selected",
         "denominator_episodes",
@@ -146,7 +150,9 @@ _HOMES = {
         "inclusion_probabilities",
         "sampling_weights",
         "select_episodes",
+        "selection_dist",
     ),
+    "estimator": ("Estimator",),
     "evaluation": ("Evaluation", "evaluate"),
     "losses": ("LossTerms", "clipped_surrogate", "kl_k3", "policy_loss"),
     "ms_grpo": ("MSGRPOTrainer", "Update"),

@@ -18,6 +18,7 @@ from tsmg import InvalidArgumentError, ShapeError
 # One number per episode.
 Numbers = Sequence[float] | NDArray[np.float64]
 StdKind = Literal["population", "sample", "none"]
+BaselineKind = Literal["mean", "leave_one_out", "none"]
 
 SIGNAL_TOLERANCE = 1e-9
 
@@ -25,9 +26,13 @@ _LARGEST = 1e100  # squares of what is larger would leave the range of float64
 
 
 def group_relative_advantages(
-    returns_G: Numbers, *, std: StdKind = "population", eps: float = 1e-4
+    returns_G: Numbers,
+    *,
+    std: StdKind = "population",
+    eps: float = 1e-4,
+    baseline: BaselineKind = "mean",
 ) -> NDArray[np.float64]:
-    """Group-relative advantages, A_e = (R_e - mean(R)) / (std(R) + eps).
+    """Group-relative advantages, A_e = (R_e - b_e) / (std(R) + eps).
 
     Source: arXiv:2508.10839 (the return of the whole episode, relative to its group) [paper]; the
     formula, the kind of std and eps are reconstructed [ours]. Dividing by the std is not harmless:
@@ -40,11 +45,15 @@ def group_relative_advantages(
         in size). Unit: reward.
       std: "population" divides squares by G, "sample" by G - 1; "none" gives A_e = R_e - mean(R).
       eps: added to the std, at least 0. Unit: reward. Not used with "none".
+      baseline: b. "mean": of the whole group, the episode's own return included, which makes the expected gradient
+        (G - 1) / G of the true one (without std). "leave_one_out": the mean of the others, which leaves it as it is
+        (RLOO, arXiv:2402.14740); it is G / (G - 1) times the advantage over the mean. "none": 0.
 
     Returns:
-      A, of mean 0. Shape (G,), float64; unit: reward / std, or reward with "none". Returns that
-      equal the mean to within ``SIGNAL_TOLERANCE * max(1, max |R|)`` get exactly 0, so a group
-      whose returns are all equal gets exact zeros. Permuting the group permutes A, bit for bit.
+      A, of mean 0 (but for the baseline "none"). Shape (G,), float64; unit: reward / std, or
+      reward with the std "none". Returns that equal the mean to within ``SIGNAL_TOLERANCE *
+      max(1, max |R|)`` get exactly 0, so a group whose returns are all equal gets exact zeros
+      (but for the baseline "none"). Permuting the group permutes A, bit for bit.
 
     Raises:
       ShapeError: ``returns_G`` is not one row of numbers, or is empty.
@@ -65,7 +74,8 @@ def group_relative_advantages(
         raise InvalidArgumentError(f"'eps' must be finite and at least 0 (got {eps})")
     centred_G = _centred(returns_G)
     scale = _std(centred_G, std)
-    return centred_G if scale is None or not centred_G.any() else centred_G / (scale + eps)
+    gains_G = _over_baseline(returns_G, centred_G, baseline)
+    return gains_G if scale is None or not centred_G.any() else gains_G / (scale + eps)
 
 
 def has_signal(advantages_G: Numbers) -> bool:
@@ -143,6 +153,19 @@ def _centred(returns_G: NDArray[np.float64]) -> NDArray[np.float64]:
     """R - mean(R), with what is only rounding noise set to 0."""
     centred_G = returns_G - math.fsum(returns_G) / returns_G.size
     return np.where(np.abs(centred_G) > _noise(returns_G), centred_G, 0.0)
+
+
+def _over_baseline(
+    returns_G: NDArray[np.float64], centred_G: NDArray[np.float64], kind: BaselineKind
+) -> NDArray[np.float64]:
+    """R - b."""
+    if kind == "mean":
+        return centred_G
+    if kind == "leave_one_out":
+        return centred_G * (returns_G.size / (returns_G.size - 1))
+    if kind == "none":
+        return returns_G
+    raise InvalidArgumentError(f"'baseline' must be mean, leave_one_out or none (got {kind!r})")
 
 
 def _std(centred_G: NDArray[np.float64], kind: StdKind) -> float | None:

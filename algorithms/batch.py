@@ -69,7 +69,7 @@ def training_rows(
       weighting: how tokens are weighted.
       denominator_episodes: D, fixed by configuration.
     """
-    advantages = [credit(r.group, r.agent, r.advantages_G) for r in role_groups]
+    advantages = [credit(r.group, r.agent) for r in role_groups]
     calls = [
         [
             call

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import attrs
 
-from algorithms.advantages import StdKind
+from algorithms.advantages import BaselineKind, StdKind
+from algorithms.credit import CreditKind
 from algorithms.episode_sampling import SamplingKind, Scope
 from algorithms.rollouts import GroupOn
 from algorithms.weighting import WeightingKind
@@ -78,6 +79,17 @@ class MSGRPOConfig:
         one_of,
     )
     eps: float = option(1e-4, "added to the standard deviation", within(0.0))
+    baseline: BaselineKind = option(
+        "mean",
+        "what returns are compared with: the group's mean, that of the others, or nothing",
+        one_of,
+    )
+    credit: CreditKind = option(
+        "episode",
+        "what a call is credited with: the whole episode, the rewards to go, the same among equal turns, or the "
+        "episode and the rewards to go among equal observations",
+        one_of,
+    )
     sampling: SamplingKind = option(
         "aaw", "episodes to train on: by absolute advantage, uniform, or all", one_of
     )

@@ -1,42 +1,189 @@
-"""Credit rules: from a group of episodes to an advantage per (episode, agent, call)."""
+"""Credit rules: from a group of episodes to an advantage per (episode, agent, call).
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+Each rule compares returns with those of the group by ``group_relative_advantages``; they differ in which returns they
+compare. Which episodes are trained on is decided by the whole-episode advantages, whatever the credit rule.
+"""
 
-from algorithms.advantages import StdKind, group_relative_advantages
-from tsmg import EpisodeGroup
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.advantages import BaselineKind, StdKind, group_relative_advantages
+from tsmg import AgentStep, Episode, EpisodeGroup, InvalidArgumentError, Step
+
+CreditKind = Literal["episode", "to_go", "turn", "anchor_state"]
 
 
 class CreditRule(Protocol):
     """How a group's rewards become advantages of single calls."""
 
-    def __call__(
-        self, group: EpisodeGroup[Any], agent: str, advantages_G: Sequence[float]
-    ) -> list[list[float]]:
-        """One advantage per call of each episode, given the whole-episode advantages."""
+    def __call__(self, group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+        """One advantage per call of the agent, for each episode of the group."""
         ...
 
 
-def episode_advantages(
-    group: EpisodeGroup[Any], agent: str, *, std: StdKind, eps: float
-) -> list[float]:
-    """A_e of one role in a group: the return, penalties included, relative to the group's mean.
+class _Relative(Protocol):
+    """``group_relative_advantages`` with its settings."""
 
-    Source: arXiv:2508.10839 (the whole cumulative episode reward, relative to the group) [paper]; std and eps
+    def __call__(self, returns_G: Sequence[float]) -> NDArray[np.float64]: ...
+
+
+def credit_rule(
+    kind: CreditKind, *, std: StdKind, eps: float, baseline: BaselineKind = "mean"
+) -> CreditRule:
+    """A credit rule by name.
+
+    Args:
+      kind: which returns are compared, see ``CREDIT_RULES``.
+      std: what advantages are divided by.
+      eps: added to it.
+      baseline: what is subtracted.
+
+    Raises:
+      InvalidArgumentError: an unknown kind.
+    """
+    if kind not in CREDIT_RULES:
+        raise InvalidArgumentError(f"'kind' must be one of {tuple(CREDIT_RULES)} (got {kind!r})")
+    relative = functools.partial(group_relative_advantages, std=std, eps=eps, baseline=baseline)
+    return functools.partial(CREDIT_RULES[kind], relative=relative)
+
+
+def episode_advantages(
+    group: EpisodeGroup[Any],
+    agent: str,
+    *,
+    std: StdKind,
+    eps: float,
+    baseline: BaselineKind = "mean",
+) -> list[float]:
+    """A_e of one role in a group: the return, penalties included, relative to the group.
+
+    Source: arXiv:2508.10839 (the whole cumulative episode reward, relative to the group) [paper]; std, eps and baseline
     are options [ours].
     """
-    advantages_G = group_relative_advantages(group.returns_G(agent), std=std, eps=eps)
+    advantages_G = group_relative_advantages(
+        group.returns_G(agent), std=std, eps=eps, baseline=baseline
+    )
     return [float(advantage) for advantage in advantages_G]
 
 
 def whole_episode_credit(
-    group: EpisodeGroup[Any], agent: str, advantages_G: Sequence[float]
+    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
 ) -> list[list[float]]:
     """A_{e,t,l} = A_e: the whole episode's advantage for every step and token.
 
     Source: arXiv:2508.10839 [paper].
     """
+    advantages_G = relative(group.returns_G(agent)).tolist()
     return [
-        [advantage] * sum(1 for _ in episode.calls(agent))
+        [advantage] * len(_call_steps(episode, agent))
         for episode, advantage in zip(group.episodes, advantages_G, strict=True)
     ]
+
+
+def to_go_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+    """What was earned from step t on, sum_{u >= t} gamma^u r_u, relative to what the whole group earned from t on.
+
+    Episodes that are over at t earned 0 there, and count: whether an episode is over is no reason to leave it out of
+    the comparison (see ``turn_credit``).
+    """
+    to_go = [_to_go(episode, agent, from_start=True) for episode in group.episodes]
+    advantages_T_G = [
+        relative([row[t] if t < len(row) else 0.0 for row in to_go])
+        for t in range(max(map(len, to_go)))
+    ]
+    return [
+        [float(advantages_T_G[t][e]) for t in _call_steps(episode, agent)]
+        for e, episode in enumerate(group.episodes)
+    ]
+
+
+def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+    """What was earned from the agent's n-th step on, relative to the members that have an n-th step.
+
+    Biased where the policy decides how long an episode lasts: whoever stops early leaves the comparison. Kept so that
+    the bias can be shown.
+    """
+
+    def turn(episode: Episode[Any], t: int) -> int:
+        return sum(_own(step, agent) is not None for step in episode.steps[:t])
+
+    return _compared(group, agent, turn, relative=relative, from_start=True)
+
+
+def anchor_state_credit(
+    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
+) -> list[list[float]]:
+    """The episode's advantage, plus that of the step among all steps of the group with the same observation.
+
+    A step's return is what was earned from there on, discounted from there. A step that no other shares has only the
+    episode's advantage.
+
+    Source: GiGPO, arXiv:2505.10978 (the weight of the step's advantage is 1 there, and here).
+    """
+
+    def anchor(episode: Episode[Any], t: int) -> Hashable:
+        own = _own(episode.steps[t], agent)
+        return own and own.observation
+
+    whole = whole_episode_credit(group, agent, relative=relative)
+    steps = _compared(group, agent, anchor, relative=relative, from_start=False)
+    return [
+        [a + b for a, b in zip(one, other, strict=True)]
+        for one, other in zip(whole, steps, strict=True)
+    ]
+
+
+CREDIT_RULES = {
+    "episode": whole_episode_credit,
+    "to_go": to_go_credit,
+    "turn": turn_credit,
+    "anchor_state": anchor_state_credit,
+}
+
+
+def _compared(
+    group: EpisodeGroup[Any],
+    agent: str,
+    key: Callable[[Episode[Any], int], Hashable],
+    *,
+    relative: _Relative,
+    from_start: bool,
+) -> list[list[float]]:
+    """Each call relative to the calls whose step has the same key; 0 for a call that is alone."""
+    steps = [_call_steps(episode, agent) for episode in group.episodes]
+    to_go = [_to_go(episode, agent, from_start=from_start) for episode in group.episodes]
+    alike: dict[Hashable, list[tuple[int, int]]] = {}
+    for e, episode in enumerate(group.episodes):
+        for call, t in enumerate(steps[e]):
+            alike.setdefault(key(episode, t), []).append((e, call))
+    advantages = [[0.0] * len(calls) for calls in steps]
+    for members in alike.values():
+        if len(members) > 1:
+            found = relative([to_go[e][steps[e][call]] for e, call in members])
+            for (e, call), advantage in zip(members, found, strict=True):
+                advantages[e][call] = float(advantage)
+    return advantages
+
+
+def _own(step: Step[Any], agent: str) -> AgentStep | None:
+    """What the agent did at a step."""
+    return next((one for one in step.agent_steps if one.agent == agent), None)
+
+
+def _call_steps(episode: Episode[Any], agent: str) -> list[int]:
+    """The index in ``steps`` of each of the agent's calls."""
+    return [t for t, _ in episode.calls(agent)]
+
+
+def _to_go(episode: Episode[Any], agent: str, *, from_start: bool) -> list[float]:
+    """What was earned from every step on, penalties included; discounted from the first step, or from that step."""
+    total, to_go = 0.0, []
+    for reward in reversed(episode.rewards_T(agent)):
+        total = reward + episode.discount * total
+        to_go.append(total)
+    to_go.reverse()
+    return [episode.discount**t * own if from_start else own for t, own in enumerate(to_go)]

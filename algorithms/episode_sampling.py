@@ -17,7 +17,7 @@ Facts that the tests check:
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import attrs
@@ -31,7 +31,15 @@ from algorithms.advantages import (
     has_signal,
     signal_mask,
 )
-from tsmg import Finite, InvalidArgumentError, NoSignalError, Stream
+from tsmg import (
+    Distribution,
+    Finite,
+    InvalidArgumentError,
+    NoSignalError,
+    Stream,
+    certainly,
+    product,
+)
 
 __all__ = [
     "SIGNAL_TOLERANCE",
@@ -44,6 +52,7 @@ __all__ = [
     "inclusion_probabilities",
     "sampling_weights",
     "select_episodes",
+    "selection_dist",
 ]
 
 SamplingKind = Literal["aaw", "uniform", "all"]
@@ -76,12 +85,21 @@ class Selected:
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Pool:
-    """Episodes that are drawn from together: of one group, or of the batch."""
+    """Episodes that are drawn from together: of one group, or of the batch.
 
-    labels: tuple[tuple[int, int], ...]
-    advantages: NDArray[np.float64]
+    Attributes:
+      choices: what is selected when an episode is drawn.
+      probabilities: of the first draw; ``None`` where there is nothing to draw by.
+      count: how many draws.
+    """
+
+    choices: tuple[Selected, ...]
+    probabilities: NDArray[np.float64] | None
     count: int
-    rng: Stream
+
+    def chosen(self, drawn: Iterable[int]) -> tuple[Selected, ...]:
+        """What is selected when these are drawn."""
+        return tuple(self.choices[i] for i in drawn)
 
 
 def sampling_weights(advantages_G: Numbers, *, alpha: float = 1.0) -> Finite[int]:
@@ -242,27 +260,81 @@ def select_episodes(
       >>> sorted((one.group, one.episode, round(one.weight, 4)) for one in chosen)
       [(0, 0, 0.6667), (0, 1, 0.6667)]
     """
-    groups = [
-        finite_vector(f"advantages_by_group[{g}]", one) for g, one in enumerate(advantages_by_group)
-    ]
+    groups = _checked_groups(advantages_by_group)
     if kind == "all":
         return _everything(groups)
-    sizes = [one.size for one in groups]
+    if len(rngs) != len(groups):
+        raise InvalidArgumentError(
+            f"'rngs' must hold one stream a group (got {len(rngs)} for {len(groups)} groups)"
+        )
+    pools = _pools(
+        groups,
+        kind=kind,
+        kept=kept,
+        alpha=alpha,
+        replacement=replacement,
+        scope=scope,
+        corrected=corrected,
+    )
     selected: list[Selected] = []
-    for pool in _pools(groups, kept=kept, scope=scope, rngs=rngs):
-        _check_count(pool, replacement)
-        probabilities = _pool_probabilities(pool.advantages, kind, alpha)
-        if probabilities is None:
-            continue
-        drawn = draw_episodes(probabilities, pool.count, pool.rng, replacement=replacement)
-        factors = np.ones(len(pool.labels))
-        if corrected:
-            included = inclusion_probabilities(probabilities, pool.count, replacement=replacement)
-            factors = np.divide(kept, included, out=factors, where=included > 0)
-            factors = factors / [sizes[group] for group, _ in pool.labels]
-        for group, episode, factor in ((*pool.labels[i], factors[i]) for i in drawn):
-            selected.append(Selected(group=group, episode=episode, weight=float(factor)))
+    for pool, rng in zip(pools, rngs, strict=False):
+        if pool.probabilities is not None:
+            drawn = draw_episodes(pool.probabilities, pool.count, rng, replacement=replacement)
+            selected += pool.chosen(drawn)
     return selected
+
+
+def selection_dist(
+    advantages_by_group: Sequence[NDArray[np.float64]],
+    *,
+    kind: SamplingKind,
+    kept: int,
+    alpha: float,
+    replacement: bool,
+    scope: Scope,
+    corrected: bool,
+) -> Distribution[tuple[Selected, ...]]:
+    """The law of what ``select_episodes`` selects, apart from the order of the draws.
+
+    Args:
+      advantages_by_group: A of each group, as for ``select_episodes``; so are the others.
+      kind: "aaw", "uniform" or "all".
+      kept: K.
+      alpha: exponent of "aaw".
+      replacement: whether an episode can be drawn again.
+      scope: draw within each group, or over the batch.
+      corrected: whether to divide by the inclusion probabilities.
+
+    Returns:
+      A finite law of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
+
+    Raises:
+      ShapeError, InvalidArgumentError: as for ``select_episodes``.
+
+    Example:
+      >>> law = selection_dist([np.array([2.0, -1.0, -1.0])], kind="aaw", kept=1, alpha=1.0,
+      ...     replacement=False, scope="group", corrected=False)
+      >>> [(one.episode, p) for (one,), p in law.atoms()]
+      [(0, 0.5), (1, 0.25), (2, 0.25)]
+    """
+    groups = _checked_groups(advantages_by_group)
+    if kind == "all":
+        return certainly(tuple(_everything(groups)))
+    pools = _pools(
+        groups,
+        kind=kind,
+        kept=kept,
+        alpha=alpha,
+        replacement=replacement,
+        scope=scope,
+        corrected=corrected,
+    )
+    laws = [
+        _drawn_dist(pool.probabilities, pool.count, replacement).map(pool.chosen)
+        for pool in pools
+        if pool.probabilities is not None
+    ]
+    return product(laws).map(lambda parts: tuple(itertools.chain.from_iterable(parts)))
 
 
 def denominator_episodes(kind: SamplingKind, *, groups: int, group_size: int, kept: int) -> int:
@@ -418,34 +490,71 @@ def _everything(groups: Sequence[NDArray[np.float64]]) -> list[Selected]:
     ]
 
 
+def _checked_groups(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    return [finite_vector(f"advantages_by_group[{g}]", one) for g, one in enumerate(groups)]
+
+
 def _pools(
-    groups: Sequence[NDArray[np.float64]], *, kept: int, scope: Scope, rngs: Sequence[Stream]
+    groups: Sequence[NDArray[np.float64]],
+    *,
+    kind: SamplingKind,
+    kept: int,
+    alpha: float,
+    replacement: bool,
+    scope: Scope,
+    corrected: bool,
 ) -> list[_Pool]:
     """The sets of episodes that are drawn from together: the groups, or the batch."""
     if scope not in ("group", "batch"):
         raise InvalidArgumentError(f"'scope' must be group or batch (got {scope!r})")
-    if len(rngs) != len(groups):
-        raise InvalidArgumentError(
-            f"'rngs' must hold one stream a group (got {len(rngs)} for {len(groups)} groups)"
-        )
-    labels = [tuple((g, e) for e in range(one.size)) for g, one in enumerate(groups)]
+    sizes = [one.size for one in groups]
+    labels = [[(g, e) for e in range(size)] for g, size in enumerate(sizes)]
+    count = kept
     if scope == "batch" and groups:
-        labels = [tuple(itertools.chain.from_iterable(labels))]
-        kept, groups = kept * len(groups), [np.concatenate(groups)]
-    return [
-        _Pool(labels=label, advantages=one, count=kept, rng=rng)
-        for label, one, rng in zip(labels, groups, rngs, strict=False)
-    ]
+        labels = [list(itertools.chain.from_iterable(labels))]
+        count, groups = kept * len(groups), [np.concatenate(groups)]
+    pools = []
+    for labelled, advantages in zip(labels, groups, strict=True):
+        _check_count(count, len(labelled), replacement)
+        probabilities = _pool_probabilities(advantages, kind, alpha)
+        weights = np.ones(len(labelled))
+        if corrected and probabilities is not None:
+            included = inclusion_probabilities(probabilities, count, replacement=replacement)
+            weights = np.divide(kept, included, out=weights, where=included > 0)
+            weights = weights / [sizes[group] for group, _ in labelled]
+        choices = tuple(
+            Selected(group=group, episode=episode, weight=float(weight))
+            for (group, episode), weight in zip(labelled, weights, strict=True)
+        )
+        pools.append(_Pool(choices=choices, probabilities=probabilities, count=count))
+    return pools
 
 
-def _check_count(pool: _Pool, replacement: bool) -> None:
+def _check_count(count: int, size: int, replacement: bool) -> None:
     """Whether as many draws can be made as the configuration asks for, signal or not."""
-    size = len(pool.labels)
-    if pool.count < 1 or (pool.count > size and not replacement):
+    if count < 1 or (count > size and not replacement):
         raise InvalidArgumentError(
             f"'kept' must ask for at least 1 draw and, without replacement, for at most as many as "
-            f"there are episodes (got {pool.count} draws from {size} episodes)"
+            f"there are episodes (got {count} draws from {size} episodes)"
         )
+
+
+def _drawn_dist(
+    p_G: NDArray[np.float64], count: int, replacement: bool
+) -> Distribution[tuple[int, ...]]:
+    """The law of which episodes are drawn, in ascending order: built up draw by draw."""
+    law: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(count if replacement else min(count, int(np.count_nonzero(p_G)))):
+        longer: dict[tuple[int, ...], float] = {}
+        for drawn, probability in law.items():
+            taken = () if replacement else drawn
+            left = [i for i in np.flatnonzero(p_G).tolist() if i not in taken]
+            total = math.fsum(p_G[left])
+            for i in left:
+                grown = tuple(sorted((*drawn, i)))
+                longer[grown] = longer.get(grown, 0.0) + probability * float(p_G[i]) / total
+        law = longer
+    return Finite(law)
 
 
 def _pool_probabilities(

@@ -17,8 +17,8 @@ The paper's body was not at hand, only its abstract and first page. How this fil
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
 8. With several agents, groups and baselines are per role; ``casting`` says who plays whom.
 
-This module only composes: ``rollouts`` plays, ``credit`` compares, ``episode_sampling`` draws, ``batch`` gathers,
-``losses`` scores, and one optimiser step follows.
+This module only composes: ``rollouts`` plays, ``estimator`` compares, draws and gathers, ``losses`` scores, and one
+optimiser step follows.
 """
 
 import math
@@ -32,16 +32,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from algorithms.batch import RoleGroup, TrainingRow, micro_batches, training_rows
+from algorithms.batch import RoleGroup, TrainingRow, micro_batches
 from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
-from algorithms.config import Course, MSGRPOConfig, settled_group_on, settled_std
-from algorithms.credit import episode_advantages, whole_episode_credit
-from algorithms.episode_sampling import (
-    Selected,
-    denominator_episodes,
-    effective_sample_size,
-    select_episodes,
-)
+from algorithms.config import Course, MSGRPOConfig, settled_group_on
+from algorithms.episode_sampling import Selected, effective_sample_size
+from algorithms.estimator import Estimator
 from algorithms.evaluation import Evaluation, evaluate, mean, summarise
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
@@ -98,6 +93,7 @@ class MSGRPOTrainer:
     Attributes:
       policies: the policy of each agent, as far as it learns, as it stands.
       config: the settings, with every ``auto`` replaced by what it came to.
+      estimator: what they make of groups of episodes.
       update_index: how many updates were done.
     """
 
@@ -114,9 +110,9 @@ class MSGRPOTrainer:
         self.game = game
         self.evaluation_game = evaluation_game or game
         asked = config or MSGRPOConfig()
-        self._std = settled_std(asked, game.facts)
         self._group_on = settled_group_on(asked, game.facts)
-        self.config = attrs.evolve(asked, std=self._std, group_on=self._group_on)
+        self.estimator = Estimator.of(attrs.evolve(asked, group_on=self._group_on), game.facts)
+        self.config = self.estimator.config
         self.casting = casting or SelfPlay()
         self.policies = self._at(
             self.config.temperature,
@@ -217,11 +213,12 @@ class MSGRPOTrainer:
         role_groups = [
             role_group
             for (cast, _), rollouts in zip(parts, collected, strict=True)
-            for role_group in self._role_groups(rollouts, cast.learners)
+            for role_group in self.estimator.role_groups(rollouts.groups, cast.learners)
         ]
         selected = self._select(role_groups)
         roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
-        learnt = self._learn(self._rows(role_groups, selected + self._silent(role_groups), roles))
+        trained = selected + self._silent(role_groups)
+        learnt = self._learn(self.estimator.rows(role_groups, trained, asked=roles))
         self._count_update()
         done = time.perf_counter()
         rollouts = Rollouts(
@@ -247,21 +244,6 @@ class MSGRPOTrainer:
             if isinstance(opponent, PastSelves):
                 opponent.remember(self.policy, self.update_index)
 
-    def _rows(
-        self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], roles: int
-    ) -> list[TrainingRow]:
-        """The calls to learn from; ``roles`` (in groups) is the denominator, whatever was drawn."""
-        c = self.config
-        return training_rows(
-            role_groups,
-            selected,
-            credit=whole_episode_credit,
-            weighting=c.weighting,
-            denominator_episodes=denominator_episodes(
-                c.sampling, groups=roles, group_size=c.group_size, kept=c.kept_episodes
-            ),
-        )
-
     def _collect(self, cast: Cast, groups: Sequence[int]) -> Rollouts:
         c = self.config
         return collect_groups(
@@ -276,35 +258,13 @@ class MSGRPOTrainer:
             max_failure_rate=c.max_failure_rate,
         )
 
-    def _role_groups(self, rollouts: Rollouts, agents: Sequence[str]) -> list[RoleGroup]:
-        return [
-            RoleGroup(
-                group=group,
-                agent=agent,
-                advantages_G=tuple(
-                    episode_advantages(group, agent, std=self._std, eps=self.config.eps)
-                ),
-            )
-            for group in rollouts.groups
-            for agent in agents
-        ]
-
     def _select(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
-        c = self.config
-        key = EpisodeKey(seed=c.seed, update=self.update_index)
-        return select_episodes(
-            [np.array(role_group.advantages_G) for role_group in role_groups],
-            kind=c.sampling,
-            kept=c.kept_episodes,
-            alpha=c.alpha,
-            replacement=c.replacement,
-            scope=c.scope,
-            corrected=c.corrected,
-            rngs=[
-                attrs.evolve(key, group=i).shared().stream(Purpose.SUB_SAMPLE, agent=r.agent)
-                for i, r in enumerate(role_groups)
-            ],
-        )
+        key = EpisodeKey(seed=self.config.seed, update=self.update_index)
+        rngs = [
+            attrs.evolve(key, group=i).shared().stream(Purpose.SUB_SAMPLE, agent=r.agent)
+            for i, r in enumerate(role_groups)
+        ]
+        return self.estimator.draw(role_groups, rngs)
 
     def _silent(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
         """Episodes of groups without signal, for the regularisers: the first ones, since none is special."""

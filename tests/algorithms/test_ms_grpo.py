@@ -1,10 +1,12 @@
 """The trainer: whole updates through the real interfaces, on games small enough to follow."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping
 
 import attrs
+import numpy as np
 import pytest
 import torch
 
@@ -136,14 +138,14 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
 
 
 def trainer_rows(trainer, rollouts):
-    role_groups = trainer._role_groups(rollouts, trainer.game.agents)
-    return training_rows(
-        role_groups,
-        trainer._select(role_groups),
-        credit=whole_episode_credit,
-        weighting="constant",
-        denominator_episodes=len(role_groups) * trainer.config.group_size,
-    )
+    role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
+    selected = trainer._select(role_groups)
+    return trainer.estimator.rows(role_groups, selected, asked=len(role_groups))
+
+
+def credited(*advantages):
+    """Whole-episode credit of given advantages."""
+    return functools.partial(whole_episode_credit, relative=lambda returns: np.array(advantages))
 
 
 def lake_groups(policy=None, **settings):
@@ -162,7 +164,7 @@ def test_every_step_of_an_episode_gets_the_episodes_advantage_and_nothing_else()
     rows = training_rows(
         [RoleGroup(group=group, agent="player", advantages_G=advantages)],
         [Selected(group=0, episode=1, weight=1.0), Selected(group=0, episode=0, weight=0.5)],
-        credit=whole_episode_credit,
+        credit=credited(*advantages),
         weighting="constant",
         denominator_episodes=2,
     )
@@ -210,7 +212,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         rows = training_rows(
             role_groups,
             [Selected(group=g, episode=e, weight=1.0) for g in (0, 1) for e in range(4)],
-            credit=whole_episode_credit,
+            credit=credited(1.0, -2.0, 0.5, 0.5),
             weighting="step",
             denominator_episodes=8,
         )
@@ -300,7 +302,7 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     game, rollouts = lake_groups(horizon=2)  # nobody reaches the goal in two steps
     policy = LanguageAgentPolicy(model=tiny_model(), prompt=MemorylessPrompt(with_rules=False))
     trainer = MSGRPOTrainer(game=game, policy=policy, config=CONFIG)
-    role_groups = trainer._role_groups(rollouts, trainer.game.agents)
+    role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
     assert trainer._select(role_groups) == []
     update = trainer.update()
     assert update.metrics["frac_reward_zero_std"] == 1.0
