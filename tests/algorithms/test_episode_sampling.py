@@ -23,6 +23,7 @@ from algorithms.episode_sampling import (
     inclusion_probabilities,
     sampling_weights,
     select_episodes,
+    selection_dist,
 )
 
 Floats = NDArray[np.float64]
@@ -628,3 +629,34 @@ def test_effective_sample_size_by_hand() -> None:
     assert effective_sample_size([]) == effective_sample_size([0.0, 0.0]) == 0
     with pytest.raises(tsmg.InvalidArgumentError, match="'weights' must be at least 0"):
         effective_sample_size([1.0, -1.0])
+
+
+@pytest.mark.parametrize("kind", ["aaw", "uniform", "all"])
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("scope", ["group", "batch"])
+def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
+    """Frequencies of 3000 selections, and the inclusion probabilities by their own integral."""
+    groups = [np.array([2.0, -1.0, -1.0]), np.array([0.5, -0.5, 0.0])]
+    options = {
+        "kind": kind, "kept": 2, "alpha": 1.0, "replacement": replacement, "scope": scope,
+        "corrected": True,
+    }  # fmt: skip
+    table = selection_dist(groups, **options).table()
+
+    def ordered(selection):
+        return tuple(sorted((one.group, one.episode, one.weight) for one in selection))
+
+    law = {}
+    for selection, p in table.items():
+        law[ordered(selection)] = law.get(ordered(selection), 0.0) + p
+    assert sum(law.values()) == pytest.approx(1)
+    draws = [
+        ordered(select_episodes(groups, rngs=[tsmg.Stream("law", n, g) for g in (0, 1)], **options))
+        for n in range(3000)
+    ]
+    for selection, p in law.items():
+        assert abs(draws.count(selection) / 3000 - p) <= 5 * (p * (1 - p) / 3000) ** 0.5 + 1e-9
+    assert set(draws) <= set(law)
+    if kind == "aaw":  # corrected weights restore the full group's sum, exactly
+        total = sum(p * sum(w for _, _, w in selection) for selection, p in law.items())
+        assert total / 4 == pytest.approx((3 / 3 + 2 / 3) / 2)
