@@ -1,6 +1,5 @@
 """A match: one episode while it is played, moved by replies from wherever they come."""
 
-import contextlib
 import functools
 import math
 from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ class EpisodePlan(Generic[S]):
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)  # what is cached is cached in the instance's own dictionary
 class Match(Generic[S]):
     """One episode of the closed game, as far as it was played; a value, moved by replies from wherever they come.
 
@@ -54,7 +53,8 @@ class Match(Generic[S]):
     plan and the same texts make the same episode each time: every draw comes from the plan's key.
 
     Attributes:
-      game: what is played; it needs a horizon or a declared longest game.
+      closed: what is played, closed under text.
+      limit: how many steps an episode can have.
       plan: the episode.
       start: where it began.
       state: the extended state.
@@ -72,7 +72,8 @@ class Match(Generic[S]):
       (0, 1, 1)
     """
 
-    game: AbstractGame[S, Any]
+    closed: ClosedGame[S, Any]
+    limit: int
     plan: EpisodePlan[S]
     start: Start[S]
     state: ClosedState[S]
@@ -84,18 +85,22 @@ class Match(Generic[S]):
     def begin(cls, game: AbstractGame[S, Any], plan: EpisodePlan[S]) -> "Match[S]":
         """A match at its start, which is drawn where the plan has none.
 
+        Args:
+          game: what is played; it needs a horizon or a declared longest game.
+          plan: the episode.
+
         Raises:
           InvalidArgumentError: there is no limit on the length of an episode.
         """
-        step_limit(game)
+        limit = step_limit(game)
         start: Start[S] = plan.start or draw_start(game, plan.key)
         turns = {agent: tuple(start.turns.get(agent, ())) for agent in game.agents}
-        return cls(game, plan, start, start.state, start.t, (), turns)
+        return cls(ClosedGame(game), limit, plan, start, start.state, start.t, (), turns)
 
     @property
-    def closed(self) -> ClosedGame[S, Any]:
-        """The game, closed under text."""
-        return ClosedGame(self.game)
+    def game(self) -> AbstractGame[S, Any]:
+        """The game itself."""
+        return self.closed.game
 
     @property
     def acting(self) -> tuple[str, ...]:
@@ -107,7 +112,7 @@ class Match(Generic[S]):
         """How the match ended; ``None`` while it goes on."""
         if self.closed.is_terminal(self.state):
             return Ending.FORFEITED if self.state.forfeited else Ending.TERMINATED
-        return Ending.TRUNCATED if self.t >= step_limit(self.game) else None
+        return Ending.TRUNCATED if self.t >= self.limit else None
 
     def observation(self, agent: str) -> Observation:
         """What the agent reads now."""
@@ -171,13 +176,16 @@ class Match(Generic[S]):
         )
 
     def _request(self, agent: str) -> Request:
-        with _naming(agent):
+        try:
             history = History(
                 agent=agent,
                 rules=self.game.rules_text(agent),
                 turns=self.turns[agent],
                 observation=self.observation(agent),
             )
+        except Exception as error:
+            error.add_note(f"agent {agent!r}")
+            raise
         return Request(history=history, key=self.plan.key, step=self.t, state=self.state.state)
 
     def _outcomes(self, replies: Mapping[str, Reply]) -> dict[str, TextOutcome[Any]]:
@@ -189,8 +197,11 @@ class Match(Generic[S]):
         return {agent: self._read(agent, reply) for agent, reply in replies.items()}
 
     def _read(self, agent: str, reply: Reply) -> TextOutcome[Any]:
-        with _naming(agent):
+        try:
             return self.closed.read(self.state, agent, reply.said)
+        except Exception as error:
+            error.add_note(f"agent {agent!r}")
+            raise
 
     def _after(
         self,
@@ -219,7 +230,8 @@ class Match(Generic[S]):
         )
         told = {one.agent: (*self.turns[one.agent], one.turn) for one in agent_steps}
         return Match(
-            self.game,
+            self.closed,
+            self.limit,
             self.plan,
             self.start,
             transition.state,
@@ -235,16 +247,6 @@ class Match(Generic[S]):
             )
         if not all(math.isfinite(reward) for reward in rewards_N):
             raise GameLawError(f"rewards of {self.game.agents} must be finite (got {rewards_N!r})")
-
-
-@contextlib.contextmanager
-def _naming(agent: str) -> Iterator[None]:
-    """Whatever the game raises while it is asked about an agent names that agent."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"agent {agent!r}")
-        raise
 
 
 def step_limit(game: AbstractGame[Any, Any]) -> int:

@@ -1,7 +1,6 @@
 """The runner: plays many episodes in lockstep, with one batched reply call per policy and step."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tsmg.errors import InvalidArgumentError
@@ -69,33 +68,31 @@ class _Live:
         self.requests: tuple[Request, ...] = ()
         self.replies: dict[str, Reply] = {}
         self.result: Episode[Any] | FailedEpisode[Any] | None = None
-        with self._guarded():
+        try:
             self._reach(Match.begin(game, plan))
+        except Exception as error:
+            self.result = self._failed(error)
 
     def observe(self) -> None:
         """Prepare one request per acting agent."""
         self.requests, self.replies = (), {}
-        if self.match is not None:
-            with self._guarded():
-                self.requests = self.match.requests
+        try:
+            self.requests = self.match.requests if self.match else ()
+        except Exception as error:
+            self.result = self._failed(error)
 
     def advance(self) -> None:
         """Carry out the replies."""
-        if self.match is not None and self.result is None:
-            with self._guarded():
+        if self.result is None and self.match is not None:
+            try:
                 self._reach(self.match.move(self.replies))
+            except Exception as error:
+                self.result = self._failed(error)
 
     def _reach(self, match: Match[Any]) -> None:
         self.match = match
         if match.ending is not None:
             self.result = match.episode()
-
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.result = self._failed(error)
 
     def _failed(self, error: Exception) -> FailedEpisode[Any]:
         first = self.plan.start.t if self.plan.start else 0
