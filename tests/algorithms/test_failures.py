@@ -21,7 +21,6 @@ from tsmg import (
     AbstractExplicitGame,
     AbstractGame,
     Distribution,
-    GameLawError,
     PlayRandomLegal,
     TooManyFailuresError,
     Transition,
@@ -212,12 +211,3 @@ def test_texts_with_special_tokens_and_control_characters_are_played(tmp_path: P
     assert lines(tmp_path / "failures.jsonl") == []
     shown = lines(tmp_path / "episodes.jsonl")[0]["steps"][0]["agents"][0]["observation"]
     assert shown.endswith(SPECIAL)
-
-
-def test_an_environment_that_is_bad_from_the_start_is_refused() -> None:
-    class Shut(Pond):
-        def _observation(self) -> dict[str, Any]:
-            return {"n": 0, "action_mask": np.zeros(2, np.int8)}
-
-    with pytest.raises(GameLawError, match="allows no action"):
-        games.from_gymnasium(lambda: Shut("mask"), horizon=9)

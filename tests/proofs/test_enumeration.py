@@ -1,5 +1,6 @@
 """Enumeration: against sampling by the runner, known sums, and refusals."""
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +26,7 @@ from tsmg import (
     EpisodeKey,
     EpisodePlan,
     InvalidArgumentError,
+    Match,
     NotEnumerableError,
     PlayerPolicy,
     UniformPlayer,
@@ -90,7 +92,7 @@ def test_listed_replies_are_those_that_are_sampled(sampling: dict[str, Any]) -> 
     policy = talker("a", "b", tokens=2, **sampling)
     game = games.make("BernoulliBandit-v0", horizon=1)
     listed = {
-        call: (float(line.probability), line)
+        call: float(line.replies)
         for line in lines(game, policy)
         for _, call in line.episode.calls("player")
     }
@@ -98,7 +100,7 @@ def test_listed_replies_are_those_that_are_sampled(sampling: dict[str, Any]) -> 
     for record in records:
         assert isinstance(record, Episode)
         ((_, call),) = record.calls("player")
-        assert call in listed
+        assert listed[call] == pytest.approx(math.exp(sum(call.logprobs)))
     policy.model.logits.data.zero_()  # negative control: other weights, other records
     (other,) = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=0))])
     assert isinstance(other, Episode)
@@ -111,19 +113,13 @@ def test_a_network_lists_its_replies_too() -> None:
         model=tiny_model(sharp=2.0), sampling=Sampling(max_reply_tokens=2, top_k=3)
     )
     game = games.make("LineWalk-v0", length=2)
-    request = next(iter(_requests(game)))
+    (request,) = Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).requests
     atoms = list(policy.reply_dist(request).atoms())
     assert 3 <= len(atoms) <= 9
     assert sum(p for _, p in atoms) == pytest.approx(1)
     calls = [call for reply, _ in atoms for call in reply.calls]
     scores = policy.model.logprobs(calls, sampling=policy.sampling).logprobs_B_L.sum(-1).exp()
     assert scores.tolist() == pytest.approx([p for _, p in atoms], abs=1e-5)
-
-
-def _requests(game: Any) -> Any:
-    from tsmg import Match
-
-    return Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).requests
 
 
 def test_what_is_too_large_is_refused_with_its_size() -> None:
