@@ -1,5 +1,6 @@
 """The token batch: which calls are trained on, with which advantage and weight."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,7 +8,6 @@ import attrs
 import numpy as np
 
 from algorithms.advantages import has_signal
-from algorithms.credit import CreditRule
 from algorithms.episode_sampling import Selected
 from algorithms.weighting import WeightingKind, token_weights
 from tsmg import Call, EpisodeGroup
@@ -30,19 +30,30 @@ class TrainingRow:
     weight: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(
+    kw_only=True, slots=False
+)  # what is cached is cached in the instance's own dictionary
 class RoleGroup:
     """One role in one group: the unit within which returns are compared.
 
     Attributes:
       group: the episodes.
       agent: the role.
-      advantages_G: whole-episode advantages A_e.
+      advantages_G: whole-episode advantages A_e, by which episodes are drawn.
+      credits_G: for each episode, the advantage of each of the agent's calls.
     """
 
     group: EpisodeGroup[Any]
     agent: str
     advantages_G: tuple[float, ...]
+    credits_G: tuple[tuple[float, ...], ...]
+
+    @functools.cached_property
+    def calls_G(self) -> tuple[tuple[Call, ...], ...]:
+        """The agent's calls in each episode."""
+        return tuple(
+            tuple(call for _, call in episode.calls(self.agent)) for episode in self.group.episodes
+        )
 
     @property
     def has_signal(self) -> bool:
@@ -54,7 +65,6 @@ def training_rows(
     role_groups: Sequence[RoleGroup],
     selected: Sequence[Selected],
     *,
-    credit: CreditRule,
     weighting: WeightingKind,
     denominator_episodes: int,
 ) -> list[TrainingRow]:
@@ -65,20 +75,10 @@ def training_rows(
     Args:
       role_groups: the groups of the update, one per role.
       selected: which episodes are trained on; ``group`` indexes ``role_groups``.
-      credit: the credit rule.
       weighting: how tokens are weighted.
       denominator_episodes: D, fixed by configuration.
     """
-    advantages = [credit(r.group, r.agent) for r in role_groups]
-    calls = [
-        [
-            call
-            for _, call in role_groups[s.group]
-            .group.episodes[s.episode]
-            .calls(_agent(role_groups, s))
-        ]
-        for s in selected
-    ]
+    calls = [role_groups[s.group].calls_G[s.episode] for s in selected]
     weights = token_weights(
         weighting,
         episode_weights_E=[s.weight for s in selected],
@@ -86,20 +86,16 @@ def training_rows(
         denominator_episodes=denominator_episodes,
     )
     rows = [
-        TrainingRow(agent=_agent(role_groups, s), call=call, advantage=advantage, weight=weight)
+        TrainingRow(agent=role_groups[s.group].agent, call=call, advantage=advantage, weight=weight)
         for s, calls_T, weights_T in zip(selected, calls, weights, strict=True)
         for call, advantage, weight in zip(
-            calls_T, advantages[s.group][s.episode], weights_T, strict=True
+            calls_T, role_groups[s.group].credits_G[s.episode], weights_T, strict=True
         )
         if any(call.trainable)
     ]
     return sorted(
         rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids)
     )
-
-
-def _agent(role_groups: Sequence[RoleGroup], selected: Selected) -> str:
-    return role_groups[selected.group].agent
 
 
 def micro_batches(rows: Sequence[TrainingRow], distinct: int) -> Iterator[list[TrainingRow]]:

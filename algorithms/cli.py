@@ -3,14 +3,14 @@
 Bad arguments end in one sentence and exit code 2 before anything slow starts.
 """
 
-import ast
 import contextlib
 import functools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,15 @@ from rich.table import Table
 
 import games as games_package
 import tsmg
-from algorithms.config import MSGRPOConfig, RunConfig, choices
+from algorithms.config import MSGRPOConfig, RunConfig
+from algorithms.options import (
+    config_options,
+    game_arguments,
+    game_options,
+    literal,
+    make_game,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from algorithms.evaluation import Evaluation
@@ -32,10 +40,22 @@ if TYPE_CHECKING:
     from tsmg.testing import Report
 
 console = Console()
+COMMANDS = "tsmg.commands"
 
 
 class _Group(click.Group):
-    """Turns the library's errors into one sentence and exit code 2."""
+    """Turns the library's errors into one sentence and exit code 2; finds further commands by name when asked.
+
+    A package adds a command by an entry point of the group ``tsmg.commands``.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *metadata.entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        found = metadata.entry_points(group=COMMANDS, name=cmd_name)
+        return next(iter(found)).load() if own is None and found else own
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -48,68 +68,6 @@ class _Group(click.Group):
 @click.version_option(package_name="tsmg")
 def main() -> None:
     """Post-train language models to act over many steps, in text-mediated stochastic games."""
-
-
-def _config_options(config: type) -> Callable[[Any], Any]:
-    """One option per field of an attrs configuration, with its own help text."""
-
-    def decorate(command: Any) -> Any:
-        for field in reversed(attrs.fields(config)):
-            flag = "--" + field.name.replace("_", "-")
-            names = choices(config, field.name)
-            if isinstance(field.default, bool):
-                flag = f"{flag}/--no-{field.name.replace('_', '-')}"
-            kind = click.Choice(names) if names else type(field.default)
-            command = click.option(
-                flag,
-                field.name,
-                default=field.default,
-                show_default=True,
-                type=kind,
-                help=field.metadata["help"].capitalize() + ".",
-            )(command)
-        return command
-
-    return decorate
-
-
-_set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An argument of the game, e.g. --set size=5. May be repeated.",
-)
-
-
-def _game_options(command: Any) -> Any:
-    decorators = (
-        click.option(
-            "--game",
-            "game_id",
-            default="FrozenLake-v0",
-            show_default=True,
-            help="Id of a registered game ('tsmg games' lists them), or module:callable.",
-        ),
-        _set_option,
-        click.option(
-            "--horizon",
-            type=int,
-            default=None,
-            help="Time limit in steps; the game's own if unset.",
-        ),
-        click.option(
-            "--held-out",
-            type=float,
-            default=0.2,
-            show_default=True,
-            help="Share of the starts to hold out for evaluation, by a hash of each; 0 for none. "
-            "Games whose starts are not problem instances are never split.",
-        ),
-    )
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
 
 
 def _model_options(command: Any) -> Any:
@@ -202,34 +160,6 @@ def _make_casting(
     return Against({agent: other for agent in game.agents if agent != role})
 
 
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _arguments(settings: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a game; ``module:callable`` is looked up where the user stands."""
-    sys.path.insert(0, str(Path.cwd()))
-    arguments = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set takes NAME=VALUE (got {setting!r})")
-        arguments[name] = _value(value)
-    return arguments
-
-
-def _make_game(
-    game_id: str, settings: Sequence[str], horizon: int | None
-) -> tsmg.AbstractGame[Any, Any]:
-    game = games_package.make(game_id, **_arguments(settings))
-    game = game if horizon is None else tsmg.with_horizon(game, horizon)
-    tsmg.step_limit(game)
-    return game
-
-
 def _split(
     game: tsmg.AbstractGame[Any, Any], held_out: float
 ) -> tuple[tsmg.AbstractGame[Any, Any], tsmg.AbstractGame[Any, Any]]:
@@ -291,7 +221,7 @@ def _make_policy(
 
 
 @main.command()
-@_game_options
+@game_options
 @_model_options
 @_casting_options
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
@@ -302,8 +232,8 @@ def _make_policy(
     show_default=True,
     help="Also log to a tracker through accelerate.",
 )
-@_config_options(MSGRPOConfig)
-@_config_options(RunConfig)
+@config_options(MSGRPOConfig)
+@config_options(RunConfig)
 def train(
     game_id: str,
     settings: tuple[str, ...],
@@ -322,7 +252,7 @@ def train(
     """Post-train a policy on a game with MS-GRPO."""
     config = MSGRPOConfig(**{f.name: options[f.name] for f in attrs.fields(MSGRPOConfig)})
     run = RunConfig(**{f.name: options[f.name] for f in attrs.fields(RunConfig)})
-    game = _make_game(game_id, settings, horizon)
+    game = make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
     folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     if (folder / "config.json").exists():
@@ -342,7 +272,7 @@ def train(
     described = {
         "title": f"{game_id}, {Path(model).name if model else 'seed model'}",
         "game": game_id,
-        "game_settings": {name: repr(_value(value)) for name, _, value in map(_cut, settings)},
+        "game_settings": {name: repr(literal(value)) for name, _, value in map(_cut, settings)},
         "horizon": tsmg.step_limit(game),
         "held_out": held_out if training_game is not game else 0,
         "model": model or "seed model",
@@ -444,7 +374,7 @@ def _print_result(result: "Result") -> None:
 
 
 @main.command()
-@_game_options
+@game_options
 @_model_options
 @_casting_options
 @click.option(
@@ -473,7 +403,7 @@ def evaluate(
     seed: int,
 ) -> None:
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
-    game = _make_game(game_id, settings, horizon)
+    game = make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
     _check_model(model, chat)
     _check_casting(game, opponent, role)
@@ -507,13 +437,13 @@ def evaluate(
 
 
 @main.command()
-@_game_options
+@game_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episode.")
 def play(
     game_id: str, settings: tuple[str, ...], horizon: int | None, held_out: float, seed: int
 ) -> None:
     """Play a game yourself, through the same text interface as a model."""
-    game = _make_game(game_id, settings, horizon)
+    game = make_game(game_id, settings, horizon)
     key = tsmg.EpisodeKey(seed=seed)
     (record,) = tsmg.play(game, _Person(), [tsmg.EpisodePlan(key=key)])
     if isinstance(record, tsmg.FailedEpisode):
@@ -553,7 +483,7 @@ def _printable(text: str) -> str:
 
 @main.command()
 @click.argument("game_id", metavar="GAME")
-@_set_option
+@set_option
 @click.option(
     "--examples",
     type=click.IntRange(1),
@@ -566,7 +496,7 @@ def check(game_id: str, settings: tuple[str, ...], examples: int) -> None:
 
     The exit code is 0 if no rule is broken, 1 if one is, 2 if the arguments are bad.
     """
-    arguments = _arguments(settings)
+    arguments = game_arguments(settings)
     keywords = "".join(f", {name}={value!r}" for name, value in arguments.items())
     from tsmg.testing import check_game
 

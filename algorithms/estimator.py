@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.advantages import StdKind
 from algorithms.batch import RoleGroup, TrainingRow, training_rows
-from algorithms.config import MSGRPOConfig, settled_std
+from algorithms.config import MSGRPOConfig, settled_group_on, settled_std
 from algorithms.credit import CreditRule, credit_rule, episode_advantages
 from algorithms.episode_sampling import (
     Selected,
@@ -21,6 +21,7 @@ from algorithms.episode_sampling import (
     select_episodes,
     selection_dist,
 )
+from algorithms.rollouts import GroupOn
 from tsmg import Distribution, EpisodeGroup, Facts, Stream
 
 
@@ -30,12 +31,14 @@ class Estimator:
     """What the settings make of groups of episodes.
 
     Attributes:
-      config: the settings.
+      config: the settings, with every ``auto`` replaced by what it came to.
+      group_on: what the members of a group share.
       std: what advantages are divided by.
       credit: the credit rule; that of the settings, or one of the user's own.
     """
 
     config: MSGRPOConfig
+    group_on: GroupOn
     std: StdKind
     credit: CreditRule
 
@@ -44,26 +47,26 @@ class Estimator:
         cls, config: MSGRPOConfig, facts: Facts, *, credit: CreditRule | None = None
     ) -> "Estimator":
         """The estimator of these settings in a game of these facts."""
-        std = settled_std(config, facts)
+        group_on, std = settled_group_on(config, facts), settled_std(config, facts)
         rule = credit_rule(config.credit, std=std, eps=config.eps, baseline=config.baseline)
-        return cls(attrs.evolve(config, std=std), std, credit or rule)
+        settled = attrs.evolve(config, group_on=group_on, std=std)
+        return cls(settled, group_on, std, credit or rule)
 
     def role_groups(
         self, groups: Sequence[EpisodeGroup[Any]], agents: Sequence[str]
     ) -> list[RoleGroup]:
-        """Each group in each role that learns, with its whole-episode advantages."""
+        """Each group in each role that learns, with the advantages of its episodes and of their calls."""
+        return [self._role_group(group, agent) for group in groups for agent in agents]
+
+    def _role_group(self, group: EpisodeGroup[Any], agent: str) -> RoleGroup:
         c = self.config
-        return [
-            RoleGroup(
-                group=group,
-                agent=agent,
-                advantages_G=tuple(
-                    episode_advantages(group, agent, std=self.std, eps=c.eps, baseline=c.baseline)
-                ),
-            )
-            for group in groups
-            for agent in agents
-        ]
+        whole = episode_advantages(group, agent, std=self.std, eps=c.eps, baseline=c.baseline)
+        return RoleGroup(
+            group=group,
+            agent=agent,
+            advantages_G=tuple(whole),
+            credits_G=tuple(tuple(credits_T) for credits_T in self.credit(group, agent)),
+        )
 
     def draw(self, role_groups: Sequence[RoleGroup], rngs: Sequence[Stream]) -> list[Selected]:
         """The episodes to train on, drawn with one stream per role and group."""
@@ -87,7 +90,6 @@ class Estimator:
         return training_rows(
             role_groups,
             selected,
-            credit=self.credit,
             weighting=c.weighting,
             denominator_episodes=denominator_episodes(
                 c.sampling, groups=asked, group_size=c.group_size, kept=c.kept_episodes

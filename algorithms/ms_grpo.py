@@ -34,7 +34,7 @@ from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches
 from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
-from algorithms.config import Course, MSGRPOConfig, settled_group_on
+from algorithms.config import Course, MSGRPOConfig
 from algorithms.episode_sampling import Selected, effective_sample_size
 from algorithms.estimator import Estimator
 from algorithms.evaluation import Evaluation, evaluate, mean, summarise
@@ -109,9 +109,7 @@ class MSGRPOTrainer:
         step_limit(game)
         self.game = game
         self.evaluation_game = evaluation_game or game
-        asked = config or MSGRPOConfig()
-        self._group_on = settled_group_on(asked, game.facts)
-        self.estimator = Estimator.of(attrs.evolve(asked, group_on=self._group_on), game.facts)
+        self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
         self.config = self.estimator.config
         self.casting = casting or SelfPlay()
         self.policies = self._at(
@@ -253,7 +251,7 @@ class MSGRPOTrainer:
             update=self.update_index,
             groups=groups,
             group_size=c.group_size,
-            group_on=self._group_on,
+            group_on=self.estimator.group_on,
             common_chance=c.common_chance,
             max_failure_rate=c.max_failure_rate,
         )
@@ -290,12 +288,7 @@ class MSGRPOTrainer:
             if not rows:
                 break
             self.optimizer.zero_grad()
-            for learner in self._learners:
-                mine = [row for row in rows if row.agent in learner.agents]
-                for part in micro_batches(mine, self.config.micro_batch):
-                    terms, entropies = self._terms(learner, part)
-                    self.accelerator.backward(terms.loss)
-                    tally.add(terms, entropies)
+            self.backward(rows, tally)
             norm = self.accelerator.clip_grad_norm_(self._parameters(), self.config.max_grad_norm)
             if not math.isfinite(float(norm)):
                 raise ModelError(
@@ -307,6 +300,16 @@ class MSGRPOTrainer:
         if rows and not self.config.kl_coefficient:
             measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
+
+    def backward(self, rows: Sequence[TrainingRow], tally: "_Tally | None" = None) -> None:
+        """Add the gradient of the loss on these calls to the ``grad`` of the weights, part by part."""
+        for learner in self._learners:
+            mine = [row for row in rows if row.agent in learner.agents]
+            for part in micro_batches(mine, self.config.micro_batch):
+                terms, entropies = self._terms(learner, part)
+                self.accelerator.backward(terms.loss)
+                if tally is not None:
+                    tally.add(terms, entropies)
 
     def _terms(
         self, learner: _Learner, part: Sequence[TrainingRow]

@@ -57,18 +57,18 @@ class Line:
       episode: its record.
       start: which of the game's starts it began in, by number.
       chance: the probability of the start and of the game's draws, given the replies.
-      replies: the probability of the replies, given the game's draws.
+      replies_N: for each agent, the probability of its replies, given all else.
     """
 
     episode: Episode[Any]
     start: int
     chance: Probability
-    replies: Probability
+    replies_N: tuple[Probability, ...]
 
     @property
     def probability(self) -> Probability:
         """Of the line."""
-        return self.chance * self.replies
+        return math.prod(self.replies_N, start=self.chance)
 
 
 def lines(
@@ -128,24 +128,27 @@ class _Open:
     match: Match[Any]
     start: int
     chance: Probability
-    replies: Probability
+    replies_N: tuple[Probability, ...]
 
     def finished(self) -> Line:
         return Line(
             episode=self.match.episode(),
             start=self.start,
             chance=self.chance,
-            replies=self.replies,
+            replies_N=self.replies_N,
         )
 
     def after(self, replies: "_Replies") -> Iterator["_Open"]:
         requests = self.match.requests
         agents = [request.history.agent for request in requests]
         for said in itertools.product(*map(replies.law, requests)):
-            p = math.prod((p for _, p in said), start=self.replies)
-            joint = {agent: reply for agent, (reply, _) in zip(agents, said, strict=True)}
-            for match, q in self.match.moves(joint):
-                yield _Open(match, self.start, self.chance * q, p)
+            joint = dict(zip(agents, said, strict=True))
+            p_N = tuple(
+                p * joint[agent][1] if agent in joint else p
+                for agent, p in zip(self.match.game.agents, self.replies_N, strict=True)
+            )
+            for match, q in self.match.moves({agent: reply for agent, (reply, _) in joint.items()}):
+                yield _Open(match, self.start, self.chance * q, p_N)
 
 
 class _Replies:
@@ -175,4 +178,9 @@ def _begun(
     else:
         raise InvalidArgumentError("'starts' must hold at least one start (got none)")
     for number, (start, p) in enumerate(weighted):
-        yield _Open(Match.begin(game, EpisodePlan(key=_KEY, start=start)), number, p, 1)
+        yield _Open(
+            Match.begin(game, EpisodePlan(key=_KEY, start=start)),
+            number,
+            p,
+            (1,) * len(game.agents),
+        )

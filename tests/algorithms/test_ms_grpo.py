@@ -1,6 +1,5 @@
 """The trainer: whole updates through the real interfaces, on games small enough to follow."""
 
-import functools
 import json
 import math
 from collections.abc import Mapping
@@ -143,9 +142,15 @@ def trainer_rows(trainer, rollouts):
     return trainer.estimator.rows(role_groups, selected, asked=len(role_groups))
 
 
-def credited(*advantages):
-    """Whole-episode credit of given advantages."""
-    return functools.partial(whole_episode_credit, relative=lambda returns: np.array(advantages))
+def role_group(group, *advantages):
+    """A group in its role, with whole-episode credit of given advantages."""
+    credits_G = whole_episode_credit(group, "player", relative=lambda _: np.array(advantages))
+    return RoleGroup(
+        group=group,
+        agent="player",
+        advantages_G=advantages,
+        credits_G=tuple(map(tuple, credits_G)),
+    )
 
 
 def lake_groups(policy=None, **settings):
@@ -162,9 +167,8 @@ def test_every_step_of_an_episode_gets_the_episodes_advantage_and_nothing_else()
     group = rollouts.groups[0]
     advantages = (2.0, -1.0, 0.0, -1.0)
     rows = training_rows(
-        [RoleGroup(group=group, agent="player", advantages_G=advantages)],
+        [role_group(group, *advantages)],
         [Selected(group=0, episode=1, weight=1.0), Selected(group=0, episode=0, weight=0.5)],
-        credit=credited(*advantages),
         weighting="constant",
         denominator_episodes=2,
     )
@@ -205,14 +209,10 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         rollouts = collect_groups(
             trainer.game, trainer.policy, seed=0, update=0, groups=2, group_size=4
         )
-        role_groups = [
-            RoleGroup(group=g, agent="player", advantages_G=(1.0, -2.0, 0.5, 0.5))
-            for g in rollouts.groups
-        ]
+        role_groups = [role_group(g, 1.0, -2.0, 0.5, 0.5) for g in rollouts.groups]
         rows = training_rows(
             role_groups,
             [Selected(group=g, episode=e, weight=1.0) for g in (0, 1) for e in range(4)],
-            credit=credited(1.0, -2.0, 0.5, 0.5),
             weighting="step",
             denominator_episodes=8,
         )
@@ -310,8 +310,8 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     assert update.metrics["grad_norm"] == 0
 
     group = rollouts.groups[0]
-    loud = RoleGroup(group=group, agent="player", advantages_G=(1.0, -1.0, 0.0, 0.0))
-    quiet = attrs.evolve(loud, advantages_G=(0.0,) * 4)
+    loud = role_group(group, 1.0, -1.0, 0.0, 0.0)
+    quiet = role_group(group, 0.0, 0.0, 0.0, 0.0)
     trainer.config = attrs.evolve(CONFIG, kept_episodes=2)
     selected = trainer._select([loud, quiet])
     assert {s.group for s in selected} == {0} and len(selected) == 2

@@ -92,7 +92,7 @@ def test_listed_replies_are_those_that_are_sampled(sampling: dict[str, Any]) -> 
     policy = talker("a", "b", tokens=2, **sampling)
     game = games.make("BernoulliBandit-v0", horizon=1)
     listed = {
-        call: float(line.replies)
+        call: float(line.replies_N[0])
         for line in lines(game, policy)
         for _, call in line.episode.calls("player")
     }

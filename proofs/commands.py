@@ -1,0 +1,174 @@
+"""The commands ``tsmg prove`` and ``tsmg lab``.
+
+The command line finds them by name (the entry points ``tsmg.commands``), since nothing imports proofs.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+import numpy as np
+from rich.console import Console
+
+import tsmg
+from algorithms.config import MSGRPOConfig
+from algorithms.options import literal, make_game, set_option
+
+if TYPE_CHECKING:
+    from proofs.proving import Outcome
+
+console = Console()
+
+
+@click.command()
+@click.option("--only", default="", help="Only statements with this in their family or name.")
+@click.option("--sweep", type=click.IntRange(0), default=None, help="Drawn cases per statement.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option("--claims", is_flag=True, help="Also print each claim in full.")
+def prove(only: str, sweep: int | None, workers: int, claims: bool) -> None:
+    """Try every statement about credit, sampling and games, with its negative control.
+
+    The exit code is 0 if all hold, 1 if one fails.
+    """
+    from proofs.proving import prove_all
+    from proofs.statements import all_statements
+
+    wanted = [s for s in all_statements() if only in f"{s.family} {s.name}"]
+    if not wanted:
+        raise click.UsageError(f"no statement's family or name contains {only!r}")
+    outcomes = []
+    with console.status("proving") as status:
+        for outcome in prove_all(wanted, sweep=sweep, workers=workers):
+            outcomes.append(outcome)
+            status.update(f"proving: {len(outcomes)} of {len(wanted)}")
+    _print(outcomes)
+    for outcome in outcomes:
+        if claims:
+            click.echo(f"\n{outcome.statement.name}\n{outcome.statement.claim}")
+            click.echo(f"Negative control: {outcome.statement.fault}")
+        if outcome.error:
+            click.echo(f"\n{outcome.statement.name}: {outcome.error}", err=True)
+    failed = sum(not outcome.holds for outcome in outcomes)
+    cases = sum(outcome.tried for outcome in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    click.echo(
+        f"\n{len(outcomes)} statements, {cases} cases, {seconds:.0f} s of work; "
+        f"{f'{failed} do not hold' if failed else 'all hold, every negative control is rejected'}"
+    )
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("game_id", metavar="GAME")
+@set_option
+@click.option("--horizon", type=int, default=None, help="Time limit; the game's own if unset.")
+@click.option("--group-size", type=click.IntRange(2), default=4, show_default=True, help="G.")
+@click.option("--kept", type=click.IntRange(1), default=2, show_default=True, help="K.")
+@click.option("--groups", type=click.IntRange(1), default=1, show_default=True, help="A batch's.")
+@click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Settings of 'tsmg train' that make an estimator, e.g. credit=to_go,std=none; may be repeated. "
+    "Unset: a list of the usual ones.",
+)
+@click.option(
+    "--policy-seed", type=int, default=0, show_default=True, help="Of the tabular policy."
+)
+@click.option(
+    "--spread", type=click.FloatRange(0), default=1.0, show_default=True, help="Of its logits."
+)
+@click.option(
+    "--samples", type=click.IntRange(20), default=2000, show_default=True, help="Of batches."
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=5000, show_default=True, help="Groups to list."
+)
+@click.option("--plot", "picture", type=click.Path(), default=None, help="File to draw bars into.")
+def lab(
+    game_id: str,
+    settings: tuple[str, ...],
+    horizon: int | None,
+    group_size: int,
+    kept: int,
+    groups: int,
+    estimators: tuple[str, ...],
+    policy_seed: int,
+    spread: float,
+    samples: int,
+    limit: int,
+    picture: str | None,
+) -> None:
+    """Compare gradient estimators with the exact gradient on a small game.
+
+    The policy is a table whose words are the game's action texts. Where there are more than --limit different groups,
+    batches are drawn, and every figure has a 95% interval.
+    """
+    game = make_game(game_id, settings, horizon)
+    if not isinstance(game, tsmg.AbstractExplicitGame):
+        raise click.UsageError(f"{game.name} is a sampled game: it has no exact gradient")
+    import torch
+
+    from proofs.comparison import ESTIMATORS, compare, plain_config, plot, rows, word_policy_law
+
+    torch.set_num_threads(1)  # the tables are small
+    config = plain_config(group_size=group_size, kept_episodes=kept, groups=groups)
+    wanted: Mapping[str, Mapping[str, Any]] = ESTIMATORS
+    if estimators:
+        wanted = {text: _changes(text) for text in estimators}
+    for changes in wanted.values():
+        attrs.evolve(config, **changes)  # refused before anything slow starts
+    with console.status("listing the lines of play") as status:
+        law = word_policy_law(game, seed=policy_seed, spread=spread)
+        found = compare(law, config, wanted, limit=limit, samples=samples, report=status.update)
+    values = ", ".join(f"{agent} {law.expected_return(agent):.4f}" for agent in game.agents)
+    click.echo(
+        f"{game.name}: {len(law.lines)} lines of play, {len(law.calls)} different calls; expected return: {values}; "
+        f"norm of the true gradient {float(np.linalg.norm(law.gradient_D)):.4f}\n"
+    )
+    table = rows(found)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        click.echo("  ".join((row[0].ljust(widths[0]), *cells)))
+    exact = sum(one.exact for one in found.values())
+    click.echo(
+        f"\n{exact} of {len(found)} over all groups, the others over {samples} drawn batches"
+    )
+    if picture is not None:
+        plot(found, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
+
+
+def _changes(text: str) -> dict[str, Any]:
+    """The settings that an --estimator names."""
+    changes = {
+        name: literal(value) for name, _, value in (p.partition("=") for p in text.split(","))
+    }
+    unknown = set(changes) - set(attrs.fields_dict(MSGRPOConfig))
+    if unknown:
+        raise click.UsageError(
+            f"--estimator takes settings of 'tsmg train' (got {sorted(unknown)})"
+        )
+    return changes
+
+
+def _print(outcomes: "Sequence[Outcome]") -> None:
+    """Three lines a statement: what came of it, and its two routes."""
+    click.echo("holds  difference  cases  control   statement")
+    family = ""
+    for outcome in outcomes:
+        statement = outcome.statement
+        if statement.family != family:
+            family = statement.family
+            click.secho(f"{'':33}{family}", bold=True)
+        holds = "yes" if outcome.holds else "NO"
+        control = "rejected" if outcome.is_rejected else "ACCEPTED"
+        click.secho(
+            f"{holds:<5}  {outcome.difference:>10.0e}  {outcome.tried:>5}  {control}  {statement.name}",
+            fg=None if outcome.holds else "red",
+        )
+        for letter, route in zip("AB", statement.routes, strict=True):
+            click.secho(f"{'':33}  {letter}: {route}", dim=True)

@@ -1,0 +1,108 @@
+"""What group baselines do to the expected gradient: constant weighting, no std, on-policy."""
+
+import numpy as np
+
+from proofs.laboratory import examine
+from proofs.small_games import WORDS, FiniteGame, random_policy
+from proofs.statement import Sides, Statement
+from proofs.statements.by_hand import episode_scores_E_D
+from proofs.statements.cases import Case, choice_case, random_cases
+from tsmg import Forfeit, Transition, certainly
+
+_ROUTES = ("the trainer's estimator over all groups", "automatic differentiation of the value")
+_EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
+
+_CARDS_GAME = FiniteGame(
+    agents=("even", "odd"),
+    starts=certainly("show"),
+    moves={
+        "show": {
+            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
+            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
+            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
+            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
+        }
+    },
+    invalid_rule=Forfeit(penalty=1.0),
+)
+_CARDS = Case(game=_CARDS_GAME, policy=random_policy(_CARDS_GAME, WORDS, seed=3))
+
+
+def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
+    """Relative to the mean of the whole group, the expected estimate is (G - 1) / G of the true gradient.
+
+    An episode's own return is part of its baseline, and costs 1 / G of the signal.
+
+    Assumes: constant weighting, no std, episodes drawn independently from the policy itself.
+    Source: a standard fact; reconstructed for whole episodes.
+    """
+    law = case.law
+    share = (case.size - 1) / case.size
+    return examine(law, case.config()).mean_D, share * law.autodiff_gradient_D()
+
+
+def _all_of_the_gradient(case: Case) -> Sides:
+    """The share of the own return is forgotten."""
+    return case.law.autodiff_gradient_D(), examine(case.law, case.config()).mean_D
+
+
+def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
+    """Relative to the mean of the other members, the expected estimate is the true gradient.
+
+    Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
+    """
+    law = case.law
+    config = case.config(baseline="leave_one_out")
+    return examine(law, config).mean_D, law.autodiff_gradient_D()
+
+
+def _own_return_included(case: Case) -> Sides:
+    """The baseline is the mean of all members."""
+    return examine(case.law, case.config()).mean_D, case.law.autodiff_gradient_D()
+
+
+def each_role_has_its_own_baseline(case: Case) -> Sides:
+    """In self-play the expected estimate is (G - 1) / G of the sum of the roles' own gradients.
+
+    Each role's returns are compared with the same role's returns in the other episodes.
+
+    Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
+    """
+    law = case.law
+    share = (case.size - 1) / case.size
+    return examine(law, case.config()).mean_D, share * law.autodiff_gradient_D()
+
+
+def _one_baseline_for_both(case: Case) -> Sides:
+    """Both roles are compared with the mean over both, as if there were one learner with the summed return."""
+    law = case.law
+    share = (case.size - 1) / case.size
+    summed_E = np.sum([law.returns_E(agent) for agent in law.learners], axis=0)
+    scores_E_D = np.sum([episode_scores_E_D(law, agent) for agent in law.learners], axis=0)
+    pooled_D = share * (law.probabilities_E * summed_E) @ scores_E_D
+    return examine(law, case.config()).mean_D, pooled_D
+
+
+STATEMENTS = (
+    Statement(
+        sides=the_groups_own_mean_gives_a_share_of_the_gradient,
+        routes=_ROUTES,
+        example=_EXAMPLE,
+        cases=random_cases(states=1),
+        control=_all_of_the_gradient,
+    ),
+    Statement(
+        sides=the_mean_of_the_others_gives_the_gradient,
+        routes=_ROUTES,
+        example=_EXAMPLE,
+        cases=random_cases(states=1),
+        control=_own_return_included,
+    ),
+    Statement(
+        sides=each_role_has_its_own_baseline,
+        routes=_ROUTES,
+        example=_CARDS,
+        cases=random_cases(agents=2, states=1, horizon=1),
+        control=_one_baseline_for_both,
+    ),
+)

@@ -1,0 +1,68 @@
+"""Cases that many statements are tried on: a game, a policy, and a size of group."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import attrs
+from hypothesis import strategies as st
+
+from algorithms import MSGRPOConfig
+from lap import LanguageAgentPolicy, TabularModel
+from proofs.gradients import PlayLaw
+from proofs.small_games import (
+    WORDS,
+    FiniteGame,
+    choice_game,
+    finite_games,
+    random_policy,
+    tabular_policy,
+)
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Case:
+    """A game, the policy of all its agents, and the size G of a group."""
+
+    game: FiniteGame
+    policy: LanguageAgentPolicy[TabularModel]
+    size: int = 2
+
+    @property
+    def law(self) -> PlayLaw:
+        """The law of play."""
+        return PlayLaw.of(self.game, self.policy)
+
+    def config(self, **settings: Any) -> MSGRPOConfig:
+        """One group a batch, every episode trained on, no std, unless the settings say otherwise."""
+        plain = {"groups": 1, "group_size": self.size, "sampling": "all", "std": "none"}
+        return MSGRPOConfig(**{**plain, "group_on": "nothing", **settings})
+
+
+def choice_case(
+    returns: Mapping[str, Any],
+    probabilities: Mapping[str, float],
+    *,
+    lengths: Mapping[str, int] | None = None,
+    size: int = 2,
+) -> Case:
+    """One decision (``choice_game``) under a policy of these probabilities, which says nothing else."""
+    forced = {
+        str((action, n)): {"on": 1.0}
+        for action, length in (lengths or {}).items()
+        for n in range(1, length)
+    }
+    policy = tabular_policy((*returns, "on"), laws={"choose": probabilities, **forced})
+    return Case(game=choice_game(returns, lengths=lengths), policy=policy, size=size)
+
+
+def random_cases(
+    *, agents: int = 1, states: int = 2, horizon: int = 2, size: int = 2
+) -> st.SearchStrategy[Case]:
+    """Games of ``finite_games`` with policies of random weights."""
+
+    def case(game: FiniteGame, seed: int) -> Case:
+        return Case(game=game, policy=random_policy(game, WORDS, seed=seed), size=size)
+
+    games = finite_games(agents=agents, states=states, horizon=horizon)
+    return st.builds(case, games, st.integers(0, 10_000))

@@ -1,0 +1,307 @@
+"""The laboratory: published figures, the trainer's own gradient, sampling, user's rules, refusals."""
+
+import itertools
+import math
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+import games
+from algorithms import MSGRPOConfig, MSGRPOTrainer
+from lap import (
+    LanguageAgentPolicy,
+    MemorylessPrompt,
+    Sampling,
+    TransformersModel,
+    WholeReplyParser,
+)
+from proofs import PlayLaw, central_differences, examine
+from proofs.small_games import WORDS, choice_game, finite_games, random_policy, tabular_policy
+from tests.strategies import examples
+from tsmg import (
+    EpisodeGroup,
+    Facts,
+    Finite,
+    InvalidArgumentError,
+    PlayerPolicy,
+    Transition,
+    UniformPlayer,
+)
+
+
+def plain(**settings: Any) -> MSGRPOConfig:
+    """Every episode of one group of four, no std."""
+    settings = {"groups": 1, "group_size": 4, "sampling": "all", "std": "none", **settings}
+    return MSGRPOConfig(**settings)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# ---- the true gradient -----------------------------------------------------------------------
+
+
+@given(st.data(), st.integers(1, 2), st.integers(0, 10_000))
+def test_three_routes_to_the_true_gradient(data: Any, agents: int, seed: int) -> None:
+    """Score sum, autodiff, and central differences of the value; two agents share their weights."""
+    game = data.draw(finite_games(agents=agents, horizon=3 - agents))
+    law = PlayLaw.of(game, random_policy(game, WORDS, seed=seed))
+    by_autodiff, by_differences = law.autodiff_gradient_D(), central_differences(law)
+    np.testing.assert_allclose(law.gradient_D, by_autodiff, atol=1e-12)
+    distance = np.linalg.norm(law.gradient_D - by_differences)
+    assert distance <= 1e-6 * (np.linalg.norm(law.gradient_D) + 1e-3)
+
+
+def test_self_play_sums_each_roles_own_part() -> None:
+    """In a zero-sum game the gradient of the summed returns is 0, and the sum of the roles' own parts is not."""
+    game = games.make("KuhnPoker-v0")
+    law = PlayLaw.of(game, random_policy(game, ("pass", "bet"), seed=1))
+    valid = [all(a.is_valid for s in x.episode.steps for a in s.agent_steps) for x in law.lines]
+    summed_E = law.returns_E("first") + law.returns_E("second")
+    assert not summed_E[valid].any() and np.linalg.norm(law.gradient_D) > 0.1
+    alone = PlayLaw.of(game, law.policies, learners=["second"])
+    np.testing.assert_allclose(alone.role_gradient_D("second"), alone.gradient_D)
+    assert np.linalg.norm(alone.gradient_D - law.gradient_D) > 0.01
+
+
+def test_learners_of_their_own_have_weights_of_their_own() -> None:
+    game = games.make("KuhnPoker-v0")
+    first, second = (random_policy(game, ("pass", "bet"), seed=seed) for seed in (1, 2))
+    law = PlayLaw.of(game, {"first": first, "second": second})
+    half = first.model.logits.numel()
+    assert law.gradient_D.shape == (half + second.model.logits.numel(),)
+    assert not law.role_gradient_D("first")[half:].any()
+    np.testing.assert_allclose(law.gradient_D, central_differences(law), atol=1e-8)
+    np.testing.assert_allclose(law.gradient_D, law.autodiff_gradient_D(), atol=1e-12)
+
+
+def test_nobody_learns_without_a_language_agent() -> None:
+    game = games.make("KuhnPoker-v0")
+    uniform = PlayerPolicy(game, UniformPlayer(game))
+    with pytest.raises(InvalidArgumentError, match="language-agent policy"):
+        PlayLaw.of(game, uniform)
+    law = PlayLaw.of(game, {"first": uniform, "second": random_policy(game, ("pass", "bet"))})
+    assert law.learners == ("second",)
+
+
+# ---- estimators ------------------------------------------------------------------------------
+
+THREE = {"a": 0.5, "b": 0.4, "c": 1.0}
+FORCED = {str(("c", n)): {"on": 1.0} for n in range(1, 20)}
+
+
+def three_choices() -> PlayLaw:
+    """Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20)."""
+    laws = {"choose": {"a": 0.6, "b": 0.2, "c": 0.2}, **FORCED}
+    game = choice_game(THREE, lengths={"c": 20})
+    return PlayLaw.of(game, tabular_policy(("a", "b", "c", "on"), laws=laws))
+
+
+def over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    """A user's own rule: returns relative to their mean over step rows, so that long episodes count more."""
+    lengths = [len(episode.steps) for episode in group.episodes]
+    returns = group.returns_G(agent)
+    mean = sum(t * r for t, r in zip(lengths, returns, strict=True)) / sum(lengths)
+    return [[r - mean] * t for t, r in zip(lengths, returns, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("weighting", "credit", "cosine"),
+    [
+        ("constant", None, 1.0),
+        ("episode", None, 0.825),
+        ("step", None, 0.833),
+        ("constant", over_rows, 0.991),
+        ("episode", over_rows, 0.981),
+        ("step", over_rows, 0.694),
+    ],
+)
+def test_cosines_computed_elsewhere(weighting: Any, credit: Any, cosine: float) -> None:
+    """All 81 groups of four of the three choices; the figures are those of an independent enumeration."""
+    law = three_choices()
+    found = examine(law, plain(weighting=weighting), credit=credit)
+    assert found.exact and found.batches == math.comb(3 + 4 - 1, 4)
+    assert found.cosine == pytest.approx(cosine, abs=5e-4)
+    wrong = (found.mean_D * law.gradient_D < -1e-6).sum()
+    assert wrong == (1 if (weighting, credit) == ("step", over_rows) else 0)
+
+
+def test_moments_by_hand() -> None:
+    """Two choices, pairs, policy (1/2, 1/2): half of the pairs differ, and then each score is -1/4 or 1/4."""
+    game = choice_game({"a": 1.0, "b": 0.0})
+    law = PlayLaw.of(game, tabular_policy(("a", "b"), laws={"choose": {"a": 0.5, "b": 0.5}}))
+    np.testing.assert_allclose(law.gradient_D[:2], [0.25, -0.25])
+    found = examine(law, plain(group_size=2))
+    # a pair that differs gives (1/2) (1/2 score_a - 1/2 score_b) = (1/4, -1/4)
+    np.testing.assert_allclose(found.mean_D[:2], [0.125, -0.125])
+    np.testing.assert_allclose(
+        found.covariance_D_D[:2, :2], np.array([[1, -1], [-1, 1]]) * (1 / 32 - 1 / 64)
+    )
+    assert found.variance == pytest.approx(2 / 64)
+    assert found.snr == pytest.approx(1.0)
+    assert (found.generated_tokens, found.trained_tokens) == pytest.approx((2, 2))
+    drawn = examine(law, plain(group_size=2, sampling="aaw", kept_episodes=1))
+    assert drawn.silent_share == pytest.approx(0.5)
+    assert drawn.trained_tokens == pytest.approx(0.5)
+    assert drawn.snr_per_generated_token == pytest.approx(drawn.snr / 2)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"sampling": "aaw", "kept_episodes": 2},
+    {"sampling": "aaw", "kept_episodes": 2, "weighting": "step", "std": "population"},
+    {"sampling": "uniform", "kept_episodes": 1, "credit": "to_go"},
+    {"sampling": "aaw", "kept_episodes": 2, "replacement": True, "corrected": True},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@given(st.data())
+@examples(0.05)
+def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any) -> None:
+    """Means within five standard errors, scalars' intervals near the exact figures; on any small game."""
+    game = data.draw(finite_games(states=1, horizon=1))
+    law = PlayLaw.of(game, random_policy(game, WORDS))
+    config = plain(group_size=3, **settings)
+    exact = examine(law, config, limit=10**6)
+    drawn = examine(law, config, limit=0, samples=400)
+    assert exact.exact and not drawn.exact
+    error = np.abs(drawn.mean_D - exact.mean_D)
+    assert (error <= 5 * drawn.standard_error_D() + 1e-9 + 0.02 * math.sqrt(exact.variance)).all()
+    assert drawn.generated_tokens == pytest.approx(exact.generated_tokens, rel=0.3)
+    for name in ("trained_tokens", "silent_share"):
+        low, high = drawn.interval(name)
+        assert low - (high - low) - 0.05 <= getattr(exact, name) <= high + (high - low) + 0.05
+
+
+def test_independent_groups_divide_the_variance() -> None:
+    law = three_choices()
+    one, four = examine(law, plain()), examine(law, plain(groups=4))
+    assert four.exact
+    np.testing.assert_allclose(four.mean_D, one.mean_D)
+    assert four.variance == pytest.approx(one.variance / 4)
+    assert four.snr_per_generated_token == pytest.approx(one.snr_per_generated_token)
+    together = examine(law, plain(groups=2, weighting="step"), samples=200)
+    assert not together.exact and together.batches == 200  # the mean length is that of the batch
+
+
+def test_what_groups_share_is_minded() -> None:
+    """A hidden coin decides what is good: within a coin the returns differ from those over both."""
+    coin = choice_game({"a": Finite({1.0: 0.5, -1.0: 0.5}), "b": 0.0})
+    hidden = attrs.evolve(
+        coin,
+        starts=Finite({"heads": 0.5, "tails": 0.5}),
+        moves={
+            side: {("a",): Finite({Transition("end", (pay,)): 1}), ("b",): Finite({Transition("end", (0.0,)): 1})}
+            for side, pay in (("heads", 1.0), ("tails", -1.0))
+        },
+        texts={"heads": "choose", "tails": "choose"},
+        facts=Facts(perfect_information=False),
+    )  # fmt: skip
+    law = PlayLaw.of(hidden, tabular_policy(("a", "b"), laws={"choose": {"a": 0.5, "b": 0.5}}))
+    spread = {
+        on: examine(law, plain(group_on=on)).variance
+        for on in ("nothing", "initial_state", "initial_information")
+    }
+    assert spread["nothing"] == pytest.approx(spread["initial_information"])
+    assert spread["nothing"] != pytest.approx(spread["initial_state"])
+    assert examine(law, plain()).estimator.group_on == "nothing"
+
+
+def test_refusals() -> None:
+    law = three_choices()
+    with pytest.raises(InvalidArgumentError, match="common_chance"):
+        examine(law, plain(common_chance=True))
+    with pytest.raises(InvalidArgumentError, match="'samples' must be at least 20"):
+        examine(law, plain(), samples=5)
+
+
+# ---- the code that users run -----------------------------------------------------------------
+
+
+def word_model(seed: int = 0) -> TransformersModel:
+    """A causal network in float64 over six words, so that its replies can be listed."""
+    words = ("<end>", "<unknown>", "a", "b", "x", "y")
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", unk_token="<unknown>"
+    )
+    config = Qwen2Config(
+        vocab_size=len(words),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32,
+        tie_word_embeddings=True,
+        eos_token_id=0,
+        bos_token_id=None,
+        initializer_range=0.7,
+    )
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        network = Qwen2ForCausalLM(config).double()
+    return TransformersModel(network, wrapped, model_id="words", chat=False)
+
+
+def trainers_gradient(trainer: MSGRPOTrainer, law: PlayLaw) -> np.ndarray:
+    """The gradient of the trainer's own loss, averaged over all ordered groups and all selections."""
+    config = trainer.config
+    total = 0.0
+    parameters = list(trainer.policy.model.network.parameters())
+    for members in itertools.product(law.lines, repeat=config.group_size):
+        group = EpisodeGroup(episodes=tuple(line.episode for line in members))
+        chance = math.prod(float(line.probability) for line in members)
+        roles = trainer.estimator.role_groups([group], trainer.game.agents)
+        for selected, p in trainer.estimator.draw_dist(roles).atoms():
+            trainer.optimizer.zero_grad()
+            trainer.backward(trainer.estimator.rows(roles, selected, asked=1))
+            grads = [torch.zeros_like(q) if q.grad is None else q.grad for q in parameters]
+            total = total - chance * float(p) * torch.cat([g.flatten() for g in grads]).numpy()
+    return np.asarray(total)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"sampling": "aaw", "kept_episodes": 1},
+        {"sampling": "aaw", "kept_episodes": 1, "weighting": "token", "std": "population"},
+        {"credit": "to_go", "weighting": "step"},
+    ],
+)
+def test_the_trainers_own_gradient_is_the_laboratorys(settings: dict[str, Any]) -> None:
+    """Loss, padding, mask, micro-batches and network of a real run against the sum of scores."""
+    game = choice_game({"a": 1.0, "b": -0.5}, lengths={"a": 2})
+    game = attrs.evolve(game, texts={"choose": "x", ("a", 1): "y"})
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False),
+        model=word_model(),
+        parser=WholeReplyParser(),
+        sampling=Sampling(max_reply_tokens=1),
+    )
+    config = plain(group_size=2, kl_coefficient=0.0, max_reply_tokens=1, micro_batch=2, **settings)
+    trainer = MSGRPOTrainer(game=attrs.evolve(game, horizon=2), policy=policy, config=config)
+    law = PlayLaw.of(trainer.game, trainer.policy)
+    found = examine(law, config)
+    assert found.exact
+    measured = trainers_gradient(trainer, law)
+    scale = np.linalg.norm(found.mean_D)
+    assert scale > 0.01
+    assert np.linalg.norm(measured - found.mean_D) <= 1e-5 * scale
+    other = examine(law, attrs.evolve(config, baseline="leave_one_out"))  # negative control
+    assert np.linalg.norm(measured - other.mean_D) > 0.01 * scale
