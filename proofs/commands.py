@@ -1,10 +1,11 @@
-"""The commands ``tsmg prove`` and ``tsmg lab``.
+"""The commands ``tsmg prove``, ``tsmg lab`` and ``tsmg aaw-map``.
 
 The command line finds them by name (the entry points ``tsmg.commands``), since nothing imports proofs.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -140,6 +141,32 @@ def lab(
     )
     if picture is not None:
         plot(found, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
+
+
+@click.command("aaw-map")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("aaw_map"), help="Folder.")
+@click.option(
+    "--size", type=click.Choice(("4", "8", "16", "32")), default="16", help="G of the picture."
+)
+@click.option(
+    "--std/--no-std", default=True, help="Whether advantages are divided by the deviation."
+)
+def aaw_map(output: Path, size: str, std: bool) -> None:
+    """Where AAW beats uniform sub-sampling and full groups: exact, over success rate, horizon, G and K."""
+    from proofs.aaw_map import aaw_map as points_of
+    from proofs.aaw_map import plot_map, write_csv
+
+    points = points_of(divided=std)
+    output.mkdir(parents=True, exist_ok=True)
+    write_csv(points, output / "aaw_map.csv")
+    plot_map(points, output / "aaw_map.png", size=int(size))
+    click.echo(
+        f"{len(points)} cells in {output / 'aaw_map.csv'}; the picture in {output / 'aaw_map.png'}"
+    )
+    for name in ("over_uniform", "over_full_generated", "over_full_trained"):
+        values = sorted(getattr(point, name) for point in points)
+        wins = sum(value > 1 for value in values)
+        click.echo(f"{name}: {values[0]:.3g} to {values[-1]:.3g}; above 1 in {wins} cells")
 
 
 def _changes(text: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the documentation says of the code."""
 
+import doctest
 import re
 import sys
 import types
@@ -27,6 +28,15 @@ def missing(text: str) -> list[str]:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem)
 def test_the_tests_that_a_page_names_exist(page: Path) -> None:
     assert missing(page.read_text(encoding="utf-8")) == []
+
+
+EXECUTED = [page for page in sorted((ROOT / "docs").glob("*.md")) if ">>> " in page.read_text()]
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda p: p.stem)
+def test_the_examples_of_a_page_run(page: Path) -> None:
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted and not result.failed
 
 
 def test_a_test_that_does_not_exist_is_noticed() -> None:
