@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test seeds bench format check-format lint types layers pytest
+.PHONY: help venv train test prove seeds bench format check-format lint types layers pytest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +25,9 @@ train: venv ## train the default agent on the default game (ARGS="..." is passed
 	$(BIN)/tsmg train $(ARGS)
 
 test: check-format lint types layers pytest ## every check
+
+prove: venv ## every statement about credit, sampling and games, with its negative control
+	$(BIN)/tsmg prove $(ARGS)
 
 seeds: venv ## train with seeds 0 to 4 and show the results
 	$(BIN)/python tests/benchmarks/seeds.py

@@ -104,8 +104,9 @@ def to_go_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -
 def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
     """What was earned from the agent's n-th step on, relative to the members that have an n-th step.
 
-    Biased where the policy decides how long an episode lasts: whoever stops early leaves the comparison. Kept so that
-    the bias can be shown.
+    Biased where the policy decides how long an episode lasts: a member that alone has an n-th step learns nothing
+    there, so with the baseline of the others the n-th turn's part of the gradient counts 1 - (1 - q_n)^(G - 1), with
+    q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
     """
 
     def turn(episode: Episode[Any], t: int) -> int:
@@ -120,7 +121,8 @@ def anchor_state_credit(
     """The episode's advantage, plus that of the step among all steps of the group with the same observation.
 
     A step's return is what was earned from there on, discounted from there. A step that no other shares has only the
-    episode's advantage.
+    episode's advantage. So observations weigh by how often they are shared, and the direction turns; where a text
+    recurs within an episode it can reverse (``tsmg prove --only anchor``).
 
     Source: GiGPO, arXiv:2505.10978 (the weight of the step's advantage is 1 there, and here).
     """

@@ -28,17 +28,23 @@ console = Console()
 @click.option("--sweep", type=click.IntRange(0), default=None, help="Drawn cases per statement.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--claims", is_flag=True, help="Also print each claim in full.")
-def prove(only: str, sweep: int | None, workers: int, claims: bool) -> None:
+@click.option(
+    "--list", "listed", is_flag=True, help="List the claims in Markdown, and try nothing."
+)
+def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool) -> None:
     """Try every statement about credit, sampling and games, with its negative control.
 
     The exit code is 0 if all hold, 1 if one fails.
     """
-    from proofs.proving import prove_all
+    from proofs.proving import listing, prove_all
     from proofs.statements import all_statements
 
     wanted = [s for s in all_statements() if only in f"{s.family} {s.name}"]
     if not wanted:
         raise click.UsageError(f"no statement's family or name contains {only!r}")
+    if listed:
+        click.echo(listing(wanted), nl=False)
+        return
     outcomes = []
     with console.status("proving") as status:
         for outcome in prove_all(wanted, sweep=sweep, workers=workers):

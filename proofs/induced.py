@@ -9,7 +9,7 @@ from typing import Any, final
 
 import torch
 
-from lap import LanguageAgentPolicy
+from lap import LanguageAgentPolicy, LastTurnsPrompt
 from tsmg import (
     AbstractGame,
     AbstractPlayer,
@@ -32,7 +32,7 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
       least: how likely canonical replies must be in all, so that the law says something about the policy.
 
     Raises:
-      InvalidArgumentError: ``least`` is not in (0, 1].
+      InvalidArgumentError: ``least`` is not in (0, 1], or the prompt shows past turns.
 
     Source: the formula is reconstructed from arXiv:2508.10839.
     """
@@ -46,6 +46,10 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
     ) -> None:
         if not 0 < least <= 1:
             raise InvalidArgumentError(f"'least' must be in (0, 1] (got {least})")
+        if isinstance(policy.prompt, LastTurnsPrompt):
+            raise InvalidArgumentError(
+                f"'policy' must have a prompt without memory (got {policy.prompt})"
+            )
         self.game = game
         self.policy = policy
         self.least = least

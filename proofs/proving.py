@@ -127,3 +127,16 @@ def _prove_named(name: tuple[str, str], *, sweep: int | None) -> dict[str, Any]:
     (statement,) = (s for s in all_statements() if (s.family, s.name) == name)
     outcome = prove(statement, sweep=sweep)
     return {f: getattr(outcome, f) for f in attrs.fields_dict(Outcome) if f != "statement"}
+
+
+def listing(statements: Sequence[Statement[Any]]) -> str:
+    """The statements as a Markdown list: what is claimed, and what is told from it."""
+    lines = []
+    family = ""
+    for statement in statements:
+        if statement.family != family:
+            family = statement.family
+            lines += ["", f"## {family}", ""]
+        claim = " ".join(statement.claim.partition("\n\n")[0].split())
+        lines.append(f"- **{statement.name}.** {claim} *Told from:* {statement.fault}")
+    return "\n".join(lines).lstrip("\n") + "\n"

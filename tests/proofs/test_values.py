@@ -12,7 +12,14 @@ import games
 from games.kuhn_poker import KuhnEquilibrium
 from games.matrix import MatrixGame
 from games.tic_tac_toe import PerfectTicTacToe
-from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
+from lap import (
+    LanguageAgentPolicy,
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    Sampling,
+    TabularModel,
+    WholeReplyParser,
+)
 from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
 from tests.games import test_small_games as by_enumeration
 from tsmg import (
@@ -175,3 +182,6 @@ def test_a_policy_that_says_something_else_has_no_induced_law():
         player.action_dist(state, "first")
     with pytest.raises(InvalidArgumentError):
         InducedPlayer(KUHN, tabular(), least=0)
+    remembering = attrs.evolve(tabular(), prompt=LastTurnsPrompt(with_rules=False))
+    with pytest.raises(InvalidArgumentError, match="without memory"):
+        InducedPlayer(KUHN, remembering)

@@ -1,0 +1,383 @@
+"""The policy gradient as a sum of scores, and how little of it is left when credit is cut down."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from lap import LanguageAgentPolicy, TabularModel
+from proofs.enumeration import lines
+from proofs.gradients import Array, central_differences
+from proofs.laboratory import examine
+from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
+from proofs.statement import Sides, Statement
+from proofs.statements.by_hand import episode_scores_E_D
+from proofs.statements.cases import Case, choice_case, random_cases
+from tsmg import Call, Episode, EpisodeGroup, Finite, Forfeit, StandStill, Transition, certainly
+
+_ESTIMATOR = ("the trainer's estimator over all groups", "automatic differentiation of the value")
+_VARIANCES = ("the trainer's estimator over all groups", "a sum over single lines by hand")
+_STEP = 1e-5
+
+_CARDS_GAME = FiniteGame(
+    agents=("even", "odd"),
+    starts=certainly("show"),
+    moves={
+        "show": {
+            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
+            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
+            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
+            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
+        }
+    },
+    invalid_rule=Forfeit(penalty=1.0),
+)
+_CARDS = Case(game=_CARDS_GAME, policy=random_policy(_CARDS_GAME, WORDS, seed=3))
+
+_TWO_STEPS_GAME = FiniteGame(
+    starts=certainly("x"),
+    moves={
+        "x": {
+            ("a",): Finite({Transition("y", (1.0,)): 0.25, Transition("x", (0.0,)): 0.75}),
+            ("b",): certainly(Transition("y", (-1.0,))),
+        },
+        "y": {
+            ("a",): certainly(Transition("end", (2.0,))),
+            ("b",): certainly(Transition("end", (-1.0,))),
+        },
+    },
+    discount=0.5,
+    horizon=2,
+    invalid_rule=StandStill(penalty=0.5),
+)
+_TWO_STEPS = Case(game=_TWO_STEPS_GAME, policy=random_policy(_TWO_STEPS_GAME, WORDS, seed=5))
+
+_LENGTHS = choice_case(
+    {"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, lengths={"a": 3, "b": 2}
+)
+
+
+# ---- scores ----------------------------------------------------------------------------------
+
+
+def the_policy_gradient_is_the_sum_of_returns_times_scores(case: Case) -> Sides:
+    """The sum over lines of p times R_i times the score of agent i's replies, summed over agents, is the gradient.
+
+    The gradient is that of each agent's own expected return in its own replies' weights, the others' held fixed;
+    with shared weights these partial gradients are added up.
+
+    Assumes: the game's laws do not depend on the weights.
+    Source: a standard fact (REINFORCE: R. J. Williams, 1992); in self-play, reconstructed.
+    """
+    law = case.law
+    return law.gradient_D, central_differences(law)
+
+
+def _summed_returns(case: Case) -> Sides:
+    """In self-play, the gradient of the summed returns in the shared weights."""
+    law = case.law
+    summed_E = np.sum([law.returns_E(agent) for agent in law.learners], axis=0)
+    scores_E_D = np.sum([episode_scores_E_D(law, agent) for agent in law.learners], axis=0)
+    return (law.probabilities_E * summed_E) @ scores_E_D, central_differences(law)
+
+
+def the_score_of_an_episode_is_the_sum_over_its_tokens(case: Case) -> Sides:
+    """The gradient of the log-probability of an episode's replies is the sum of those of its tokens.
+
+    In a table, a token's own is the unit vector of the token minus the law, in the row of its context.
+
+    Assumes: the game's laws do not depend on the weights.
+    Source: arXiv:2508.10839 (the idea); reconstructed.
+    """
+    return _score_differences(case), _score_sums(case, last_tokens_alone=False)
+
+
+def _last_tokens_alone(case: Case) -> Sides:
+    """Of each reply only the last token counts."""
+    return _score_differences(case), _score_sums(case, last_tokens_alone=True)
+
+
+def _score_differences(case: Case) -> Array:
+    """Central differences of the log-probability of the replies in every line. Shape (E * D,)."""
+    model = case.policy.model
+    flat_D = model.logits.data.view(-1)
+
+    def logs_E() -> Array:
+        found = lines(case.game, case.policy)
+        return np.log([math.prod(map(float, line.replies_N)) for line in found])
+
+    columns = []
+    for d in range(flat_D.numel()):
+        kept = float(flat_D[d])
+        flat_D[d] = kept + _STEP
+        above_E = logs_E()
+        flat_D[d] = kept - _STEP
+        below_E = logs_E()
+        flat_D[d] = kept
+        columns.append((above_E - below_E) / (2 * _STEP))
+    scores: Array = np.stack(columns, axis=-1).ravel()
+    return scores
+
+
+def _score_sums(case: Case, *, last_tokens_alone: bool) -> Array:
+    """The sum over tokens, one by one. Shape (E * D,)."""
+    rows = []
+    for line in lines(case.game, case.policy):
+        total_D = np.zeros(case.policy.model.logits.numel())
+        for agent in case.game.agents:
+            for _, call in line.episode.calls(agent):
+                tokens = _token_scores(case.policy, call)
+                total_D += tokens[-1] if last_tokens_alone else np.sum(tokens, axis=0)
+        rows.append(total_D)
+    return np.concatenate(rows)
+
+
+def _token_scores(policy: LanguageAgentPolicy[TabularModel], call: Call) -> list[Array]:
+    """The gradient of each token's log-probability, in closed form. Each of shape (D,)."""
+    model = policy.model
+    scores = []
+    for place, token in enumerate(call.reply_ids):
+        row = model.row(call.prompt_text, call.reply_ids[:place])
+        score_C_V = np.zeros(tuple(model.logits.shape))
+        weights_V = np.exp(model.logits[row].numpy(force=True))
+        score_C_V[row] = -weights_V / weights_V.sum()
+        score_C_V[row, token] += 1.0
+        scores.append(score_C_V.ravel())
+    return scores
+
+
+# ---- unbiased credit -------------------------------------------------------------------------
+
+
+def whole_episode_credit_without_a_baseline_is_unbiased(case: Case) -> Sides:
+    """Every call credited with the whole return: the expected estimate is the true gradient.
+
+    Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact (R. J. Williams, 1992).
+    """
+    law = case.law
+    return examine(law, case.config(baseline="none")).mean_D, law.autodiff_gradient_D()
+
+
+def _long_episodes_count_less(case: Case) -> Sides:
+    """The weighting divides by the number of steps, where lengths differ."""
+    config = case.config(baseline="none", weighting="episode")
+    return examine(case.law, config).mean_D, case.law.autodiff_gradient_D()
+
+
+def rewards_before_a_step_contribute_nothing(case: Case) -> Sides:
+    """The sum over steps t of what was earned before t times the score at t is 0 in the mean.
+
+    What was earned before a step does not depend on the reply there, and the mean of a score is 0.
+
+    Assumes: penalties count at the step where they are paid. Source: a standard fact.
+    """
+    return _credited_D(case, after=False), np.zeros(case.policy.model.logits.numel())
+
+
+def _rewards_from_the_step_on(case: Case) -> Sides:
+    """The rewards from the step on are taken."""
+    return _credited_D(case, after=True), np.zeros(case.policy.model.logits.numel())
+
+
+def _credited_D(case: Case, *, after: bool) -> Array:
+    """The expectation of the sum over steps of score times discounted rewards before it, or from it on. Shape (D,)."""
+    law = case.law
+    total_D = np.zeros(law.scores_C_D.shape[1])
+    for p, line in zip(law.probabilities_E, law.lines, strict=True):
+        for agent in law.learners:
+            paid_T = _discounted_T(line.episode, agent)
+            for t, call in line.episode.calls(agent):
+                credit = sum(paid_T[t:] if after else paid_T[:t])
+                total_D += p * credit * law.scores_C_D[law.call_number(agent, call)]
+    return total_D
+
+
+def _discounted_T(episode: Episode[Any], agent: str) -> list[float]:
+    """gamma^t r_t, penalties included."""
+    rewards_T = episode.rewards_T(agent)
+    return [episode.discount**t * reward for t, reward in enumerate(rewards_T)]
+
+
+def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
+    """Every call credited with sum_{u >= t} gamma^u r_u: the expected estimate is the true gradient, too.
+
+    Discounts count from the first step of the episode, as in the return itself.
+
+    Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact.
+    """
+    config = case.config(baseline="none", credit="to_go")
+    return examine(case.law, config).mean_D, case.law.autodiff_gradient_D()
+
+
+def _discounted_from_the_step(case: Case) -> Sides:
+    """Rewards to go are discounted from the step itself, without the factor gamma^t."""
+    found = examine(case.law, case.config(baseline="none"), credit=_from_the_step)
+    return found.mean_D, case.law.autodiff_gradient_D()
+
+
+def _from_the_step(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    """sum_{u >= t} gamma^(u - t) r_u for every call."""
+    return [
+        [
+            sum(_discounted_T(episode, agent)[t:]) / episode.discount**t
+            for t, _ in episode.calls(agent)
+        ]
+        for episode in group.episodes
+    ]
+
+
+# ---- scatter ---------------------------------------------------------------------------------
+
+
+def _two_choices(first: Sequence[float], second: Sequence[Sequence[float]]) -> Case:
+    """Two steps of "a" or "b", each with probability 1/2; what the first pays, and after each what the second pays."""
+    words = tuple(zip(WORDS, first, second, strict=True))
+    game = FiniteGame(
+        starts=certainly("one"),
+        moves={
+            "one": {(word,): certainly(Transition(f"after {word}", (r,))) for word, r, _ in words},
+            **{
+                f"after {word}": {
+                    (reply,): certainly(Transition("end", (r,)))
+                    for reply, r in zip(WORDS, paid, strict=True)
+                }
+                for word, _, paid in words
+            },
+        },
+    )
+    even = dict.fromkeys(WORDS, 0.5)
+    laws = dict.fromkeys(("one", "after a", "after b"), even)
+    return Case(game=game, policy=tabular_policy(WORDS, laws=laws, capacity=3), size=2)
+
+
+_SEPARATE = _two_choices((1.0, 0.0), ((1.0, 0.0), (1.0, 0.0)))
+_CANCELLING = _two_choices((1.0, -1.0), ((-0.5, -1.0), (1.5, 1.0)))
+
+
+def reward_to_go_can_scatter_less_than_whole_episode_credit(case: Case) -> Sides:
+    """Two steps that are paid apart: whole returns carry the first step's noise into the second one's score.
+
+    The trace of the covariance with rewards to go, minus that with whole returns, is negative. The variance of the mean
+    of G independent episodes is that of one over G.
+
+    Assumes: constant weighting, no baseline, no std, on-policy. Source: measured here; a common remark.
+    """
+    return _variances(case), _by_hand(case, from_step=0) / case.size
+
+
+def _of_one_episode(case: Case) -> Sides:
+    """The variance of one episode in place of that of a mean of G."""
+    return _variances(case), _by_hand(case, from_step=0)
+
+
+def reward_to_go_can_scatter_more_than_whole_episode_credit(case: Case) -> Sides:
+    """A late reward that cancels an early one: whole returns hardly vary, and rewards to go do.
+
+    So "reward-to-go has the lower variance" is no theorem.
+
+    Assumes: constant weighting, no baseline, no std, on-policy. Source: this library (measured).
+    """
+    return _variances(case), _by_hand(case, from_step=0) / case.size
+
+
+def _after_the_step(case: Case) -> Sides:
+    """The reward to go leaves out the reward of the step itself."""
+    return _variances(case), _by_hand(case, from_step=1) / case.size
+
+
+def _variances(case: Case) -> Array:
+    """Reward-to-go minus whole episodes, and the two themselves, by the laboratory. Shape (3,)."""
+    law = case.law
+    to_go = examine(law, case.config(baseline="none", credit="to_go")).variance
+    whole = examine(law, case.config(baseline="none")).variance
+    return np.array([to_go - whole, to_go, whole])
+
+
+def _by_hand(case: Case, *, from_step: int) -> Array:
+    """The same for one episode; rewards to go begin ``from_step`` steps after the reply. Shape (3,)."""
+    policy = case.policy
+    whole, to_go, weights = [], [], []
+    for line in lines(case.game, policy):
+        paid_T = _discounted_T(line.episode, "player")
+        calls = [
+            (t, np.sum(_token_scores(policy, call), axis=0))
+            for t, call in line.episode.calls("player")
+        ]
+        whole.append(sum(sum(paid_T) * score_D for _, score_D in calls))
+        to_go.append(sum(sum(paid_T[t + from_step :]) * score_D for t, score_D in calls))
+        weights.append(float(line.probability))
+    one, other = _scatter(to_go, weights), _scatter(whole, weights)
+    return np.array([one - other, one, other])
+
+
+def _scatter(vectors: Sequence[Any], weights: Sequence[float]) -> float:
+    """The trace of the covariance."""
+    mean_D = np.average(vectors, axis=0, weights=weights)
+    squares_E = np.square(np.asarray(vectors) - mean_D).sum(axis=-1)
+    return float(np.asarray(weights) @ squares_E)
+
+
+def _two_tokens(game: FiniteGame, seed: int = 0) -> Case:
+    return Case(game=game, policy=random_policy(game, WORDS, seed=seed, tokens=2))
+
+
+_SHORT = random_cases(states=1)
+
+STATEMENTS = (
+    Statement(
+        sides=the_policy_gradient_is_the_sum_of_returns_times_scores,
+        routes=("the sum of scores", "central differences of the enumerated value"),
+        example=_CARDS,
+        cases=st.one_of(random_cases(), random_cases(agents=2, horizon=1)),
+        sweep=200,
+        control=_summed_returns,
+        tolerance=1e-6,
+    ),
+    Statement(
+        sides=the_score_of_an_episode_is_the_sum_over_its_tokens,
+        routes=("central differences of every line's log-probability", "token by token"),
+        example=_two_tokens(_TWO_STEPS_GAME),
+        cases=st.builds(_two_tokens, finite_games(states=1), st.integers(0, 10_000)),
+        sweep=10,
+        control=_last_tokens_alone,
+        tolerance=1e-7,
+    ),
+    Statement(
+        sides=whole_episode_credit_without_a_baseline_is_unbiased,
+        routes=_ESTIMATOR,
+        example=_LENGTHS,
+        cases=_SHORT,
+        control=_long_episodes_count_less,
+    ),
+    Statement(
+        sides=rewards_before_a_step_contribute_nothing,
+        routes=("a sum over lines, steps and calls", "zero"),
+        example=_TWO_STEPS,
+        cases=random_cases(),
+        control=_rewards_from_the_step_on,
+    ),
+    Statement(
+        sides=reward_to_go_has_the_mean_of_whole_episode_credit,
+        routes=_ESTIMATOR,
+        example=_TWO_STEPS,
+        cases=_SHORT,
+        control=_discounted_from_the_step,
+    ),
+    Statement(
+        sides=reward_to_go_can_scatter_less_than_whole_episode_credit,
+        routes=_VARIANCES,
+        example=_SEPARATE,
+        cases=_SHORT,
+        control=_of_one_episode,
+        shows=lambda gap: gap[0] < -0.1,
+    ),
+    Statement(
+        sides=reward_to_go_can_scatter_more_than_whole_episode_credit,
+        routes=_VARIANCES,
+        example=_CANCELLING,
+        control=_after_the_step,
+        shows=lambda gap: gap[0] > 0.1,
+    ),
+)

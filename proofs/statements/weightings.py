@@ -1,0 +1,405 @@
+"""What the weightings of the loss do to the expected gradient where the policy decides how long an episode is."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from algorithms import CreditRule
+from proofs.gradients import Array, PlayLaw
+from proofs.laboratory import Examination, examine
+from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
+from proofs.statement import Sides, Statement
+from proofs.statements.by_hand import expected_estimate_D
+from proofs.statements.cases import Case, choice_case, random_cases
+from tsmg import EpisodeGroup, Transition, certainly
+
+# Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20), groups of four.
+_PROBABILITIES = (0.6, 0.2, 0.2)
+_RETURNS = (0.5, 0.4, 1.0)
+_LENGTHS = (1, 1, 20)
+_LONG = choice_case(
+    dict(zip("abc", _RETURNS, strict=True)),
+    dict(zip("abc", _PROBABILITIES, strict=True)),
+    lengths=dict(zip("abc", _LENGTHS, strict=True)),
+    size=4,
+)
+_SHORT = choice_case(
+    {"a": 1.0, "b": 0.5, "c": -1.0},
+    {"a": 0.5, "b": 0.3, "c": 0.2},
+    lengths={"a": 3, "c": 2},
+    size=3,
+)
+
+
+def _lengths_E(law: PlayLaw) -> Array:
+    """T, the number of the agent's calls in each line. Shape (E,)."""
+    return np.array([len(list(line.episode.calls("player"))) for line in law.lines], dtype=float)
+
+
+def _tokens_E(law: PlayLaw) -> Array:
+    """How many tokens the agent says in each line. Shape (E,)."""
+    spoken = [
+        sum(len(call.reply_ids) for _, call in line.episode.calls("player")) for line in law.lines
+    ]
+    return np.array(spoken, dtype=float)
+
+
+def _gradient_D(law: PlayLaw, values_E: Array) -> Array:
+    """The gradient of sum p(line) value(line), by automatic differentiation of the probabilities. Shape (D,)."""
+    policy = law.learner("player")
+    scored = policy.model.logprobs([call for _, call in law.calls], sampling=policy.sampling)
+    logprobs_C = (scored.logprobs_B_L * scored.mask_B_L).sum(-1)
+    chosen_E = (torch.from_numpy(law.counts_E_C("player")) @ logprobs_C).exp()
+    chances_E = torch.tensor([float(line.chance) for line in law.lines], dtype=torch.float64)
+    total = (chances_E * chosen_E * torch.from_numpy(values_E)).sum()
+    grads = torch.autograd.grad(total, law.parameters)
+    return torch.cat([grad.flatten() for grad in grads]).numpy()
+
+
+# ---- one over the length ---------------------------------------------------------------------
+
+
+def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
+    """Without a baseline, the weighting "episode" follows the gradient of E[R / T], not of E[R].
+
+    T is the number of the agent's calls. Dividing each episode's terms by T is the same as dividing its return by T.
+
+    Assumes: no baseline, no std, independent episodes. Source: reconstructed; the length bias that dividing by the
+    length makes is in Dr. GRPO, arXiv:2503.20783.
+    """
+    law = case.law
+    found = examine(law, case.config(weighting="episode", baseline="none"))
+    return found.mean_D, _gradient_D(law, law.returns_E("player") / _lengths_E(law))
+
+
+def _the_return_itself(case: Case) -> Sides:
+    """The gradient of E[R]."""
+    found = examine(case.law, case.config(weighting="episode", baseline="none"))
+    return found.mean_D, case.law.autodiff_gradient_D()
+
+
+def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case) -> Sides:
+    """With the group's mean, "episode" follows (G - 1) / G (grad E[R / T] - E[R] grad E[1 / T]).
+
+    The baseline is divided by the length of the episode too, so it does not cancel: where the mean return is
+    positive, the second term makes episodes longer.
+
+    Assumes: the group's mean, no std, independent episodes. Source: reconstructed.
+    """
+    law = case.law
+    lengths_E, returns_E = _lengths_E(law), law.returns_E("player")
+    per_step_D = _gradient_D(law, returns_E / lengths_E)
+    shorter_D = law.expected_return("player") * _gradient_D(law, 1 / lengths_E)
+    share = (case.size - 1) / case.size
+    found = examine(law, case.config(weighting="episode"))
+    return found.mean_D, share * (per_step_D - shorter_D)
+
+
+def _only_the_return_per_step(case: Case) -> Sides:
+    """The baseline is taken to cancel: the second term is left out."""
+    law = case.law
+    share = (case.size - 1) / case.size
+    found = examine(law, case.config(weighting="episode"))
+    per_step_D = _gradient_D(law, law.returns_E("player") / _lengths_E(law))
+    return found.mean_D, share * per_step_D
+
+
+# ---- one over the size of the group ----------------------------------------------------------
+
+
+def _over_total(law: PlayLaw, sizes_E: Array) -> Callable[[Sequence[int]], list[float]]:
+    """Each member's return relative to the group's mean, over the sum of the members' sizes."""
+    returns_E = law.returns_E("player")
+
+    def coefficients(members: Sequence[int]) -> list[float]:
+        mean = sum(float(returns_E[e]) for e in members) / len(members)
+        total = sum(float(sizes_E[e]) for e in members)
+        return [(float(returns_E[e]) - mean) / total for e in members]
+
+    return coefficients
+
+
+def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
+    """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e T_e: a ratio of two random numbers.
+
+    Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
+    """
+    law = case.law
+    found = examine(law, case.config(weighting="step"))
+    return found.mean_D, expected_estimate_D(law, case.size, _over_total(law, _lengths_E(law)))
+
+
+def _groups_of_mean_length(case: Case) -> Sides:
+    """Constant weighting, over the mean length: the denominator is replaced by its expectation."""
+    law = case.law
+    mean_length = float(law.probabilities_E @ _lengths_E(law))
+    by_hand_D = expected_estimate_D(law, case.size, _over_total(law, _lengths_E(law)))
+    return examine(law, case.config()).mean_D / mean_length, by_hand_D
+
+
+def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
+    """The weighting "token" estimates the mean of sum_e A_e score_e over the number of tokens in the group.
+
+    So who says the same in more words makes the whole group count less.
+
+    Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
+    Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
+    """
+    law = case.law
+    found = examine(law, case.config(weighting="token"))
+    return found.mean_D, expected_estimate_D(law, case.size, _over_total(law, _tokens_E(law)))
+
+
+def _calls_for_tokens(case: Case) -> Sides:
+    """Calls are counted in place of tokens."""
+    law = case.law
+    by_hand_D = expected_estimate_D(law, case.size, _over_total(law, _tokens_E(law)))
+    return examine(law, case.config(weighting="step")).mean_D, by_hand_D
+
+
+def _talker(game: FiniteGame, seed: int, size: int = 2) -> Case:
+    """Replies of one or two tokens."""
+    return Case(game=game, policy=random_policy(game, WORDS, seed=seed, tokens=2), size=size)
+
+
+_TALK = FiniteGame(
+    starts=certainly("speak"),
+    moves={
+        "speak": {
+            ("a",): certainly(Transition("end", (2.0,))),
+            ("b",): certainly(Transition("end", (1.0,))),
+        }
+    },
+    horizon=1,
+)
+
+
+# ---- one game, six estimators ----------------------------------------------------------------
+
+
+def _over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    """Returns relative to their mean over step rows, so that a long episode counts as often as it has steps."""
+    lengths = [len(episode.steps) for episode in group.episodes]
+    returns = group.returns_G(agent)
+    mean = sum(t * r for t, r in zip(lengths, returns, strict=True)) / sum(lengths)
+    return [[r - mean] * t for t, r in zip(lengths, returns, strict=True)]
+
+
+def _over_episodes(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    """Returns relative to their mean over episodes."""
+    returns = group.returns_G(agent)
+    mean = sum(returns) / len(returns)
+    pairs = zip(group.episodes, returns, strict=True)
+    return [[r - mean] * len(episode.steps) for episode, r in pairs]
+
+
+_WEIGHTINGS = ("constant", "episode", "step")
+_SIX = [1.000, 0.825, 0.833, 0.991, 0.981, 0.694]
+
+
+def _six_examinations(case: Case, rows: CreditRule) -> list[Examination]:
+    """Each weighting with the mean over episodes, then with that over rows."""
+    law = case.law
+    return [
+        examine(law, case.config(weighting=weighting), credit=credit)
+        for credit in (None, rows)
+        for weighting in _WEIGHTINGS
+    ]
+
+
+def _estimates_of_three_choices(size: int) -> Mapping[tuple[str, str], Array]:
+    """By baseline and weighting, the expected estimate in the three logits: every ordered group, by hand."""
+    p, r, t = (np.array(x) for x in (_PROBABILITIES, _RETURNS, _LENGTHS))
+    scores = np.eye(3) - p
+    estimates = {k: np.zeros(3) for k in itertools.product(("episodes", "rows"), _WEIGHTINGS)}
+    for members in itertools.product(range(3), repeat=size):
+        g = list(members)
+        baselines = {"episodes": r[g].mean(), "rows": (t[g] * r[g]).sum() / t[g].sum()}
+        weights = {"constant": 1 / size, "episode": 1 / (size * t[g]), "step": 1 / t[g].sum()}
+        for baseline, weighting in estimates:
+            factors = weights[weighting] * (r[g] - baselines[baseline])
+            estimates[baseline, weighting] += p[g].prod() * (factors[:, None] * scores[g]).sum(0)
+    return estimates
+
+
+def _truth_of_three_choices() -> Array:
+    """The gradient of the expected return in the three logits: p_i (r_i - mean)."""
+    p, r = np.array(_PROBABILITIES), np.array(_RETURNS)
+    gradient: Array = p * (r - p @ r)
+    return gradient
+
+
+def _cosine(one: Array, other: Array) -> float:
+    return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
+
+
+def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
+    """Weightings and baselines that depend on lengths turn the expected estimate away from the gradient.
+
+    Policy (0.6, 0.2, 0.2), returns (0.5, 0.4, 1), lengths (1, 1, 20), G = 4. The cosines with the true gradient are
+    1.000 (constant), 0.825 (episode) and 0.833 (step) with the mean over episodes as baseline, and 0.991, 0.981 and
+    0.694 with the mean over step rows.
+
+    Assumes: no std. Source: reconstructed; the six figures were found elsewhere (the design, section 1.3).
+    """
+    found = [one.cosine for one in _six_examinations(case, _over_rows)]
+    truth = _truth_of_three_choices()
+    estimates = _estimates_of_three_choices(case.size)
+    return found, [_cosine(estimate, truth) for estimate in estimates.values()]
+
+
+def _episodes_for_rows(case: Case) -> Sides:
+    """The mean over rows is replaced by that over episodes."""
+    found = [one.cosine for one in _six_examinations(case, _over_episodes)]
+    return found, weightings_and_baselines_turn_the_gradient(case)[1]
+
+
+def _six_figures(side: Array) -> bool:
+    """Whether the cosines round to the published ones."""
+    return [round(float(x), 3) for x in side] == _SIX
+
+
+_WRONG = 0  # the logit of the first action
+
+
+def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Sides:
+    """Step weighting with a mean over step rows can make an action more likely that should become less likely.
+
+    In the same game: the first action pays 0.5 where the policy earns 0.58 in the mean, so that its logit should fall.
+    Both sides: that component of the estimate and of the truth.
+
+    Assumes: no std. Source: reconstructed; that a sign is wrong was found elsewhere (the design, section 1.3).
+    """
+    law = case.law
+    found = examine(law, case.config(weighting="step"), credit=_over_rows)
+    by_hand = _estimates_of_three_choices(case.size)["rows", "step"]
+    return (
+        [float(found.mean_D[_WRONG]), float(law.gradient_D[_WRONG])],
+        [float(by_hand[_WRONG]), float(_truth_of_three_choices()[_WRONG])],
+    )
+
+
+def _plain(case: Case) -> Sides:
+    """Constant weighting with the mean over episodes."""
+    found = examine(case.law, case.config())
+    _, by_hand = a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case)
+    return [float(found.mean_D[_WRONG]), float(found.law.gradient_D[_WRONG])], by_hand
+
+
+def _opposite(side: Array) -> bool:
+    """Whether estimate and truth have different signs."""
+    return bool(side[0] * side[1] < 0)
+
+
+def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
+    """The weighting "episode" can prefer 0.5 in one step to 1 in twenty steps, also with the group's mean.
+
+    A third action pays nothing and is played more often than not, so that both others are better than the mean; but
+    what the better one gains is divided by 20. Both sides: estimate and truth, as the component of the better action
+    minus that of the worse.
+
+    Assumes: no std. Source: reconstructed.
+    """
+    law = case.law
+    found = examine(law, case.config(weighting="episode"))
+    returns_E, lengths_E = law.returns_E("player"), _lengths_E(law)
+
+    def coefficients(members: Sequence[int]) -> list[float]:
+        mean = sum(float(returns_E[e]) for e in members) / len(members)
+        return [float((returns_E[e] - mean) / lengths_E[e]) / len(members) for e in members]
+
+    by_hand_D = expected_estimate_D(law, case.size, coefficients)
+    return (
+        [_better_over_worse(found.mean_D), _better_over_worse(law.gradient_D)],
+        [_better_over_worse(by_hand_D), _better_over_worse(law.autodiff_gradient_D())],
+    )
+
+
+def _same_weight(case: Case) -> Sides:
+    """Constant weighting."""
+    found = examine(case.law, case.config())
+    _, by_hand = episode_weighting_can_prefer_the_worse_action(case)
+    truth = _better_over_worse(found.law.gradient_D)
+    return [_better_over_worse(found.mean_D), truth], by_hand
+
+
+def _better_over_worse(vector_D: Array) -> float:
+    """How much faster the logit of the first word grows than that of the second."""
+    return float(vector_D[0] - vector_D[1])
+
+
+def _short_or_long(*, better: float, worse: float, length: int, size: int) -> Case:
+    """Better returns in more steps, worse ones in one, and nothing in one, which is played most."""
+    return choice_case(
+        {"better": better, "worse": worse, "nothing": 0.0},
+        {"better": 0.2, "worse": 0.2, "nothing": 0.6},
+        lengths={"better": length},
+        size=size,
+    )
+
+
+_BY_EXAMINATION = "the trainer's estimator over all groups"
+
+STATEMENTS: tuple[Statement[Any], ...] = (
+    Statement(
+        sides=episode_weighting_is_after_the_return_per_step,
+        routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T]"),
+        example=_SHORT,
+        cases=random_cases(states=1),
+        control=_the_return_itself,
+    ),
+    Statement(
+        sides=with_the_groups_mean_episode_weighting_also_shortens_or_lengthens,
+        routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T] and of E[1 / T]"),
+        example=_SHORT,
+        cases=random_cases(states=1),
+        control=_only_the_return_per_step,
+    ),
+    Statement(
+        sides=step_weighting_divides_by_the_steps_of_the_group,
+        routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+        example=_SHORT,
+        cases=random_cases(states=1),
+        control=_groups_of_mean_length,
+    ),
+    Statement(
+        sides=token_weighting_divides_by_the_tokens_of_the_group,
+        routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+        example=_talker(_TALK, 1),
+        cases=st.builds(_talker, finite_games(states=1, horizon=1), st.integers(0, 10_000)),
+        control=_calls_for_tokens,
+    ),
+    Statement(
+        sides=weightings_and_baselines_turn_the_gradient,
+        routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+        example=_LONG,
+        control=_episodes_for_rows,
+        shows=_six_figures,
+    ),
+    Statement(
+        sides=a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign,
+        routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+        example=_LONG,
+        control=_plain,
+        shows=_opposite,
+    ),
+    Statement(
+        sides=episode_weighting_can_prefer_the_worse_action,
+        routes=("the trainer's estimator, score sum", "every ordered group, autodiff"),
+        example=_short_or_long(better=1.0, worse=0.5, length=20, size=4),
+        cases=st.builds(
+            _short_or_long,
+            better=st.sampled_from((0.7, 1.0)),
+            worse=st.sampled_from((0.3, 0.5)),
+            length=st.integers(1, 20),
+            size=st.integers(2, 4),
+        ),
+        control=_same_weight,
+        shows=_opposite,
+    ),
+)

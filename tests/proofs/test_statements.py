@@ -1,0 +1,128 @@
+"""Every statement holds, and what tries them notices what does not."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import strategies as st
+
+from algorithms import cli
+from proofs.proving import Outcome, listing, prove, prove_all
+from proofs.statement import Sides, Statement, difference
+from proofs.statements import all_statements
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("statement", all_statements(), ids=lambda s: f"{s.family}: {s.name}")
+def test_it_holds(statement: Statement[Any]) -> None:
+    """With few drawn cases; ``tsmg prove`` draws more."""
+    outcome = prove(statement, sweep=2)
+    assert outcome.holds, outcome
+
+
+def test_the_list_is_in_order() -> None:
+    statements = all_statements()
+    assert len({(s.family, s.name) for s in statements}) == len(statements) >= 25
+    for statement in statements:
+        assert "Source:" in statement.claim, statement.name
+        assert statement.fault and len(set(statement.routes)) == 2, statement.name
+
+
+def test_the_page_lists_them() -> None:
+    page = Path(__file__).parents[2] / "docs" / "statements.md"
+    assert page.read_text().endswith(listing(all_statements())), "tsmg prove --list"
+
+
+def doubled(x: float) -> Sides:
+    """Twice is the sum with itself. Source: arithmetic."""
+    return 2 * x, x + x
+
+
+def tripled(x: float) -> Sides:
+    """Three times."""
+    return 2 * x, 3 * x
+
+
+def broken(x: float) -> Sides:
+    """Raises."""
+    raise ZeroDivisionError("no route")
+
+
+SOUND: Statement[float] = Statement(
+    sides=doubled,
+    routes=("product", "sum"),
+    example=1.5,
+    cases=st.floats(0.5, 100),
+    control=tripled,
+    shows=lambda side: side[0] == 3,
+)
+
+
+def test_a_sound_statement_holds() -> None:
+    outcome = prove(SOUND, sweep=7)
+    assert outcome.holds and outcome.tried == 8
+    assert (SOUND.name, SOUND.fault) == ("doubled", "Three times.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sides": tripled},
+        {"sides": broken},
+        {"control": doubled},
+        {"control": broken},
+        {"shows": lambda side: side[0] == 4},
+        {"example": float("nan")},
+    ],
+)
+def test_what_does_not_hold_is_noticed(change: dict[str, Any]) -> None:
+    assert not prove(attrs.evolve(SOUND, **change)).holds
+
+
+def test_a_case_of_the_sweep_alone_can_refute() -> None:
+    def small(x: float) -> Sides:
+        """Wrong for what is drawn."""
+        return (x, x) if x < 2 else (x, 0.0)
+
+    outcome = prove(attrs.evolve(SOUND, sides=small, shows=None))
+    assert not outcome.holds and outcome.tried == SOUND.sweep + 1
+
+
+def test_differences_by_hand() -> None:
+    assert difference(([1.0, 100.0], [1.0, 99.0])) == 0.01
+    assert difference(([1.0], [1.0, 2.0])) == float("inf")
+    assert difference(([], [])) == 0
+
+
+def test_several_processes_find_the_same() -> None:
+    two = all_statements()[:2]
+    alone = [_figures(outcome) for outcome in prove_all(two, sweep=2)]
+    assert [_figures(outcome) for outcome in prove_all(two, sweep=2, workers=2)] == alone
+
+
+def _figures(outcome: Outcome) -> tuple[Any, ...]:
+    return outcome.statement.name, outcome.tried, outcome.holds, outcome.control_difference
+
+
+def test_the_command_says_what_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = functools.partial(CliRunner().invoke, cli.main)
+    options = ["prove", "--workers", "1", "--sweep", "1"]
+    fine = run([*options, "--only", "mean of the others", "--claims"])
+    assert fine.exit_code == 0, fine.output
+    assert "1 statements, 2 cases" in fine.output and "RLOO" in fine.output
+    assert run([*options, "--only", "no such thing"]).exit_code == 2
+    wrong = attrs.evolve(SOUND, sides=tripled)
+    monkeypatch.setattr("proofs.statements.all_statements", lambda: (wrong,))
+    failed = run(options)
+    assert failed.exit_code == 1 and "1 do not hold" in failed.output
