@@ -4,6 +4,7 @@ from proofs.enumeration import Line, lines
 from proofs.gradients import PlayLaw, central_differences
 from proofs.induced import InducedPlayer
 from proofs.laboratory import Examination, examine
+from proofs.states import StateGraph, state_graph
 from proofs.values import best_response_return, expected_returns, nash_conv
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "InducedPlayer",
     "Line",
     "PlayLaw",
+    "StateGraph",
     "best_response_return",
     "central_differences",
     "examine",
     "expected_returns",
     "lines",
     "nash_conv",
+    "state_graph",
 ]

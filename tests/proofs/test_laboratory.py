@@ -202,7 +202,7 @@ def test_what_groups_share_is_minded() -> None:
     coin = choice_game({"a": Finite({1.0: 0.5, -1.0: 0.5}), "b": 0.0})
     hidden = attrs.evolve(
         coin,
-        starts=Finite({"heads": 0.5, "tails": 0.5}),
+        starts=Finite({"heads": 0.75, "tails": 0.25}),
         moves={
             side: {("a",): Finite({Transition("end", (pay,)): 1}), ("b",): Finite({Transition("end", (0.0,)): 1})}
             for side, pay in (("heads", 1.0), ("tails", -1.0))
@@ -211,10 +211,12 @@ def test_what_groups_share_is_minded() -> None:
         facts=Facts(perfect_information=False),
     )  # fmt: skip
     law = PlayLaw.of(hidden, tabular_policy(("a", "b"), laws={"choose": {"a": 0.5, "b": 0.5}}))
-    spread = {
-        on: examine(law, plain(group_on=on)).variance
+    found = {
+        on: examine(law, plain(group_on=on))
         for on in ("nothing", "initial_state", "initial_information")
     }
+    assert all(one.scale == pytest.approx(0.75) for one in found.values())
+    spread = {on: one.variance for on, one in found.items()}
     assert spread["nothing"] == pytest.approx(spread["initial_information"])
     assert spread["nothing"] != pytest.approx(spread["initial_state"])
     assert examine(law, plain()).estimator.group_on == "nothing"
