@@ -158,6 +158,19 @@ def test_moments_by_hand() -> None:
     assert drawn.snr_per_generated_token == pytest.approx(drawn.snr / 2)
 
 
+def test_tokens_are_counted() -> None:
+    """Replies of one or two tokens; those that are trained on are all, or the share that is drawn."""
+    game = choice_game({"a": 1.0, "b": 0.0})
+    law = PlayLaw.of(game, random_policy(game, WORDS, tokens=2))
+    spoken = [sum(len(c.reply_ids) for _, c in x.episode.calls("player")) for x in law.lines]
+    mean = float(law.probabilities_E @ np.array(spoken))
+    assert mean > 1.2
+    every = examine(law, plain(group_size=2), limit=10**6)
+    assert (every.generated_tokens, every.trained_tokens) == pytest.approx((2 * mean, 2 * mean))
+    one = examine(law, plain(group_size=2, sampling="uniform", kept_episodes=1), limit=10**6)
+    assert (one.generated_tokens, one.trained_tokens) == pytest.approx((2 * mean, mean))
+
+
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"sampling": "aaw", "kept_episodes": 2},
