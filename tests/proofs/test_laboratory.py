@@ -160,7 +160,7 @@ def test_moments_by_hand() -> None:
 
 def test_tokens_are_counted() -> None:
     """Replies of one or two tokens; those that are trained on are all, or the share that is drawn."""
-    game = choice_game({"a": 1.0, "b": 0.0})
+    game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
     law = PlayLaw.of(game, random_policy(game, WORDS, tokens=2))
     spoken = [sum(len(c.reply_ids) for _, c in x.episode.calls("player")) for x in law.lines]
     mean = float(law.probabilities_E @ np.array(spoken))
