@@ -127,7 +127,8 @@ def kuhn_self(seed: int, settings: dict[str, Any]) -> None:
 def snake(seed: int, settings: dict[str, Any]) -> None:
     """The return in Snake 6 x 6 alone; bar: a rise of at least 1.0, its 95% interval above 0."""
     game = games.make("SmallSnake-v0")
-    config = MSGRPOConfig(**{"seed": seed, **settings})
+    small = {"groups": 8, "group_size": 8, "kept_episodes": 4, "learning_rate": 1e-3, "updates": 12}
+    config = MSGRPOConfig(**{"seed": seed, **small, **settings})
     trainer = MSGRPOTrainer(game=game, policy=policy_of(game, seed), config=config)
     agent = game.agents[0]
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from typing import Any
 
 import attrs
@@ -197,6 +198,17 @@ def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any)
     for name in ("trained_tokens", "silent_share"):
         low, high = drawn.interval(name)
         assert low - (high - low) - 0.05 <= getattr(exact, name) <= high + (high - low) + 0.05
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    """For a mean of blocks of equal size the jackknife is the usual standard error."""
+    law = three_choices()
+    drawn = examine(law, plain(sampling="aaw", kept_episodes=1), limit=0, samples=200)
+    means = [block.tokens[1] / block.weight for block in drawn._moments]
+    assert len(means) == 20 and statistics.stdev(means) > 0
+    low, high = drawn.interval("trained_tokens")
+    assert (low + high) / 2 == pytest.approx(drawn.trained_tokens)
+    assert (high - low) / 2 == pytest.approx(2.093 * statistics.stdev(means) / math.sqrt(20))
 
 
 def test_independent_groups_divide_the_variance() -> None:
