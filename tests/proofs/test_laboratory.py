@@ -65,6 +65,14 @@ def test_three_routes_to_the_true_gradient(data: Any, agents: int, seed: int) ->
     assert distance <= 1e-6 * (np.linalg.norm(law.gradient_D) + 1e-3)
 
 
+def test_replies_of_several_tokens_count_whole() -> None:
+    game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
+    law = PlayLaw.of(game, random_policy(game, WORDS, tokens=2))
+    assert max(len(call.reply_ids) for _, call in law.calls) == 2
+    np.testing.assert_allclose(law.gradient_D, central_differences(law), atol=1e-8)
+    assert np.linalg.norm(law.gradient_D) > 0.01
+
+
 def test_self_play_sums_each_roles_own_part() -> None:
     """In a zero-sum game the gradient of the summed returns is 0, and the sum of the roles' own parts is not."""
     game = games.make("KuhnPoker-v0")
