@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 console = Console()
 COMMANDS = "tsmg.commands"
+_ENDPOINT_TOKENS = 256  # replies of models that think before they act
 
 
 class _Group(click.Group):
@@ -75,7 +76,8 @@ def _model_options(command: Any) -> Any:
         click.option(
             "--model",
             default=None,
-            help="Checkpoint: a name or a local folder. Unset: a small seed model of the game.",
+            help="Checkpoint: a name or a local folder; to evaluate, also an OpenAI-compatible endpoint as URL#model. "
+            "Unset: a small seed model of the game.",
         ),
         click.option(
             "--chat/--no-chat",
@@ -103,7 +105,7 @@ def _casting_options(command: Any) -> Any:
             default="self",
             show_default=True,
             help="Who plays beside an agent that learns: self (all agents learn), past (earlier copies), "
-            "scripted (the game's own player), uniform, or the folder of a saved policy.",
+            "scripted (the game's own player), uniform, the folder of a saved policy, or an endpoint as URL#model.",
         ),
         click.option(
             "--role",
@@ -128,7 +130,9 @@ def _check_casting(game: tsmg.AbstractGame[Any, Any], opponent: str, role: str |
         raise click.UsageError(f"--role must be one of {', '.join(game.agents)} (got {role!r})")
     if opponent == "scripted" and game.scripted_player() is None:
         raise click.UsageError(f"{game.name} has no scripted player; try --opponent uniform")
-    if opponent not in ("past", "scripted", "uniform"):
+    if _is_endpoint(opponent):
+        _check_endpoint(opponent)
+    elif opponent not in ("past", "scripted", "uniform"):
         if not Path(opponent).is_dir():  # before torch is imported
             raise click.UsageError(f"no saved policy at {opponent!r} (there is no such folder)")
         from lap.policy import POLICY_FILE
@@ -154,7 +158,11 @@ def _make_casting(
     else:
         import lap
 
-        other = lap.LanguageAgentPolicy.from_pretrained(opponent)
+        if _is_endpoint(opponent):
+            sampling = lap.Sampling(max_reply_tokens=_ENDPOINT_TOKENS)
+            other = lap.LanguageAgentPolicy(model=_endpoint(opponent), sampling=sampling)
+        else:
+            other = lap.LanguageAgentPolicy.from_pretrained(opponent)
     if role is None:
         return InTurn(other)
     return Against({agent: other for agent in game.agents if agent != role})
@@ -172,8 +180,32 @@ def _split(
     )
 
 
-def _check_model(model: str | None, chat: bool | None) -> None:
+def _is_endpoint(name: str | None) -> bool:
+    return name is not None and name.startswith(("http://", "https://"))
+
+
+def _check_endpoint(name: str) -> None:
+    if not name.partition("#")[2]:
+        raise click.UsageError(f"an endpoint is given as URL#model (got {name!r})")
+
+
+def _endpoint(name: str) -> Any:
+    """The model that URL#model names."""
+    import lap
+
+    url, _, model = name.partition("#")
+    return lap.EndpointModel(url, model)
+
+
+def _check_model(model: str | None, chat: bool | None, *, trains: bool = False) -> None:
     """What can be said about a model's name without loading it."""
+    if model is not None and _is_endpoint(model):
+        if trains:
+            raise click.UsageError("an endpoint cannot be trained; name a checkpoint with --model")
+        if chat is not None:
+            raise click.UsageError("an endpoint has a chat template of its own; leave --chat out")
+        _check_endpoint(model)
+        return
     if model is None:
         if chat:
             raise click.UsageError("a seed model has no chat template; name one with --model")
@@ -207,6 +239,12 @@ def _make_policy(
         if history
         else lap.MemorylessPrompt(with_rules=with_rules)
     )
+    if model is not None and _is_endpoint(model):
+        return lap.LanguageAgentPolicy(
+            prompt=prompt,
+            model=_endpoint(model),
+            sampling=lap.Sampling(max_reply_tokens=_ENDPOINT_TOKENS),
+        )
     if model is not None:
         checkpoint = lap.TransformersModel.from_pretrained(model, chat=chat)
         return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint)
@@ -257,7 +295,7 @@ def train(
     folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     if (folder / "config.json").exists():
         raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
-    _check_model(model, chat)
+    _check_model(model, chat, trains=True)
     _check_casting(game, opponent, role)
     from algorithms.training import run_training  # slow to import: after every argument was checked
 

@@ -2,6 +2,7 @@
 
 from lap.encoding import PromptEncoder
 from lap.model import LanguageModel, TokenLogprobs, TrainableModel
+from lap.models.endpoint import EndpointModel, Usage
 from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel
 from lap.models.transformers import TransformersModel
@@ -22,6 +23,7 @@ from lap.seed import SeedRecipe, seed_model, seed_policy
 __all__ = [
     "AbstractParser",
     "AbstractPrompt",
+    "EndpointModel",
     "LanguageAgentPolicy",
     "LanguageModel",
     "LastTurnsPrompt",
@@ -38,6 +40,7 @@ __all__ = [
     "TokenLogprobs",
     "TrainableModel",
     "TransformersModel",
+    "Usage",
     "WholeReplyParser",
     "reply_dist",
     "seed_model",
