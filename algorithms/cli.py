@@ -180,6 +180,13 @@ def _split(
     )
 
 
+def _constrained(game: tsmg.AbstractGame[Any, Any], policy: Any) -> Any:
+    """The policy that can only say legal actions."""
+    import lap
+
+    return lap.ConstrainedPolicy(game=game, policy=policy)
+
+
 def _is_endpoint(name: str | None) -> bool:
     return name is not None and name.startswith(("http://", "https://"))
 
@@ -425,6 +432,11 @@ def _print_result(result: "Result") -> None:
     help="Sampling temperature; 0 is greedy. Unset: the policy's own.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episodes.")
+@click.option(
+    "--constrained",
+    is_flag=True,
+    help="Only legal actions can be said: replies are decoded along the trie of their texts.",
+)
 def evaluate(
     game_id: str,
     settings: tuple[str, ...],
@@ -439,6 +451,7 @@ def evaluate(
     episodes: int,
     temperature: float | None,
     seed: int,
+    constrained: bool,
 ) -> None:
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
     game = make_game(game_id, settings, horizon)
@@ -453,6 +466,8 @@ def evaluate(
         recipe_seed=0,
         threads=threads,
     )
+    if constrained and _is_endpoint(model):
+        raise click.UsageError("an endpoint cannot be constrained: its tokens are not known")
     if temperature is not None:
         policy = policy.with_sampling(attrs.evolve(policy.sampling, temperature=temperature))
     from algorithms.evaluation import evaluate as evaluate_policy
@@ -462,7 +477,7 @@ def evaluate(
     plans = fixed_starts(evaluation_game, episodes, seed=seed)
     result = evaluate_policy(
         evaluation_game,
-        policy,
+        _constrained(evaluation_game, policy) if constrained else policy,
         plans,
         casting=_make_casting(game, policy, opponent, role),
     )

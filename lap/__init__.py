@@ -1,5 +1,6 @@
 """The Language-Agent Policy (LAP): prompt, model, parser."""
 
+from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
 from lap.model import LanguageModel, TokenLogprobs, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
@@ -23,6 +24,8 @@ from lap.seed import SeedRecipe, seed_model, seed_policy
 __all__ = [
     "AbstractParser",
     "AbstractPrompt",
+    "CanonicalReply",
+    "ConstrainedPolicy",
     "EndpointModel",
     "LanguageAgentPolicy",
     "LanguageModel",
