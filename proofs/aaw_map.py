@@ -121,7 +121,7 @@ def figures(
     Example:
       >>> half = Corridor(success_rate=0.5)
       >>> one = figures(half, size=2, kept=1, sampling="aaw", divided=False)
-      >>> round(one.signal, 6), round(one.snr, 6), one.trained  # half of the pairs are silent
+      >>> round(one.signal, 6), round(one.snr, 6), round(one.trained, 6)  # half of the pairs are silent
       (0.5, 1.0, 0.5)
     """
     if not 1 <= kept <= size or size < 2:

@@ -48,10 +48,10 @@ class PlayLaw:
       >>> policy = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2"), capacity=1),
       ...     parser=lap.WholeReplyParser(), sampling=lap.Sampling(max_reply_tokens=1))
       >>> law = PlayLaw.of(game, policy)
-      >>> round(law.expected_return("player"), 6)  # a third of the replies is empty, and costs
-      -0.0
+      >>> round(law.expected_return("player"), 6)  # (1/4 + 3/4 + 0) / 3: a third of the replies is empty
+      0.333333
       >>> law.gradient_D.round(6).tolist()
-      [0.083333, 0.25, -0.333333]
+      [-0.027778, 0.138889, -0.111111]
     """
 
     game: AbstractExplicitGame[Any, Any]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from typeguard import suppress_type_checks
 
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
@@ -54,6 +55,7 @@ def _one_thread() -> Any:
 # ---- the true gradient -----------------------------------------------------------------------
 
 
+@examples(0.6)
 @given(st.data(), st.integers(1, 2), st.integers(0, 10_000))
 def test_three_routes_to_the_true_gradient(data: Any, agents: int, seed: int) -> None:
     """Score sum, autodiff, and central differences of the value; two agents share their weights."""
@@ -295,6 +297,7 @@ def word_model(seed: int = 0) -> TransformersModel:
     return TransformersModel(network, wrapped, model_id="words", chat=False)
 
 
+@suppress_type_checks  # shorter tests check types
 def trainers_gradient(trainer: MSGRPOTrainer, law: PlayLaw) -> np.ndarray:
     """The gradient of the trainer's own loss, averaged over all ordered groups and all selections."""
     config = trainer.config

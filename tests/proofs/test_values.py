@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typeguard import suppress_type_checks
 
 import games
 from games.kuhn_poker import KuhnEquilibrium
@@ -22,6 +23,7 @@ from lap import (
 )
 from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
 from tests.games import test_small_games as by_enumeration
+from tests.strategies import examples
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -52,6 +54,7 @@ def test_kuhn_has_its_published_values():
     assert nash_conv(KUHN, both(UniformPlayer(KUHN))) == pytest.approx(11 / 12)
 
 
+@examples(0.3)
 @given(st.lists(st.floats(0.01, 0.99), min_size=12, max_size=12))
 def test_nash_conv_is_that_of_all_pure_strategies(bets):
     """The same by trying each of the 64 pure strategies of both players."""
@@ -67,6 +70,7 @@ def test_nash_conv_is_that_of_all_pure_strategies(bets):
     assert nash_conv(KUHN, both(player)) == pytest.approx(by_enumeration.nash_conv(player))
 
 
+@suppress_type_checks
 def test_perfect_play_of_tic_tac_toe_cannot_be_beaten():
     game = games.make("TicTacToe-v0")
     perfect, uniform = PerfectTicTacToe(), UniformPlayer(game)
