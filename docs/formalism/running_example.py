@@ -26,7 +26,9 @@ from tsmg import (
     certainly,
 )
 
-CHEST = Finite({Transition("end", (5.0,)): Fraction(2, 5), Transition("end", (0.0,)): Fraction(3, 5)})
+CHEST = Finite(
+    {Transition("end", (5.0,)): Fraction(2, 5), Transition("end", (0.0,)): Fraction(3, 5)}
+)
 RULE = StandStill(penalty=1.0, with_feedback=True)
 GAME = FiniteGame(
     agents=("walker",),
@@ -44,7 +46,11 @@ GAME = FiniteGame(
 
 WEST, EAST = "west", "east"
 TOLD = "west\nYour last reply could not be read: it had no action in the required form."
-WORDS = ("go", "take", "")  # the last one ends a reply: alone it is an empty reply, which is malformed
+WORDS = (
+    "go",
+    "take",
+    "",
+)  # the last one ends a reply: alone it is an empty reply, which is malformed
 LAWS = {
     WEST: {"go": 0.5, "take": 0.25, "": 0.25},
     EAST: {"go": 0.5, "take": 0.5},
@@ -75,7 +81,6 @@ BAD_LUCK = find(("go", "take"), -1.0)
 BACK = find(("go", "go"), -1.0)
 SLIP = find(("", "take"), 0.0)
 LINES = {"coin": COIN, "luck": LUCK, "bad luck": BAD_LUCK, "back": BACK, "slip": SLIP}
-
 
 
 def ask(text: str) -> Request:
