@@ -57,7 +57,7 @@ def test_the_examples_of_a_page_run(page: Path) -> None:
 
 # ---- what pages refer to ---------------------------------------------------------------------
 
-PROVED = re.compile(r'`tsmg prove --only (?:"([^"]+)"|([\w ]+))`')
+PROVED = re.compile(r"`tsmg prove --only ([^`]+)`")
 DOTTED = re.compile(r"`((?:tsmg|lap|algorithms|games|proofs)(?:\.[A-Za-z_]\w*)+)`")
 ENTRY_POINTS = {"tsmg.commands"}  # a group of entry points, no module
 LINKED = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -72,7 +72,7 @@ def statement_names() -> tuple[str, ...]:
 
 def unproved(text: str) -> list[str]:
     """What a page has ``tsmg prove`` look for, and no statement is called."""
-    wanted = [quoted or plain for quoted, plain in PROVED.findall(text)]
+    wanted = [" ".join(only.split()).strip('"') for only in PROVED.findall(text)]
     return [only for only in wanted if not any(only in name for name in statement_names())]
 
 
@@ -139,6 +139,11 @@ def unchecked(text: str) -> list[str]:
     return sorted(set(LABELLED.findall(text)) ^ checked)
 
 
+def unlabelled(text: str) -> int:
+    """How many displayed equations of a page have no label."""
+    return len(re.findall(r"^\$\$", text, re.MULTILINE)) - 2 * len(LABELLED.findall(text))
+
+
 def prose_of(text: str) -> str:
     """A page without its examples and its displayed equations."""
     return re.sub(r"```.*?```|\$\$.*?\$\$", "", text, flags=re.DOTALL)
@@ -158,6 +163,7 @@ def unexecuted(text: str) -> list[str]:
 @pytest.mark.parametrize("page", FORMALISM, ids=lambda p: p.stem)
 def test_every_equation_and_every_number_has_a_check(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
+    assert unlabelled(text) == 0
     assert unchecked(text) == []
     assert unexecuted(text) == []
 
@@ -174,6 +180,7 @@ def test_what_is_not_checked_is_noticed() -> None:
     assert unchecked(equation + ">>> x = 1  # (eq-one)\n") == ["eq-one"]  # no result
     assert unchecked(equation + ">>> # (eq-one)\n1\n") == ["eq-one"]  # nothing is done
     assert unchecked(">>> 2 - 1  # (eq-two)\n1\n") == ["eq-two"]  # no such equation
+    assert unlabelled(equation) == 0 and unlabelled(equation + "$$\nx\n$$\n") == 2
     assert unexecuted("Half is 1/2 or 0.5.\n\n>>> 1 / 2\n0.5\n") == []
     assert unexecuted("Half is 2/3.\n\n>>> 1 / 2\n0.5\n") == ["2/3"]
 
