@@ -156,7 +156,8 @@ def values_of(text: str) -> set[Fraction]:
 def unexecuted(text: str) -> list[str]:
     """The fractions and decimals in a page's prose that neither stand in an example nor come out of one."""
     examples = doctest.DocTestParser().get_examples(text)
-    shown = values_of("\n".join(one.source + "\n" + one.want for one in examples))
+    executed = [re.sub(r"#.*", "", one.source) + one.want for one in examples]
+    shown = values_of("\n".join(executed))
     return sorted(str(value) for value in values_of(prose_of(text)) - shown)
 
 
@@ -182,7 +183,7 @@ def test_what_is_not_checked_is_noticed() -> None:
     assert unchecked(">>> 2 - 1  # (eq-two)\n1\n") == ["eq-two"]  # no such equation
     assert unlabelled(equation) == 0 and unlabelled(equation + "$$\nx\n$$\n") == 2
     assert unexecuted("Half is 1/2 or 0.5.\n\n>>> 1 / 2\n0.5\n") == []
-    assert unexecuted("Half is 2/3.\n\n>>> 1 / 2\n0.5\n") == ["2/3"]
+    assert unexecuted("Half is 2/3.\n\n>>> 1 / 2  # 2/3\n0.5\n") == ["2/3"]
 
 
 def test_a_test_that_does_not_exist_is_noticed() -> None:
