@@ -124,7 +124,7 @@ def test_what_does_not_exist_is_noticed() -> None:
 
 LABELLED = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE)
 MENTIONED = re.compile(r"#.*?\((eq-[\w-]+)\)")
-NUMBER = re.compile(r"(?<![\w./:-])(\d+(?:/\d+|\.\d+))(?![\w/]|\.\d)")
+NUMBER = re.compile(r"(?<![\w./:])(?<!\w-)(\d+(?:/\d+|\.\d+))(?![\w/]|\.\d)")
 
 
 def unchecked(text: str) -> list[str]:
@@ -183,6 +183,7 @@ def test_what_is_not_checked_is_noticed() -> None:
     assert unchecked(">>> 2 - 1  # (eq-two)\n1\n") == ["eq-two"]  # no such equation
     assert unlabelled(equation) == 0 and unlabelled(equation + "$$\nx\n$$\n") == 2
     assert unexecuted("Half is 1/2 or 0.5.\n\n>>> 1 / 2\n0.5\n") == []
+    assert unexecuted("So -1/3, (see 1.5)\n\n>>> 1\n1\n") == ["1/3", "3/2"]
     assert unexecuted("Half is 2/3.\n\n>>> 1 / 2  # 2/3\n0.5\n") == ["2/3"]
 
 
