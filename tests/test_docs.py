@@ -169,6 +169,10 @@ def test_every_equation_and_every_number_has_a_check(page: Path) -> None:
     assert unexecuted(text) == []
 
 
+def test_every_number_of_the_advice_comes_out_of_an_example() -> None:
+    assert unexecuted((ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")) == []
+
+
 def test_an_equation_has_one_page() -> None:
     labels = [label for page in FORMALISM for label in LABELLED.findall(page.read_text("utf-8"))]
     assert len(labels) == len(set(labels)) > 40
