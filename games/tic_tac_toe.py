@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import final
 
 import attrs
 
+from games.arguments import to_attention
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -13,8 +15,10 @@ from tsmg import (
     Ending,
     Episode,
     Facts,
+    Finite,
     Transition,
     certainly,
+    mixture,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
@@ -136,6 +140,10 @@ class TicTacToe(AbstractExplicitGame[str, int]):
             "cell."
         )
 
+    def scripted_player(self) -> "MyopicTicTacToe":
+        """A player that looks one move ahead, and not always."""
+        return MyopicTicTacToe()
+
     def success(self, episode: Episode[str], agent: str) -> bool | None:
         """Not losing."""
         if episode.ending is not Ending.TERMINATED:
@@ -169,3 +177,31 @@ class PerfectTicTacToe(AbstractPlayer[str, int]):
         values = {cell: value(_marked(state, cell)) for cell in free_cells(state)}
         best = min(values.values()) if mover(state) else max(values.values())
         return uniform([cell for cell, v in values.items() if v == best])
+
+
+@final
+@attrs.frozen(kw_only=True)
+class MyopicTicTacToe(AbstractPlayer[str, int]):
+    """Looks one move ahead, now and then: wins where it can at once, else takes a cell that would win for the other.
+
+    Attributes:
+      attention: how often it looks; else it moves at random. In [0, 1].
+    """
+
+    attention: float = attrs.field(default=0.4, converter=to_attention)
+
+    def action_dist(self, state: str, agent: str) -> Distribution[int]:
+        return _myopic_law(state, self.attention)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _myopic_law(board: str, attention: float) -> Distribution[int]:
+    free = free_cells(board)
+    mine, yours = _MARKS[mover(board)], _MARKS[1 - mover(board)]
+    wins, blocks = (
+        [cell for cell in free if winner(f"{board[: cell - 1]}{mark}{board[cell:]}")]
+        for mark in (mine, yours)
+    )
+    looked = Fraction(str(attention))
+    law = mixture([(looked, uniform(wins or blocks or free)), (1 - looked, uniform(free))])
+    return Finite(law.table())
