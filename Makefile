@@ -1,13 +1,14 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test prove seeds bench format check-format lint types layers pytest
+.PHONY: help venv train test prove seeds bench docs format check-format lint types layers pytest
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,15 @@ seeds: venv ## train with seeds 0 to 4 and show the results
 
 bench: venv ## speed against Gymnasium and TextArena (which is installed apart, for the time being)
 	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
+
+docs: $(DOCS_INSTALLED) ## the site in docs/_build; warnings are errors, and links between pages are checked
+	$(BIN)/python -m sphinx -n -W --keep-going --quiet -b html docs docs/_build
+	$(BIN)/python docs/sitegen/links.py docs/_build
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	@echo "installing what the site needs into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	@touch $@
 
 format: venv ## format the code and repair what can be repaired
 	$(BIN)/ruff format .

@@ -1,0 +1,150 @@
+"""The site: Markdown pages of this folder, and reference pages that ``sitegen`` makes from the code."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from sphinx.util.nodes import make_refnode
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from sitegen import api, diagram  # noqa: E402
+from sitegen.docstrings import readable  # noqa: E402
+from sitegen.pages import write_pages  # noqa: E402
+
+project = "tsmg"
+author = "The tsmg developers"
+project_copyright = author
+version = release = installed_version("tsmg")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sitegen.mathml"]
+exclude_patterns = ["_build", "sitegen"]
+nitpicky = True
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+add_module_names = False
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = "tsmg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_show_sphinx = False
+html_copy_source = False
+
+SHORT_NAMES: dict[str, str] = {}
+
+
+class PackageDiagram(Directive):
+    """The packages and their imports, drawn and listed; what the block holds is for readers of the source."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The picture, then the table of all imports."""
+        picture = nodes.raw("", diagram.svg(), format="html")
+        rows = "".join(
+            f"<tr><td><code>{a}</code></td><td><code>{b}</code></td><td>{how}</td></tr>"
+            for a, b, how in diagram.table()
+        )
+        head = "<thead><tr><th>package</th><th>imports</th><th>in</th></tr></thead>"
+        table = f'<div class="table-wrapper docutils container"><table class="docutils">{head}<tbody>{rows}</tbody></table></div>'
+        return [picture, nodes.raw("", table, format="html")]
+
+
+def make_pages(app: Any) -> None:
+    """Write the generated pages before any is read."""
+    write_pages(HERE)
+    names = list(api.aliases().values())
+    short = [full.rpartition(".")[2] for full in names]
+    SHORT_NAMES.update(
+        {s: full for s, full in zip(short, names, strict=True) if len({f for f in names if f.endswith(f".{s}")}) == 1}
+    )
+
+
+def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Make a docstring readable, before napoleon sees it."""
+    lines[:] = readable(lines)
+
+
+def drop_empty(app: Any, page: str, source: list[str]) -> None:
+    """Leave out lines of the contents such as ``formalism/*`` that have no page yet."""
+    if page == "index":
+        lines = source[0].split("\n")
+        source[0] = "\n".join(
+            line for line in lines if not line.endswith("*") or any(HERE.glob(f"{line}.md"))
+        )
+
+
+def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what has only a docstring of Python's own."""
+    own = str(getattr(obj, "__doc__", "") or "")
+    return True if own.startswith("Alias for field number") else None
+
+
+def is_ours(target: str) -> bool:
+    """Whether a name must be on some page: a public one of these packages, no type variable."""
+    parts = target.split(".")
+    if parts[0] not in api.PACKAGES or any(part.startswith("_") for part in parts):
+        return False
+    module = sys.modules.get(target.rpartition(".")[0])
+    return not isinstance(getattr(module, parts[-1], None), TypeVar)
+
+
+def resolve(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:
+    """Names in signatures: ours lead to their pages; those of other libraries stay plain text.
+
+    Sphinx warns of one of ours that leads nowhere.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    full = api.aliases().get(target) or SHORT_NAMES.get(target)
+    if full is not None and (found := _reference(app, env, node["refdoc"], full, contnode)):
+        return found
+    return None if is_ours(target) else contnode
+
+
+def _reference(app: Any, env: Any, page: str, full: str, shown: nodes.Node) -> nodes.Node | None:
+    entry = env.get_domain("py").objects.get(full)
+    if entry is None:
+        return None
+    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown], full)
+
+
+def link_literals(app: Any, tree: nodes.document, page: str) -> None:
+    """Code in a line that names something public leads to its page."""
+    for node in list(tree.findall(nodes.literal)):
+        full = api.aliases().get(node.astext().removesuffix("()"))
+        inside = isinstance(node.parent, nodes.reference | nodes.title)
+        if full is None or inside or page == api.page_of(full).removesuffix(".rst"):
+            continue
+        if found := _reference(app, app.env, page, full, node.deepcopy()):
+            node.replace_self(found)
+
+
+def setup(app: Any) -> None:
+    """What is our own."""
+    app.add_directive("package-diagram", PackageDiagram)
+    app.connect("builder-inited", make_pages)
+    app.connect("source-read", drop_empty)
+    app.connect("autodoc-process-docstring", read_docstring, priority=400)
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("missing-reference", resolve)
+    app.connect("doctree-resolved", link_literals)

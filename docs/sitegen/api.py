@@ -1,0 +1,240 @@
+"""API pages: one for each package and public module, as reStructuredText for autodoc."""
+
+import ast
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+PACKAGES = ("tsmg", "lap", "algorithms", "games", "proofs")
+SHORT = 100  # longer values of constants are left out
+
+
+@attrs.frozen(kw_only=True)
+class Name:
+    """A public name of a module, as its source defines it.
+
+    Attributes:
+      name: without the module.
+      kind: ``class``, ``function`` or ``data``.
+      summary: the first line of its docstring, perhaps empty.
+      doc: the docstring, for data.
+      value: of data, as the source has it.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    doc: str = ""
+    value: str = ""
+
+
+@functools.cache
+def module_names() -> tuple[str, ...]:
+    """All public modules, packages included."""
+    return tuple(name for package in PACKAGES for name in _walk(package))
+
+
+def _walk(package: str) -> Iterator[str]:
+    yield package
+    root = importlib.import_module(package)
+    for info in pkgutil.walk_packages(root.__path__, f"{package}."):
+        if not any(part.startswith("_") for part in info.name.split(".")):
+            yield info.name
+
+
+@functools.cache
+def public_names(module: str) -> tuple[Name, ...]:
+    """What a module itself defines; imported names and type variables left out."""
+    return tuple(names_in(inspect.getsource(importlib.import_module(module))))
+
+
+def names_in(source: str) -> list[Name]:
+    """The public names that a source defines, in its order."""
+    body = ast.parse(source).body
+    found = []
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            kind = "class" if isinstance(node, ast.ClassDef) else "function"
+            found.append(Name(name=node.name, kind=kind, summary=first_line(_doc(node))))
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and not _is_type_variable(node.value):
+            doc = _string(after)
+            value = ast.unparse(node.value) if node.value else ""
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in (name for t in targets for name in _targets(t)):
+                found.append(
+                    Name(name=target, kind="data", summary=first_line(doc), doc=doc, value=value)
+                )
+    return [name for name in found if not name.name.startswith("_")]
+
+
+def _doc(node: ast.ClassDef | ast.FunctionDef) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def first_line(doc: str) -> str:
+    """The first line of a docstring."""
+    return doc.partition("\n")[0]
+
+
+def _is_type_variable(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Call) and ast.unparse(value.func) in ("TypeVar", "ParamSpec")
+
+
+def _string(node: ast.stmt | None) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return inspect.cleandoc(str(node.value.value))
+    return ""
+
+
+def _targets(target: ast.expr) -> Iterator[str]:
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, ast.Tuple):
+        for part in target.elts:
+            yield from _targets(part)
+
+
+@functools.cache
+def exported(package: str) -> tuple[str, ...]:
+    """``__all__`` of a package; nothing where it has none."""
+    return tuple(getattr(importlib.import_module(package), "__all__", ()))
+
+
+@functools.cache
+def home(package: str, name: str) -> str | None:
+    """The module that defines a name that a package exports."""
+    value = getattr(importlib.import_module(package), name)
+    for module in module_names():
+        if name in {n.name for n in public_names(module)}:
+            if getattr(importlib.import_module(module), name) is value:
+                return module
+    return None
+
+
+@functools.cache
+def aliases() -> dict[str, str]:
+    """Dotted names by which a reader may call something, to where it is described."""
+    found = {module: module for module in module_names()}
+    for module in module_names():
+        found.update({f"{module}.{n.name}": f"{module}.{n.name}" for n in public_names(module)})
+        for name in exported(module):
+            where = home(module, name)
+            if where:
+                found[f"{module}.{name}"] = f"{where}.{name}"
+    return found
+
+
+def described(pages: dict[str, str]) -> set[str]:
+    """The full names that some page describes, as their directives say."""
+    found = set()
+    for text in pages.values():
+        found |= {match[1] for match in re.finditer(r"^\.\. auto\w+:: (\S+)$", text, re.M)}
+        data = re.finditer(r"^\.\. py:data:: (\w+)\n   :module: (\S+)$", text, re.M)
+        found |= {f"{match[2]}.{match[1]}" for match in data}
+    return found
+
+
+def undescribed(pages: dict[str, str], module: str, names: Iterable[str]) -> list[str]:
+    """The public names of a module, or exported by a package, that no page describes."""
+    on_pages = described(pages)
+    return [
+        f"{module}.{name}"
+        for name in names
+        if f"{module}.{name}" not in on_pages
+        and f"{home(module, name) if hasattr(importlib.import_module(module), name) else None}.{name}" not in on_pages
+    ]
+
+
+def page_of(module: str) -> str:
+    """The page of a module."""
+    return f"reference/api/{module}.rst"
+
+
+def api_pages() -> dict[str, str]:
+    """Path to text, for every public module."""
+    return {page_of(module): "\n".join(_page(module)) + "\n" for module in module_names()}
+
+
+def _page(module: str) -> Iterator[str]:
+    title = f"``{module}``"
+    yield from (title, "=" * len(title), "", f".. automodule:: {module}", "")
+    if exported(module):
+        yield from _table("Public names", [_row(module, name) for name in exported(module)])
+    if below := children(module):
+        rows = [(f":doc:`{m} <{m}>`", _module_summary(m)) for m in below]
+        yield from _table("Modules", rows)
+        yield from (".. toctree::", "   :hidden:", "", *(f"   {m}" for m in below), "")
+    names = public_names(module)
+    if exported(module) and names:
+        yield from ("Defined here", "-" * 12, "")
+    for name in names:
+        yield from _directive(module, name)
+
+
+def children(module: str) -> list[str]:
+    """The modules one level below."""
+    return [m for m in module_names() if m.rpartition(".")[0] == module]
+
+
+def _module_summary(module: str) -> str:
+    return first_line(importlib.import_module(module).__doc__ or "")
+
+
+def _row(package: str, name: str) -> tuple[str, str]:
+    where = home(package, name)
+    summary = next((n.summary for n in public_names(where or package) if n.name == name), "")
+    return f":py:obj:`{name} <{where}.{name}>`", summary
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield from (title, "-" * len(title), "", ".. list-table::", "   :widths: 30 70", "")
+    for left, right in rows:
+        yield from (f"   * - {left}", f"     - {escaped(right)}")
+    yield ""
+
+
+def _directive(module: str, name: Name) -> Iterator[str]:
+    full = f"{module}.{name.name}"
+    value = getattr(importlib.import_module(module), name.name)
+    if name.kind == "class":
+        yield from (f".. autoclass:: {full}", "   :members:", "   :show-inheritance:", "")
+    elif name.kind == "function" and _is_function(value):
+        yield from (f".. autofunction:: {full}", "")
+    else:
+        yield from (f".. py:data:: {name.name}", f"   :module: {module}")
+        if name.value and len(name.value) < SHORT:
+            yield f"   :value: {name.value}"
+        doc = name.doc or (name.summary if name.kind == "function" else "")
+        yield from ("", *(f"   {escaped(line)}" for line in doc.splitlines()), "")
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(inspect.unwrap(value), types.FunctionType)
+
+
+def escaped(line: str) -> str:
+    """A line of a docstring as reStructuredText: only literals and emphasis keep their meaning."""
+    parts = line.split("``")
+    return "``".join(p if i % 2 else _plain(p) for i, p in enumerate(parts))
+
+
+def _plain(text: str) -> str:
+    out = []
+    for i, c in enumerate(text):
+        after = text[i + 1 : i + 2]
+        before = text[i - 1 : i] if i else ""
+        emphasis = c == "*" and (
+            (after.isalpha() and text.find("*", i + 1) > 0 and not before.isalnum())
+            or (before.isalpha() and "*" in text[: i - 1] and not after.isalnum())
+        )
+        special = c in "|`\\" or (c == "*" and not emphasis)
+        reference = c == "_" and before.isalnum() and not after.isalnum() and after != "_"
+        out.append(f"\\{c}" if special or reference else c)
+    return "".join(out)

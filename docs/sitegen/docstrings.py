@@ -1,0 +1,55 @@
+"""Docstrings of the house's form as reStructuredText; Sphinx's napoleon then reads their sections."""
+
+import re
+
+from sitegen.api import escaped
+from sitegen.game_pages import HEADINGS
+
+_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")
+_TOLD = re.compile(rf"({'|'.join(HEADINGS)}): ")
+_COLUMNS = re.compile(r"\S {3,}\S")
+
+
+def readable(lines: list[str]) -> list[str]:
+    """The docstring with what reStructuredText would misread made plain."""
+    out: list[str] = []
+    for paragraph in _paragraphs(lines):
+        if any(line.lstrip().startswith(">>> ") for line in paragraph):
+            out += _with_example(paragraph)
+        elif _is_layout(paragraph, out):
+            out += ["::", "", *(f"    {line}" for line in paragraph)]
+        else:
+            out += [_listed(escaped(line)) for line in paragraph]
+        out.append("")
+    return out
+
+
+def _paragraphs(lines: list[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip():
+            found[-1].append(line)
+        else:
+            found.append([])
+    return [paragraph for paragraph in found if paragraph]
+
+
+def _with_example(paragraph: list[str]) -> list[str]:
+    """Prose before an example is prose; the example stays as it is."""
+    first = next(i for i, line in enumerate(paragraph) if line.lstrip().startswith(">>> "))
+    return [*map(escaped, paragraph[:first]), *paragraph[first:]]
+
+
+def _is_layout(paragraph: list[str], before: list[str]) -> bool:
+    """Columns, or an indented sketch that belongs to no section: kept line by line."""
+    if _SECTION.match(paragraph[0].strip()):
+        return False
+    return any(_COLUMNS.search(line) for line in paragraph) or (
+        all(line.startswith("    ") for line in paragraph)
+        and not any(_SECTION.match(line) for line in before)
+    )
+
+
+def _listed(line: str) -> str:
+    match = _TOLD.match(line)
+    return f"* **{match[1]}:** {line[match.end() :]}" if match else line

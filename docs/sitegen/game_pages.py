@@ -1,0 +1,273 @@
+"""A page for each registered game: its docstring under fixed headings, its spec, and an example made by playing it."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+import algorithms
+import games
+import proofs
+import tsmg
+from games.kuhn_poker import VALUE, KuhnEquilibrium, KuhnPoker
+from games.matrix import MatrixGame, equilibria
+from games.tic_tac_toe import TicTacToe, value
+
+Game = tsmg.AbstractGame[Any, Any]
+
+FOLDER = "reference/games"
+HEADINGS = (
+    "Agents",
+    "States",
+    "Actions",
+    "Observation text",
+    "Action text",
+    "Rewards",
+    "Invalid rule",
+    "Horizon",
+    "Exact values",
+    "Transcript",
+)
+_LINE = re.compile(rf"({'|'.join(HEADINGS)}): (.*)")
+STEPS = 5  # of the transcript, at most
+TREE = 20_000  # nodes, at most, for an exact value of uniform play
+STARTS = 64  # initial states, at most, for an exact optimum
+
+
+def shipped() -> list[tsmg.GameSpec]:
+    """The registered games that come with the library."""
+    return [spec for spec in games.registered() if spec.build.__module__.startswith("games.")]
+
+
+def page_of(id: str) -> str:
+    """The page of a game."""
+    return f"{FOLDER}/{id}.md"
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """The lines ``Heading: text`` of a docstring; a text may go on over further lines."""
+    found: dict[str, str] = {}
+    heading = ""
+    for line in docstring.split("\n\n")[1].splitlines() if "\n\n" in docstring else ():
+        match = _LINE.match(line.strip())
+        if match:
+            heading, found[match[1]] = match[1], match[2]
+        elif heading:
+            found[heading] += f" {line.strip()}"
+    return found
+
+
+def attributes(docstring: str) -> dict[str, str]:
+    """The arguments that a docstring describes."""
+    _, _, block = docstring.partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in block.partition("\n\n")[0].splitlines():
+        names, colon, text = line.strip().partition(": ")
+        if colon and re.fullmatch(r"[\w, ]+", names) and line.startswith("  ") and line[2] != " ":
+            name, found[names] = names, text
+        elif name:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def game_pages() -> dict[str, str]:
+    """Path to text, for every game, and the list of them."""
+    pages = {page_of(spec.id): "\n".join(_page(spec)) + "\n" for spec in shipped()}
+    pages[f"{FOLDER}/index.md"] = "\n".join(_index()) + "\n"
+    return pages
+
+
+def _index() -> Iterator[str]:
+    yield from ("# Games that come with the library", "")
+    yield "Made with `games.make(id)`, or `tsmg play --game id`. [Define a game](../../define_a_game.md) says how to add one."
+    yield from ("", "| id | what it is | agents | horizon |", "|---|---|---|---|")
+    for spec in shipped():
+        game = games.make(spec.id)
+        agents = ", ".join(f"`{agent}`" for agent in game.agents)
+        row = (f"[{spec.id}]({spec.id}.md)", spec.summary, agents, f"{tsmg.step_limit(game)}")
+        yield f"| {' | '.join(row)} |"
+    yield from ("", "```{toctree}", ":hidden:", "", *(spec.id for spec in shipped()), "```")
+
+
+def _page(spec: tsmg.GameSpec) -> Iterator[str]:
+    game = games.make(spec.id)
+    docstring = docstring_of(spec)
+    told = sections(docstring)
+    (record,) = tsmg.play(
+        game,
+        tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game)),
+        [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=0))],
+    )
+    assert isinstance(record, tsmg.Episode), record
+    own = {
+        "Agents": _agents(game),
+        "Observation text": _observations(record),
+        "Action text": _actions(game, record),
+        "Rewards": _facts(game),
+        "Invalid rule": [f"`{game.invalid_rule!r}`"],
+        "Horizon": [f"{tsmg.step_limit(game)} steps here; discount {game.discount:g}."],
+        "Exact values": list(_exact(game, record)) or ["None is known."],
+        "Transcript": list(_transcript(game, record)),
+    }
+    yield from (f"# {spec.id}", "", spec.summary, "", *_built(spec), "")
+    for heading in HEADINGS:
+        yield from (f"## {heading}", "")
+        if heading in told:
+            yield from (f"{told[heading][:1].upper()}{told[heading][1:]}", "")
+        yield from (*own.get(heading, ()), "")
+    yield from _settings(docstring)
+
+
+def docstring_of(spec: tsmg.GameSpec) -> str:
+    """The docstring of what builds the game, without indentation."""
+    return inspect.getdoc(spec.build) or ""
+
+
+def _built(spec: tsmg.GameSpec) -> Iterator[str]:
+    where = f"{spec.build.__module__}.{spec.build.__qualname__}"
+    fixed = ", ".join(f"{name}={value!r}" for name, value in spec.kwargs.items())
+    yield f"`games.make({spec.id!r})` builds a `{where}`" + (", with" if fixed else ".")
+    if fixed:
+        yield from ("", "```python", fixed, "```")
+    yield from ("", "```sh", f"tsmg play --game {spec.id}", "```")
+
+
+def _agents(game: Game) -> list[str]:
+    lines = ["What a newcomer is told:", ""]
+    texts = {agent: game.rules_text(agent) for agent in game.agents}
+    for text in dict.fromkeys(texts.values()):
+        readers = [agent for agent in game.agents if texts[agent] == text]
+        if len(set(texts.values())) > 1:
+            lines += [f"{', '.join(f'`{reader}`' for reader in readers)}:", ""]
+        lines += _block(text)
+    return lines
+
+
+def _block(text: str) -> list[str]:
+    return ["```text", *text.split("\n"), "```", ""]
+
+
+def _observations(record: tsmg.Episode[Any]) -> list[str]:
+    first = record.steps[0].agent_steps[0]
+    return [f"What `{first.agent}` reads first in the transcript:", "", *_block(first.observation.text)]
+
+
+def _actions(game: Game, record: tsmg.Episode[Any]) -> list[str]:
+    step = record.steps[0]
+    agent = step.agent_steps[0].agent
+    state = step.state.state
+    legal = game.legal_actions(state, agent)
+    texts = [game.action_text(state, agent, action) for action in legal or ()]
+    return [f"Legal at first: {', '.join(f'`{text}`' for text in texts)}."]
+
+
+def _facts(game: Game) -> list[str]:
+    declared = {
+        field.name: getattr(game.facts, field.name) for field in attrs.fields(type(game.facts))
+    }
+    rows = [f"| `{name}` | {value} |" for name, value in declared.items() if value is not None]
+    return ["What the game declares of itself:", "", "| fact | |", "|---|---|", *rows] if rows else []
+
+
+def _exact(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
+    yield from _known(game)
+    if not isinstance(game, tsmg.AbstractExplicitGame):
+        return
+    yield from _optimum(game, record)
+    if _small_law(game) is None:  # the walk lists all starts before it counts
+        return
+    uniform = tsmg.UniformPlayer(game)
+    try:
+        returns = proofs.expected_returns(game, dict.fromkeys(game.agents, uniform), limit=TREE)
+    except tsmg.NotEnumerableError:
+        return
+    values = ", ".join(f"`{agent}` {value:.6g}" for agent, value in returns.items())
+    yield from ("", f"- Expected return of uniform play: {values} (`proofs.expected_returns`).")
+
+
+def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any]) -> Iterator[str]:
+    """The best expected return over all starts, or from the start of the transcript."""
+    steps = tsmg.step_limit(game)
+    start = record.start.state.state
+    if algorithms.optimal_return(game, start, steps) is None:
+        return
+    law = _small_law(game)
+    if law is None:
+        best = algorithms.optimal_return(game, start, steps)
+        yield f"- Best expected return from the start of the transcript: {best:.6g} (`algorithms.optimal_return`)."
+        return
+    best = sum(p * (algorithms.optimal_return(game, state, steps) or 0.0) for state, p in law)
+    yield f"- Best expected return: {best:.6g} (`algorithms.optimal_return`)."
+
+
+def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, float]] | None:
+    law = []
+    try:
+        for state, p in game.initial_state_dist().atoms():
+            law.append((state, float(p)))
+            if len(law) > STARTS:
+                return None
+    except tsmg.NotEnumerableError:
+        return None
+    return law
+
+
+def _known(game: Game) -> Iterator[str]:
+    """Answers that a game's own module knows."""
+    if isinstance(game, KuhnPoker):
+        yield f"- Value for `first` when both play best: {VALUE} (`games.kuhn_poker.VALUE`)."
+        players = dict.fromkeys(game.agents, KuhnEquilibrium())
+        found = proofs.nash_conv(game, players)
+        yield f"- NashConv of `games.kuhn_poker.KuhnEquilibrium`: {abs(found):.1g} (`proofs.nash_conv`)."
+    if isinstance(game, TicTacToe):
+        (state,) = (state for state, _ in game.initial_state_dist().atoms())
+        yield f"- Value for `x` when both play best: {value(state)} (`games.tic_tac_toe.value`)."
+    if isinstance(game, MatrixGame):
+        for row, column in equilibria(game):
+            laws = (
+                ", ".join(f"{name} {p}" for name, p in zip(names, law, strict=True))
+                for names, law in ((game.row_actions, row), (game.column_actions, column))
+            )
+            yield "- Equilibrium of one round: `row` plays {}; `column` plays {} (`games.matrix.equilibria`).".format(
+                *laws
+            )
+
+
+def _transcript(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
+    yield from (
+        f"One episode of uniform players (`tsmg.play` with `tsmg.UniformPlayer`, seed {record.key.seed}), made when this page was.",
+        "",
+        "```text",
+    )
+    for step in record.steps[:STEPS]:
+        for own in step.agent_steps:
+            yield f"step {step.t}, {own.agent} reads:"
+            yield from (f"    {line}".rstrip() for line in own.observation.text.split("\n"))
+            yield f"  and says: {own.reply.text}"
+        yield f"  rewards: {_numbers(record, step.rewards_N)}"
+    left = len(record.steps) - STEPS
+    if left > 0:
+        yield f"... {left} more step{'s' if left > 1 else ''}"
+    yield f"{record.ending.value} after {len(record.steps)} step{'s' if len(record.steps) > 1 else ''}"
+    for agent in record.agents:
+        yield f"{agent} reads at the end:"
+        yield from (f"    {line}".rstrip() for line in record.final_observations[agent].split("\n"))
+    returns = [record.episode_return(agent) for agent in record.agents]
+    yield from (f"returns: {_numbers(record, tuple(returns))}", "```")
+
+
+def _numbers(record: tsmg.Episode[Any], values: tuple[float, ...]) -> str:
+    return ", ".join(f"{a} {v:g}" for a, v in zip(record.agents, values, strict=True))
+
+
+def _settings(docstring: str) -> Iterator[str]:
+    told = attributes(docstring)
+    if not told:
+        return
+    yield from ("## Arguments", "", "| argument | meaning |", "|---|---|")
+    for names, text in told.items():
+        shown = ", ".join(f"`{name}`" for name in names.split(", "))
+        yield f"| {shown} | {text.replace('|', chr(92) + '|')} |"
