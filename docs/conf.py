@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from sphinx import addnodes
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
@@ -15,6 +16,7 @@ sys.path.insert(0, str(HERE))
 from sitegen import api, diagram  # noqa: E402
 from sitegen.docstrings import readable  # noqa: E402
 from sitegen.pages import write_pages  # noqa: E402
+from sitegen.project_pages import within_site  # noqa: E402
 
 project = "tsmg"
 author = "The tsmg developers"
@@ -64,8 +66,9 @@ class PackageDiagram(Directive):
             for a, b, how in diagram.table()
         )
         head = "<thead><tr><th>package</th><th>imports</th><th>in</th></tr></thead>"
-        table = f'<div class="table-wrapper docutils container"><table class="docutils">{head}<tbody>{rows}</tbody></table></div>'
-        return [picture, nodes.raw("", table, format="html")]
+        table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'
+        around = f'<div class="table-wrapper docutils container">{table}</div>'
+        return [picture, nodes.raw("", around, format="html")]
 
 
 def make_pages(app: Any) -> None:
@@ -74,17 +77,42 @@ def make_pages(app: Any) -> None:
     names = list(api.aliases().values())
     short = [full.rpartition(".")[2] for full in names]
     SHORT_NAMES.update(
-        {s: full for s, full in zip(short, names, strict=True) if len({f for f in names if f.endswith(f".{s}")}) == 1}
+        {
+            s: full
+            for s, full in zip(short, names, strict=True)
+            if len({f for f in names if f.endswith(f".{s}")}) == 1
+        }
     )
 
 
-def read_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make a docstring readable, before napoleon sees it."""
+def read_docstring(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Make a docstring readable, before napoleon sees it; leave out what comes from another library."""
+    if what == "method" and not obj.__doc__ and not _is_told_by_us(obj):
+        lines.clear()
     lines[:] = readable(lines)
 
 
-def drop_empty(app: Any, page: str, source: list[str]) -> None:
-    """Leave out lines of the contents such as ``formalism/*`` that have no page yet."""
+def _is_told_by_us(method: Any) -> bool:
+    """Whether the docstring that a method inherits is from one of these packages."""
+    owner, _, name = method.__qualname__.rpartition(".")
+    line = getattr(sys.modules[method.__module__], owner, object).__mro__
+    told = [c for c in line if getattr(vars(c).get(name), "__doc__", None)]
+    return bool(told) and told[0].__module__.partition(".")[0] in api.PACKAGES
+
+
+def plain_attributes(app: Any, tree: nodes.document) -> None:
+    """Names under ``Attributes`` are definitions; Sphinx would look for something else of that name."""
+    for node in list(tree.findall(addnodes.pending_xref)):
+        is_name = isinstance(node[0], addnodes.literal_strong)
+        if is_name and node.get("refspecific") and node["reftype"] == "obj":
+            node.replace_self(node.children)
+
+
+def read_page(app: Any, page: str, source: list[str]) -> None:
+    """Turn links to copied pages; leave out lines of the contents such as ``formalism/*`` that have no page yet."""
+    source[0] = within_site(source[0], page.count("/"))
     if page == "index":
         lines = source[0].split("\n")
         source[0] = "\n".join(
@@ -143,7 +171,8 @@ def setup(app: Any) -> None:
     """What is our own."""
     app.add_directive("package-diagram", PackageDiagram)
     app.connect("builder-inited", make_pages)
-    app.connect("source-read", drop_empty)
+    app.connect("doctree-read", plain_attributes)
+    app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring, priority=400)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("missing-reference", resolve)

@@ -1,1 +1,1 @@
-"""Generates the reference pages of the site from the code. Nothing here needs Sphinx, but ``mathml`` and ``conf.py``."""
+"""Generates the reference pages of the site from the code. Only ``mathml`` needs Sphinx."""

@@ -67,10 +67,11 @@ def names_in(source: str) -> list[Name]:
             doc = _string(after)
             value = ast.unparse(node.value) if node.value else ""
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in (name for t in targets for name in _targets(t)):
-                found.append(
-                    Name(name=target, kind="data", summary=first_line(doc), doc=doc, value=value)
-                )
+            found += [
+                Name(name=name, kind="data", summary=first_line(doc), doc=doc, value=value)
+                for target in targets
+                for name in _targets(target)
+            ]
     return [name for name in found if not name.name.startswith("_")]
 
 
@@ -112,9 +113,9 @@ def home(package: str, name: str) -> str | None:
     """The module that defines a name that a package exports."""
     value = getattr(importlib.import_module(package), name)
     for module in module_names():
-        if name in {n.name for n in public_names(module)}:
-            if getattr(importlib.import_module(module), name) is value:
-                return module
+        is_here = name in {n.name for n in public_names(module)}
+        if is_here and getattr(importlib.import_module(module), name) is value:
+            return module
     return None
 
 
@@ -148,7 +149,8 @@ def undescribed(pages: dict[str, str], module: str, names: Iterable[str]) -> lis
         f"{module}.{name}"
         for name in names
         if f"{module}.{name}" not in on_pages
-        and f"{home(module, name) if hasattr(importlib.import_module(module), name) else None}.{name}" not in on_pages
+        and f"{home(module, name) if hasattr(importlib.import_module(module), name) else None}.{name}"
+        not in on_pages
     ]
 
 

@@ -1,5 +1,6 @@
 """Pages of the command line and of the settings, from the parser and the configuration themselves."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,17 +35,24 @@ def _command_line() -> Iterator[str]:
     for name, command in commands().items():
         yield from ("", f"## tsmg {name}", "")
         context = click.Context(command, info_name=f"tsmg {name}")
-        yield from (command.help or "").replace("\b", "").split("\n\n")[:1]
-        for paragraph in (command.help or "").split("\n\n")[1:]:
-            yield from ("", paragraph)
-        yield from ("", "```text", f"{command.get_usage(context).removeprefix('Usage: ')}", "```", "")
+        yield _sentence(command)
+        yield from (
+            "",
+            "```text",
+            f"{command.get_usage(context).removeprefix('Usage: ')}",
+            "```",
+            "",
+        )
         if name == "train":
-            yield from ("The [settings](settings.md) of the algorithm and of the run are options, too.", "")
+            yield from (
+                "The [settings](settings.md) of the algorithm and of the run are options, too.",
+                "",
+            )
         yield from _options(command, context, without=_setting_names() if name == "train" else ())
 
 
 def _sentence(command: click.Command) -> str:
-    return (command.help or "").strip()
+    return inspect.cleandoc(command.help or "")
 
 
 def _setting_names() -> tuple[str, ...]:
@@ -69,21 +77,28 @@ def _value(option: click.Option, context: click.Context) -> str:
         return ""
     if isinstance(option.type, click.Choice):
         return ", ".join(f"`{c}`" for c in option.type.choices)
+    if isinstance(option.type, click.IntRange | click.FloatRange):
+        least, most = option.type.min, option.type.max
+        limits = [f"at least {least:g}"] if least is not None else []
+        limits += [f"at most {most:g}"] if most is not None else []
+        return f"`{option.type.name.split()[0].upper()}`, {', '.join(limits)}"
     return f"`{option.make_metavar(context)}`"
 
 
 def _default(option: click.Option) -> str:
-    if not option.show_default:
+    default: Any = option.to_info_dict()["default"]
+    if default is None or option.multiple or (option.is_flag and not option.secondary_opts):
         return ""
-    default: Any = option.default
-    return f"`{default}`"
+    if isinstance(default, bool):
+        return f"`{(option.opts if default else option.secondary_opts)[0]}`"
+    return f"`{default}`" if str(default) else ""
 
 
 def _settings() -> Iterator[str]:
     yield from ("# Settings of a training run", "")
     yield (
-        "Each is an option of `tsmg train` and a field of `algorithms.MSGRPOConfig` or `algorithms.RunConfig`. What an update"
-        " writes down is in [metrics](../metrics.md)."
+        "Each is an option of `tsmg train` and a field of `algorithms.MSGRPOConfig` or `algorithms.RunConfig`. "
+        "What an update writes down is in [metrics](../metrics.md)."
     )
     for title, config, how in (
         ("The algorithm", MSGRPOConfig, "algorithms.MSGRPOConfig"),

@@ -90,11 +90,14 @@ def svg() -> str:
     width = max(x for x, _ in places.values()) + WIDTH + 10
     height = max(y for _, y in places.values()) + HEIGHT + 10
     title = "Packages; an arrow leads from a package to one that it imports"
-    parts = [
+    head = (
         f'<svg class="packages" viewBox="0 0 {width} {height}" style="max-width: {width}px" role="img" '
-        f'aria-label="{title}"><title>{title}</title>',
+        f'aria-label="{title}"><title>{title}</title>'
         '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
-        'orient="auto"><path d="M0 0L10 5L0 10z" fill="currentColor"/></marker></defs>',
+        'orient="auto"><path d="M0 0L10 5L0 10z" fill="currentColor"/></marker></defs>'
+    )
+    parts = [
+        head,
         *(_arrow(places[a], places[b]) for a, b in drawn(edges)),
         *(_box(package, place) for package, place in places.items()),
         "</svg>",

@@ -7,6 +7,7 @@ from sitegen.game_pages import HEADINGS
 
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Example|Examples):$")
 _TOLD = re.compile(rf"({'|'.join(HEADINGS)}): ")
+_TOGETHER = re.compile(r"(\s+)(\w+(?:, \w+)+): (.*)")
 _COLUMNS = re.compile(r"\S {3,}\S")
 
 
@@ -19,7 +20,7 @@ def readable(lines: list[str]) -> list[str]:
         elif _is_layout(paragraph, out):
             out += ["::", "", *(f"    {line}" for line in paragraph)]
         else:
-            out += [_listed(escaped(line)) for line in paragraph]
+            out += [_listed(escaped(line)) for line in _apart(paragraph)]
         out.append("")
     return out
 
@@ -48,6 +49,29 @@ def _is_layout(paragraph: list[str], before: list[str]) -> bool:
         all(line.startswith("    ") for line in paragraph)
         and not any(_SECTION.match(line) for line in before)
     )
+
+
+def _apart(paragraph: list[str]) -> list[str]:
+    """Names that a section describes together (``width, height: in cells``), each with the description."""
+    if not _SECTION.match(paragraph[0].strip()):
+        return paragraph
+    out: list[str] = []
+    lines = iter([*paragraph, ""])
+    line = next(lines)
+    while line:
+        match, line_after = _TOGETHER.fullmatch(line), next(lines)
+        told: list[str] = []
+        while match and line_after.startswith(f"{match[1]} "):
+            told.append(line_after)
+            line_after = next(lines)
+        names = match[2].split(", ") if match else []
+        out += (
+            [x for name in names for x in (f"{match[1]}{name}: {match[3]}", *told)]
+            if match
+            else [line]
+        )
+        line = line_after
+    return out
 
 
 def _listed(line: str) -> str:

@@ -13,6 +13,7 @@ import proofs
 import tsmg
 from games.kuhn_poker import VALUE, KuhnEquilibrium, KuhnPoker
 from games.matrix import MatrixGame, equilibria
+from games.snake import Snake
 from games.tic_tac_toe import TicTacToe, value
 
 Game = tsmg.AbstractGame[Any, Any]
@@ -75,14 +76,15 @@ def attributes(docstring: str) -> dict[str, str]:
 
 def game_pages() -> dict[str, str]:
     """Path to text, for every game, and the list of them."""
-    pages = {page_of(spec.id): "\n".join(_page(spec)) + "\n" for spec in shipped()}
-    pages[f"{FOLDER}/index.md"] = "\n".join(_index()) + "\n"
+    pages = {page_of(spec.id): "\n".join(page_lines(spec)) + "\n" for spec in shipped()}
+    pages[f"{FOLDER}/index.md"] = "\n".join(index_lines()) + "\n"
     return pages
 
 
-def _index() -> Iterator[str]:
+def index_lines() -> Iterator[str]:
+    """The lines of the list of games."""
     yield from ("# Games that come with the library", "")
-    yield "Made with `games.make(id)`, or `tsmg play --game id`. [Define a game](../../define_a_game.md) says how to add one."
+    yield "Made with `games.make(id)`. [Define a game](../../define_a_game.md) says how to add one."
     yield from ("", "| id | what it is | agents | horizon |", "|---|---|---|---|")
     for spec in shipped():
         game = games.make(spec.id)
@@ -92,7 +94,8 @@ def _index() -> Iterator[str]:
     yield from ("", "```{toctree}", ":hidden:", "", *(spec.id for spec in shipped()), "```")
 
 
-def _page(spec: tsmg.GameSpec) -> Iterator[str]:
+def page_lines(spec: tsmg.GameSpec, *, exact: bool = True) -> Iterator[str]:
+    """The lines of a game's page; without exact values, which may take a second, if so asked."""
     game = games.make(spec.id)
     docstring = docstring_of(spec)
     told = sections(docstring)
@@ -101,7 +104,8 @@ def _page(spec: tsmg.GameSpec) -> Iterator[str]:
         tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game)),
         [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=0))],
     )
-    assert isinstance(record, tsmg.Episode), record
+    if not isinstance(record, tsmg.Episode):
+        raise tsmg.GameLawError(f"{spec.id}: {record.error}")
     own = {
         "Agents": _agents(game),
         "Observation text": _observations(record),
@@ -109,7 +113,7 @@ def _page(spec: tsmg.GameSpec) -> Iterator[str]:
         "Rewards": _facts(game),
         "Invalid rule": [f"`{game.invalid_rule!r}`"],
         "Horizon": [f"{tsmg.step_limit(game)} steps here; discount {game.discount:g}."],
-        "Exact values": list(_exact(game, record)) or ["None is known."],
+        "Exact values": (list(_exact(game, record)) if exact else []) or ["None is known."],
         "Transcript": list(_transcript(game, record)),
     }
     yield from (f"# {spec.id}", "", spec.summary, "", *_built(spec), "")
@@ -152,7 +156,11 @@ def _block(text: str) -> list[str]:
 
 def _observations(record: tsmg.Episode[Any]) -> list[str]:
     first = record.steps[0].agent_steps[0]
-    return [f"What `{first.agent}` reads first in the transcript:", "", *_block(first.observation.text)]
+    return [
+        f"What `{first.agent}` reads first in the transcript:",
+        "",
+        *_block(first.observation.text),
+    ]
 
 
 def _actions(game: Game, record: tsmg.Episode[Any]) -> list[str]:
@@ -169,7 +177,9 @@ def _facts(game: Game) -> list[str]:
         field.name: getattr(game.facts, field.name) for field in attrs.fields(type(game.facts))
     }
     rows = [f"| `{name}` | {value} |" for name, value in declared.items() if value is not None]
-    return ["What the game declares of itself:", "", "| fact | |", "|---|---|", *rows] if rows else []
+    return (
+        ["What the game declares of itself:", "", "| fact | |", "|---|---|", *rows] if rows else []
+    )
 
 
 def _exact(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
@@ -185,15 +195,15 @@ def _exact(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
     except tsmg.NotEnumerableError:
         return
     values = ", ".join(f"`{agent}` {value:.6g}" for agent, value in returns.items())
-    yield from ("", f"- Expected return of uniform play: {values} (`proofs.expected_returns`).")
+    yield f"- Expected return of uniform play: {values} (`proofs.expected_returns`)."
 
 
 def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any]) -> Iterator[str]:
     """The best expected return over all starts, or from the start of the transcript."""
     steps = tsmg.step_limit(game)
     start = record.start.state.state
-    if algorithms.optimal_return(game, start, steps) is None:
-        return
+    if isinstance(game, Snake) or algorithms.optimal_return(game, start, steps) is None:
+        return  # boards of Snake are too many, and counting them takes long
     law = _small_law(game)
     if law is None:
         best = algorithms.optimal_return(game, start, steps)
@@ -221,7 +231,8 @@ def _known(game: Game) -> Iterator[str]:
         yield f"- Value for `first` when both play best: {VALUE} (`games.kuhn_poker.VALUE`)."
         players = dict.fromkeys(game.agents, KuhnEquilibrium())
         found = proofs.nash_conv(game, players)
-        yield f"- NashConv of `games.kuhn_poker.KuhnEquilibrium`: {abs(found):.1g} (`proofs.nash_conv`)."
+        gain = "0" if abs(found) < 1e-12 else f"{found:.3g}"
+        yield f"- NashConv of `games.kuhn_poker.KuhnEquilibrium`: {gain} (`proofs.nash_conv`)."
     if isinstance(game, TicTacToe):
         (state,) = (state for state, _ in game.initial_state_dist().atoms())
         yield f"- Value for `x` when both play best: {value(state)} (`games.tic_tac_toe.value`)."
@@ -238,7 +249,7 @@ def _known(game: Game) -> Iterator[str]:
 
 def _transcript(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
     yield from (
-        f"One episode of uniform players (`tsmg.play` with `tsmg.UniformPlayer`, seed {record.key.seed}), made when this page was.",
+        f"One episode of `tsmg.UniformPlayer`, played by `tsmg.play` with seed {record.key.seed}.",
         "",
         "```text",
     )

@@ -51,7 +51,9 @@ def broken(site: Path) -> list[str]:
         found += [
             f"{here}: loads {x}" for x in page.loaded if is_foreign(x) and not x.startswith("data:")
         ]
-        found += [f"{here}: {x}" for x in page.links if not is_foreign(x) and not _leads(x, file, pages)]
+        found += [
+            f"{here}: {x}" for x in page.links if not is_foreign(x) and not _leads(x, file, pages)
+        ]
     return sorted(set(found))
 
 

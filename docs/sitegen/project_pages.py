@@ -20,3 +20,10 @@ def turned(text: str) -> str:
     for file, page in COPIED.items():
         text = text.replace(f"]({file})", f"]({Path(page).name})")
     return text
+
+
+def within_site(text: str, depth: int) -> str:
+    """A page of ``docs``, so many folders deep, with links to the copied pages instead of the files."""
+    for file, page in COPIED.items():
+        text = text.replace(f"]({'../' * (depth + 1)}{file})", f"]({'../' * depth}{page})")
+    return text

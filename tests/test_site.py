@@ -1,0 +1,307 @@
+"""What the site holds: every public name, module, game, command and metric has its place. `make docs` builds it."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import types
+from pathlib import Path
+
+import attrs
+import pytest
+
+from sitegen import api, diagram, docstrings, game_pages, links
+from sitegen.commands import COMMANDS, SETTINGS, command_pages, commands
+from sitegen.project_pages import COPIED, turned, within_site
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+GENERATED = {"reference", "project", "_build", "sitegen"}
+
+
+# ---- the API
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return api.api_pages()
+
+
+def modules_on_disk() -> list[str]:
+    """All public modules, as the folders hold them."""
+    files = [f.relative_to(ROOT) for p in api.PACKAGES for f in (ROOT / p).rglob("*.py")]
+    names = [".".join(f.with_suffix("").parts).removesuffix(".__init__") for f in files]
+    return sorted(name for name in names if not re.search(r"(^|\.)_", name))
+
+
+def own_names(module: types.ModuleType) -> list[str]:
+    """Public classes and functions of a module, found by looking at it rather than at its source."""
+    found = []
+    for name, value in vars(module).items():
+        thing = inspect.unwrap(value) if callable(value) else value
+        is_own = getattr(thing, "__module__", None) == module.__name__
+        if (
+            is_own
+            and not name.startswith("_")
+            and (inspect.isclass(thing) or inspect.isroutine(thing))
+        ):
+            found.append(name)
+    return found
+
+
+def test_every_module_has_a_page(pages: dict[str, str]) -> None:
+    assert [m for m in modules_on_disk() if api.page_of(m) not in pages] == []
+    assert len(pages) == len(modules_on_disk())
+
+
+def test_every_public_name_is_on_a_page(pages: dict[str, str]) -> None:
+    for module in modules_on_disk():
+        loaded = importlib.import_module(module)
+        names = {*own_names(loaded), *api.exported(module)}
+        assert api.undescribed(pages, module, sorted(names)) == []
+
+
+def test_a_name_without_a_page_is_noticed(pages: dict[str, str]) -> None:
+    page = api.page_of("tsmg.runner")
+    cut = {**pages, page: pages[page].replace(".. autofunction:: tsmg.runner.play\n", "")}
+    assert api.undescribed(cut, "tsmg", ["play", "make"]) == ["tsmg.play"]
+    assert api.undescribed(cut, "tsmg.runner", ["play"]) == ["tsmg.runner.play"]
+    page = api.page_of("tsmg.text")
+    cut = {**pages, page: pages[page].replace(".. py:data:: TextOutcome\n", "")}
+    assert api.undescribed(cut, "tsmg", ["TextOutcome"]) == ["tsmg.TextOutcome"]
+    assert api.undescribed(pages, "tsmg", ["nothing"]) == ["tsmg.nothing"]
+
+
+def test_every_exported_name_is_reached_from_its_package(pages: dict[str, str]) -> None:
+    for package in api.PACKAGES:
+        for name in api.exported(package):
+            assert f"<{api.home(package, name)}.{name}>`" in pages[api.page_of(package)]
+
+
+def test_names_in_a_source() -> None:
+    source = (
+        'T = TypeVar("T")\nA, B = 1, 2\n"""Told."""\n_c = 1\ndef f():\n "Does."\nclass _G: pass\n'
+    )
+    found = [(n.name, n.kind, n.summary) for n in api.names_in(source)]
+    assert found == [("A", "data", "Told."), ("B", "data", "Told."), ("f", "function", "Does.")]
+
+
+# ---- docstrings
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("p = |A|, a_e and ``|x|``", "p = \\|A\\|, a_e and ``|x|``"),
+        ("the *other* one, 2 * 3", "the *other* one, 2 \\* 3"),
+        ("rewards_ and _private", "rewards\\_ and _private"),
+    ],
+)
+def test_only_literals_and_emphasis_are_markup(said: str, shown: str) -> None:
+    assert api.escaped(said) == shown
+
+
+def test_docstrings_keep_examples_and_layout() -> None:
+    lines = ["Sums |x|.", "", "file    what it is", "", "Example:", "  >>> abs(-1) | 0", "  1"]
+    assert docstrings.readable(lines)[0] == "Sums \\|x\\|."
+    assert "    file    what it is" in docstrings.readable(lines)
+    assert "  >>> abs(-1) | 0" in docstrings.readable(lines)
+    together = ["Attributes:", "  a, b: one", "    line.", "  c: two."]
+    assert docstrings.readable(together)[1:6] == [
+        "  a: one",
+        "    line.",
+        "  b: one",
+        "    line.",
+        "  c: two.",
+    ]
+
+
+# ---- games
+
+
+@pytest.mark.parametrize("spec", game_pages.shipped(), ids=lambda spec: spec.id)
+def test_a_game_has_a_page_under_fixed_headings(spec) -> None:
+    assert empty_headings("\n".join(game_pages.page_lines(spec, exact=False))) == []
+    told = game_pages.sections(game_pages.docstring_of(spec))
+    assert set(game_pages.HEADINGS) - set(told) <= {"Horizon", "Exact values", "Transcript"}
+
+
+def empty_headings(page: str) -> list[str]:
+    """The fixed headings that a page of a game lacks, or under which it says nothing."""
+    parts = re.split(r"^## (.*)$", page, flags=re.M)
+    told = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
+    return [heading for heading in game_pages.HEADINGS if not told.get(heading)]
+
+
+def test_an_empty_heading_is_noticed() -> None:
+    (spec,) = (s for s in game_pages.shipped() if s.id == "KuhnPoker-v0")
+    page = "\n".join(game_pages.page_lines(spec))
+    assert empty_headings(page.replace("The cards and what was done.", "")) == ["States"]
+    assert empty_headings(page.replace("## Rewards", "## Payment")) == ["Rewards"]
+
+
+def test_a_game_that_ships_has_a_page_and_others_have_none() -> None:
+    import games
+
+    ids = {spec.id for spec in game_pages.shipped()}
+    listed = "\n".join(game_pages.index_lines())
+    assert ids >= {s.id for s in games.registered() if s.build.__module__.startswith("games.")}
+    assert all(f"[{id}]({id}.md)" in listed for id in ids)
+
+
+# ---- commands and settings
+
+
+def test_every_command_and_option_is_told() -> None:
+    from algorithms import MSGRPOConfig, RunConfig
+
+    made = command_pages()
+    assert {"aaw-map", "lab", "prove", "train"} <= set(commands())
+    for name, command in commands().items():
+        part = made[COMMANDS].partition(f"## tsmg {name}\n")[2].partition("\n## ")[0]
+        for parameter in command.params:
+            for option in parameter.opts if parameter.param_type_name == "option" else ():
+                assert f"`{option}`" in part + (made[SETTINGS] if name == "train" else "")
+    for config in (MSGRPOConfig, RunConfig):
+        for field in attrs.fields(config):
+            assert field.metadata["help"].replace("|", "\\|") in made[SETTINGS]
+
+
+# ---- contents
+
+
+def entries(index: str) -> list[str]:
+    """What the contents list."""
+    blocks = re.findall(r"```\{toctree\}\n(.*?)```", index, re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(":")]
+
+
+def left_out(listed: list[str], written: list[str]) -> list[str]:
+    """Pages that no entry of the contents names."""
+    return [p for p in written if not any(Path(p).match(entry) for entry in listed)]
+
+
+def written_pages() -> list[str]:
+    """The pages that are written by hand, without their ending."""
+    found = [f.relative_to(DOCS) for f in sorted(DOCS.rglob("*.md"))]
+    return [str(f.with_suffix("")) for f in found if f.parts[0] not in GENERATED | {"index.md"}]
+
+
+def test_every_page_is_in_the_contents_and_every_entry_exists() -> None:
+    listed = entries((DOCS / "index.md").read_text(encoding="utf-8"))
+    made = {api.page_of(p): "" for p in api.PACKAGES} | dict.fromkeys(
+        [COMMANDS, SETTINGS, *COPIED.values(), f"{game_pages.FOLDER}/index.md"], ""
+    )
+    known = {*written_pages(), *(str(Path(path).with_suffix("")) for path in made)}
+    assert left_out(listed, written_pages()) == []
+    assert [e for e in listed if "*" not in e and e not in known] == []
+    assert [
+        str(Path(path).with_suffix(""))
+        for path in made
+        if str(Path(path).with_suffix("")) not in listed
+    ] == []
+
+
+def test_a_page_outside_of_the_contents_is_noticed() -> None:
+    listed = entries("```{toctree}\n:glob:\n\nstyle\nformalism/*\n```\n")
+    assert listed == ["style", "formalism/*"]
+    assert left_out(listed, ["style", "formalism/game", "lost"]) == ["lost"]
+
+
+def test_generated_pages_are_not_committed() -> None:
+    done = subprocess.run(
+        ["git", "ls-files", "docs/reference", "docs/project", "docs/_build"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ""
+
+
+def test_links_of_copied_pages_are_turned() -> None:
+    assert turned("[a](docs/style.md) [b](CHANGELOG.md)") == "[a](../style.md) [b](changelog.md)"
+    assert within_site("[a](../CONTRIBUTING.md)", 0) == "[a](project/contributing.md)"
+    assert within_site("[a](../../CHANGELOG.md)", 1) == "[a](../project/changelog.md)"
+
+
+# ---- the picture of the packages
+
+
+def test_the_picture_follows_the_imports() -> None:
+    edges = diagram.imports()
+    assert diagram.levels(edges)["tsmg"] == 0
+    assert ("proofs", "algorithms") in diagram.drawn(edges)
+    assert ("algorithms", "tsmg") in edges and ("algorithms", "tsmg") not in diagram.drawn(edges)
+    assert set(edges[("algorithms", "games")]) == {"algorithms.cli", "algorithms.options"}
+    assert all(f">{package}</text>" in diagram.svg() for package in api.PACKAGES)
+
+
+def test_imports_are_read_from_the_source() -> None:
+    source = "import os, lap\nif TYPE_CHECKING:\n    import proofs\ndef f():\n    from tsmg.text import Said\n"
+    assert diagram.imported(source) == {"lap", "tsmg"}
+    with pytest.raises(ValueError, match="tsmg -> lap -> tsmg"):
+        diagram.levels({("tsmg", "lap"): ("a",), ("lap", "tsmg"): ("b",)})
+
+
+# ---- links of a built site
+
+
+def test_broken_links_and_foreign_resources_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<h1 id="top"></h1><a href="b.html#here">b</a>')
+    (tmp_path / "b.html").write_text(
+        '<h1 id="here"></h1><a href="a.html">a</a><a href="https://x.y">x</a>'
+    )
+    assert links.broken(tmp_path) == [] and links.main(str(tmp_path)) == 0
+    (tmp_path / "c.html").write_text(
+        '<a href="a.html#gone"></a><a href="d.html"></a><script src="https://x.y/z.js"></script>'
+    )
+    assert links.broken(tmp_path) == [
+        "c.html: a.html#gone",
+        "c.html: d.html",
+        "c.html: loads https://x.y/z.js",
+    ]
+    assert links.main(str(tmp_path)) == 1
+
+
+# ---- metrics
+
+
+def keys(page: str, *titles: str) -> set[str]:
+    """The names in the first column of the tables under these headings."""
+    parts = re.split(r"^## (.*)$", page, flags=re.M)
+    told = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {
+        name for title in titles for name in re.findall(r"^\| `([\w/]+)` \|", told[title], re.M)
+    }
+
+
+def test_the_page_of_metrics_lists_what_is_written() -> None:
+    from algorithms import MSGRPOTrainer
+    from algorithms.ms_grpo import evaluation_metrics
+    from games import KuhnPoker
+    from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
+    from tests.runs import SMALL_RUN
+
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(),
+        model=TabularModel(vocabulary=("pass", "bet")),
+        parser=WholeReplyParser(),
+    )
+    trainer = MSGRPOTrainer(game=KuhnPoker(), policy=policy, config=SMALL_RUN)
+    done = trainer.update()
+    evaluated = evaluation_metrics(trainer.evaluate(4), "eval")
+
+    def told(names: object) -> set[str]:
+        return {re.sub(r"/(first|second)$", "/AGENT", str(name)) for name in names}
+
+    assert keys(page, "What was played", "What was learnt from") == told(done.metrics)
+    assert {f"eval/{key}" for key in keys(page, "Evaluations")} == told(evaluated)
+    assert keys(page, "Timings") == told(done.seconds)
+
+
+def test_a_metric_that_is_not_written_is_noticed() -> None:
+    page = "## A\n| `x` | told |\n| `y/AGENT` | told |\n## B\n| `z` | told |\n"
+    assert keys(page, "A") == {"x", "y/AGENT"} and keys(page, "A", "B") - keys(page, "A") == {"z"}
