@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx import addnodes
+from sphinx.domains.python import PyObject
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
@@ -32,7 +33,6 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -49,6 +49,10 @@ html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_show_sphinx = False
 html_copy_source = False
+
+for field in PyObject.doc_field_types:
+    if field.name == "variable":
+        field.label = "Attributes"  # as the docstrings say
 
 SHORT_NAMES: dict[str, str] = {}
 

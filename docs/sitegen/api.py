@@ -206,7 +206,8 @@ def _directive(module: str, name: Name) -> Iterator[str]:
     full = f"{module}.{name.name}"
     value = getattr(importlib.import_module(module), name.name)
     if name.kind == "class":
-        yield from (f".. autoclass:: {full}", "   :members:", "   :show-inheritance:", "")
+        yield from (f".. autoclass:: {full}", "   :members:")
+        yield from (*(["   :show-inheritance:"] if _has_parents(value) else []), "")
     elif name.kind == "function" and _is_function(value):
         yield from (f".. autofunction:: {full}", "")
     else:
@@ -215,6 +216,10 @@ def _directive(module: str, name: Name) -> Iterator[str]:
             yield f"   :value: {name.value}"
         doc = name.doc or (name.summary if name.kind == "function" else "")
         yield from ("", *(f"   {escaped(line)}" for line in doc.splitlines()), "")
+
+
+def _has_parents(value: type) -> bool:
+    return any(base.__module__ != "typing" and base is not object for base in value.__bases__)
 
 
 def _is_function(value: Any) -> bool:

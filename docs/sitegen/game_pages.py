@@ -178,7 +178,9 @@ def _facts(game: Game) -> list[str]:
     }
     rows = [f"| `{name}` | {value} |" for name, value in declared.items() if value is not None]
     return (
-        ["What the game declares of itself:", "", "| fact | |", "|---|---|", *rows] if rows else []
+        ["What the game declares of itself:", "", "| fact | declared |", "|---|---|", *rows]
+        if rows
+        else []
     )
 
 
