@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from sphinx import addnodes
 from sphinx.domains.python import PyObject
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
@@ -57,13 +57,14 @@ for field in PyObject.doc_field_types:
 SHORT_NAMES: dict[str, str] = {}
 
 
-class PackageDiagram(Directive):
+class PackageDiagram(SphinxDirective):
     """The packages and their imports, drawn and listed; what the block holds is for readers of the source."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """The picture, then the table of all imports."""
+        self.env.note_reread()  # imports may have changed, although the page has not
         picture = nodes.raw("", diagram.svg(), format="html")
         rows = "".join(
             f"<tr><td><code>{a}</code></td><td><code>{b}</code></td><td>{how}</td></tr>"

@@ -65,10 +65,10 @@ def _options(
     options = [p for p in command.params if isinstance(p, click.Option) and p.name not in without]
     if not options:
         return
-    yield from ("| option | value | default | meaning |", "|---|---|---|---|")
+    yield from ("| option | meaning | value | default |", "|---|---|---|---|")
     for option in options:
         names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        row = (names, _value(option, context), _default(option), option.help or "")
+        row = (names, option.help or "", _value(option, context), _default(option))
         yield f"| {' | '.join(cell(text) for text in row)} |"
 
 
@@ -105,7 +105,7 @@ def _settings() -> Iterator[str]:
         ("The run", RunConfig, "algorithms.RunConfig"),
     ):
         yield from ("", f"## {title}", "", f"Fields of `{how}`.", "")
-        yield from ("| field | option | value | default | meaning |", "|---|---|---|---|---|")
+        yield from ("| field | meaning | option | value | default |", "|---|---|---|---|---|")
         for field in attrs.fields(config):
             yield _setting(config, field)
 
@@ -116,7 +116,7 @@ def _setting(config: type, field: "attrs.Attribute[Any]") -> str:
         flag = f"{flag}`, `--no-{flag.removeprefix('--')}"
     names = choices(config, field.name)
     value = ", ".join(f"`{n}`" for n in names) or type(field.default).__name__
-    row = (f"`{field.name}`", f"`{flag}`", value, f"`{field.default}`", field.metadata["help"])
+    row = (f"`{field.name}`", field.metadata["help"], f"`{flag}`", value, f"`{field.default}`")
     return f"| {' | '.join(cell(text) for text in row)} |"
 
 
