@@ -37,6 +37,7 @@ bench: venv ## speed against Gymnasium and TextArena (which is installed apart, 
 	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## the site in docs/_build; warnings are errors, and links between pages are checked
+	@mkdir -p docs/_build && find docs/_build -name '*.html' -delete # pages that were removed
 	$(BIN)/python -m sphinx -n -W --keep-going --quiet -b html docs docs/_build
 	$(BIN)/python docs/sitegen/links.py docs/_build
 

@@ -4,19 +4,36 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+_log = logging.getLogger(__name__)
+
+
+def formula(node: nodes.Element, display: str) -> str:
+    """The MathML of a formula; a warning where LaTeX is not understood."""
+    try:
+        found: str = convert(node.astext(), display=display)
+    except Exception as error:  # noqa: BLE001  # the converter has many kinds, and the page must be named
+        _log.warning("formula %r: %r", node.astext(), error, location=node)
+        return ""
+    if "\\" in found:
+        _log.warning("formula %r has a command that is not known", node.astext(), location=node)
+    return found
 
 
 def inline(writer: Any, node: nodes.math) -> None:
     """A formula within a line."""
-    writer.body.append(convert(node.astext()))
+    writer.body.append(formula(node, "inline"))
     raise nodes.SkipNode
 
 
 def block(writer: Any, node: nodes.math_block) -> None:
     """A displayed formula, which may be wider than a phone."""
     label = f' id="{node["ids"][0]}"' if node["ids"] else ""
-    formula = convert(node.astext(), display="block")
-    writer.body.append(f'<div class="formula"{label}>{formula}</div>\n')
+    number = get_node_equation_number(writer, node) if node["number"] else ""
+    told = f'<span class="number">({number})</span>' if number else ""
+    writer.body.append(f'<div class="formula"{label}>{told}{formula(node, "block")}</div>\n')
     raise nodes.SkipNode
 
 
