@@ -27,6 +27,7 @@ version = release = installed_version("tsmg")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sitegen.mathml"]
 exclude_patterns = ["_build", "sitegen"]
 nitpicky = True
+smartquotes = False  # options begin with two hyphens
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4

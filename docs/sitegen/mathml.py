@@ -12,13 +12,18 @@ _log = logging.getLogger(__name__)
 
 def formula(node: nodes.Element, display: str) -> str:
     """The MathML of a formula; a warning where LaTeX is not understood."""
+    text = node.astext().replace("\\operatorname*", "\\operatorname").replace("{align}", "{align*}")
     try:
-        found: str = convert(node.astext(), display=display)
+        found: str = convert(text, display=display)
     except Exception as error:  # noqa: BLE001  # the converter has many kinds, and the page must be named
         _log.warning("formula %r: %r", node.astext(), error, location=node)
         return ""
-    if "\\" in found:
-        _log.warning("formula %r has a command that is not known", node.astext(), location=node)
+    if "\\" in found or "<mo />" in found:
+        _log.warning(
+            "formula %r has a command that the converter does not know",
+            node.astext(),
+            location=node,
+        )
     return found
 
 
