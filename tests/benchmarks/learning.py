@@ -65,7 +65,7 @@ def tic_tac_toe(seed: int, settings: dict[str, Any]) -> None:
     """Non-loss against a uniform player, in both roles; bar: from at most 0.75 to at least 0.95."""
     game = games.make("TicTacToe-v0")
     uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
-    config = MSGRPOConfig(**{"seed": seed, **settings})
+    config = MSGRPOConfig(**{"seed": seed, "kept_episodes": 16, **settings})
     trainer = MSGRPOTrainer(
         game=game, policy=policy_of(game, seed), config=config, casting=InTurn(uniform)
     )
