@@ -52,9 +52,9 @@ from tsmg import (
 )
 
 Metrics = dict[str, float | None]
-_KL_ROWS = (
-    64  # calls per update on which the KL to the start is measured when the loss does without
-)
+# At least so many calls of an update, and at most twice as many, on which the KL to the start is measured when the
+# loss does without.
+_KL_ROWS = 64
 
 
 @attrs.frozen(kw_only=True)

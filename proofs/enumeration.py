@@ -103,7 +103,7 @@ def lines(
         raise InvalidArgumentError(f"'policies' must name every agent (missing {missing})")
     steps = step_limit(game)
     replies = _Replies(by_agent)
-    open_lines = list(_begun(game, starts))
+    open_lines = list(_begun(game, starts, limit))
     over: list[Line] = []
     while open_lines:
         following: list[_Open] = []
@@ -168,10 +168,10 @@ class _Replies:
 
 
 def _begun(
-    game: AbstractExplicitGame[Any, Any], starts: Sequence[Start[Any]] | None
+    game: AbstractExplicitGame[Any, Any], starts: Sequence[Start[Any]] | None, limit: int
 ) -> Iterator[_Open]:
     if starts is None:
-        law = ClosedGame(game).initial_state_dist().table()
+        law = ClosedGame(game).initial_state_dist().table(limit)
         weighted = [(Start(state=state), p) for state, p in law.items()]
     elif starts:
         weighted = [(start, Fraction(1, len(starts))) for start in starts]

@@ -77,7 +77,7 @@ def state_graph(
             )
         return numbers[state]
 
-    starts = tuple((number(s, 0), p) for s, p in closed.initial_state_dist().table().items())
+    starts = tuple((number(s, 0), p) for s, p in closed.initial_state_dist().table(limit).items())
     edges: dict[int, Edges] = {}
     layer = [state for state in numbers if not closed.is_terminal(state)]
     for depth in range(1, steps + 1):

@@ -37,7 +37,8 @@ class _Walk:
         self.steps = step_limit(game)
 
     def starts(self) -> list[Node]:
-        return [(state, float(p)) for state, p in self.game.initial_state_dist().atoms()]
+        law = self.game.initial_state_dist().table(self.limit)
+        return [(state, float(p)) for state, p in law.items()]
 
     def is_over(self, state: Any, t: int) -> bool:
         return t >= self.steps or self.game.is_terminal(state)

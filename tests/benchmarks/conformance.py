@@ -6,16 +6,20 @@ One line a game: ok, or the rules that it breaks, or why the adapter refuses it;
 """
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import tsmg
 from games import from_gymnasium, from_open_spiel, from_pettingzoo
 from tsmg.testing import check_game
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 TOY_TEXT = ("Blackjack-v1", "CliffWalking-v1", "FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4")
 CONTROL = ("Acrobot-v1", "CartPole-v1", "MountainCar-v0")

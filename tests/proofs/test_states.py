@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typeguard import suppress_type_checks
 
 import games
-from proofs import lines, state_graph
+from proofs import expected_returns, lines, state_graph
 from proofs.small_games import WORDS, finite_games, tabular_policy
 from tests.strategies import Coins, Countdown, examples
 from tsmg import NotEnumerableError, PlayerPolicy, UniformPlayer
@@ -71,3 +71,16 @@ def test_refusals() -> None:
         state_graph(games.make("TicTacToe-v0"), limit=100)
     with pytest.raises(NotEnumerableError):
         state_graph(games.make("GaussianBandit-v0"))
+
+
+def test_a_game_with_very_many_starts_is_refused_at_once() -> None:
+    """Some 10^9 boards of Snake: the starts are bounded before any is played."""
+    game = games.make("Snake-v0")
+    uniform = UniformPlayer(game)
+    for look in (
+        lambda: state_graph(game, limit=100),
+        lambda: lines(game, PlayerPolicy(game, uniform), limit=100),
+        lambda: expected_returns(game, dict.fromkeys(game.agents, uniform), limit=100),
+    ):
+        with pytest.raises(NotEnumerableError, match="more than 100"):
+            look()
