@@ -3,29 +3,12 @@
 import numpy as np
 
 from proofs.laboratory import examine
-from proofs.small_games import WORDS, FiniteGame, random_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D
-from proofs.statements.cases import Case, choice_case, random_cases
-from tsmg import Forfeit, Transition, certainly
+from proofs.statements.cases import CARDS, Case, choice_case, random_cases
 
 _ROUTES = ("the trainer's estimator over all groups", "automatic differentiation of the value")
 _EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
-
-_CARDS_GAME = FiniteGame(
-    agents=("even", "odd"),
-    starts=certainly("show"),
-    moves={
-        "show": {
-            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
-            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
-            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
-            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
-        }
-    },
-    invalid_rule=Forfeit(penalty=1.0),
-)
-_CARDS = Case(game=_CARDS_GAME, policy=random_policy(_CARDS_GAME, WORDS, seed=3))
 
 
 def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
@@ -101,7 +84,7 @@ STATEMENTS = (
     Statement(
         sides=each_role_has_its_own_baseline,
         routes=_ROUTES,
-        example=_CARDS,
+        example=CARDS,
         cases=random_cases(agents=2, states=1, horizon=1),
         control=_one_baseline_for_both,
     ),

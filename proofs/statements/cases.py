@@ -17,6 +17,7 @@ from proofs.small_games import (
     random_policy,
     tabular_policy,
 )
+from tsmg import Forfeit, Transition, certainly
 
 
 @final
@@ -66,3 +67,20 @@ def random_cases(
 
     games = finite_games(agents=agents, states=states, horizon=horizon)
     return st.builds(case, games, st.integers(0, 10_000))
+
+
+# Two players of one policy show cards at the same time; zero-sum, but for forfeits.
+_CARDS_GAME = FiniteGame(
+    agents=("even", "odd"),
+    starts=certainly("show"),
+    moves={
+        "show": {
+            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
+            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
+            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
+            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
+        }
+    },
+    invalid_rule=Forfeit(penalty=1.0),
+)
+CARDS = Case(game=_CARDS_GAME, policy=random_policy(_CARDS_GAME, WORDS, seed=3))

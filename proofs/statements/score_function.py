@@ -14,27 +14,12 @@ from proofs.laboratory import examine
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D
-from proofs.statements.cases import Case, choice_case, random_cases
-from tsmg import Call, Episode, EpisodeGroup, Finite, Forfeit, StandStill, Transition, certainly
+from proofs.statements.cases import CARDS, Case, choice_case, random_cases
+from tsmg import Call, Episode, EpisodeGroup, Finite, StandStill, Transition, certainly
 
 _ESTIMATOR = ("the trainer's estimator over all groups", "automatic differentiation of the value")
 _VARIANCES = ("the trainer's estimator over all groups", "a sum over single lines by hand")
 _STEP = 1e-5
-
-_CARDS_GAME = FiniteGame(
-    agents=("even", "odd"),
-    starts=certainly("show"),
-    moves={
-        "show": {
-            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
-            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
-            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
-            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
-        }
-    },
-    invalid_rule=Forfeit(penalty=1.0),
-)
-_CARDS = Case(game=_CARDS_GAME, policy=random_policy(_CARDS_GAME, WORDS, seed=3))
 
 _TWO_STEPS_GAME = FiniteGame(
     starts=certainly("x"),
@@ -329,7 +314,7 @@ STATEMENTS = (
     Statement(
         sides=the_policy_gradient_is_the_sum_of_returns_times_scores,
         routes=("the sum of scores", "central differences of the enumerated value"),
-        example=_CARDS,
+        example=CARDS,
         cases=st.one_of(random_cases(), random_cases(agents=2, horizon=1)),
         sweep=200,
         control=_summed_returns,
