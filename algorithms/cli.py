@@ -55,8 +55,10 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
         found = metadata.entry_points(group=COMMANDS, name=cmd_name)
-        return next(iter(found)).load() if own is None and found else own
+        return next(iter(found)).load() if found else None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -155,14 +157,12 @@ def _make_casting(
     elif opponent in ("scripted", "uniform"):
         scripted = game.scripted_player() if opponent == "scripted" else None
         other = tsmg.PlayerPolicy(game, scripted or tsmg.UniformPlayer(game))
+    elif _is_endpoint(opponent):
+        other = _endpoint_policy(opponent)
     else:
         import lap
 
-        if _is_endpoint(opponent):
-            sampling = lap.Sampling(max_reply_tokens=_ENDPOINT_TOKENS)
-            other = lap.LanguageAgentPolicy(model=_endpoint(opponent), sampling=sampling)
-        else:
-            other = lap.LanguageAgentPolicy.from_pretrained(opponent)
+        other = lap.LanguageAgentPolicy.from_pretrained(opponent)
     if role is None:
         return InTurn(other)
     return Against({agent: other for agent in game.agents if agent != role})
@@ -196,12 +196,13 @@ def _check_endpoint(name: str) -> None:
         raise click.UsageError(f"an endpoint is given as URL#model (got {name!r})")
 
 
-def _endpoint(name: str) -> Any:
-    """The model that URL#model names."""
+def _endpoint_policy(name: str, **parts: Any) -> Any:
+    """The policy of the model that URL#model names."""
     import lap
 
     url, _, model = name.partition("#")
-    return lap.EndpointModel(url, model)
+    sampling = lap.Sampling(max_reply_tokens=_ENDPOINT_TOKENS)
+    return lap.LanguageAgentPolicy(model=lap.EndpointModel(url, model), sampling=sampling, **parts)
 
 
 def _check_model(model: str | None, chat: bool | None, *, trains: bool = False) -> None:
@@ -247,11 +248,7 @@ def _make_policy(
         else lap.MemorylessPrompt(with_rules=with_rules)
     )
     if model is not None and _is_endpoint(model):
-        return lap.LanguageAgentPolicy(
-            prompt=prompt,
-            model=_endpoint(model),
-            sampling=lap.Sampling(max_reply_tokens=_ENDPOINT_TOKENS),
-        )
+        return _endpoint_policy(model, prompt=prompt)
     if model is not None:
         checkpoint = lap.TransformersModel.from_pretrained(model, chat=chat)
         return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint)

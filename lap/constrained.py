@@ -82,11 +82,13 @@ class ConstrainedPolicy:
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """One canonical reply per request; equal requests are computed once."""
         laws: dict[Hashable, Distribution[Reply]] = {}
+        replies = []
         for request in requests:
             key = self.reply_key(request)
             if key not in laws:
                 laws[key] = self.reply_dist(request)
-        return [laws[self.reply_key(request)].sample(request.stream()) for request in requests]
+            replies.append(laws[key].sample(request.stream()))
+        return replies
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
         """Pi_trie, as a law of replies; the greatest probability alone where the sampling is greedy."""
@@ -159,8 +161,9 @@ class ConstrainedPolicy:
             for n, token in enumerate(row):
                 children.setdefault(row[:n], set()).add(token)
         prefixes = list(children)
-        free_P_V = model.next_logprobs(prompt, prefixes, sampling=self.policy.sampling)
-        whole_P_V = model.next_logprobs(prompt, prefixes, sampling=self._untruncated)
+        whole_P_V = free_P_V = model.next_logprobs(prompt, prefixes, sampling=self._untruncated)
+        if self.policy.sampling != self._untruncated:
+            free_P_V = model.next_logprobs(prompt, prefixes, sampling=self.policy.sampling)
         free_law: dict[_Ids, dict[int, float]] = {}
         limited_law: dict[_Ids, dict[int, float]] = {}
         for prefix, free_V, whole_V in zip(prefixes, free_P_V, whole_P_V, strict=True):

@@ -177,19 +177,30 @@ class PlayLaw:
 
     def autodiff_gradient_D(self) -> Array:
         """The same by automatic differentiation of each learner's expected return. Shape (D,)."""
-        logprobs_C = self._logprobs_C().double()
-        total = torch.zeros((), dtype=torch.float64)
-        for agent in self.learners:
-            n = self.game.agents.index(agent)
-            others_E = [
-                float(line.chance)
-                * float(np.prod([float(p) for m, p in enumerate(line.replies_N) if m != n]))
-                for line in self.lines
-            ]
-            own_E = (torch.from_numpy(self.counts_E_C(agent)) @ logprobs_C).exp()
-            returns_E = torch.from_numpy(self.returns_E(agent))
-            total = total + (torch.tensor(others_E, dtype=torch.float64) * own_E * returns_E).sum()
-        gradient_D: Array = _flat_gradient(total, self.parameters).numpy(force=True)
+        roles = [self.expectation_gradient_D(a, self.returns_E(a)) for a in self.learners]
+        total_D: Array = np.stack(roles).sum(axis=0)
+        return total_D
+
+    def expectation_gradient_D(self, agent: str, values_E: Array) -> Array:
+        """The gradient of the mean of a value over lines in one learner's own replies' weights, by autodiff.
+
+        Args:
+          agent: the learner; the other agents' probabilities are held fixed.
+          values_E: what is averaged. Shape (E,).
+
+        Returns:
+          Shape (D,).
+        """
+        n = self.game.agents.index(agent)
+        others_E = [
+            float(line.chance)
+            * float(np.prod([float(p) for m, p in enumerate(line.replies_N) if m != n]))
+            for line in self.lines
+        ]
+        own_E = (torch.from_numpy(self.counts_E_C(agent)) @ self._logprobs_C().double()).exp()
+        others = torch.tensor(others_E, dtype=torch.float64)
+        mean = (others * own_E * torch.from_numpy(values_E)).sum()
+        gradient_D: Array = _flat_gradient(mean, self.parameters).numpy(force=True)
         return gradient_D
 
     def learner(self, agent: str) -> LanguageAgentPolicy[Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from hypothesis import strategies as st
 
 from algorithms import CreditRule
@@ -49,18 +48,6 @@ def _tokens_E(law: PlayLaw) -> Array:
     return np.array(spoken, dtype=float)
 
 
-def _gradient_D(law: PlayLaw, values_E: Array) -> Array:
-    """The gradient of sum p(line) value(line), by automatic differentiation of the probabilities. Shape (D,)."""
-    policy = law.learner("player")
-    scored = policy.model.logprobs([call for _, call in law.calls], sampling=policy.sampling)
-    logprobs_C = (scored.logprobs_B_L * scored.mask_B_L).sum(-1)
-    chosen_E = (torch.from_numpy(law.counts_E_C("player")) @ logprobs_C).exp()
-    chances_E = torch.tensor([float(line.chance) for line in law.lines], dtype=torch.float64)
-    total = (chances_E * chosen_E * torch.from_numpy(values_E)).sum()
-    grads = torch.autograd.grad(total, law.parameters)
-    return torch.cat([grad.flatten() for grad in grads]).numpy()
-
-
 # ---- one over the length ---------------------------------------------------------------------
 
 
@@ -74,7 +61,9 @@ def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     """
     law = case.law
     found = examine(law, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, _gradient_D(law, law.returns_E("player") / _lengths_E(law))
+    return found.mean_D, law.expectation_gradient_D(
+        "player", law.returns_E("player") / _lengths_E(law)
+    )
 
 
 def _the_return_itself(case: Case) -> Sides:
@@ -93,8 +82,8 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
     """
     law = case.law
     lengths_E, returns_E = _lengths_E(law), law.returns_E("player")
-    per_step_D = _gradient_D(law, returns_E / lengths_E)
-    shorter_D = law.expected_return("player") * _gradient_D(law, 1 / lengths_E)
+    per_step_D = law.expectation_gradient_D("player", returns_E / lengths_E)
+    shorter_D = law.expected_return("player") * law.expectation_gradient_D("player", 1 / lengths_E)
     share = (case.size - 1) / case.size
     found = examine(law, case.config(weighting="episode"))
     return found.mean_D, share * (per_step_D - shorter_D)
@@ -105,7 +94,7 @@ def _only_the_return_per_step(case: Case) -> Sides:
     law = case.law
     share = (case.size - 1) / case.size
     found = examine(law, case.config(weighting="episode"))
-    per_step_D = _gradient_D(law, law.returns_E("player") / _lengths_E(law))
+    per_step_D = law.expectation_gradient_D("player", law.returns_E("player") / _lengths_E(law))
     return found.mean_D, share * per_step_D
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from algorithms import MSGRPOConfig, cli
@@ -51,7 +50,6 @@ def corridor_law(rate: float, horizon: int) -> PlayLaw:
 def test_figures_are_those_of_the_laboratory(
     rate: float, horizon: int, size: int, kept: int, divided: bool
 ) -> None:
-    torch.set_num_threads(1)
     law = corridor_law(rate, horizon)
     corridor = Corridor(success_rate=rate, horizon=horizon)
     assert law.expected_return("player") == pytest.approx(rate)

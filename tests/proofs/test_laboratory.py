@@ -44,14 +44,6 @@ def plain(**settings: Any) -> MSGRPOConfig:
     return MSGRPOConfig(**settings)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 # ---- the true gradient -----------------------------------------------------------------------
 
 

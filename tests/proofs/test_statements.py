@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 import pytest
-import torch
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
@@ -14,14 +13,6 @@ from algorithms import cli
 from proofs.proving import Outcome, listing, prove, prove_all
 from proofs.statement import Sides, Statement, difference
 from proofs.statements import all_statements
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("statement", all_statements(), ids=lambda s: f"{s.family}: {s.name}")
