@@ -58,6 +58,9 @@ if TYPE_CHECKING:
         episode_advantages as episode_advantages,
     )
     from algorithms.episode_sampling import (
+        SamplingRule as SamplingRule,
+    )
+    from algorithms.episode_sampling import (
         Selected as Selected,
     )
     from algorithms.episode_sampling import (
@@ -143,6 +146,7 @@ _HOMES = {
     "config": ("MSGRPOConfig", "RunConfig"),
     "credit": ("CreditRule", "credit_rule", "episode_advantages"),
     "episode_sampling": (
+        "SamplingRule",
         "Selected",
         "denominator_episodes",
         "draw_episodes",

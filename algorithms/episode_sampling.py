@@ -44,6 +44,7 @@ from tsmg import (
 __all__ = [
     "SIGNAL_TOLERANCE",
     "SamplingKind",
+    "SamplingRule",
     "Scope",
     "Selected",
     "denominator_episodes",
@@ -65,6 +66,29 @@ _TAIL = 45.0  # exp(-45) < 1e-19
 _FIRST_NODE = -3.6  # exp(s - exp(-s)) < 1e-17 there
 _UNDERFLOW = 1e-100
 _BLOCK = 2**21
+
+
+@attrs.frozen(kw_only=True)
+class SamplingRule:
+    """How episodes are chosen from a batch of groups.
+
+    Attributes:
+      kind: "aaw" draws by |A|^alpha; "uniform" draws among all episodes, those of advantage 0
+        included; "all" takes every episode once with weight 1, and uses nothing else of the rule.
+      kept: K, how many draws a group (scope "group"), or K times the number of groups from the
+        whole batch (scope "batch"). Fewer are selected where fewer advantages differ from 0.
+      alpha: exponent of "aaw".
+      replacement: whether an episode can be drawn again; it is then selected more than once.
+      scope: draw within each group, or over the batch.
+      corrected: whether to divide by the inclusion probabilities.
+    """
+
+    kind: SamplingKind
+    kept: int
+    alpha: float = 1.0
+    replacement: bool = False
+    scope: Scope = "group"
+    corrected: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -209,13 +233,8 @@ def inclusion_probabilities(
 
 def select_episodes(
     advantages_by_group: Sequence[NDArray[np.float64]],
+    rule: SamplingRule,
     *,
-    kind: SamplingKind,
-    kept: int,
-    alpha: float,
-    replacement: bool,
-    scope: Scope,
-    corrected: bool,
     rngs: Sequence[Stream],
 ) -> list[Selected]:
     """Choose the episodes of a batch to train on.
@@ -233,15 +252,7 @@ def select_episodes(
 
     Args:
       advantages_by_group: A of each group of the batch, each of shape (G,), finite.
-      kind: "aaw" draws by |A|^alpha; "uniform" draws among all episodes, those of advantage 0
-        included; "all" takes every episode once with weight 1, and uses neither ``kept`` nor
-        streams.
-      kept: K, how many draws a group (scope "group"), or K times the number of groups from the
-        whole batch (scope "batch"). Fewer are selected where fewer advantages differ from 0.
-      alpha: exponent of "aaw".
-      replacement: whether an episode can be drawn again; it is then selected more than once.
-      scope: draw within each group, or over the batch.
-      corrected: whether to divide by the inclusion probabilities.
+      rule: how they are chosen.
       rngs: one stream a group; scope "batch" uses the first alone, "all" none.
 
     Returns:
@@ -255,55 +266,35 @@ def select_episodes(
 
     Example:
       >>> chosen = select_episodes(
-      ...     [np.array([1.0, -1.0, 0.0]), np.zeros(3)], kind="aaw", kept=2, alpha=1.0,
-      ...     replacement=False, scope="group", corrected=True, rngs=[Stream(0), Stream(1)])
+      ...     [np.array([1.0, -1.0, 0.0]), np.zeros(3)],
+      ...     SamplingRule(kind="aaw", kept=2, corrected=True), rngs=[Stream(0), Stream(1)])
       >>> sorted((one.group, one.episode, round(one.weight, 4)) for one in chosen)
       [(0, 0, 0.6667), (0, 1, 0.6667)]
     """
     groups = _checked_groups(advantages_by_group)
-    if kind == "all":
+    if rule.kind == "all":
         return _everything(groups)
     if len(rngs) != len(groups):
         raise InvalidArgumentError(
             f"'rngs' must hold one stream a group (got {len(rngs)} for {len(groups)} groups)"
         )
-    pools = _pools(
-        groups,
-        kind=kind,
-        kept=kept,
-        alpha=alpha,
-        replacement=replacement,
-        scope=scope,
-        corrected=corrected,
-    )
+    pools = _pools(groups, rule)
     selected: list[Selected] = []
     for pool, rng in zip(pools, rngs, strict=False):
         if pool.probabilities is not None:
-            drawn = draw_episodes(pool.probabilities, pool.count, rng, replacement=replacement)
+            drawn = draw_episodes(pool.probabilities, pool.count, rng, replacement=rule.replacement)
             selected += pool.chosen(drawn)
     return selected
 
 
 def selection_dist(
-    advantages_by_group: Sequence[NDArray[np.float64]],
-    *,
-    kind: SamplingKind,
-    kept: int,
-    alpha: float,
-    replacement: bool,
-    scope: Scope,
-    corrected: bool,
+    advantages_by_group: Sequence[NDArray[np.float64]], rule: SamplingRule
 ) -> Distribution[tuple[Selected, ...]]:
     """The law of what ``select_episodes`` selects, apart from the order of the draws.
 
     Args:
-      advantages_by_group: A of each group, as for ``select_episodes``; so are the others.
-      kind: "aaw", "uniform" or "all".
-      kept: K.
-      alpha: exponent of "aaw".
-      replacement: whether an episode can be drawn again.
-      scope: draw within each group, or over the batch.
-      corrected: whether to divide by the inclusion probabilities.
+      advantages_by_group: A of each group, as for ``select_episodes``.
+      rule: how they are chosen.
 
     Returns:
       A finite law of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
@@ -312,25 +303,16 @@ def selection_dist(
       ShapeError, InvalidArgumentError: as for ``select_episodes``.
 
     Example:
-      >>> law = selection_dist([np.array([2.0, -1.0, -1.0])], kind="aaw", kept=1, alpha=1.0,
-      ...     replacement=False, scope="group", corrected=False)
+      >>> law = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
       >>> [(one.episode, p) for (one,), p in law.atoms()]
       [(0, 0.5), (1, 0.25), (2, 0.25)]
     """
     groups = _checked_groups(advantages_by_group)
-    if kind == "all":
+    if rule.kind == "all":
         return certainly(tuple(_everything(groups)))
-    pools = _pools(
-        groups,
-        kind=kind,
-        kept=kept,
-        alpha=alpha,
-        replacement=replacement,
-        scope=scope,
-        corrected=corrected,
-    )
+    pools = _pools(groups, rule)
     laws = [
-        _drawn_dist(pool.probabilities, pool.count, replacement).map(pool.chosen)
+        _drawn_dist(pool.probabilities, pool.count, rule.replacement).map(pool.chosen)
         for pool in pools
         if pool.probabilities is not None
     ]
@@ -494,33 +476,24 @@ def _checked_groups(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.fl
     return [finite_vector(f"advantages_by_group[{g}]", one) for g, one in enumerate(groups)]
 
 
-def _pools(
-    groups: Sequence[NDArray[np.float64]],
-    *,
-    kind: SamplingKind,
-    kept: int,
-    alpha: float,
-    replacement: bool,
-    scope: Scope,
-    corrected: bool,
-) -> list[_Pool]:
+def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_Pool]:
     """The sets of episodes that are drawn from together: the groups, or the batch."""
-    if scope not in ("group", "batch"):
-        raise InvalidArgumentError(f"'scope' must be group or batch (got {scope!r})")
+    if rule.scope not in ("group", "batch"):
+        raise InvalidArgumentError(f"'scope' must be group or batch (got {rule.scope!r})")
     sizes = [one.size for one in groups]
     labels = [[(g, e) for e in range(size)] for g, size in enumerate(sizes)]
-    count = kept
-    if scope == "batch" and groups:
+    count = rule.kept
+    if rule.scope == "batch" and groups:
         labels = [list(itertools.chain.from_iterable(labels))]
-        count, groups = kept * len(groups), [np.concatenate(groups)]
+        count, groups = rule.kept * len(groups), [np.concatenate(groups)]
     pools = []
     for labelled, advantages in zip(labels, groups, strict=True):
-        _check_count(count, len(labelled), replacement)
-        probabilities = _pool_probabilities(advantages, kind, alpha)
+        _check_count(count, len(labelled), rule.replacement)
+        probabilities = _pool_probabilities(advantages, rule.kind, rule.alpha)
         weights = np.ones(len(labelled))
-        if corrected and probabilities is not None:
-            included = inclusion_probabilities(probabilities, count, replacement=replacement)
-            weights = np.divide(kept, included, out=weights, where=included > 0)
+        if rule.corrected and probabilities is not None:
+            included = inclusion_probabilities(probabilities, count, replacement=rule.replacement)
+            weights = np.divide(rule.kept, included, out=weights, where=included > 0)
             weights = weights / [sizes[group] for group, _ in labelled]
         choices = tuple(
             Selected(group=group, episode=episode, weight=float(weight))

@@ -16,6 +16,7 @@ from algorithms.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.config import MSGRPOConfig, settled_group_on, settled_std
 from algorithms.credit import CreditRule, credit_rule, episode_advantages
 from algorithms.episode_sampling import (
+    SamplingRule,
     Selected,
     denominator_episodes,
     select_episodes,
@@ -70,11 +71,11 @@ class Estimator:
 
     def draw(self, role_groups: Sequence[RoleGroup], rngs: Sequence[Stream]) -> list[Selected]:
         """The episodes to train on, drawn with one stream per role and group."""
-        return select_episodes(_advantages(role_groups), rngs=rngs, **self._sampling)
+        return select_episodes(_advantages(role_groups), self._sampling, rngs=rngs)
 
     def draw_dist(self, role_groups: Sequence[RoleGroup]) -> Distribution[tuple[Selected, ...]]:
         """The law of ``draw``."""
-        return selection_dist(_advantages(role_groups), **self._sampling)
+        return selection_dist(_advantages(role_groups), self._sampling)
 
     def rows(
         self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], *, asked: int
@@ -97,16 +98,16 @@ class Estimator:
         )
 
     @property
-    def _sampling(self) -> dict[str, Any]:
+    def _sampling(self) -> SamplingRule:
         c = self.config
-        return {
-            "kind": c.sampling,
-            "kept": c.kept_episodes,
-            "alpha": c.alpha,
-            "replacement": c.replacement,
-            "scope": c.scope,
-            "corrected": c.corrected,
-        }
+        return SamplingRule(
+            kind=c.sampling,
+            kept=c.kept_episodes,
+            alpha=c.alpha,
+            replacement=c.replacement,
+            scope=c.scope,
+            corrected=c.corrected,
+        )
 
 
 def _advantages(role_groups: Sequence[RoleGroup]) -> list[Any]:

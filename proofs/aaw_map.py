@@ -131,7 +131,7 @@ def figures(
     draws = size if sampling == "all" else kept
     first = second = trained = 0.0
     for successes in range(1, size):
-        played = _binomial(size, successes, corridor.success_rate)
+        played = binomial(size, successes, corridor.success_rate)
         share = successes / size
         scale = 1 / math.sqrt(share * (1 - share)) if divided else 1.0
         gain, loss = (1 - share) * scale, share * scale
@@ -171,7 +171,13 @@ def _estimate(
     return mean, mean**2 * corridor.success_square + losses * loss * scatter
 
 
-def _binomial(size: int, count: int, p: float) -> float:
+def binomial(size: int, count: int, p: float) -> float:
+    """The probability of so many successes in so many trials; for thousands of trials, too.
+
+    Example:
+      >>> round(binomial(4, 2, 0.5), 6)
+      0.375
+    """
     logs = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
     return math.exp(logs + count * math.log(p) + (size - count) * math.log1p(-p))
 

@@ -9,8 +9,10 @@ gradient of the loss is minus the sum of weight times advantage times score: the
 entropy terms are left out.
 """
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, final
@@ -106,7 +108,8 @@ class Examination:
     @cached_property
     def mean_D(self) -> Array:
         """The expected estimate. Shape (D,)."""
-        return self._figures.mean_C @ self.law.scores_C_D
+        mean_D: Array = self._mean_C @ self.law.scores_C_D
+        return mean_D
 
     @property
     def bias_D(self) -> Array:
@@ -117,27 +120,25 @@ class Examination:
     def covariance_D_D(self) -> Array:
         """The covariance of the estimate over batches. Shape (D, D)."""
         scores_C_D = self.law.scores_C_D
-        return scores_C_D.T @ self._figures.covariance_C_C @ scores_C_D
+        return scores_C_D.T @ self._covariance_C_C @ scores_C_D
 
     @property
     def cosine(self) -> float:
         """Between the expected estimate and the true gradient; NaN where one is 0."""
-        return self._figures.cosine
+        norms = float(np.linalg.norm(self.mean_D) * np.linalg.norm(self.law.gradient_D))
+        return float(self.mean_D @ self.law.gradient_D) / norms if norms else math.nan
 
     @property
     def scale(self) -> float:
         """The component of the expected estimate along the true gradient, as a multiple of the latter."""
-        return self._figures.scale
+        square = float(self.law.gradient_D @ self.law.gradient_D)
+        return float(self.mean_D @ self.law.gradient_D) / square if square else math.nan
 
-    @property
-    def relative_bias(self) -> float:
-        """How far the expected estimate is from the nearest multiple of the true gradient, over its own norm."""
-        return math.sqrt(max(0.0, 1 - self.cosine**2))
-
-    @property
+    @cached_property
     def variance(self) -> float:
         """The trace of the covariance."""
-        return self._figures.variance
+        scores_C_D = self.law.scores_C_D
+        return max(0.0, float(((self._covariance_C_C @ scores_C_D) * scores_C_D).sum()))
 
     @property
     def snr(self) -> float:
@@ -146,22 +147,23 @@ class Examination:
         It grows in proportion to the number of independent batches that are averaged. Negative where the component
         points against the gradient.
         """
-        return self._figures.snr
+        signal = self.scale * float(np.linalg.norm(self.law.gradient_D))
+        return math.copysign(signal**2, signal) / self.variance if self.variance else math.nan
 
     @property
     def generated_tokens(self) -> float:
         """The expected number of tokens that the learners sample for a batch."""
-        return self._figures.generated
+        return float(self._total.tokens[0]) / self._total.weight * self._copies
 
     @property
     def trained_tokens(self) -> float:
         """The expected number of tokens that are trained on."""
-        return self._figures.trained
+        return float(self._total.tokens[1]) / self._total.weight * self._copies
 
     @property
     def silent_share(self) -> float:
         """The expected share of groups, in their roles, of which no episode is selected."""
-        return self._figures.silent
+        return self._total.silent / self._total.weight
 
     @property
     def snr_per_generated_token(self) -> float:
@@ -186,10 +188,7 @@ class Examination:
         whole = float(getattr(self, name))
         if self.exact:
             return whole, whole
-        left_out = [
-            float(getattr(attrs.evolve(self, moments=self._without(i)), name))
-            for i in range(len(self._moments))
-        ]
+        left_out = [float(getattr(one, name)) for one in self._left_out]
         n = len(left_out)
         error = math.sqrt((n - 1) / n * sum((x - sum(left_out) / n) ** 2 for x in left_out))
         return whole - _T_QUANTILE * error, whole + _T_QUANTILE * error
@@ -200,69 +199,27 @@ class Examination:
             return np.zeros_like(self.mean_D)
         return np.sqrt(np.maximum(np.diagonal(self.covariance_D_D), 0) / self.batches)
 
-    def _without(self, block: int) -> tuple[_Moments, ...]:
-        return tuple(m for i, m in enumerate(self._moments) if i != block)
+    @cached_property
+    def _left_out(self) -> tuple["Examination", ...]:
+        """The same without each of the blocks."""
+        return tuple(
+            attrs.evolve(self, moments=self._moments[:i] + self._moments[i + 1 :])
+            for i in range(len(self._moments))
+        )
 
     @cached_property
-    def _figures(self) -> "_Figures":
-        total = self._moments[0]
-        for moments in self._moments[1:]:
-            total = total + moments
-        return _Figures(law=self.law, total=total, copies=self._copies)
-
-
-@attrs.frozen(kw_only=True, eq=False, slots=False)
-class _Figures:
-    """The figures that sums over batches come to; ``copies`` independent groups make one batch."""
-
-    law: PlayLaw
-    total: _Moments
-    copies: int
-
-    @cached_property
-    def mean_C(self) -> Array:
-        return self.total.first_C / self.total.weight
-
-    @cached_property
-    def covariance_C_C(self) -> Array:
-        spread = self.total.second_C_C / self.total.weight - np.outer(self.mean_C, self.mean_C)
-        return spread / self.copies
-
-    @cached_property
-    def variance(self) -> float:
-        scores_C_D = self.law.scores_C_D
-        return max(0.0, float(((self.covariance_C_C @ scores_C_D) * scores_C_D).sum()))
-
-    @cached_property
-    def _mean_D(self) -> Array:
-        return self.mean_C @ self.law.scores_C_D
+    def _total(self) -> _Moments:
+        return functools.reduce(operator.add, self._moments)
 
     @property
-    def cosine(self) -> float:
-        norms = float(np.linalg.norm(self._mean_D) * np.linalg.norm(self.law.gradient_D))
-        return float(self._mean_D @ self.law.gradient_D) / norms if norms else math.nan
+    def _mean_C(self) -> Array:
+        return self._total.first_C / self._total.weight
 
     @property
-    def scale(self) -> float:
-        square = float(self.law.gradient_D @ self.law.gradient_D)
-        return float(self._mean_D @ self.law.gradient_D) / square if square else math.nan
-
-    @property
-    def snr(self) -> float:
-        signal = self.scale * float(np.linalg.norm(self.law.gradient_D))
-        return math.copysign(signal**2, signal) / self.variance if self.variance else math.nan
-
-    @property
-    def generated(self) -> float:
-        return float(self.total.tokens[0]) / self.total.weight * self.copies
-
-    @property
-    def trained(self) -> float:
-        return float(self.total.tokens[1]) / self.total.weight * self.copies
-
-    @property
-    def silent(self) -> float:
-        return self.total.silent / self.total.weight
+    def _covariance_C_C(self) -> Array:
+        """Of one batch: of ``copies`` independent groups."""
+        spread = self._total.second_C_C / self._total.weight - np.outer(self._mean_C, self._mean_C)
+        return spread / self._copies
 
 
 def examine(

@@ -189,8 +189,6 @@ def _exact(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
     if not isinstance(game, tsmg.AbstractExplicitGame):
         return
     yield from _optimum(game, record)
-    if _small_law(game) is None:  # the walk lists all starts before it counts
-        return
     uniform = tsmg.UniformPlayer(game)
     try:
         returns = proofs.expected_returns(game, dict.fromkeys(game.agents, uniform), limit=TREE)
@@ -216,15 +214,11 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
 
 
 def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, float]] | None:
-    law = []
     try:
-        for state, p in game.initial_state_dist().atoms():
-            law.append((state, float(p)))
-            if len(law) > STARTS:
-                return None
+        law = game.initial_state_dist().table(STARTS)
     except tsmg.NotEnumerableError:
         return None
-    return law
+    return [(state, float(p)) for state, p in law.items()]
 
 
 def _known(game: Game) -> Iterator[str]:

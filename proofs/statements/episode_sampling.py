@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from algorithms import (
+    SamplingRule,
     group_relative_advantages,
     inclusion_probabilities,
     sampling_weights,
@@ -157,15 +158,7 @@ def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
     Assumes: alpha = 1; returns that are not all equal.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
-    law = selection_dist(
-        [group_relative_advantages(returns_G)],
-        kind="aaw",
-        kept=1,
-        alpha=1.0,
-        replacement=False,
-        scope="group",
-        corrected=False,
-    )
+    law = selection_dist([group_relative_advantages(returns_G)], SamplingRule(kind="aaw", kept=1))
     drawn_G = np.zeros(len(returns_G))
     for (one,), p in law.atoms():
         drawn_G[one.episode] += float(p)
@@ -334,13 +327,7 @@ def _expected_coefficients_G(case: Kept, *, corrected: bool) -> Array:
     """What each episode's score is multiplied by on average, over the draws from its group."""
     advantages_G = group_relative_advantages(case.returns_G, std="none")
     law = selection_dist(
-        [advantages_G],
-        kind="aaw",
-        kept=case.count,
-        alpha=1.0,
-        replacement=False,
-        scope="group",
-        corrected=corrected,
+        [advantages_G], SamplingRule(kind="aaw", kept=case.count, corrected=corrected)
     )
     coefficients_G = np.zeros(len(case.returns_G))
     for selected, p in law.atoms():

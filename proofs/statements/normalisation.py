@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from algorithms import collect_groups
 from lap import LanguageAgentPolicy, TabularModel
+from proofs.aaw_map import binomial
 from proofs.gradients import Array, PlayLaw
 from proofs.laboratory import examine
 from proofs.small_games import FiniteGame, choice_game, tabular_policy
@@ -24,12 +25,8 @@ _CHECKED_GROUPS = 40
 
 def _mean_std(q: float, size: int) -> float:
     """E[sqrt(K (G - K))] / G for K ~ Bin(G, q): the expected population std of G draws of 0 or 1."""
-    total = 0.0
-    for k in range(1, size):
-        log_ways = math.lgamma(size + 1) - math.lgamma(k + 1) - math.lgamma(size - k + 1)
-        log_p = log_ways + k * math.log(q) + (size - k) * math.log(1 - q)
-        total += math.exp(log_p) * math.sqrt(k * (size - k))
-    return total / size
+    ks = range(1, size)
+    return sum(binomial(size, k, q) * math.sqrt(k * (size - k)) for k in ks) / size
 
 
 def _coefficient(q: float, size: int) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import tsmg
 from algorithms.advantages import group_relative_advantages, has_signal
 from algorithms.episode_sampling import (
+    SamplingRule,
     Selected,
     denominator_episodes,
     draw_episodes,
@@ -459,16 +460,8 @@ SILENT = np.zeros(4)
 
 
 def select(groups: Sequence[Floats], seed: int = 0, **options: Any) -> list[Selected]:
-    defaults: dict[str, Any] = {
-        "kind": "aaw",
-        "kept": 2,
-        "alpha": 1.0,
-        "replacement": False,
-        "scope": "group",
-        "corrected": False,
-        "rngs": [tsmg.Stream("select", seed, g) for g, _ in enumerate(groups)],
-    }
-    return select_episodes(groups, **{**defaults, **options})
+    rngs = options.pop("rngs", [tsmg.Stream("select", seed, g) for g, _ in enumerate(groups)])
+    return select_episodes(groups, SamplingRule(**{"kind": "aaw", "kept": 2, **options}), rngs=rngs)
 
 
 def weights_of(groups: Sequence[Floats], **options: Any) -> dict[tuple[int, int], float]:
@@ -637,11 +630,8 @@ def test_effective_sample_size_by_hand() -> None:
 def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
     """Frequencies of 3000 selections, and the inclusion probabilities by their own integral."""
     groups = [np.array([2.0, -1.0, -1.0]), np.array([0.5, -0.5, 0.0])]
-    options = {
-        "kind": kind, "kept": 2, "alpha": 1.0, "replacement": replacement, "scope": scope,
-        "corrected": True,
-    }  # fmt: skip
-    table = selection_dist(groups, **options).table()
+    rule = SamplingRule(kind=kind, kept=2, replacement=replacement, scope=scope, corrected=True)
+    table = selection_dist(groups, rule).table()
 
     def ordered(selection):
         return tuple(sorted((one.group, one.episode, one.weight) for one in selection))
@@ -651,7 +641,7 @@ def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
         law[ordered(selection)] = law.get(ordered(selection), 0.0) + p
     assert sum(law.values()) == pytest.approx(1)
     draws = [
-        ordered(select_episodes(groups, rngs=[tsmg.Stream("law", n, g) for g in (0, 1)], **options))
+        ordered(select_episodes(groups, rule, rngs=[tsmg.Stream("law", n, g) for g in (0, 1)]))
         for n in range(3000)
     ]
     for selection, p in law.items():
