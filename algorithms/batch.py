@@ -98,19 +98,31 @@ def training_rows(
     )
 
 
-def micro_batches(rows: Sequence[TrainingRow], distinct: int) -> Iterator[list[TrainingRow]]:
-    """Cut sorted rows into parts with at most ``distinct`` different (prompt, reply) pairs each.
+def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[TrainingRow]]:
+    """Cut sorted rows into parts of at most so many tokens; a row that has more is a part of its own.
 
-    The loss is a weighted sum, so the parts' gradients add up to the whole one.
+    A prompt counts once in a part, and so does a reply to it, as they are computed. The loss is a weighted sum, so the
+    parts' gradients add up to the whole one.
+
+    Args:
+      rows: as ``training_rows`` sorts them.
+      tokens: the limit.
     """
     part: list[TrainingRow] = []
-    pairs: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    size = 0
     for row in rows:
-        pair = (row.call.prompt_ids, row.call.reply_ids)
-        if pair not in pairs and len(pairs) == distinct:
+        cost = _added_tokens(row.call, part[-1].call if part else None)
+        if part and size + cost > tokens:
             yield part
-            part, pairs = [], set()
+            part, size, cost = [], 0, _added_tokens(row.call, None)
         part.append(row)
-        pairs.add(pair)
+        size += cost
     if part:
         yield part
+
+
+def _added_tokens(call: Call, before: Call | None) -> int:
+    """What a call adds to a part that ends with another one."""
+    if before is None or call.prompt_ids != before.prompt_ids:
+        return len(call.prompt_ids) + len(call.reply_ids)
+    return 0 if call.reply_ids == before.reply_ids else len(call.reply_ids)

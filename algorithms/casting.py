@@ -11,7 +11,7 @@ from typing import Any, final
 
 import attrs
 
-from lap import LanguageAgentPolicy
+from lap import LanguageAgentPolicy, TransformersModel
 from tsmg import AgentPolicy, InvalidArgumentError, Reply, Request, Stream
 
 Policies = Mapping[str, AgentPolicy]
@@ -112,6 +112,14 @@ def frozen_copy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any]:
     model = copy.copy(policy.model)
     model.network = copy.deepcopy(policy.model.network).requires_grad_(False)
     return attrs.evolve(policy, model=model)
+
+
+def starting_policy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any]:
+    """What a policy is before it learns, as something to compare it with later: without its adapters, or a copy."""
+    model = policy.model
+    if isinstance(model, TransformersModel) and model.has_adapters:
+        return attrs.evolve(policy, model=model.without_adapters())
+    return frozen_copy(policy)
 
 
 @final

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 console = Console()
 COMMANDS = "tsmg.commands"
+_THOUGHT = "</think>"
 _ENDPOINT_TOKENS = 256  # replies of models that think before they act
 
 
@@ -64,7 +65,10 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except tsmg.TSMGError as error:
-            raise click.UsageError(str(error)) from error
+            told = " ".join(
+                (str(error), *(f"({note})" for note in getattr(error, "__notes__", ())))
+            )
+            raise click.UsageError(told) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,6 +89,19 @@ def _model_options(command: Any) -> Any:
             "--chat/--no-chat",
             default=None,
             help="Whether prompts go through the tokenizer's chat template. Unset: if there is one.",
+        ),
+        click.option(
+            "--thinking/--no-thinking",
+            default=None,
+            help="Whether the chat template is told to let the model think aloud; the action is then what "
+            f"follows {_THOUGHT}. Unset: the template is told nothing.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(("float32", "bfloat16", "mixed")),
+            default="float32",
+            show_default=True,
+            help="Type of a checkpoint's weights; mixed: float32, computed with in bfloat16.",
         ),
         click.option(
             "--history",
@@ -205,7 +222,9 @@ def _endpoint_policy(name: str, **parts: Any) -> Any:
     return lap.LanguageAgentPolicy(model=lap.EndpointModel(url, model), sampling=sampling, **parts)
 
 
-def _check_model(model: str | None, chat: bool | None, *, trains: bool = False) -> None:
+def _check_model(
+    model: str | None, chat: bool | None, thinking: bool | None, *, trains: bool = False
+) -> None:
     """What can be said about a model's name without loading it."""
     if model is not None and _is_endpoint(model):
         if trains:
@@ -215,11 +234,12 @@ def _check_model(model: str | None, chat: bool | None, *, trains: bool = False) 
         _check_endpoint(model)
         return
     if model is None:
-        if chat:
+        if chat or thinking:
             raise click.UsageError("a seed model has no chat template; name one with --model")
         return
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
-    if is_path and not (Path(model) / "config.json").is_file():
+    files = ("config.json", "adapter_config.json")
+    if is_path and not any((Path(model) / file).is_file() for file in files):
         raise click.UsageError(f"no checkpoint at {model!r} (there is no config.json)")
 
 
@@ -228,6 +248,8 @@ def _make_policy(
     *,
     model: str | None,
     chat: bool | None,
+    thinking: bool | None,
+    dtype: str,
     history: int,
     recipe_seed: int,
     threads: int,
@@ -239,19 +261,26 @@ def _make_policy(
     from lap.policy import POLICY_FILE
 
     torch.set_num_threads(threads)
+    loading: dict[str, Any] = {
+        "dtype": torch.bfloat16 if dtype == "bfloat16" else torch.float32,
+        "autocast": torch.bfloat16 if dtype == "mixed" else None,
+    }
     if model is not None and (Path(model) / POLICY_FILE).is_file():
-        return lap.LanguageAgentPolicy.from_pretrained(model)
+        return lap.LanguageAgentPolicy.from_pretrained(model, **loading)
     with_rules = model is not None
     prompt = (
         lap.LastTurnsPrompt(turns=history, with_rules=with_rules)
         if history
         else lap.MemorylessPrompt(with_rules=with_rules)
     )
+    parser = lap.TagParser(after=_THOUGHT if thinking else "")
     if model is not None and _is_endpoint(model):
-        return _endpoint_policy(model, prompt=prompt)
+        return _endpoint_policy(model, prompt=prompt, parser=parser)
     if model is not None:
-        checkpoint = lap.TransformersModel.from_pretrained(model, chat=chat)
-        return lap.LanguageAgentPolicy(prompt=prompt, model=checkpoint)
+        checkpoint = lap.TransformersModel.from_pretrained(
+            model, chat=chat, thinking=thinking, **loading
+        )
+        return lap.LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
     with console.status("making the seed model (first use)") as status:
 
         def report(stage: str, done: int, total: int) -> None:
@@ -266,6 +295,18 @@ def _make_policy(
 @game_options
 @_model_options
 @_casting_options
+@click.option(
+    "--lora",
+    default=None,
+    metavar="r=16,alpha=32,targets=NAME+NAME",
+    help="Learn low-rank adapters alone, of this rank; twice the rank and all linear layers where unset.",
+)
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="Keep few activations while learning, and compute them again (gradient checkpointing).",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the model's layers.")
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(
     "--tracker",
@@ -283,10 +324,15 @@ def train(
     held_out: float,
     model: str | None,
     chat: bool | None,
+    thinking: bool | None,
+    dtype: str,
     history: int,
     threads: int,
     opponent: str,
     role: str | None,
+    lora: str | None,
+    recompute: bool,
+    compiled: bool,
     output: str | None,
     tracker: str,
     **options: Any,
@@ -299,18 +345,22 @@ def train(
     folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     if (folder / "config.json").exists():
         raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
-    _check_model(model, chat, trains=True)
+    _check_model(model, chat, thinking, trains=True)
     _check_casting(game, opponent, role)
+    adapters = None if lora is None else _lora_settings(lora)
     from algorithms.training import run_training  # slow to import: after every argument was checked
 
     policy = _make_policy(
         training_game,
         model=model,
         chat=chat,
+        thinking=thinking,
+        dtype=dtype,
         history=history,
         recipe_seed=config.seed,
         threads=threads,
     )
+    policy = _prepared(policy, adapters, seed=config.seed, recompute=recompute, compiled=compiled)
     described = {
         "title": f"{game_id}, {Path(model).name if model else 'seed model'}",
         "game": game_id,
@@ -318,6 +368,8 @@ def train(
         "horizon": tsmg.step_limit(game),
         "held_out": held_out if training_game is not game else 0,
         "model": model or "seed model",
+        "dtype": dtype,
+        "lora": lora,
         "prompt": repr(policy.prompt),
         "parser": repr(policy.parser),
         "opponent": opponent,
@@ -338,6 +390,21 @@ def train(
             casting=_make_casting(game, policy, opponent, role),
         )
     _print_result(result)
+
+
+def _lora_settings(text: str) -> Any:
+    from lap.lora import LoraSettings
+
+    return LoraSettings.parse(text)
+
+
+def _prepared(policy: Any, adapters: Any, *, seed: int, recompute: bool, compiled: bool) -> Any:
+    """The policy as it is to be learnt."""
+    model = policy.model
+    model = model if adapters is None else model.with_lora(adapters, seed=seed)
+    model = model.with_recomputation() if recompute else model
+    model = model.compiled() if compiled else model
+    return attrs.evolve(policy, model=model)
 
 
 def _cut(setting: str) -> tuple[str, str, str]:
@@ -441,6 +508,8 @@ def evaluate(
     held_out: float,
     model: str | None,
     chat: bool | None,
+    thinking: bool | None,
+    dtype: str,
     history: int,
     threads: int,
     opponent: str,
@@ -453,12 +522,14 @@ def evaluate(
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
     game = make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
-    _check_model(model, chat)
+    _check_model(model, chat, thinking)
     _check_casting(game, opponent, role)
     policy = _make_policy(
         training_game,
         model=model,
         chat=chat,
+        thinking=thinking,
+        dtype=dtype,
         history=history,
         recipe_seed=0,
         threads=threads,
@@ -592,6 +663,22 @@ def _print_report(report: "Report") -> None:
         f"\n{escape(report.game)}: {report.walks} walks, {report.states} states, {report.whole} whole "
         f"episodes; {f'rules broken: {broken}' if broken else 'no rule is broken'}"
     )
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("output", type=click.Path())
+def merge(folder: str, output: str) -> None:
+    """Fold the adapters of a saved policy into its weights: FOLDER becomes an ordinary checkpoint in OUTPUT."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise click.UsageError(f"there are no adapters in {folder!r} (no adapter_config.json)")
+    if Path(output).exists():
+        raise click.UsageError(f"{output!r} is there already; choose another place")
+    import lap
+
+    policy = lap.LanguageAgentPolicy.from_pretrained(folder)
+    attrs.evolve(policy, model=policy.model.merged()).save_pretrained(output)
+    console.print(f"written: {escape(output)}")
 
 
 @main.command()

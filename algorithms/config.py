@@ -71,6 +71,15 @@ class MSGRPOConfig:
         10.0, "gradients are scaled down to this norm", within(0.0, above=True)
     )
     temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
+    top_k: int = option(0, "most probable tokens that are kept in sampling; 0: all", within(0))
+    top_p: float = option(
+        1.0, "least probability that is kept in sampling", within(0.0, 1.0, above=True)
+    )
+    min_p: float = option(
+        0.0,
+        "least probability of a kept token, relative to the most probable one",
+        within(0.0, 1.0),
+    )
     max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
     std: Literal[StdKind, "auto"] = option(
         "auto",
@@ -122,7 +131,9 @@ class MSGRPOConfig:
         one_of,
     )
     common_chance: bool = option(False, "members of a group share the game's chance draws")
-    micro_batch: int = option(256, "distinct (prompt, reply) pairs per forward pass", within(1))
+    token_budget: int = option(
+        4096, "most tokens in a forward pass while learning, each prompt counted once", within(1)
+    )
     max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
 
     def __attrs_post_init__(self) -> None:

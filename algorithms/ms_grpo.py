@@ -33,14 +33,15 @@ import torch
 from accelerate import Accelerator
 
 from algorithms.batch import RoleGroup, TrainingRow, micro_batches
-from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, frozen_copy
+from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, starting_policy
 from algorithms.config import Course, MSGRPOConfig
 from algorithms.episode_sampling import Selected, effective_sample_size
 from algorithms.estimator import Estimator
 from algorithms.evaluation import Evaluation, evaluate, mean, summarise
+from algorithms.limits import check_reply_limit
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
-from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
+from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, remembering
 from tsmg import (
     AbstractGame,
     Call,
@@ -87,7 +88,8 @@ class MSGRPOTrainer:
       casting: who plays whom; all agents learn unless given.
 
     Raises:
-      InvalidArgumentError: the game has no time limit, or an agent that learns has no policy.
+      InvalidArgumentError: the game has no time limit, an agent that learns has no policy, or no action can be
+        said within the reply limit.
       ModelError: several processes, which this version does not serve.
 
     Attributes:
@@ -117,6 +119,7 @@ class MSGRPOTrainer:
             policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy),
         )
         self._check_casts()
+        check_reply_limit(game, self.policies)
         self.update_index = 0
         self.accelerator = Accelerator()
         if self.accelerator.num_processes > 1:
@@ -146,7 +149,14 @@ class MSGRPOTrainer:
         self, temperature: float, policies: Mapping[str, LanguageAgentPolicy[Any]]
     ) -> dict[str, LanguageAgentPolicy[Any]]:
         """The policies at a temperature, in the order of the game's agents; shared ones stay shared."""
-        sampling = Sampling(temperature=temperature, max_reply_tokens=self.config.max_reply_tokens)
+        c = self.config
+        sampling = Sampling(
+            temperature=temperature,
+            max_reply_tokens=c.max_reply_tokens,
+            top_k=c.top_k,
+            top_p=c.top_p,
+            min_p=c.min_p,
+        )
         distinct = {id(policy): policy.with_sampling(sampling) for policy in policies.values()}
         return {
             agent: distinct[id(policies[agent])] for agent in self.game.agents if agent in policies
@@ -168,14 +178,15 @@ class MSGRPOTrainer:
         return [
             _Learner(
                 policy=self.policies[names[0]],
-                start=frozen_copy(self.policies[names[0]]),
+                start=starting_policy(self.policies[names[0]]),
                 agents=tuple(names),
             )
             for names in agents.values()
         ]
 
     def _parameters(self) -> list[torch.nn.Parameter]:
-        return [p for x in self._learners for p in x.policy.model.network.parameters()]
+        found = (p for x in self._learners for p in x.policy.model.network.parameters())
+        return [p for p in found if p.requires_grad]
 
     def train(self) -> list[Metrics]:
         """Do all updates that are left; returns their metrics."""
@@ -246,7 +257,7 @@ class MSGRPOTrainer:
         c = self.config
         return collect_groups(
             self.game,
-            cast.policies,
+            remembering(cast.policies),
             seed=c.seed,
             update=self.update_index,
             groups=groups,
@@ -305,7 +316,7 @@ class MSGRPOTrainer:
         """Add the gradient of the loss on these calls to the ``grad`` of the weights, part by part."""
         for learner in self._learners:
             mine = [row for row in rows if row.agent in learner.agents]
-            for part in micro_batches(mine, self.config.micro_batch):
+            for part in micro_batches(mine, self.config.token_budget):
                 terms, entropies = self._terms(learner, part)
                 self.accelerator.backward(terms.loss)
                 if tally is not None:

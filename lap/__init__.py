@@ -2,13 +2,14 @@
 
 from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
+from lap.lora import LoraSettings
 from lap.model import LanguageModel, TokenLogprobs, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
 from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
-from lap.policy import LanguageAgentPolicy
+from lap.policy import LanguageAgentPolicy, remembering
 from lap.prompts import (
     AbstractPrompt,
     LastTurnsPrompt,
@@ -30,6 +31,7 @@ __all__ = [
     "LanguageAgentPolicy",
     "LanguageModel",
     "LastTurnsPrompt",
+    "LoraSettings",
     "MemorylessPrompt",
     "Message",
     "Prompt",
@@ -45,6 +47,7 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
+    "remembering",
     "reply_dist",
     "seed_model",
     "seed_policy",

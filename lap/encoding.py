@@ -23,12 +23,15 @@ class PromptEncoder:
     Args:
       tokenizer: a fast transformers tokenizer.
       chat: whether to use the tokenizer's chat template; ``None`` uses it if there is one.
+      thinking: what the template is told of thinking aloud (``enable_thinking``); ``None`` tells it nothing.
 
     Raises:
       ModelError: a chat template is asked for and the tokenizer has none, or the tokenizer is not a fast one.
     """
 
-    def __init__(self, tokenizer: Any, *, chat: bool | None = None) -> None:
+    def __init__(
+        self, tokenizer: Any, *, chat: bool | None = None, thinking: bool | None = None
+    ) -> None:
         has_template = bool(getattr(tokenizer, "chat_template", None))
         if chat and not has_template:
             raise ModelError("the tokenizer has no chat template, but one was asked for")
@@ -36,6 +39,7 @@ class PromptEncoder:
             raise ModelError("the tokenizer must be a fast one (it came without tokenizer.json)")
         self.tokenizer = tokenizer
         self.chat = has_template if chat is None else chat
+        self.thinking = thinking
         self._backend = tokenizer.backend_tokenizer
         added = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
         special = set(tokenizer.all_special_ids)
@@ -80,8 +84,9 @@ class PromptEncoder:
                     content += f"[{mark}:{len(untrusted)}]"
                     untrusted.append(segment.text)
             chat.append({"role": message.role, "content": content})
+        told = {} if self.thinking is None else {"enable_thinking": self.thinking}
         rendered = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True
+            chat, tokenize=False, add_generation_prompt=True, **told
         )
         pieces = re.split(rf"\[{mark}:(\d+)\]", rendered)
         ids: list[int] = []

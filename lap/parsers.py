@@ -48,6 +48,8 @@ class TagParser(AbstractParser):
       tag: the tag's name.
       match: which pair counts when there are several. The first decides as soon as it is closed; the last can
         only be known at the end of the reply.
+      after: only what follows the first of this is read: what ends the thoughts of a model that thinks aloud
+        (``</think>``); the whole reply unless given.
 
     Example:
       >>> TagParser("action").parse("I go <action>left</action>.")
@@ -56,6 +58,7 @@ class TagParser(AbstractParser):
 
     tag: str = attrs.field(default="action")
     match: Literal["first", "last"] = attrs.field(default="first")
+    after: str = ""
 
     @tag.validator
     def _check_tag(self, attribute: "attrs.Attribute[str]", value: str) -> None:
@@ -76,8 +79,12 @@ class TagParser(AbstractParser):
         return f"</{self.tag}>"
 
     def parse(self, reply: str) -> ParserOutcome:
-        if self.match == "first":
-            return self._first(reply)
+        _, ended, rest = reply.partition(self.after) if self.after else ("", "", reply)
+        if self.after and not ended:
+            return Unreadable(f"no {self.after} in the reply")
+        return self._first(rest) if self.match == "first" else self._last(rest)
+
+    def _last(self, reply: str) -> ParserOutcome:
         end = reply.rfind(self._close)
         begin = reply.rfind(self._open, 0, max(end, 0))
         if end < 0 or begin < 0:
@@ -96,16 +103,20 @@ class TagParser(AbstractParser):
 
     def instructions(self) -> str:
         which = "" if self.match == "first" else " Only the last such pair of tags counts."
-        return f"Reply with your action between tags, like this: {self.wrap('ACTION')}.{which}"
+        example = self._tagged("ACTION")
+        return f"Reply with your action between tags, like this: {example}.{which}"
+
+    def _tagged(self, text: str) -> str:
+        return f"{self._open}{text}{self._close}"
 
     def wrap(self, text: str) -> str:
-        reply = f"{self._open}{text}{self._close}"
+        reply = self.after + self._tagged(text)
         if self.parse(reply) != Said(text):
             raise InvalidArgumentError(f"'text' must not contain the tags (got {text!r})")
         return reply
 
     def decided(self, prefix: str) -> bool:
-        return self.match == "first" and isinstance(self._first(prefix), Said)
+        return self.match == "first" and isinstance(self.parse(prefix), Said)
 
 
 @final

@@ -4,7 +4,7 @@ Source: arXiv:2508.10839 (the name and the three parts); the formulas are our re
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -16,7 +16,16 @@ from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import ListableModel, reply_dist
 from lap.sampling import Sampling
-from tsmg import Call, Distribution, NotEnumerableError, Reply, Request, RunFolderError
+from tsmg import (
+    AgentPolicy,
+    Call,
+    ContextLengthError,
+    Distribution,
+    NotEnumerableError,
+    Reply,
+    Request,
+    RunFolderError,
+)
 
 M = TypeVar("M", bound=LanguageModel)
 
@@ -43,13 +52,22 @@ class LanguageAgentPolicy(Generic[M]):
     sampling: Sampling = Sampling()
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """One reply per request, from one batched call of the model."""
-        calls = self.model.sample(
-            [self.reply_key(request) for request in requests],
-            [request.stream() for request in requests],
-            sampling=self.sampling,
-            decided=self.parser.decided,
-        )
+        """One reply per request, from one batched call of the model.
+
+        Raises:
+          ContextLengthError: a prompt has become too long for the model; the message names step and agent.
+        """
+        try:
+            calls = self.model.sample(
+                [self.reply_key(request) for request in requests],
+                [request.stream() for request in requests],
+                sampling=self.sampling,
+                decided=self.parser.decided,
+            )
+        except ContextLengthError as error:
+            asked = requests[error.index]
+            error.add_note(f"asked of {asked.history.agent!r} at step {asked.step}")
+            raise
         return [self._reply(call) for call in calls]
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
@@ -90,12 +108,19 @@ class LanguageAgentPolicy(Generic[M]):
             "parser": {"type": type(self.parser).__name__, **_fields(self.parser)},
             "sampling": _fields(self.sampling),
             "chat": self.model.chat,
+            "thinking": self.model.encoder.thinking,
         }
         (Path(folder) / POLICY_FILE).write_text(json.dumps(parts, indent=2) + "\n")
 
     @staticmethod
-    def from_pretrained(folder: str | Path) -> "LanguageAgentPolicy[TransformersModel]":
+    def from_pretrained(
+        folder: str | Path, **loading: Any
+    ) -> "LanguageAgentPolicy[TransformersModel]":
         """Load a policy that ``save_pretrained`` wrote.
+
+        Args:
+          folder: where.
+          loading: further arguments of ``TransformersModel.from_pretrained``, such as ``dtype``.
 
         Raises:
           RunFolderError: the folder or a part of it is missing or malformed.
@@ -108,12 +133,29 @@ class LanguageAgentPolicy(Generic[M]):
                 prompt=_PROMPTS[prompt.pop("type")](**prompt),
                 parser=_PARSERS[parser.pop("type")](**parser),
                 sampling=Sampling(**parts["sampling"]),
-                model=TransformersModel.from_pretrained(folder, chat=parts["chat"]),
+                model=TransformersModel.from_pretrained(
+                    folder, chat=parts["chat"], thinking=parts.get("thinking"), **loading
+                ),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
                 f"no policy can be loaded from {str(folder)!r}: {error}"
             ) from error
+
+
+def remembering(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
+    """The same policies for a time in which no weights change: they compute no context twice, where they can.
+
+    A policy that several agents share stays shared.
+    """
+    views = {id(policy): _view(policy) for policy in policies.values()}
+    return {agent: views[id(policy)] for agent, policy in policies.items()}
+
+
+def _view(policy: AgentPolicy) -> AgentPolicy:
+    if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, TransformersModel):
+        return attrs.evolve(policy, model=policy.model.remembering())
+    return policy
 
 
 def _fields(instance: Any) -> dict[str, Any]:

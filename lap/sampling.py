@@ -12,6 +12,8 @@ from torch import Tensor
 
 from tsmg import InvalidArgumentError
 
+_PICKED_AT_ONCE = 2**24  # entries of cumulative laws that are copied at once
+
 
 @attrs.frozen(kw_only=True)
 class Sampling:
@@ -110,21 +112,31 @@ def kept_support(scaled_B_V: Tensor, sampling: Sampling) -> Tensor:
     return torch.zeros_like(kept_B_V).scatter_(-1, order_B_V, kept_B_V)
 
 
-def pick_tokens(law_B_V: Tensor, uniforms_B: Sequence[float]) -> Tensor:
+def pick_tokens(
+    law_U_V: Tensor, uniforms_B: Sequence[float], rows_B: Sequence[int] | None = None
+) -> Tensor:
     """The tokens that uniform draws pick by inversion of the cumulative law, in float64.
 
     Args:
-      law_B_V: log-probabilities. Shape (B, V).
-      uniforms_B: draws in [0, 1), one per row.
+      law_U_V: log-probabilities. Shape (U, V).
+      uniforms_B: draws in [0, 1).
+      rows_B: which law each draw is from; the b-th from the b-th unless given.
 
     Returns:
       Token ids. Shape (B,), int64; always inside the support.
     """
-    cumulative_B_V = law_B_V.double().exp().cumsum(-1)
-    uniforms = torch.tensor(uniforms_B, dtype=torch.float64, device=law_B_V.device)
-    thresholds_B = uniforms * cumulative_B_V[:, -1]
-    tokens_B = torch.searchsorted(cumulative_B_V, thresholds_B[:, None], right=True)[:, 0]
-    return tokens_B.clamp_(max=law_B_V.shape[-1] - 1)
+    cumulative_U_V = law_U_V.double().exp().cumsum(-1)
+    rows = torch.arange(len(law_U_V)) if rows_B is None else torch.tensor(rows_B)
+    rows_B1 = rows.to(law_U_V.device)[:, None]
+    uniforms = torch.tensor(uniforms_B, dtype=torch.float64, device=law_U_V.device)
+    thresholds_B1 = uniforms[:, None] * cumulative_U_V[rows_B1[:, 0], -1:]
+    at_once = max(1, _PICKED_AT_ONCE // law_U_V.shape[-1])
+    parts = [slice(b, b + at_once) for b in range(0, len(uniforms), at_once)]
+    tokens_B = [
+        torch.searchsorted(cumulative_U_V[rows_B1[part, 0]], thresholds_B1[part], right=True)[:, 0]
+        for part in parts
+    ]
+    return torch.cat(tokens_B).clamp_(max=law_U_V.shape[-1] - 1)
 
 
 def support_mask(support_L: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
@@ -136,6 +148,7 @@ def support_mask(support_L: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
 
 
 def entropy(law_L_V: Tensor) -> Tensor:
-    """Entropy of each law in nats. Shape (..., V) to (...)."""
-    terms = torch.where(law_L_V.isneginf(), 0.0, law_L_V.exp() * law_L_V)
-    return -terms.sum(-1)
+    """Entropy of each law in nats, differentiable also beside tokens outside the support. Shape (..., V) to (...)."""
+    outside = law_L_V.isneginf()
+    logprobs = law_L_V.masked_fill(outside, 0.0)
+    return -(logprobs.exp() * logprobs).masked_fill(outside, 0.0).sum(-1)

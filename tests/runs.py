@@ -7,7 +7,7 @@ SMALL_RUN = MSGRPOConfig(
     groups=4,
     group_size=8,
     kept_episodes=4,
-    max_reply_tokens=2,
+    max_reply_tokens=3,
     learning_rate=0.2,
     kl_coefficient=0.0,
 )

@@ -13,6 +13,7 @@ from tsmg.distribution import (
 )
 from tsmg.errors import (
     ConformanceError,
+    ContextLengthError,
     GameLawError,
     InvalidArgumentError,
     ModelError,
@@ -77,6 +78,7 @@ __all__ = [
     "ClosedState",
     "ClosedTransition",
     "ConformanceError",
+    "ContextLengthError",
     "Distribution",
     "Ending",
     "Episode",

@@ -37,6 +37,16 @@ class ModelError(TSMGError, RuntimeError):
     """A language model or its checkpoint cannot do what was asked."""
 
 
+class ContextLengthError(ModelError):
+    """A prompt and the longest reply to it do not fit the model's context; the message says both lengths.
+
+    Attributes:
+      index: which prompt of the batch.
+    """
+
+    index: int = 0
+
+
 class TooManyFailuresError(TSMGError, RuntimeError):
     """More episodes failed than the stated rate allows.
 

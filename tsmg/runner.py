@@ -46,7 +46,11 @@ def play(
             mine = [(e, r) for e, r in waiting if by_agent[r.history.agent] is policy]
             if not mine:
                 continue
-            replies = policy.reply([request for _, request in mine])
+            try:
+                replies = policy.reply([request for _, request in mine])
+            except Exception as error:
+                error.add_note(f"while {game.name} was played")
+                raise
             for (episode, request), reply in zip(mine, replies, strict=True):
                 episode.replies[request.history.agent] = reply
         for episode in moving:

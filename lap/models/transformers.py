@@ -1,33 +1,50 @@
 """Any causal language model of the transformers library, by name or from a local folder.
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
-and go on together as long as they draw the same tokens. Learning computes logits at reply positions only, and shares
-prompts and common beginnings of replies likewise (``lap.contexts``).
+and go on together as long as they draw the same tokens (``lap.decoding``). Learning computes logits at reply positions
+only, and shares prompts and common beginnings of replies likewise (``lap.scoring``).
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.cache_utils import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from lap.contexts import (
+    Ids,
+    Layout,
     ReplyTree,
+    causal_network,
     context_logits,
-    left_padded,
-    positions,
-    right_padded,
-    supports_trees,
+    find_layout,
 )
+from lap.decoding import Growing, Memory, decode
 from lap.encoding import PromptEncoder
+from lap.lora import (
+    ADAPTER_FILE,
+    AdaptersOff,
+    LoraSettings,
+    add_adapters,
+    base_of,
+    has_adapters,
+    load_adapters,
+    merged,
+    save_adapters,
+)
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Prompt
-from lap.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
-from tsmg import Call, ModelError, Stream
+from lap.sampling import Sampling, token_logprobs
+from lap.scoring import score
+from tsmg import Call, ContextLengthError, ModelError, Stream
+
+_MEMORY = 2**26  # bytes of logits that a remembering model holds
 
 
 @final
@@ -39,13 +56,24 @@ class TransformersModel:
       tokenizer: its fast tokenizer.
       model_id: what the records call it.
       chat: whether prompts go through the tokenizer's chat template; ``None``: if there is one.
+      thinking: what the chat template is told of thinking aloud; ``None`` tells it nothing.
+      token_budget: how many tokens the cache holds at once while replies are sampled; others wait.
+      autocast: a type to compute in, where the weights keep theirs (bfloat16, with weights in float32).
 
     Raises:
       ModelError: a chat template is asked for and there is none, or the tokenizer has more tokens than the model.
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any, *, model_id: str = "", chat: bool | None = None
+        self,
+        network: Any,
+        tokenizer: Any,
+        *,
+        model_id: str = "",
+        chat: bool | None = None,
+        thinking: bool | None = None,
+        token_budget: int = 32_768,
+        autocast: torch.dtype | None = None,
     ) -> None:
         rows = network.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
@@ -55,11 +83,18 @@ class TransformersModel:
             )
         self.network = network.eval()
         self.tokenizer = tokenizer
-        self.encoder = PromptEncoder(tokenizer, chat=chat)
+        self.encoder = PromptEncoder(tokenizer, chat=chat, thinking=thinking)
         self.model_id = model_id or str(getattr(network.config, "name_or_path", ""))
         self.weights_version = 0
-        self._as_trees: bool | None = None  # found out at the first use
+        self.token_budget = token_budget
+        self.autocast = autocast
+        self.recomputes = False
+        self.layout: Layout | None = None  # found out at the first use
+        self.memory: Memory | None = None
         self._ends = _end_ids(network, tokenizer)
+        self._end = tokenizer.eos_token_id
+        if self._end is None:
+            self._end = min(self._ends, default=None)
 
     @property
     def chat(self) -> bool:
@@ -78,29 +113,111 @@ class TransformersModel:
         length: int | None = getattr(self.network.config, "max_position_embeddings", None)
         return length
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are learnt in place of the weights."""
+        return has_adapters(self.network)
+
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, chat: bool | None = None, dtype: torch.dtype = torch.float32
+        cls,
+        name: str | Path,
+        *,
+        chat: bool | None = None,
+        thinking: bool | None = None,
+        dtype: torch.dtype = torch.float32,
+        autocast: torch.dtype | None = None,
     ) -> "TransformersModel":
-        """Load a checkpoint (safetensors; no remote code) by name or from a local folder.
+        """Load a checkpoint (safetensors; no remote code) by name or from a local folder; or adapters and their base.
 
         Raises:
           ModelError: there is no such checkpoint, or it cannot be loaded.
         """
+        adapted = (Path(name) / ADAPTER_FILE).is_file()
         try:
+            base = base_of(name) if adapted else str(name)
             tokenizer = _load_tokenizer(str(name))
             network = AutoModelForCausalLM.from_pretrained(
-                str(name), dtype=dtype, use_safetensors=True, trust_remote_code=False
+                base, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
+            network = load_adapters(network, name) if adapted else network
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
-        return cls(network, tokenizer, model_id=str(name), chat=chat)
+        return cls(
+            network, tokenizer, model_id=str(name), chat=chat, thinking=thinking, autocast=autocast
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save weights (safetensors), configuration and tokenizer as an ordinary checkpoint."""
-        self.network.save_pretrained(str(folder))
+        """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone."""
+        if self.has_adapters:
+            save_adapters(self.network, folder)
+        else:
+            self.network.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
+
+    def with_lora(self, settings: LoraSettings | None = None, *, seed: int = 0) -> Self:
+        """The model with fresh adapters, which alone are learnt; its weights are frozen, and are the same objects.
+
+        Args:
+          settings: the adapters' shape.
+          seed: of their initial values.
+
+        Raises:
+          ModelError: peft is not installed, there are adapters already, or no layer has one of the names.
+        """
+        if self.has_adapters:
+            raise ModelError(f"{self.model_id!r} has adapters already; merge them first")
+        return self._of(add_adapters(self.network, settings or LoraSettings(), seed=seed).eval())
+
+    def without_adapters(self) -> Self:
+        """The model as it was before it got adapters. It shares the weights, and follows none that is learnt."""
+        return self._of(AdaptersOff(self.network).eval())
+
+    def merged(self) -> Self:
+        """The model with its adapters folded into the weights, an ordinary checkpoint. The adapted one is used up."""
+        return self._of(merged(self.network))
+
+    def with_recomputation(self) -> Self:
+        """The same model that keeps few activations while it learns, and computes them again (gradient checkpointing).
+
+        Raises:
+          ModelError: the network does not support it.
+        """
+        inner: Any = causal_network(self.network)
+        enable = getattr(inner, "activation_checkpointing_enable", None)
+        try:
+            (enable or inner.gradient_checkpointing_enable)({"use_reentrant": False})
+        except ValueError as error:
+            raise ModelError(f"{self.model_id!r}: {error}") from error
+        model = self._of(self.network)
+        model.recomputes = True
+        return model
+
+    def compiled(self) -> Self:
+        """The same model with its layers compiled (``torch.compile``), at first use and for any length."""
+        for module in self.network.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.compile(dynamic=True)
+        return self._of(self.network)
+
+    def _of(self, network: Any) -> Self:
+        model = copy.copy(self)
+        model.network = network
+        return model
+
+    @contextlib.contextmanager
+    def _computing(self, *, learning: bool) -> Iterator[None]:
+        """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
+        layers = [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
+        for layer in layers:  # the flag of the layer alone: what is below stays as in evaluation
+            layer.training = learning and self.recomputes
+        with torch.autocast(
+            self.device.type, dtype=self.autocast, enabled=self.autocast is not None
+        ):
+            yield
+        for layer in layers:
+            layer.training = False
 
     @torch.no_grad()
     def sample(
@@ -116,31 +233,23 @@ class TransformersModel:
         Raises:
           ModelError: a prompt leaves no room for a reply in the model's context, or the logits are not finite.
         """
+        self.check_room(prompts, sampling=sampling)
         encoded = [self.encoder.encode(prompt) for prompt in prompts]
-        self._check_room(encoded, sampling)
-        state = _Decoding(self, [ids for ids, _ in encoded])
-        replies = [_Reply(rng) for rng in rngs]
-        nodes = list(state.node_of_prompt)
-        active = list(range(len(prompts)))
-        for position in range(sampling.max_reply_tokens):
-            law = token_logprobs(state.logits, sampling)
-            rows = torch.tensor([nodes[b] for b in active], device=law.device)
-            tokens = pick_tokens(law[rows], [replies[b].rng.at(position) for b in active])
-            logprobs = law[rows, tokens].tolist()
-            kept = _supports(law, rows) if sampling.truncates else [()] * len(active)
-            for b, token, logprob, support in zip(
-                active, tokens.tolist(), logprobs, kept, strict=True
-            ):
-                replies[b].add(token, logprob, support)
-                replies[b].text = self.text(replies[b].ids)
-                ended = self.is_end(token)
-                replies[b].finished = ended or bool(decided and decided(replies[b].text))
-            active = [b for b in active if not replies[b].finished]
-            if not active or position + 1 == sampling.max_reply_tokens:
-                break
-            children = [(nodes[b], replies[b].ids[-1]) for b in active]
-            for b, node in zip(active, state.extend(children), strict=True):
-                nodes[b] = node
+        replies = [Growing(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
+
+        def judge(ids: Ids) -> tuple[str, bool]:
+            text = self.text(ids)
+            return text, self.is_end(ids[-1]) or bool(decided and decided(text))
+
+        with self._computing(learning=False):
+            decode(
+                self.network,
+                replies,
+                sampling=sampling,
+                judge=judge,
+                budget=self.token_budget,
+                memory=self.memory or Memory(0),
+            )
         return [
             self._record(
                 ids_text,
@@ -152,6 +261,16 @@ class TransformersModel:
             )
             for ids_text, reply in zip(encoded, replies, strict=True)
         ]
+
+    def remembering(self) -> "TransformersModel":
+        """The same model for a time in which its weights stay as they are: it computes no context twice.
+
+        Small games come by the same observations again and again. The view shares the weights, and is to be dropped
+        before they change.
+        """
+        view = copy.copy(self)
+        view.memory = Memory(_MEMORY)
+        return view
 
     def next_logprobs(
         self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
@@ -207,17 +326,27 @@ class TransformersModel:
             weights_version=self.weights_version,
         )
 
-    def _check_room(
-        self, encoded: Sequence[tuple[tuple[int, ...], str]], sampling: Sampling
-    ) -> None:
-        longest = max((len(ids) for ids, _ in encoded), default=1)
-        if longest == 0 or any(not ids for ids, _ in encoded):
-            raise ModelError("a prompt is empty: the model needs at least one token to go on from")
-        if self.context_length and longest + sampling.max_reply_tokens > self.context_length:
-            raise ModelError(
-                f"a prompt of {longest} tokens and a reply of up to {sampling.max_reply_tokens} do not "
-                f"fit the model's context of {self.context_length}"
-            )
+    def check_room(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
+        """Refuse prompts beside which the longest reply does not fit the model's context.
+
+        Raises:
+          ContextLengthError: one does not; ``index`` says which.
+          ModelError: one is empty.
+        """
+        limit = self.context_length
+        for index, prompt in enumerate(prompts):
+            length = len(self.encoder.encode(prompt)[0])
+            if not length:
+                raise ModelError(
+                    "a prompt is empty: the model needs at least one token to go on from"
+                )
+            if limit and length + sampling.max_reply_tokens > limit:
+                error = ContextLengthError(
+                    f"a prompt of {length} tokens and a reply of up to {sampling.max_reply_tokens} "
+                    f"do not fit the model's context of {limit}; a prompt of fewer turns is shorter"
+                )
+                error.index = index
+                raise error
 
     def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies under the present weights; each context is computed once.
@@ -227,34 +356,22 @@ class TransformersModel:
         """
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        trees: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-        for call in calls:
-            trees.setdefault(call.prompt_ids, []).append(call.reply_ids)
-        logits, row_of = self.context_logits(
-            [ReplyTree.of(prompt, replies) for prompt, replies in trees.items()]
-        )
-        width = max((len(call.reply_ids) for call in calls), default=0)
-        chosen: dict[_Choice, int] = {}
-        index = [
-            [chosen.setdefault(choice, len(chosen)) for choice in _choices(call, row_of)]
-            for call in calls
-        ]
-        logprobs, entropies = _scores(logits, list(chosen), sampling)
-        gather = right_padded(index, width).to(logits.device)
-        real = right_padded([[1] * len(row) for row in index], width).bool().to(logits.device)
-        mask = right_padded([call.trainable for call in calls], width).bool().to(logits.device)
-        return TokenLogprobs(
-            logprobs_B_L=torch.where(real, logprobs[gather], 0.0),
-            entropies_B_L=torch.where(real, entropies[gather], 0.0),
-            mask_B_L=mask,
-        )
+        layout = self._layout(calls[0].prompt_ids)
+        with self._computing(learning=torch.is_grad_enabled()):
+            return score(self.network, calls, layout=layout, sampling=sampling)
 
     def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
-        """The call by which a given reply would be recorded, in the tokenizer's own tokens."""
+        """The call by which a given reply would be recorded, in the tokenizer's own tokens.
+
+        Raises:
+          ModelError: only an end token can end the reply, and the checkpoint names none.
+        """
         ids, text = self.encoder.encode(prompt)
         reply_ids = self.encoder.untrusted(reply)
         if not (decided and decided(reply)):
-            reply_ids.append(self.tokenizer.eos_token_id)
+            if self._end is None:
+                raise ModelError(f"{self.model_id!r} names no end token, so no reply of it can end")
+            reply_ids.append(self._end)
         return self._record(
             (ids, text), reply_ids, (0.0,) * len(reply_ids), None, text=reply, finished=True
         )
@@ -267,42 +384,17 @@ class TransformersModel:
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
         """
-        if self._as_trees is None:
-            self._as_trees = supports_trees(self.network, trees[0].prompt)
-        logits = context_logits(self.network, trees, as_trees=self._as_trees)
+        layout = self._layout(trees[0].prompt)
+        with self._computing(learning=torch.is_grad_enabled()):
+            logits = context_logits(self.network, trees, layout)
         contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
         return logits, {context: row for row, context in enumerate(contexts)}
 
-
-# A token that was chosen: the row of its context, the token, and the support that it was chosen from.
-_Choice = tuple[int, int, tuple[int, ...] | None]
-
-
-def _choices(
-    call: Call, row_of: Mapping[tuple[tuple[int, ...], tuple[int, ...]], int]
-) -> list[_Choice]:
-    support = call.support or (None,) * len(call.reply_ids)
-    return [
-        (row_of[call.prompt_ids, call.reply_ids[:n]], token, support[n])
-        for n, token in enumerate(call.reply_ids)
-    ]
-
-
-def _scores(
-    logits: Tensor, choices: Sequence[_Choice], sampling: Sampling
-) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy for each choice, under the law that was sampled from."""
-    scaled = logits / sampling.temperature
-    rows = torch.tensor([row for row, _, _ in choices], device=logits.device)
-    tokens = torch.tensor([token for _, token, _ in choices], device=logits.device)
-    if all(support is None for _, _, support in choices):
-        law = torch.log_softmax(scaled, dim=-1)
-        return law[rows, tokens], entropy(law)[rows]
-    vocabulary = scaled.shape[-1]
-    whole = tuple(range(vocabulary))
-    kept = support_mask([support or whole for _, _, support in choices], vocabulary)
-    law = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
-    return law.gather(-1, tokens[:, None])[:, 0], entropy(law)
+    def _layout(self, prompt: Ids) -> Layout:
+        """How contexts are computed for this network; a prompt to find it out with."""
+        if self.layout is None:
+            self.layout = find_layout(self.network, prompt)
+        return self.layout
 
 
 def _load_tokenizer(name: str) -> Any:
@@ -317,74 +409,8 @@ def _load_tokenizer(name: str) -> Any:
     return loader.from_pretrained(name, trust_remote_code=False)
 
 
-@final
-class _Reply:
-    """One reply while it grows."""
-
-    __slots__ = ("finished", "ids", "logprobs", "rng", "support", "text")
-
-    def __init__(self, rng: Stream) -> None:
-        self.rng = rng
-        self.ids: list[int] = []
-        self.logprobs: list[float] = []
-        self.support: list[tuple[int, ...]] = []
-        self.text = ""
-        self.finished = False
-
-    def add(self, token: int, logprob: float, support: tuple[int, ...]) -> None:
-        self.ids.append(token)
-        self.logprobs.append(logprob)
-        self.support.append(support)
-
-
-@final
-class _Decoding:
-    """A key-value cache over the distinct (prompt, reply so far); each is one node, one row."""
-
-    def __init__(self, model: TransformersModel, prompts: Sequence[tuple[int, ...]]) -> None:
-        self.model = model
-        distinct: dict[tuple[int, ...], int] = {}
-        self.node_of_prompt = [distinct.setdefault(ids, len(distinct)) for ids in prompts]
-        input_ids, real = left_padded(list(distinct))
-        self.attention = real.long().to(model.device)
-        self.cache: Any = DynamicCache(config=model.network.config)
-        self.logits = self._forward(input_ids.to(model.device), positions(self.attention))
-
-    def extend(self, children: Sequence[tuple[int, int]]) -> list[int]:
-        """Append a token to nodes; returns each child's node, equal children merged."""
-        distinct: dict[tuple[int, int], int] = {}
-        index = [distinct.setdefault(child, len(distinct)) for child in children]
-        parents = torch.tensor([node for node, _ in distinct], device=self.model.device)
-        tokens = torch.tensor([[token] for _, token in distinct], device=self.model.device)
-        self.cache.batch_select_indices(parents)
-        grown = self.attention[parents]
-        self.attention = torch.cat([grown, torch.ones_like(grown[:, :1])], dim=1)
-        self.logits = self._forward(tokens, positions(self.attention)[:, -1:])
-        return index
-
-    def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        logits: Tensor = self.model.network(
-            input_ids=input_ids,
-            attention_mask=self.attention,
-            position_ids=position_ids,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        if not bool(torch.isfinite(logits).all()):
-            raise ModelError(f"the logits of {self.model.model_id!r} are not finite")
-        return logits.float()
-
-
 def _end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a reply: those of the generation settings and of the tokenizer."""
     declared = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
     ends = declared if isinstance(declared, list) else [declared]
     return frozenset(i for i in (*ends, tokenizer.eos_token_id) if i is not None)
-
-
-def _supports(law: Tensor, rows: Tensor) -> list[tuple[int, ...]]:
-    kept = {
-        node: tuple(law[node].isfinite().nonzero()[:, 0].tolist()) for node in set(rows.tolist())
-    }
-    return [kept[node] for node in rows.tolist()]

@@ -156,14 +156,14 @@ def run(game: AbstractGame[Any, Any], folder: Path, *, rate: float) -> None:
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
         model=tiny_model("chatml"),
-        sampling=Sampling(max_reply_tokens=2),
+        sampling=Sampling(max_reply_tokens=6),
     )
     run_training(
         game=game,
         evaluation_game=game,
         policy=policy,
         config=MSGRPOConfig(
-            updates=2, groups=8, group_size=2, kept_episodes=1, max_reply_tokens=2,
+            updates=2, groups=8, group_size=2, kept_episodes=1, max_reply_tokens=6,
             max_failure_rate=rate,
         ),
         run=RunConfig(evaluate_every=1, evaluation_episodes=8, final_episodes=16),

@@ -198,13 +198,18 @@ def _history(group, call):
     raise AssertionError("the call is not in the group")
 
 
+def tokens_of(rows):
+    pairs = {(row.call.prompt_ids, row.call.reply_ids) for row in rows}
+    return sum(len(reply) for _, reply in pairs) + sum(map(len, {prompt for prompt, _ in pairs}))
+
+
 def test_parts_of_a_batch_add_up_to_its_gradient():
     """Micro-batches change nothing: the loss is a weighted sum."""
     gradients = []
-    for size in (1, 3, 1000):
+    for size in (1, 60, 100_000):
         model = tiny_model(sharp=3.0)
         policy = LanguageAgentPolicy(prompt=MemorylessPrompt(with_rules=False), model=model)
-        config = attrs.evolve(CONFIG, micro_batch=size, max_grad_norm=1e9, std="none")
+        config = attrs.evolve(CONFIG, token_budget=size, max_grad_norm=1e9, std="none")
         trainer = MSGRPOTrainer(game=FrozenLake(horizon=3), policy=policy, config=config)
         rollouts = collect_groups(
             trainer.game, trainer.policy, seed=0, update=0, groups=2, group_size=4
@@ -216,7 +221,10 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
             weighting="step",
             denominator_episodes=8,
         )
-        assert sum(len(part) for part in micro_batches(rows, size)) == len(rows)
+        parts = list(micro_batches(rows, size))
+        assert [row for part in parts for row in part] == rows
+        assert all(len(part) == 1 or tokens_of(part) <= size for part in parts)
+        assert (len(parts) == 1) == (tokens_of(rows) <= size)
         trainer._learn(rows)
         gradients.append(torch.cat([p.grad.flatten() for p in model.network.parameters()]))
     for gradient in gradients[1:]:
@@ -433,7 +441,7 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
     episode = json.loads((folder / "episodes.jsonl").read_text().splitlines()[0])
     assert episode["steps"][0]["agents"][0]["observation"]
     checkpoint = folder / "checkpoints" / "update-000002"
-    assert LanguageAgentPolicy.from_pretrained(checkpoint).sampling.max_reply_tokens == 2
+    assert LanguageAgentPolicy.from_pretrained(checkpoint).sampling.max_reply_tokens == 3
     assert {f.suffix for f in checkpoint.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
     with pytest.raises(RunFolderError, match="already holds a run"):
         run("one")

@@ -1,6 +1,7 @@
 """Language models: what is sampled is what is recorded is what is learnt from."""
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -20,7 +21,7 @@ from lap import (
     TransformersModel,
     contexts,
 )
-from lap.contexts import ReplyTree, alike_in_size, context_logits, supports_trees
+from lap.contexts import ReplyTree, batches, context_logits, find_layout, in_common
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
 
@@ -105,53 +106,172 @@ def near_boundary(model, call, position, draw, sampling):
     return float((logits.double().softmax(-1).cumsum(-1) - draw).abs().min()) < 1e-5
 
 
-def test_equal_questions_are_computed_once(monkeypatch):
-    model, sizes = tiny_model(), []
+def spied(monkeypatch, model):
+    """The shapes of what goes through the network from now on."""
+    shapes = []
     forward = model.network.forward
 
     def spy(*args, **kwargs):
-        sizes.append(len(kwargs["input_ids"]))
+        shapes.append(tuple(kwargs["input_ids"].shape))
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(model.network, "forward", spy)
+    return shapes
+
+
+def test_equal_questions_are_computed_once(monkeypatch):
+    model = tiny_model()
+    shapes = spied(monkeypatch, model)
     calls = model.sample([PROMPTS[0]] * 50, rngs(50), sampling=Sampling(max_reply_tokens=2))
-    assert sizes[0] == 1 and sizes[1] <= 50
-    sizes.clear()
+    assert shapes[0][0] == 1 and shapes[1][0] <= 50
+    shapes.clear()
     model.logprobs(calls * 3, sampling=Sampling())
-    assert sizes[-1] == 1  # one prompt, one row, whatever the replies
+    model.logprobs(calls[:3], sampling=Sampling())  # what the network can do is known by now
+    assert shapes[-1][0] == 1  # one prompt, one row, whatever the replies
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_a_model_that_remembers_computes_no_context_twice_and_draws_the_same(monkeypatch, sampling):
+    model = tiny_model(sharp=3.0)
+    first = model.sample(PROMPTS, rngs(), sampling=sampling)
+    again = model.sample(PROMPTS, rngs(seed=1), sampling=sampling)
+    view = model.remembering()
+    assert view.sample(PROMPTS, rngs(), sampling=sampling) == first
+    shapes = spied(monkeypatch, model)
+    assert view.sample(PROMPTS, rngs(), sampling=sampling) == first
+    assert shapes == []
+    for mine, whole in zip(
+        view.sample(PROMPTS, rngs(seed=1), sampling=sampling), again, strict=True
+    ):
+        assert mine.reply_ids == whole.reply_ids
+        assert mine.logprobs == pytest.approx(whole.logprobs, abs=1e-5)
+
+
+def test_a_view_that_remembers_does_not_outlive_the_weights():
+    """Negative control: what is remembered is of the weights that the view was made under."""
+    model = tiny_model(sharp=3.0)
+    view = model.remembering()
+    before = view.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
+    with torch.no_grad():
+        model.network.model.norm.weight.mul_(3)
+    assert view.sample(PROMPTS, rngs(), sampling=SETTINGS[0]) == before
+    assert model.remembering().sample(PROMPTS, rngs(), sampling=SETTINGS[0]) != before
+
+
+def test_a_full_memory_forgets_and_draws_the_same(monkeypatch):
+    monkeypatch.setattr("lap.models.transformers._MEMORY", 20 * 320 * 4)
+    model = tiny_model(sharp=3.0)
+    expected = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
+    view = model.remembering()
+    assert [view.sample(PROMPTS, rngs(), sampling=SETTINGS[0]) for _ in range(3)] == [expected] * 3
+    assert len(view.memory._rows) <= 20
+
+
+@pytest.mark.parametrize("budget", [1, 60, 200])
+def test_waiting_prompts_enter_as_others_leave(monkeypatch, budget):
+    """A small cache: the same replies, never more tokens than it may hold (but for a single row)."""
+    prompts = [
+        Prompt((Message("user", (Segment("F " * n, trusted=False),)),)) for n in range(1, 30)
+    ]
+    model = tiny_model(sharp=3.0)
+    expected = model.sample(prompts, rngs(29), sampling=SETTINGS[0])
+    model.token_budget = budget
+    sizes = []
+    forward = model.network.forward
+
+    def spy(*args, **kwargs):
+        sizes.append(kwargs["attention_mask"].shape)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.network, "forward", spy)
+    calls = model.sample(prompts, rngs(29), sampling=SETTINGS[0])
+    for mine, whole in zip(calls, expected, strict=True):
+        assert mine.reply_ids == whole.reply_ids
+        assert mine.logprobs == pytest.approx(whole.logprobs, abs=1e-5)
+    grown = SETTINGS[0].max_reply_tokens
+    assert all(rows == 1 or rows * (width - grown) <= budget for rows, width in sizes)
+
+
+def test_a_common_beginning_is_computed_once(monkeypatch):
+    rules = Segment("F " * 40, trusted=True)
+    prompts = [
+        Prompt((Message("user", (rules, Segment(f"P {'G ' * n}", trusted=False))),))
+        for n in range(6)
+    ]
+    model = tiny_model(sharp=3.0)
+    alone = [
+        model.sample([p], [r], sampling=SETTINGS[0])[0]
+        for p, r in zip(prompts, rngs(6), strict=True)
+    ]
+    shapes = spied(monkeypatch, model)
+    together = model.sample(prompts, rngs(6), sampling=SETTINGS[0])
+    assert shapes[0][0] == 1 and shapes[0][1] >= 40 and shapes[1][1] < 20
+    for mine, single in zip(together, alone, strict=True):
+        assert mine.reply_ids == single.reply_ids
+        assert mine.logprobs == pytest.approx(single.logprobs, abs=1e-5)
+    shapes.clear()
+    model.logprobs(together, sampling=SETTINGS[0])
+    tokens = sum(len(c.prompt_ids) for c in together)
+    assert shapes[-1][0] * shapes[-1][1] < tokens / 2
 
 
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_scoring_a_tree_in_one_row_equals_scoring_every_reply_apart(sampling):
     """Two implementations agree, in values and in gradients."""
     results = []
-    for as_trees in (True, False):
+    for layout in ("trees", "paths", "plain"):
         model = tiny_model(sharp=3.0)
         calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
-        assert supports_trees(model.network, calls[0].prompt_ids)
-        model._as_trees = as_trees
+        assert find_layout(model.network, calls[0].prompt_ids) == "trees"
+        model.layout = layout
         scores = model.logprobs(calls, sampling=sampling)
-        (scores.logprobs_B_L * torch.linspace(-1, 1, 30)[:, None]).sum().backward()
+        weighed = scores.logprobs_B_L * torch.linspace(-1, 1, 30)[:, None]
+        (weighed + 0.1 * scores.entropies_B_L).sum().backward()
         gradient = torch.cat([p.grad.flatten() for p in model.network.parameters()])
         results.append((scores.logprobs_B_L.detach(), scores.entropies_B_L.detach(), gradient))
-    (tree, tree_entropy, tree_gradient), (path, path_entropy, path_gradient) = results
-    torch.testing.assert_close(tree, path, rtol=0, atol=1e-5)
-    torch.testing.assert_close(tree_entropy, path_entropy, rtol=0, atol=1e-4)
-    assert float((tree_gradient - path_gradient).norm() / path_gradient.norm()) < 1e-5
+    plain, plain_entropy, plain_gradient = results.pop()
+    for logprobs, entropies, gradient in results:
+        torch.testing.assert_close(logprobs, plain, rtol=0, atol=1e-5)
+        torch.testing.assert_close(entropies, plain_entropy, rtol=0, atol=1e-4)
+        assert float((gradient - plain_gradient).norm() / plain_gradient.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
+def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, sampling):
+    """The head of a large vocabulary is applied in parts, and again backwards."""
+    results = []
+    for at_once in (2**24, 7 * 320):
+        monkeypatch.setattr("lap.scoring._AT_ONCE", at_once)
+        model = tiny_model(sharp=3.0)
+        calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
+        model.logprobs(calls[:1], sampling=sampling)  # finds out what the network can do
+        widths = []
+        hook = model.network.lm_head.register_forward_hook(
+            lambda module, args, out, widths=widths: widths.append(out.shape[1])
+        )
+        scores = model.logprobs(calls, sampling=sampling)
+        (scores.logprobs_B_L + 0.1 * scores.entropies_B_L).sum().backward()
+        hook.remove()
+        gradient = torch.cat([p.grad.flatten() for p in model.network.parameters()])
+        results.append((scores.logprobs_B_L.detach(), gradient, max(widths)))
+    (whole, whole_gradient, many), (parts, parts_gradient, few) = results
+    assert few <= 7 < many
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+    assert float((parts_gradient - whole_gradient).norm() / whole_gradient.norm()) < 1e-5
 
 
 def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
-    """Negative control: nodes attend to all earlier nodes, as in plain concatenation."""
+    """Negative control: nodes attend to all earlier tokens of the row, as in plain concatenation."""
 
-    def leaky(real, nodes, width):
-        size = real.shape[1] + width
-        return (torch.ones(size, size).tril().bool() & torch.cat(
-            [real, torch.ones(len(real), width, dtype=torch.bool)], 1)[:, None])[:, None]  # fmt: skip
+    def leaky(trees, members):
+        row = build(trees, members)
+        return attrs.evolve(row, mask=np.tri(len(row.tokens), dtype=bool))
 
-    monkeypatch.setattr(contexts, "_tree_mask", leaky)
+    build = contexts._row
+    monkeypatch.setattr(contexts, "_row", leaky)
     model = tiny_model(sharp=3.0)
     (call, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
-    assert not supports_trees(model.network, call.prompt_ids)
+    assert find_layout(model.network, call.prompt_ids) == "paths"
 
 
 def test_rows_of_equal_prompt_draw_by_their_own_stream():
@@ -295,30 +415,38 @@ def test_arbitrary_bytes_as_reply_never_raise(raw):
     )
 
 
-def test_a_bushy_tree_does_not_widen_the_rows_of_all_others(monkeypatch):
-    """Trees of unlike sizes are scored in batches of their own, to the same values."""
-    model, padded = tiny_model(), []
-    small = [ReplyTree.of((5, i), [(6, 7), (8,)]) for i in range(30)]
-    bushy = ReplyTree.of((5, 6), [tuple((7 * i + n) % 50 for n in range(16)) for i in range(40)])
-    trees = [*small[:10], bushy, *small[10:]]
-    alone = torch.cat([context_logits(model.network, [tree], as_trees=True) for tree in trees])
-    forward = model.network.forward
-
-    def spy(*args, **kwargs):
-        padded.append(kwargs["input_ids"].numel())
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(model.network, "forward", spy)
-    together = context_logits(model.network, trees, as_trees=True)
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
-    real = sum(len(tree.prompt) + len(tree.prefixes) - 1 for tree in trees)
-    assert sum(padded) < 2 * real < 31 * len(bushy.prefixes) / 4
+IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
+TREES = st.lists(
+    st.builds(ReplyTree.of, IDS, st.lists(IDS, min_size=1, max_size=6)), min_size=1, max_size=12
+)
 
 
-@given(st.lists(st.integers(1, 2000), min_size=1))
-def test_parts_of_alike_size_hold_everything_once(sizes):
-    parts = alike_in_size(sizes)
-    assert sorted(i for part in parts for i in part) == list(range(len(sizes)))
-    for part in parts:
-        mine = [max(15, sizes[i]) for i in part]
-        assert max(mine) < 2 * min(mine) or max(mine) == 15
+@pytest.mark.parametrize("layout", ["trees", "paths"])
+@given(trees=TREES, width=st.integers(1, 40))
+def test_trees_that_share_rows_or_batches_give_the_logits_of_each_alone(layout, trees, width):
+    model = tiny_model(sharp=3.0)
+    alone = torch.cat([context_logits(model.network, [tree], "plain") for tree in trees])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(contexts, "_row_width", lambda network: width)
+        together = context_logits(model.network, trees, layout)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+
+
+@given(trees=TREES, width=st.integers(1, 40))
+def test_rows_hold_every_context_once_and_little_padding(trees, width):
+    found = batches(trees, width=width)
+    rows = [row for batch in found for row in batch]
+    assert sorted(t for row in rows for t in row.trees) == list(range(len(trees)))
+    for row in rows:
+        assert len(row.contexts) == sum(len(trees[t].prefixes) for t in row.trees)
+        assert len(row.tokens) == len(row.positions) == len(row.mask)
+    for batch in found:
+        lengths = [len(row.tokens) for row in batch]
+        assert sum(lengths) >= 0.9 * len(lengths) * max(lengths)
+    assert sum(len(row.tokens) for row in rows) <= sum(tree.size for tree in trees)
+
+
+@given(a=IDS, b=IDS)
+def test_what_two_sequences_begin_with_alike(a, b):
+    n = in_common(a, b)
+    assert (a[:n] == b[:n] and a[: n + 1] != b[: n + 1]) or a == b == a[:n]

@@ -326,7 +326,7 @@ def test_the_trainers_own_gradient_is_the_laboratorys(settings: dict[str, Any]) 
         parser=WholeReplyParser(),
         sampling=Sampling(max_reply_tokens=1),
     )
-    config = plain(group_size=2, kl_coefficient=0.0, max_reply_tokens=1, micro_batch=2, **settings)
+    config = plain(group_size=2, kl_coefficient=0.0, max_reply_tokens=1, token_budget=4, **settings)
     trainer = MSGRPOTrainer(game=attrs.evolve(game, horizon=2), policy=policy, config=config)
     law = PlayLaw.of(trainer.game, trainer.policy)
     found = examine(law, config)

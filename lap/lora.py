@@ -1,0 +1,151 @@
+"""LoRA: low-rank adapters are learnt, the checkpoint's own weights stay as they are.
+
+The adapters are those of the peft library (the extra ``lora``). Source: Hu et al., "LoRA: Low-Rank Adaptation of Large
+Language Models", arXiv:2106.09685.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import torch
+
+from tsmg import InvalidArgumentError, ModelError
+
+ADAPTER_FILE = "adapter_config.json"
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidArgumentError(f"{name!r} must be a whole number (got {text!r})") from None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LoraSettings:
+    """The shape of the adapters.
+
+    Attributes:
+      r: their rank, at least 1.
+      alpha: their outputs are scaled by alpha / r; twice r unless given.
+      targets: names of the layers that get one; all linear layers but the head unless given.
+    """
+
+    r: int = attrs.field(default=16)
+    alpha: int | None = attrs.field(default=None)
+    targets: tuple[str, ...] = ()
+
+    @r.validator
+    def _check_r(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if value < 1:
+            raise InvalidArgumentError(f"'r' must be at least 1 (got {value})")
+
+    @alpha.validator
+    def _check_alpha(self, attribute: "attrs.Attribute[int]", value: int | None) -> None:
+        if value is not None and value < 1:
+            raise InvalidArgumentError(f"'alpha' must be at least 1 (got {value})")
+
+    @classmethod
+    def parse(cls, text: str) -> "LoraSettings":
+        """The settings that a text names.
+
+        Raises:
+          InvalidArgumentError: another name, or a bad value.
+
+        Example:
+          >>> LoraSettings.parse("r=8,alpha=32,targets=q_proj+v_proj")
+          LoraSettings(r=8, alpha=32, targets=('q_proj', 'v_proj'))
+        """
+        values: dict[str, Any] = {}
+        for part in filter(None, text.split(",")):
+            name, _, value = part.partition("=")
+            if name not in ("r", "alpha", "targets") or not value:
+                raise InvalidArgumentError(
+                    f"LoRA takes r=N, alpha=N and targets=NAME+NAME (got {part!r})"
+                )
+            values[name] = tuple(value.split("+")) if name == "targets" else _whole(name, value)
+        return cls(**values)
+
+
+def add_adapters(network: Any, settings: LoraSettings, *, seed: int) -> Any:
+    """The network with fresh adapters, which change nothing yet; its own weights are frozen.
+
+    Raises:
+      ModelError: peft is not installed, or no layer has one of the names.
+    """
+    peft = _peft()
+    config = peft.LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha or 2 * settings.r,
+        target_modules=list(settings.targets) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with torch.random.fork_rng(devices=()), _without_notices():
+            torch.manual_seed(seed)
+            return peft.get_peft_model(network, config)
+    except ValueError as error:
+        raise ModelError(f"no adapters can be added: {error}") from error
+
+
+def load_adapters(network: Any, folder: str | Path) -> Any:
+    """The network with saved adapters, ready to be learnt further."""
+    with _without_notices():
+        return _peft().PeftModel.from_pretrained(network, str(folder), is_trainable=True)
+
+
+def save_adapters(network: Any, folder: str | Path) -> None:
+    """Save the adapters (safetensors) and what they belong to."""
+    adapted = next(module for module in network.modules() if hasattr(module, "peft_config"))
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def base_of(folder: str | Path) -> str:
+    """The checkpoint that saved adapters belong to, by name or folder."""
+    return str(_peft().PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+
+
+def has_adapters(network: Any) -> bool:
+    """Whether adapters are in the network."""
+    return any(hasattr(module, "peft_config") for module in network.modules())
+
+
+@final
+class AdaptersOff(torch.nn.Module):
+    """A network as it was before it got adapters; the weights are the same objects."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward pass of the network without its adapters."""
+        adapted = next(m for m in self.network.modules() if hasattr(m, "disable_adapter"))
+        with adapted.disable_adapter():
+            return self.network(*args, **kwargs)
+
+
+def merged(network: Any) -> Any:
+    """The network with its adapters folded into its weights; the adapted one is used up."""
+    return network.merge_and_unload()
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Without peft's use of names that transformers is about to drop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _peft() -> Any:
+    try:
+        import peft  # noqa: PLC0415 - an optional package
+    except ImportError as error:
+        raise ModelError("LoRA needs the package peft: pip install 'tsmg[lora]'") from error
+    return peft
