@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+ENGINE ?= all
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
@@ -33,8 +34,9 @@ prove: venv ## every statement about credit, sampling and games, with its negati
 seeds: venv ## train with seeds 0 to 4 and show the results
 	$(BIN)/python tests/benchmarks/seeds.py
 
-bench: venv ## speed against Gymnasium and TextArena (which is installed apart, for the time being)
+bench: venv ## speed against Gymnasium and TextArena, then the engine (ENGINE="plain rates", say) against TRL among others
 	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
+	$(BIN)/python tests/benchmarks/engine.py $(ENGINE)
 
 docs: $(DOCS_INSTALLED) ## the site in docs/_build; warnings are errors, and links between pages are checked
 	@mkdir -p docs/_build && find docs/_build -name '*.html' -delete # pages that were removed
