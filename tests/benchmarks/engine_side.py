@@ -96,23 +96,32 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 def plain(arguments: argparse.Namespace) -> None:
-    """Whole updates of both sides, then their gradients on one batch of records."""
-    for name, sampling in (("all episodes learnt from", "all"), ("8 of 16 drawn", "aaw")):
-        trainer = ours(groups=arguments.groups, sampling=sampling)
-        loop = PlainTrainer(GAME, policy().model, trainer.config)
-        turns = medians(arguments.repetitions, trainer.update, loop.update)
-        say(f"one update, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
-        rows = recorded(trainer)
-        samples = [Sample.of(row) for row in rows]
-        turns = medians(
-            arguments.repetitions,
-            lambda: trainer.backward(rows),  # noqa: B023  # used at once
-            lambda: backward(loop.network, samples, clip=SETTINGS.clip),  # noqa: B023
-        )
-        say(f"its learning pass, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
+    """Updates and learning passes of both sides, then their gradients on one batch of records."""
+    rows = against_the_loop("all episodes learnt from", arguments, sampling="all")
+    against_the_loop("8 of 16 drawn", arguments, sampling="aaw")
     for dtype in (torch.float32, torch.float64):
+        name = str(dtype).removeprefix("torch.")
         difference = gradient_difference(rows, dtype)
-        say(f"gradients, |ours - plain| / |plain|, {dtype}", ours=difference, unit="relative")
+        say(f"difference of the gradients, {name}", ours=difference, unit="relative")
+
+
+def against_the_loop(
+    name: str, arguments: argparse.Namespace, **settings: Any
+) -> list[TrainingRow]:
+    """Time both sides; returns the records that the learning passes were timed on."""
+    trainer = ours(groups=arguments.groups, **settings)
+    loop = PlainTrainer(GAME, policy().model, trainer.config)
+    turns = medians(arguments.repetitions, trainer.update, loop.update)
+    say(f"one update, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
+    rows = recorded(trainer)
+    samples = [Sample.of(row) for row in rows]
+    turns = medians(
+        arguments.repetitions,
+        lambda: trainer.backward(rows),
+        lambda: backward(loop.network, samples, clip=SETTINGS.clip),
+    )
+    say(f"learning pass, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
+    return rows
 
 
 def recorded(trainer: MSGRPOTrainer) -> list[TrainingRow]:
