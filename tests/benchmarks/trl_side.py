@@ -162,7 +162,7 @@ def clone(seed: Path, folder: Path) -> None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    print(json.dumps({"cloning loss": float(loss)}), flush=True)
+    print(json.dumps({"cloning loss": loss.item()}), flush=True)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # never found half-written
         network.save_pretrained(Path(work) / "model")
