@@ -166,72 +166,87 @@ def flat_gradient(network: Any) -> torch.Tensor:
 # ---- rates against dense passes ------------------------------------------------------------------
 
 
-@attrs.frozen
-class Contexts:
-    """What must be computed for some replies when every context is computed once.
+class Fed:
+    """What a network is given while something happens: rows, tokens, and those of the tokens that are no padding.
 
-    Attributes:
-      prompts: distinct prompts.
-      tokens: of the prompts, and of the beginnings of replies after which a token was chosen.
-      positions: contexts at which a token was chosen.
+    Args:
+      network: a language model.
+      act: what happens.
     """
 
-    prompts: int
-    tokens: int
-    positions: int
+    def __init__(self, network: Any, act: Callable[[], object]) -> None:
+        self.rows = self.tokens = self.real = 0
+        hook = network.register_forward_pre_hook(self._count, with_kwargs=True)
+        act()
+        hook.remove()
 
-    @classmethod
-    def of(cls, calls: Sequence[Call]) -> "Contexts":
-        chosen: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-        for call in calls:
-            beginnings = chosen.setdefault(call.prompt_ids, set())
-            beginnings.update(call.reply_ids[:n] for n in range(len(call.reply_ids)))
-        positions = sum(map(len, chosen.values()))
-        tokens = sum(len(prompt) - 1 for prompt in chosen) + positions
-        return cls(len(chosen), tokens, positions)
+    def _count(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if "attention_mask" not in kwargs:  # the head alone
+            return
+        ids = kwargs["input_ids"]
+        self.rows += len(ids)
+        self.tokens += ids.numel()
+        self.real += real_tokens(kwargs["attention_mask"], ids.shape[1])
+
+
+def real_tokens(mask: torch.Tensor, width: int) -> int:
+    """How many of a batch's last tokens are no padding; in a mask of who attends to whom, padding is alone."""
+    if mask.ndim == 2:
+        return int(mask[:, -width:].sum())
+    sees = mask if mask.dtype == torch.bool else mask == 0
+    own = sees[:, 0, :, -width:]
+    alone = (sees[:, 0].sum(-1) == 1) & (own.sum(-2) == 1)
+    return int((~alone).sum())
+
+
+def contexts(calls: Sequence[Call]) -> int:
+    """How many different contexts a token was chosen at."""
+    return len({(c.prompt_ids, c.reply_ids[:n]) for c in calls for n in range(len(c.reply_ids))})
 
 
 def rates(arguments: argparse.Namespace) -> None:
     """The learning pass and the sampling pass against dense passes over as many tokens."""
     trainer = ours(groups=max(arguments.groups, WIDE))
+    network = trainer.policy.model.network
     rows = recorded(trainer)
-    needed = Contexts.of([row.call for row in rows])
-    dense = Dense(trainer.policy.model.network, needed)
+    fed = Fed(network, lambda: trainer.backward(rows))
+    dense = Dense(network, fed.real, rows=fed.rows, logits=contexts([row.call for row in rows]))
     turns = medians(arguments.repetitions, lambda: trainer.backward(rows), dense.learn)
-    computed = tokens_fed(trainer.policy.model.network, lambda: trainer.backward(rows))
-    say_rates(f"learning pass, {len(rows)} calls", needed, computed, turns)
+    say_rates(f"learning pass, {len(rows)} calls", fed, turns)
     steps = [Sampler(trainer.policy, requests) for requests in requests_of(trainer)]
     wide = sorted((step for step in steps if step.prompts >= WIDE), key=lambda step: step.prompts)
     for sampler in (wide[0], wide[-1]):
-        needed = Contexts.of(sampler.sample())
-        dense = Dense(trainer.policy.model.network, needed)
+        fed = Fed(network, sampler.sample)
+        logits = contexts(sampler.sample())
+        dense = Dense(network, fed.real, rows=sampler.prompts, logits=logits)
         turns = medians(arguments.repetitions, sampler.sample, dense.look)
-        computed = tokens_fed(trainer.policy.model.network, sampler.sample)
         what = f"sampling pass, {len(sampler.asked)} requests, {sampler.prompts} prompts"
-        say_rates(what, needed, computed, turns)
+        say_rates(what, fed, turns)
 
 
-def say_rates(what: str, needed: Contexts, computed: int, turns: Sequence[float]) -> None:
-    """Tokens a second of both sides (none of ours are padding), and how much padding there was."""
-    engine, dense = (needed.tokens / turn for turn in turns)
+def say_rates(what: str, fed: Fed, turns: Sequence[float]) -> None:
+    """Tokens a second of both sides, padding apart, and how much padding there was."""
+    engine, dense = (fed.real / turn for turn in turns)
     say(what, ours=engine, theirs=dense, unit="tokens a second")
-    padding = 1 - needed.tokens / computed
+    padding = 1 - fed.real / fed.tokens
     say(f"padding of the {what}", ours=padding, unit="share of the tokens computed")
 
 
 class Dense:
-    """Passes over a batch without padding: as many rows, tokens and logits as the contexts have, 64 rows at a time.
+    """Passes over a batch without padding, 64 rows at a time.
 
     Args:
       network: the language model.
-      needed: what there is to compute.
+      tokens: how many.
+      rows: how many they are in.
+      logits: at how many positions logits are computed.
     """
 
-    def __init__(self, network: Any, needed: Contexts) -> None:
+    def __init__(self, network: Any, tokens: int, *, rows: int, logits: int) -> None:
         self.network = network
-        length = round(needed.tokens / needed.prompts)
-        rows = round(needed.tokens / length)
-        self.keep = round(needed.positions / rows)
+        length = round(tokens / rows)
+        rows = round(tokens / length)
+        self.keep = min(length, max(1, round(logits / rows)))
         draw = torch.Generator().manual_seed(0)
         self.parts = torch.randint(1, 256, (rows, length), generator=draw).split(ROWS)
 
@@ -249,19 +264,6 @@ class Dense:
         """Forward alone."""
         for _ in self._logits():
             pass
-
-
-def tokens_fed(network: Any, act: Callable[[], object]) -> int:
-    """How many tokens the network is given, padding included."""
-    fed: list[int] = []
-
-    def count(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        fed.append(kwargs["input_ids"].numel())
-
-    hook = network.register_forward_pre_hook(count, with_kwargs=True)
-    act()
-    hook.remove()
-    return sum(fed)
 
 
 @attrs.frozen
