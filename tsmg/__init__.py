@@ -2,6 +2,7 @@
 
 from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
 from tsmg.combinators import split_starts, with_horizon, with_invalid_rule, with_texts
+from tsmg.deadline import with_step_deadline
 from tsmg.distribution import (
     Distribution,
     Finite,
@@ -14,6 +15,7 @@ from tsmg.distribution import (
 from tsmg.errors import (
     ConformanceError,
     ContextLengthError,
+    GameDeadlineError,
     GameLawError,
     InvalidArgumentError,
     ModelError,
@@ -89,6 +91,7 @@ __all__ = [
     "FailedEpisode",
     "Finite",
     "Forfeit",
+    "GameDeadlineError",
     "GameLawError",
     "GameSpec",
     "History",
@@ -141,5 +144,6 @@ __all__ = [
     "uniform",
     "with_horizon",
     "with_invalid_rule",
+    "with_step_deadline",
     "with_texts",
 ]

@@ -33,6 +33,10 @@ class GameLawError(TSMGError, RuntimeError):
     """A game broke a law of its interface; the message names game, agent and step."""
 
 
+class GameDeadlineError(TSMGError, TimeoutError):
+    """A game took longer over one step than it was given."""
+
+
 class ModelError(TSMGError, RuntimeError):
     """A language model or its checkpoint cannot do what was asked."""
 
