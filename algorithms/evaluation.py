@@ -7,9 +7,9 @@ from typing import Any
 import attrs
 
 from algorithms.casting import AbstractCasting, SelfPlay, casts
-from algorithms.rollouts import accepted_failures
+from algorithms.rollouts import accepted_failures, play_checked
 from lap import remembering
-from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode, play
+from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode
 
 # An episode, and the agent as which it is looked at.
 Role = tuple[Episode[Any], str]
@@ -62,7 +62,7 @@ def evaluate(
     roles: list[Role] = []
     failed: list[FailedEpisode[Any]] = []
     for cast, numbers in casts(casting or SelfPlay(), learning, len(plans)):
-        records = play(game, remembering(cast.policies), [plans[n] for n in numbers])
+        records = play_checked(game, remembering(cast.policies), [plans[n] for n in numbers])
         failed += accepted_failures(records, max_failure_rate)
         played = [record for record in records if isinstance(record, Episode)]
         roles += [(episode, agent) for agent in cast.learners for episode in played]

@@ -1,5 +1,6 @@
 """Rollouts: groups of episodes that share what the run declares."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from tsmg import (
     AbstractGame,
     AgentPolicy,
     ClosedGame,
+    Ending,
     Episode,
     EpisodeGroup,
     EpisodeKey,
@@ -27,6 +29,7 @@ from tsmg import (
 GroupOn = Literal["initial_state", "initial_information", "nothing"]
 
 _REJECTION_LIMIT = 100_000
+_SLACK = 1e-6  # of sums of rewards, relative
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +86,7 @@ def collect_groups(
         for members in keys
         for key, start in zip(members, group_starts(game, members, group_on), strict=True)
     ]
-    records = play(game, policy, plans)
+    records = play_checked(game, policy, plans)
     failed = accepted_failures(records, max_failure_rate)
     whole = []
     for g in range(len(numbers)):
@@ -92,6 +95,43 @@ def collect_groups(
         if len(episodes) == group_size:
             whole.append(EpisodeGroup(episodes=episodes))
     return Rollouts(groups=tuple(whole), failed=failed)
+
+
+def play_checked(
+    game: AbstractGame[Any, Any],
+    policy: AgentPolicy | Mapping[str, AgentPolicy],
+    plans: Sequence[EpisodePlan[Any]],
+) -> list[Episode[Any] | FailedEpisode[Any]]:
+    """Play episodes; one that ended outside of the return bounds that its game declares has failed.
+
+    Bounds are declared of valid play to the end, so episodes that were truncated or forfeited are not held to them.
+
+    Args:
+      game: what is played.
+      policy: who plays.
+      plans: the episodes.
+    """
+    return [_within_bounds(game, record) for record in play(game, policy, plans)]
+
+
+def _within_bounds(
+    game: AbstractGame[Any, Any], record: Episode[Any] | FailedEpisode[Any]
+) -> Episode[Any] | FailedEpisode[Any]:
+    bounds = game.facts.return_bounds
+    is_held = isinstance(record, Episode) and record.ending is Ending.TERMINATED
+    if bounds is None or not is_held:
+        return record
+    low, high = bounds
+    slack = _SLACK * max(1.0, abs(low), abs(high))
+    for n, agent in enumerate(game.agents):
+        total = math.fsum(step.rewards_N[n] for step in record.steps)
+        if not low - slack <= total <= high + slack:
+            where = f"{game.name}, step {len(record.steps)}, {record.key}"
+            told = f"the return of {agent!r} is {total:g}, declared are {low:g} to {high:g}"
+            return FailedEpisode(
+                key=record.key, error=f"{where}: GameLawError: {told}", steps=record.steps
+            )
+    return record
 
 
 def accepted_failures(
