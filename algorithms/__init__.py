@@ -129,6 +129,9 @@ if TYPE_CHECKING:
     )
     from algorithms.training import Result as Result
     from algorithms.training import run_training as run_training
+    from algorithms.watch import Finding as Finding
+    from algorithms.watch import findings as findings
+    from algorithms.watch import new_findings as new_findings
     from algorithms.weighting import token_weights as token_weights
 
 _HOMES = {
@@ -166,6 +169,7 @@ _HOMES = {
     "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),
     "tracking": ("RunFolder", "read_lines", "transcript"),
     "training": ("Result", "run_training"),
+    "watch": ("Finding", "findings", "new_findings"),
     "weighting": ("token_weights",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

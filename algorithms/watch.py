@@ -1,0 +1,130 @@
+"""What a run's metrics say about its health: a pure function of their history."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+# How many updates in a row must look alike, and from which value on; see docs/faults.md.
+_SHORT, _LONG = 3, 10
+_ALL, _MOST, _MANY = 0.99, 0.95, 0.9
+_FAR, _CERTAIN, _SUCCEEDS = 1.0, 1e-3, 0.5
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """Something that looks wrong in the last updates.
+
+    Attributes:
+      name: of the kind of finding.
+      message: what was seen, and its likely cause.
+      is_collapse: training cannot recover by itself.
+    """
+
+    name: str
+    message: str
+    is_collapse: bool = False
+
+
+Record = Mapping[str, Any]
+
+
+def findings(history: Sequence[Record]) -> list[Finding]:
+    """What looks wrong after the last update of a history.
+
+    Args:
+      history: the metrics of every update so far, in order; as in ``metrics.jsonl``, evaluations left out.
+
+    Example:
+      >>> [f.name for f in findings([{"invalid_rate": 1.0}] * 3)]
+      ['all-invalid']
+    """
+    return [finding for look in _LOOKS if (finding := look(history)) is not None]
+
+
+def new_findings(history: Sequence[Record]) -> list[Finding]:
+    """The findings that the update before the last one did not give.
+
+    Args:
+      history: as for ``findings``.
+    """
+    before = {finding.name for finding in findings(history[:-1])}
+    return [finding for finding in findings(history) if finding.name not in before]
+
+
+def _lasts(history: Sequence[Record], updates: int, holds: Callable[[Record], bool]) -> bool:
+    return len(history) >= updates and all(map(holds, history[-updates:]))
+
+
+def _least(record: Record, name: str, value: float) -> bool:
+    """Whether a metric is defined, and at least so great."""
+    number = record.get(name)
+    return number is not None and number >= value
+
+
+def _all_invalid(history: Sequence[Record]) -> Finding | None:
+    if not _lasts(history, _SHORT, lambda r: _least(r, "invalid_rate", _ALL)):
+        return None
+    return Finding(
+        name="all-invalid",
+        message="nearly every reply names no legal action, so no reply is better than another: the policy has lost "
+        "the format, or never had it; begin anew from an earlier checkpoint with a lower learning rate or a greater "
+        "kl_coefficient, or with a model that knows the format",
+        is_collapse=True,
+    )
+
+
+def _is_silent(record: Record) -> bool:
+    """Whether (nearly) no group tells better from worse, and not for its successes."""
+    return _least(record, "frac_reward_zero_std", _MOST) and not _least(
+        record, "success_rate", _SUCCEEDS
+    )
+
+
+def _silent(history: Sequence[Record]) -> Finding | None:
+    if not _lasts(history, _LONG, _is_silent):
+        return None
+    return Finding(
+        name="no-signal",
+        message="in nearly every group all returns are equal, and there is nothing to learn from: the game is too hard "
+        "(or too easy) for the policy, or the policy always does the same; try an easier game, larger groups or a "
+        "higher temperature",
+    )
+
+
+def _certain(history: Sequence[Record]) -> Finding | None:
+    def holds(record: Record) -> bool:
+        is_known = _least(record, "trained_tokens", 1.0)  # the entropy is measured on these
+        return is_known and not _least(record, "entropy", _CERTAIN) and _is_silent(record)
+
+    if not _lasts(history, _LONG, holds):
+        return None
+    return Finding(
+        name="certain",
+        message="the policy always says the same, and fails: its entropy is gone, and with it all exploration; begin "
+        "anew from an earlier checkpoint with a lower learning rate, a greater kl_coefficient or an entropy bonus",
+        is_collapse=True,
+    )
+
+
+def _cut(history: Sequence[Record]) -> Finding | None:
+    if not _lasts(history, _SHORT, lambda r: _least(r, "cut_rate", _MANY)):
+        return None
+    return Finding(
+        name="cut",
+        message="nearly all replies are cut at max_reply_tokens: the limit is too low for what the prompt asks for, or "
+        "the policy no longer ends its replies",
+    )
+
+
+def _far(history: Sequence[Record]) -> Finding | None:
+    if not _lasts(history, _SHORT, lambda r: _least(r, "kl", _FAR)):
+        return None
+    return Finding(
+        name="far",
+        message=f"the policy is more than {_FAR:g} nat a token from the one that it started as: the learning rate is "
+        "too high, or kl_coefficient too small",
+    )
+
+
+_LOOKS = (_all_invalid, _silent, _certain, _cut, _far)
