@@ -21,6 +21,7 @@ This module only composes: ``rollouts`` plays, ``estimator`` compares, draws and
 optimiser step follows.
 """
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ from algorithms.estimator import Estimator
 from algorithms.evaluation import Evaluation, evaluate, mean, summarise
 from algorithms.limits import check_reply_limit
 from algorithms.losses import LossTerms, kl_k3, policy_loss
+from algorithms.memory import within_memory
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, remembering
 from tsmg import (
@@ -60,11 +62,12 @@ _KL_ROWS = 64
 
 @attrs.frozen(kw_only=True)
 class Update:
-    """What one update did: metrics (reproducible), seconds (not), and the episodes played."""
+    """What one update did: metrics (reproducible), seconds (not), the episodes played, and what was amiss."""
 
     metrics: Metrics
     seconds: Metrics
     rollouts: Rollouts
+    notes: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -97,6 +100,7 @@ class MSGRPOTrainer:
       config: the settings, with every ``auto`` replaced by what it came to.
       estimator: what they make of groups of episodes.
       update_index: how many updates were done.
+      token_budget: most tokens in a forward pass while learning; halved where memory runs out.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class MSGRPOTrainer:
         self._check_casts()
         check_reply_limit(game, self.policies)
         self.update_index = 0
+        self.token_budget = self.config.token_budget
         self.accelerator = Accelerator()
         if self.accelerator.num_processes > 1:
             raise ModelError(
@@ -227,6 +232,7 @@ class MSGRPOTrainer:
         selected = self._select(role_groups)
         roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
         trained = selected + self._silent(role_groups)
+        size = self.token_budget
         learnt = self._learn(self.estimator.rows(role_groups, trained, asked=roles))
         self._count_update()
         done = time.perf_counter()
@@ -243,6 +249,7 @@ class MSGRPOTrainer:
             },
             seconds={"seconds_playing": played - started, "seconds_learning": done - played},
             rollouts=rollouts,
+            notes=_memory_notes(size, self.token_budget),
         )
 
     def _count_update(self) -> None:
@@ -298,8 +305,7 @@ class MSGRPOTrainer:
         for _ in range(self.config.epochs):
             if not rows:
                 break
-            self.optimizer.zero_grad()
-            self.backward(rows, tally)
+            tally = self._gradient(rows, tally)
             norm = self.accelerator.clip_grad_norm_(self._parameters(), self.config.max_grad_norm)
             if not math.isfinite(float(norm)):
                 raise ModelError(
@@ -312,11 +318,24 @@ class MSGRPOTrainer:
             measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
 
+    def _gradient(self, rows: Sequence[TrainingRow], before: "_Tally") -> "_Tally":
+        """The gradient of the loss, in smaller parts from now on where memory runs out; returns the new tally."""
+
+        def attempt(size: int) -> _Tally:
+            self.token_budget = size
+            self.optimizer.zero_grad()
+            tally = copy.deepcopy(before)
+            self.backward(rows, tally)
+            return tally
+
+        tally, _ = within_memory(attempt, self.token_budget)
+        return tally
+
     def backward(self, rows: Sequence[TrainingRow], tally: "_Tally | None" = None) -> None:
         """Add the gradient of the loss on these calls to the ``grad`` of the weights, part by part."""
         for learner in self._learners:
             mine = [row for row in rows if row.agent in learner.agents]
-            for part in micro_batches(mine, self.config.token_budget):
+            for part in micro_batches(mine, self.token_budget):
                 terms, entropies = self._terms(learner, part)
                 self.accelerator.backward(terms.loss)
                 if tally is not None:
@@ -373,6 +392,14 @@ def recorded_logprobs(calls: Sequence[Call]) -> torch.Tensor:
     width = max(len(call.logprobs) for call in calls)
     return torch.tensor(
         [(*call.logprobs, *(0.0,) * (width - len(call.logprobs))) for call in calls]
+    )
+
+
+def _memory_notes(before: int, after: int) -> tuple[str, ...]:
+    if before == after:
+        return ()
+    return (
+        f"memory ran out while learning: 'token_budget' is {after} instead of {before} from here on",
     )
 
 

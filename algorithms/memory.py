@@ -1,0 +1,44 @@
+"""What a learning pass does when memory runs out."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+_SAID = ("out of memory", "defaultcpuallocator: can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a device or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
+
+
+def within_memory(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
+    """Do something in parts of a size; where memory runs out, all of it again in parts of half the size.
+
+    Memory may run out in the middle of a backward pass, when some gradients were added to and others not. So
+    nothing of a failed attempt may be kept.
+
+    Args:
+      attempt: does it, from its beginning, given the size.
+      size: the greatest size of a part; at least 1.
+
+    Returns:
+      What the attempt returned, and the size that fitted.
+
+    Raises:
+      RuntimeError: memory ran out with parts of size 1, or another error of the attempt.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        size //= 2  # outside of the handler, which keeps the failed attempt's tensors alive
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
