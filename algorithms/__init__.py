@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from algorithms.rollouts import (
         fixed_starts as fixed_starts,
     )
+    from algorithms.state import TrainingState as TrainingState
     from algorithms.tracking import (
         RunFolder as RunFolder,
     )
@@ -167,6 +168,7 @@ _HOMES = {
     "plots": ("plot_run",),
     "returns": ("discounted_return",),
     "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),
+    "state": ("TrainingState",),
     "tracking": ("RunFolder", "read_lines", "transcript"),
     "training": ("Result", "run_training"),
     "watch": ("Finding", "findings", "new_findings"),

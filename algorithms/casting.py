@@ -11,7 +11,8 @@ from typing import Any, final
 
 import attrs
 
-from lap import LanguageAgentPolicy, TransformersModel
+from algorithms.state import TrainingState, load_model_state, model_state
+from lap import LanguageAgentPolicy, Sampling, TransformersModel
 from tsmg import AgentPolicy, InvalidArgumentError, Reply, Request, Stream
 
 Policies = Mapping[str, AgentPolicy]
@@ -162,3 +163,24 @@ class PastSelves:
         """Take a copy, if it is time: called after every update, with how many were done."""
         if update % self.every == 0:
             self.copies = [*self.copies, frozen_copy(policy)][-self.size :]
+
+    def state(self) -> TrainingState:
+        """The copies: weights, and the sampling of each."""
+        return TrainingState.of(
+            {str(n): model_state(one.model) for n, one in enumerate(self.copies)},
+            samplings=[attrs.asdict(one.sampling) for one in self.copies],
+        )
+
+    def load_state(self, state: TrainingState) -> None:
+        """Take the copies of a state that ``state`` gave.
+
+        Raises:
+          RunFolderError: they are of another network.
+        """
+        first = self.copies[0]
+        copies = []
+        for n, sampling in enumerate(state.values["samplings"]):
+            copied = frozen_copy(first).with_sampling(Sampling(**sampling))
+            load_model_state(copied.model, state.part(str(n)))
+            copies.append(copied)
+        self.copies = copies

@@ -22,6 +22,7 @@ optimiser step follows.
 """
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,14 @@ from algorithms.limits import check_reply_limit
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.memory import within_memory
 from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
+from algorithms.state import (
+    TrainingState,
+    load_model_state,
+    load_optimizer_state,
+    model_digest,
+    model_state,
+    optimizer_state,
+)
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, remembering
 from tsmg import (
     AbstractGame,
@@ -51,6 +60,7 @@ from tsmg import (
     InvalidArgumentError,
     ModelError,
     Purpose,
+    RunFolderError,
     step_limit,
 )
 
@@ -149,6 +159,43 @@ class MSGRPOTrainer:
         for learner in self._learners:
             place = Path(folder) if len(self._learners) == 1 else Path(folder) / learner.agents[0]
             learner.policy.save_pretrained(place)
+
+    def state(self) -> TrainingState:
+        """All that further updates depend on, beside game, settings and the policies that training started from."""
+        learners = {
+            f"learner{n}": model_state(x.policy.model) for n, x in enumerate(self._learners)
+        }
+        past = {f"past{n}": opponent.state() for n, opponent in enumerate(self._past_selves())}
+        return TrainingState.of(
+            {**learners, **past, "optimizer": optimizer_state(self.optimizer)},
+            update=self.update_index,
+            token_budget=self.token_budget,
+            starts=self._start_digests,
+        )
+
+    def load_state(self, state: TrainingState) -> None:
+        """Go on from a state that ``state`` gave, with the same game, settings, casting and starting policies.
+
+        Raises:
+          RunFolderError: it comes from other policies.
+        """
+        if list(state.values["starts"]) != self._start_digests:
+            raise RunFolderError("'policy' must be the one that the saved training started from")
+        for n, learner in enumerate(self._learners):
+            load_model_state(learner.policy.model, state.part(f"learner{n}"))
+        for n, opponent in enumerate(self._past_selves()):
+            opponent.load_state(state.part(f"past{n}"))
+        load_optimizer_state(self.optimizer, state.part("optimizer"))
+        self.update_index = state.values["update"]
+        self.token_budget = state.values["token_budget"]
+
+    @functools.cached_property
+    def _start_digests(self) -> list[str]:
+        return [model_digest(learner.start.model) for learner in self._learners]
+
+    def _past_selves(self) -> list[PastSelves]:
+        distinct = {id(one): one for one in self.casting.opponents()}
+        return [one for one in distinct.values() if isinstance(one, PastSelves)]
 
     def _at(
         self, temperature: float, policies: Mapping[str, LanguageAgentPolicy[Any]]
@@ -256,9 +303,8 @@ class MSGRPOTrainer:
         self.update_index += 1
         for learner in self._learners:
             learner.policy.model.weights_version = self.update_index
-        for opponent in self.casting.opponents():
-            if isinstance(opponent, PastSelves):
-                opponent.remember(self.policy, self.update_index)
+        for opponent in self._past_selves():
+            opponent.remember(self.policy, self.update_index)
 
     def _collect(self, cast: Cast, groups: Sequence[int]) -> Rollouts:
         c = self.config

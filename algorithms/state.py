@@ -1,0 +1,179 @@
+"""The state of a training run as tensors and plain data, saved as safetensors and JSON: nothing that can run code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lap import TabularModel
+from tsmg import RunFolderError
+
+TENSORS, VALUES = "training.safetensors", "training.json"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TrainingState:
+    """Named tensors and plain data; states are parts of larger ones.
+
+    Attributes:
+      tensors: not copied: they change when training goes on.
+      values: what JSON can hold.
+    """
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, parts: "Mapping[str, TrainingState]", **values: Any) -> "TrainingState":
+        """The state made of parts, and some values of its own."""
+        return cls(
+            tensors={
+                f"{part}/{name}": tensor
+                for part, state in parts.items()
+                for name, tensor in state.tensors.items()
+            },
+            values={**values, **{part: state.values for part, state in parts.items()}},
+        )
+
+    def part(self, name: str) -> "TrainingState":
+        """A part by its name.
+
+        Raises:
+          RunFolderError: there is none.
+        """
+        if name not in self.values:
+            raise RunFolderError(f"the saved training has no part {name!r}")
+        start = f"{name}/"
+        tensors = {
+            key.removeprefix(start): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(start)
+        }
+        return TrainingState(tensors=tensors, values=self.values[name])
+
+    def save(self, folder: Path) -> None:
+        """Write two files into a folder."""
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.tensors.items()}
+        save_file(tensors, folder / TENSORS)
+        (folder / VALUES).write_text(json.dumps(self.values) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainingState":
+        """Read what ``save`` wrote, on the CPU.
+
+        Raises:
+          RunFolderError: a file is missing or malformed.
+        """
+        try:
+            values = json.loads((folder / VALUES).read_text())
+            return cls(tensors=load_file(folder / TENSORS), values=values)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise RunFolderError(
+                f"no training can be loaded from {str(folder)!r}: {error}"
+            ) from error
+
+
+def _weights(model: Any) -> dict[str, Tensor]:
+    """Parameters and lasting buffers; tied ones once."""
+    network = model.network
+    lasting = network.state_dict().keys()
+    buffers = {name: b for name, b in network.named_buffers() if name in lasting}
+    return {**dict(network.named_parameters()), **buffers}
+
+
+def model_state(model: Any) -> TrainingState:
+    """The weights of a trainable model, and which contexts the rows of a table stand for."""
+    contexts = model.contexts if isinstance(model, TabularModel) else ()
+    return TrainingState(
+        tensors=_weights(model),
+        values={"weights_version": model.weights_version, "contexts": contexts},
+    )
+
+
+@torch.no_grad()
+def load_model_state(model: Any, state: TrainingState) -> None:
+    """Give a model the weights of a state, in place.
+
+    Raises:
+      RunFolderError: the state is of another network.
+    """
+    weights = _weights(model)
+    _check_alike(weights, state.tensors)
+    for name, weight in weights.items():
+        weight.copy_(state.tensors[name])
+    model.weights_version = state.values["weights_version"]
+    for text, prefix in state.values["contexts"]:
+        model.row(text, prefix)
+
+
+def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    for name in {**weights, **saved}:
+        if name not in weights or name not in saved:
+            raise RunFolderError(f"the saved training is of another network: {name!r} is in one")
+        here, there = weights[name], saved[name]
+        if (here.shape, here.dtype) != (there.shape, there.dtype):
+            raise RunFolderError(
+                f"the saved training is of another network: {name!r} is {tuple(there.shape)}, {there.dtype} "
+                f"(here {tuple(here.shape)}, {here.dtype})"
+            )
+
+
+def model_digest(model: Any) -> str:
+    """A hash of all weights of a model."""
+    digest = hashlib.sha256()
+    for name, weight in _weights(model).items():
+        plain = weight.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
+    """What an optimiser remembers, its tensors named by parameter and kind."""
+    whole = optimizer.state_dict()
+    entries = {
+        f"{parameter}/{name}": value
+        for parameter, remembered in whole["state"].items()
+        for name, value in remembered.items()
+    }
+    return TrainingState(
+        tensors={key: value for key, value in entries.items() if isinstance(value, Tensor)},
+        values={
+            "numbers": {k: value for k, value in entries.items() if not isinstance(value, Tensor)},
+            "groups": whole["param_groups"],
+        },
+    )
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+    """Let an optimiser remember what a state says; tensors are copied.
+
+    Raises:
+      RunFolderError: the state is of other parameters.
+    """
+    remembered: dict[int, dict[str, Any]] = {}
+    copies = {key: tensor.clone() for key, tensor in state.tensors.items()}
+    for key, value in {**copies, **state.values["numbers"]}.items():
+        parameter, _, name = key.partition("/")
+        remembered.setdefault(int(parameter), {})[name] = value
+    here = optimizer.state_dict()["param_groups"]
+    try:
+        groups = [
+            {**group, **{name: _like(group.get(name), value) for name, value in saved.items()}}
+            for group, saved in zip(here, state.values["groups"], strict=True)
+        ]
+        optimizer.load_state_dict({"state": remembered, "param_groups": groups})
+    except ValueError as error:
+        raise RunFolderError(f"the saved training is of another optimiser: {error}") from error
+
+
+def _like(here: Any, saved: Any) -> Any:
+    """A value as JSON gave it back, as a tuple where it was one."""
+    return tuple(saved) if isinstance(here, tuple) else saved
