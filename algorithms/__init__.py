@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from algorithms.casting import (
         frozen_copy as frozen_copy,
     )
+    from algorithms.checkpoints import (
+        ResumePoint as ResumePoint,
+    )
+    from algorithms.checkpoints import (
+        resume_point as resume_point,
+    )
     from algorithms.config import MSGRPOConfig as MSGRPOConfig
     from algorithms.config import RunConfig as RunConfig
     from algorithms.credit import (
@@ -147,6 +153,7 @@ _HOMES = {
         "SelfPlay",
         "frozen_copy",
     ),
+    "checkpoints": ("ResumePoint", "resume_point"),
     "config": ("MSGRPOConfig", "RunConfig"),
     "credit": ("CreditRule", "credit_rule", "episode_advantages"),
     "episode_sampling": (

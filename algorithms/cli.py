@@ -309,6 +309,12 @@ def _make_policy(
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model's layers.")
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(
+    "--resume",
+    type=click.Path(),
+    default=None,
+    help="Go on with the run in this folder, from its newest whole checkpoint; its settings hold.",
+)
+@click.option(
     "--tracker",
     type=click.Choice(("none", "tensorboard", "wandb", "trackio")),
     default="none",
@@ -317,9 +323,52 @@ def _make_policy(
 )
 @config_options(MSGRPOConfig)
 @config_options(RunConfig)
+@click.pass_context
 def train(
+    context: click.Context, /, output: str | None, resume: str | None, **options: Any
+) -> None:
+    """Post-train a policy on a game with MS-GRPO."""
+    if resume is None:
+        folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+        if (folder / "config.json").exists():
+            raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
+    else:
+        folder = Path(resume)
+        options = {**options, **_recorded_options(context, folder)}
+        if output is not None and Path(output) != folder:
+            raise click.UsageError("--resume goes on in the run's own folder; leave --output out")
+    try:
+        _train(folder, resume is not None, options=options, **options)
+    except tsmg.RunStoppedError as stopped:
+        click.echo(str(stopped), err=True)
+        sys.exit(128 + stopped.signal if stopped.signal else 1)
+
+
+def _recorded_options(context: click.Context, folder: Path) -> dict[str, Any]:
+    """The options that a run was begun with; those given now must be the same."""
+    from algorithms.tracking import read_config
+
+    recorded: dict[str, Any] | None = read_config(folder).get("command")
+    if recorded is None:
+        raise click.UsageError(f"{str(folder)!r} does not say by which options it was begun")
+    for name, value in context.params.items():
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        asked = list(value) if isinstance(value, tuple) else value  # as JSON has it
+        if name in recorded and given and asked != recorded[name]:
+            raise click.UsageError(
+                f"a resumed run keeps its settings: {name!r} is {recorded[name]!r} in {str(folder)!r} "
+                f"(got {asked!r})"
+            )
+    return recorded
+
+
+def _train(
+    folder: Path,
+    resume: bool,
+    *,
+    options: dict[str, Any],
     game_id: str,
-    settings: tuple[str, ...],
+    settings: Sequence[str],
     horizon: int | None,
     held_out: float,
     model: str | None,
@@ -333,34 +382,34 @@ def train(
     lora: str | None,
     recompute: bool,
     compiled: bool,
-    output: str | None,
     tracker: str,
-    **options: Any,
+    **configured: Any,
 ) -> None:
-    """Post-train a policy on a game with MS-GRPO."""
-    config = MSGRPOConfig(**{f.name: options[f.name] for f in attrs.fields(MSGRPOConfig)})
-    run = RunConfig(**{f.name: options[f.name] for f in attrs.fields(RunConfig)})
+    config = MSGRPOConfig(**{f.name: configured[f.name] for f in attrs.fields(MSGRPOConfig)})
+    run = RunConfig(**{f.name: configured[f.name] for f in attrs.fields(RunConfig)})
     game = make_game(game_id, settings, horizon)
     training_game, evaluation_game = _split(game, held_out)
-    folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    if (folder / "config.json").exists():
-        raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
-    _check_model(model, chat, thinking, trains=True)
     _check_casting(game, opponent, role)
     adapters = None if lora is None else _lora_settings(lora)
+    start = _saved_start(folder) if resume else None
+    if start is None:
+        _check_model(model, chat, thinking, trains=True)
     from algorithms.training import run_training  # slow to import: after every argument was checked
+    from algorithms.ms_grpo import reply_sampling
 
     policy = _make_policy(
         training_game,
-        model=model,
+        model=start or model,
         chat=chat,
         thinking=thinking,
         dtype=dtype,
         history=history,
         recipe_seed=config.seed,
         threads=threads,
-    )
-    policy = _prepared(policy, adapters, seed=config.seed, recompute=recompute, compiled=compiled)
+    ).with_sampling(reply_sampling(config))
+    if adapters is not None and start is None:  # a saved start has its adapters
+        policy = attrs.evolve(policy, model=policy.model.with_lora(adapters, seed=config.seed))
+    policy = _prepared(policy, recompute=recompute, compiled=compiled)
     described = {
         "title": f"{game_id}, {Path(model).name if model else 'seed model'}",
         "game": game_id,
@@ -375,6 +424,7 @@ def train(
         "opponent": opponent,
         "role": role,
         "threads": threads,
+        "command": options,
     }
     with _Bar(config.updates) as bar:
         result = run_training(
@@ -388,6 +438,7 @@ def train(
             reporter=bar,
             track=_tracker(tracker, folder, described),
             casting=_make_casting(game, policy, opponent, role),
+            resume=resume,
         )
     _print_result(result)
 
@@ -398,13 +449,18 @@ def _lora_settings(text: str) -> Any:
     return LoraSettings.parse(text)
 
 
-def _prepared(policy: Any, adapters: Any, *, seed: int, recompute: bool, compiled: bool) -> Any:
+def _prepared(policy: Any, *, recompute: bool, compiled: bool) -> Any:
     """The policy as it is to be learnt."""
-    model = policy.model
-    model = model if adapters is None else model.with_lora(adapters, seed=seed)
-    model = model.with_recomputation() if recompute else model
+    model = policy.model.with_recomputation() if recompute else policy.model
     model = model.compiled() if compiled else model
     return attrs.evolve(policy, model=model)
+
+
+def _saved_start(folder: Path) -> str | None:
+    """The policy that a run began with, if it came so far as to save it."""
+    from algorithms.checkpoints import START, has_start
+
+    return str(folder / START) if has_start(folder) else None
 
 
 def _cut(setting: str) -> tuple[str, str, str]:
@@ -456,7 +512,10 @@ class _Bar:
         )
         if self.task is None:
             return
-        self.progress.update(self.task, advance=1, line=line)
+        self.progress.update(self.task, completed=m["update"], line=line)
+
+    def told(self, text: str) -> None:
+        self.progress.print(escape(text))
 
     def evaluated(self, update: int, sampled: "Evaluation", greedy: "Evaluation") -> None:
         self.progress.print(

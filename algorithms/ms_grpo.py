@@ -89,6 +89,17 @@ class _Learner:
     agents: tuple[str, ...]
 
 
+def reply_sampling(config: MSGRPOConfig) -> Sampling:
+    """The law that replies are drawn from while training."""
+    return Sampling(
+        temperature=config.temperature,
+        max_reply_tokens=config.max_reply_tokens,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        min_p=config.min_p,
+    )
+
+
 class MSGRPOTrainer:
     """Post-trains language-agent policies on a game.
 
@@ -201,14 +212,7 @@ class MSGRPOTrainer:
         self, temperature: float, policies: Mapping[str, LanguageAgentPolicy[Any]]
     ) -> dict[str, LanguageAgentPolicy[Any]]:
         """The policies at a temperature, in the order of the game's agents; shared ones stay shared."""
-        c = self.config
-        sampling = Sampling(
-            temperature=temperature,
-            max_reply_tokens=c.max_reply_tokens,
-            top_k=c.top_k,
-            top_p=c.top_p,
-            min_p=c.min_p,
-        )
+        sampling = attrs.evolve(reply_sampling(self.config), temperature=temperature)
         distinct = {id(policy): policy.with_sampling(sampling) for policy in policies.values()}
         return {
             agent: distinct[id(policies[agent])] for agent in self.game.agents if agent in policies
@@ -524,3 +528,27 @@ def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Mapping[str, floa
         f"{prefix}/episode_length": evaluation.episode_length,
         f"{prefix}/failed_episodes": float(len(evaluation.failed)),
     }
+
+
+def recorded_evaluation(metrics: Mapping[str, Any], prefix: str) -> Evaluation:
+    """The evaluation that ``evaluation_metrics`` gave these metrics of, without its episodes.
+
+    Args:
+      metrics: a line of ``metrics.jsonl``.
+      prefix: as for ``evaluation_metrics``.
+    """
+
+    def number(name: str) -> float:
+        value = metrics.get(f"{prefix}/{name}")
+        return math.nan if value is None else float(value)
+
+    start = f"{prefix}/reward/"
+    by_agent = {key.removeprefix(start): metrics[key] for key in metrics if key.startswith(start)}
+    return Evaluation(
+        episodes=(),
+        reward=number("reward"),
+        reward_by_agent=by_agent,
+        success_rate=number("success_rate"),
+        invalid_rate=number("invalid_rate"),
+        episode_length=number("episode_length"),
+    )

@@ -5,73 +5,167 @@ metrics.jsonl     one line per update or evaluation; the same bit for bit for th
 timings.jsonl     the seconds of each update, apart, since they never repeat
 episodes.jsonl    a sample of whole transcripts
 failures.jsonl    the episodes in which the game raised: the error, and what was played until then
-checkpoints/      policies (safetensors), by update
+warnings.jsonl    what looked wrong while the run went on
+start/            the policy before training (safetensors)
+checkpoints/      policies and the state of training, by update; see ``algorithms.checkpoints``
 curve.png         return, invalid rate and entropy over the updates
 """
 
 import contextlib
 import json
 import math
+import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from algorithms.durable import sync, write_whole_file
 from tsmg import Episode, FailedEpisode, Parsed, RunFolderError, Step
 
-CONFIG, METRICS, TIMINGS, EPISODES, FAILURES = (
+if sys.platform != "win32":
+    import fcntl
+
+CONFIG, METRICS, TIMINGS, EPISODES, FAILURES, WARNINGS = (
     "config.json",
     "metrics.jsonl",
     "timings.jsonl",
     "episodes.jsonl",
     "failures.jsonl",
+    "warnings.jsonl",
 )
-_LINES = (METRICS, TIMINGS, EPISODES, FAILURES)
+_LINES = (METRICS, TIMINGS, EPISODES, FAILURES, WARNINGS)
 _VERSIONS = ("tsmg", "torch", "transformers", "accelerate", "numpy", "gymnasium", "pettingzoo")
 
 
 class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
     """Writes a run's files; each line is flushed as it is written. Leaving its ``with`` block closes them.
 
+    One process at a time can write to a folder.
+
     Args:
-      path: the folder; it must not hold a run already.
+      path: the folder; it must not hold a run already, unless that is gone on with.
+      kept: to go on with a run, how many bytes of each file of lines stay; none of a file that is not named.
 
     Raises:
-      RunFolderError: it holds one, or cannot be written.
+      RunFolderError: it holds a run and ``kept`` is not given, another process writes to it, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, kept: Mapping[str, int] | None = None) -> None:
         self.path = Path(path)
-        if (self.path / CONFIG).exists():
+        if kept is None and (self.path / CONFIG).exists():
             raise RunFolderError(
                 f"{str(self.path)!r} already holds a run; choose another folder or remove it"
             )
+        self._open = contextlib.ExitStack()
+        self._files: dict[str, IO[str]] = {}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._files: dict[str, IO[str]] = {
-                name: (self.path / name).open("w") for name in _LINES
-            }
+            self._lock()
+            for name in _LINES:
+                file = (self.path / name).open("a")
+                self._files[name] = self._open.enter_context(file)
+                file.truncate((kept or {}).get(name, 0))
         except OSError as error:
+            self._open.close()
             raise RunFolderError(f"cannot write to {str(self.path)!r}: {error}") from error
 
+    def _lock(self) -> None:
+        """Keep other processes out, until this one closes the folder or ends in any way."""
+        if sys.platform == "win32":
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        self._open.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError("another process writes to it") from error
+        except OSError:
+            pass  # a file system without locks
+
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """The resolved configuration, with the versions of what it ran on."""
+        """The resolved configuration, with the versions of what it ran on.
+
+        Raises:
+          RunFolderError: it cannot be written.
+        """
         full = {**config, "versions": versions()}
-        (self.path / CONFIG).write_text(json.dumps(full, indent=2, sort_keys=True) + "\n")
+        text = json.dumps(full, indent=2, sort_keys=True) + "\n"
+        try:
+            write_whole_file(self.path / CONFIG, text)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {str(self.path / CONFIG)!r}: {error}") from error
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
-        """One line of a ``.jsonl`` file; a number that is not finite becomes null."""
-        self._files[name].write(json.dumps(_finite(record)) + "\n")
-        self._files[name].flush()
+        """One line of a ``.jsonl`` file; a number that is not finite becomes null.
 
-    def checkpoint(self, update: int) -> Path:
-        """The folder of a checkpoint."""
-        return self.path / "checkpoints" / f"update-{update:06d}"
+        Raises:
+          RunFolderError: it cannot be written (the disk is full, say).
+        """
+        try:
+            self._files[name].write(json.dumps(_finite(record)) + "\n")
+            self._files[name].flush()
+        except OSError as error:
+            raise RunFolderError(f"cannot write {str(self.path / name)!r}: {error}") from error
+
+    def sync(self) -> dict[str, int]:
+        """Bring all lines to the disk; returns how many bytes each file has."""
+        for name in self._files:
+            sync(self.path / name)
+        return {name: (self.path / name).stat().st_size for name in self._files}
 
     def __exit__(self, *raised: object) -> None:
-        for file in self._files.values():
-            file.close()
+        # each line was flushed: closing can only fail where writing did
+        with contextlib.suppress(OSError):
+            self._open.close()
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The configuration of a run.
+
+    Raises:
+      RunFolderError: there is none, or it is malformed.
+    """
+    file = Path(folder) / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise RunFolderError(f"no run in {str(folder)!r} (there is no {CONFIG})") from error
+    except ValueError as error:
+        raise RunFolderError(f"{str(file)!r} is malformed: {error}") from error
+    return config
+
+
+def check_same_run(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """A run goes on with the settings that it began with.
+
+    Args:
+      folder: the run folder.
+      config: the settings now.
+
+    Raises:
+      RunFolderError: a setting differs, or there is no run; the message names the first one.
+    """
+    there = _flat(read_config(folder))
+    here = _flat(json.loads(json.dumps(config)))
+    for name in sorted(there.keys() | here.keys()):
+        if not name.startswith("versions.") and there.get(name) != here.get(name):
+            raise RunFolderError(
+                f"a resumed run keeps its settings: {name!r} is {there.get(name)!r} in {str(folder)!r} "
+                f"(got {here.get(name)!r})"
+            )
+
+
+def _flat(config: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {name: config}
+    return {
+        key: value
+        for inner, part in config.items()
+        for key, value in _flat(part, f"{name}.{inner}".lstrip(".")).items()
+    }
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A whole run: policy, trainer, evaluations, checkpoints, run folder and picture."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,23 +8,56 @@ from typing import Any, Protocol
 import attrs
 
 from algorithms.casting import AbstractCasting
+from algorithms.checkpoints import (
+    BEST,
+    CHECKPOINTS,
+    START,
+    ResumePoint,
+    best_reward,
+    checkpoint_folder,
+    has_start,
+    remove_old_checkpoints,
+    resume_point,
+    save_checkpoint,
+)
 from algorithms.config import MSGRPOConfig, RunConfig
+from algorithms.durable import fault, write_whole_folder
 from algorithms.evaluation import Evaluation
-from algorithms.ms_grpo import Metrics, MSGRPOTrainer, Update, evaluation_metrics
+from algorithms.ms_grpo import (
+    Metrics,
+    MSGRPOTrainer,
+    Update,
+    evaluation_metrics,
+    recorded_evaluation,
+)
 from algorithms.optimum import mean_optimal_return
 from algorithms.plots import plot_run
 from algorithms.rollouts import fixed_starts
+from algorithms.signals import Interruption
 from algorithms.tracking import (
     EPISODES,
     FAILURES,
     METRICS,
     TIMINGS,
+    WARNINGS,
     RunFolder,
+    check_same_run,
     failure,
+    read_config,
+    read_lines,
     transcript,
+    versions,
 )
+from algorithms.watch import findings, new_findings
 from lap import LanguageAgentPolicy
-from tsmg import AbstractGame, FailedEpisode, TooManyFailuresError
+from tsmg import (
+    AbstractGame,
+    FailedEpisode,
+    RunFolderError,
+    RunStoppedError,
+    TooManyFailuresError,
+    with_step_deadline,
+)
 
 
 class Reporter(Protocol):
@@ -37,6 +71,10 @@ class Reporter(Protocol):
         """The policy was evaluated."""
         ...
 
+    def told(self, text: str) -> None:
+        """Something happened that a person should know."""
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class Result:
@@ -44,7 +82,7 @@ class Result:
 
     Attributes:
       sampled, greedy: the last evaluation, at the training temperature and greedy.
-      start_sampled, start_greedy: the same before training.
+      start_sampled, start_greedy: the same before training; without its episodes where the run was resumed.
       ceiling: the exact optimum of the evaluation's starts, where it can be computed.
       folder: the run folder.
     """
@@ -69,8 +107,12 @@ def run_training(
     reporter: Reporter,
     track: Callable[[Metrics, int], None] | None = None,
     casting: AbstractCasting | None = None,
+    resume: bool = False,
 ) -> Result:
     """Train, evaluate, record and draw.
+
+    The first SIGTERM or SIGINT lets the update under way end, writes a checkpoint and stops the run; the second
+    one ends the process.
 
     Args:
       game: what is trained on.
@@ -78,37 +120,59 @@ def run_training(
       policy: the policy to train, or one for each agent.
       config: of the algorithm.
       run: of the run.
-      folder: the run folder; must be new.
+      folder: the run folder; must be new, or hold the run that is resumed.
       described: what else belongs in ``config.json`` (game id, model name, ...).
       reporter: told of every update and evaluation.
       track: also given every metric record (for trackers).
       casting: who plays whom; all agents learn unless given.
+      resume: go on from the newest whole checkpoint of the run in the folder, with the same settings and the
+        policy that it started from (the one in ``start/``).
 
     Raises:
-      RunFolderError: the folder holds a run already.
+      RunFolderError: the folder holds a run already; to resume: it holds none, or one of other settings or another
+        starting policy; a file cannot be written.
+      RunStoppedError: a signal stopped the run, or a collapse with ``stop_on_collapse``.
       TooManyFailuresError: more episodes failed than the configuration accepts; they are in ``failures.jsonl``.
     """
-    with RunFolder(folder) as files:
-        trainer = MSGRPOTrainer(
-            game=game,
-            policy=policy,
-            config=config,
-            evaluation_game=evaluation_game,
-            casting=casting,
+    timed_game, timed_evaluation_game = (
+        with_step_deadline(one, run.step_deadline) if run.step_deadline else one
+        for one in (game, evaluation_game)
+    )
+    trainer = MSGRPOTrainer(
+        game=timed_game,
+        policy=policy,
+        config=config,
+        evaluation_game=timed_evaluation_game,
+        casting=casting,
+    )
+    settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run), **described}
+    point = _loaded_point(trainer, folder, settings, reporter) if resume else None
+    with Interruption() as asked, RunFolder(folder, kept=point.lines if point else None) as files:
+        if point is None:
+            files.write_config(settings)
+        if trainer.update_index == 0 and not has_start(files.path):
+            write_whole_folder(files.path / START, trainer.save_pretrained)
+        steps = _Run(
+            trainer=trainer,
+            run=run,
+            files=files,
+            reporter=reporter,
+            track=track,
+            asked=asked,
+            records=list(read_lines(files.path / METRICS)),
         )
-        settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run)}
-        files.write_config({**settings, **described})
-        steps = _Run(trainer=trainer, run=run, files=files, reporter=reporter, track=track)
-        plans = fixed_starts(evaluation_game, run.final_episodes, seed=run.evaluation_seed)
-        ceiling = mean_optimal_return(evaluation_game, plans)
+        plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
+        ceiling = mean_optimal_return(timed_evaluation_game, plans)
         try:
-            start = steps.evaluate(run.final_episodes)
-            while trainer.update_index < config.updates:
-                steps.update()
-            end = steps.evaluate(run.final_episodes)
+            start, end = steps.all()
         except TooManyFailuresError as error:
             steps.keep([e for e in error.failed if isinstance(e, FailedEpisode)])
             raise
+        except RunFolderError as error:
+            raise RunFolderError(
+                f"{error}; checkpoints that were whole still are: once there is room, go on with: "
+                f"tsmg train --resume {files.path}"
+            ) from error
         for episode in end[0].episodes[:10]:
             files.write(EPISODES, transcript(episode, update=trainer.update_index))
     plot_run(files.path, ceiling=ceiling, title=str(described.get("title", game.name)))
@@ -122,6 +186,24 @@ def run_training(
     )
 
 
+def _loaded_point(
+    trainer: MSGRPOTrainer, folder: str | Path, settings: Mapping[str, Any], reporter: Reporter
+) -> ResumePoint:
+    """Where the run goes on, its state in the trainer."""
+    check_same_run(folder, settings)
+    point = resume_point(Path(folder))
+    if point.training is not None:
+        trainer.load_state(point.training)
+    for reason in point.skipped:
+        reporter.told(f"skipped a checkpoint: {reason}")
+    if read_config(folder)["versions"] != versions():
+        reporter.told(
+            "the run began under other versions or on another machine: numbers may differ"
+        )
+    reporter.told(f"resumed after update {point.update}")
+    return point
+
+
 @attrs.frozen(kw_only=True)
 class _Run:
     """The steps of a run, each with what it writes down."""
@@ -131,6 +213,21 @@ class _Run:
     files: RunFolder
     reporter: Reporter
     track: Callable[[Metrics, int], None] | None
+    asked: Interruption
+    records: list[dict[str, Any]]  # the lines of metrics.jsonl
+
+    def all(self) -> tuple[tuple[Evaluation, Evaluation], tuple[Evaluation, Evaluation]]:
+        """The evaluation before training, all updates that are left, and the evaluation after them."""
+        if self.records:
+            first = self.records[0]
+            start = recorded_evaluation(first, "eval"), recorded_evaluation(first, "eval_greedy")
+        else:
+            start = self.evaluate(self.run.final_episodes)
+        self._stop_if_asked()
+        while self.trainer.update_index < self.trainer.config.updates:
+            self.update()
+            self._stop_if_asked()
+        return start, self.evaluate(self.run.final_episodes)
 
     def update(self) -> None:
         """One update, and what is due after it."""
@@ -142,18 +239,61 @@ class _Run:
         for episode in played[: self.run.episodes_logged]:
             self.files.write(EPISODES, transcript(episode, update=self.trainer.update_index))
         self.reporter.update(done)
+        self._watch(done.notes)
         index = self.trainer.update_index
         is_last = index == self.trainer.config.updates
         if not is_last and index % self.run.evaluate_every == 0:
             self.evaluate(self.run.evaluation_episodes)
         if is_last or index % self.run.checkpoint_every == 0:
-            self.trainer.save_pretrained(self.files.checkpoint(index))
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """The policy, and all that training needs to go on; older ones go when it is whole."""
+        index = self.trainer.update_index
+        save_checkpoint(
+            self.files.path,
+            index,
+            save_policy=self.trainer.save_pretrained,
+            training=self.trainer.state(),
+            lines=self.files.sync(),
+        )
+        remove_old_checkpoints(self.files.path, update=index, keep=self.run.keep_checkpoints)
+
+    def _stop_if_asked(self) -> None:
+        """Stop for a signal, with a checkpoint of this update."""
+        if self.asked.signal is None:
+            return
+        index = self.trainer.update_index
+        if fault(checkpoint_folder(self.files.path, index)) is not None:
+            self.checkpoint()
+        error = RunStoppedError(
+            f"stopped by {signal.Signals(self.asked.signal).name} after update {index}, with a checkpoint; "
+            f"go on with: tsmg train --resume {self.files.path}"
+        )
+        error.signal = self.asked.signal
+        raise error
+
+    def _watch(self, notes: Sequence[str]) -> None:
+        """Tell and keep what looks wrong; stop where nothing but a new beginning helps."""
+        history = [record for record in self.records if "reward" in record]
+        for text in (*notes, *(finding.message for finding in new_findings(history))):
+            self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
+            self.reporter.told(f"update {self.trainer.update_index}: {text}")
+        collapses = [finding for finding in findings(history) if finding.is_collapse]
+        if collapses and self.run.stop_on_collapse:
+            raise RunStoppedError(
+                f"stopped after update {self.trainer.update_index}: {collapses[0].message}; "
+                f"earlier policies are in {self.files.path / CHECKPOINTS}"
+            )
 
     def evaluate(self, episodes: int) -> tuple[Evaluation, Evaluation]:
         """The policy as it stands, at the training temperature and greedy."""
         seed = self.run.evaluation_seed
         sampled = self.trainer.evaluate(episodes, seed=seed)
         greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
+        if self.run.keep_best and sampled.reward > best_reward(self.records):
+            best = self.files.path / CHECKPOINTS / BEST
+            write_whole_folder(best, self.trainer.save_pretrained)
         self._record(
             {
                 "update": float(self.trainer.update_index),
@@ -172,5 +312,6 @@ class _Run:
 
     def _record(self, metrics: Metrics) -> None:
         self.files.write(METRICS, metrics)
+        self.records.append(dict(metrics))
         if self.track is not None:
             self.track(metrics, self.trainer.update_index)

@@ -65,5 +65,15 @@ class RunFolderError(TSMGError, OSError):
     """A run folder or checkpoint is missing, incomplete or foreign."""
 
 
+class RunStoppedError(TSMGError, RuntimeError):
+    """A run was stopped before its end, and can be resumed; the message says how.
+
+    Attributes:
+      signal: the number of the signal that asked for it; 0 if none did.
+    """
+
+    signal: int = 0
+
+
 class ConformanceError(TSMGError, AssertionError):
     """A game breaks rules of the conformance kit; the message lists each with its shortest script."""

@@ -1,5 +1,9 @@
 """The command line: bad arguments end in one sentence and exit code 2, before anything slow starts."""
 
+import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -9,6 +13,7 @@ from click.testing import CliRunner
 
 from algorithms.cli import main
 from tests.checkpoints import tiny_model
+from tests.whole_runs import contents
 
 
 def run(*arguments, input=None):
@@ -34,6 +39,7 @@ def run(*arguments, input=None):
         (["train", "--set", "colour=red"], "colour"),
         (["train", "--held-out", "1.5"], "'held_out' must be in (0, 1)"),
         (["train", "--sampling", "best"], "best"),
+        (["train", "--resume", "./nowhere"], "no run in 'nowhere' (there is no config.json)"),
         (["train", "--opponent", "uniform"], "a game of several agents"),
         (["train", "--game", "KuhnPoker-v0", "--opponent", "scripted"], "no scripted player"),
         (["train", "--game", "KuhnPoker-v0", "--opponent", "./nobody"], "no saved policy"),
@@ -115,3 +121,84 @@ def test_a_checkpoint_takes_the_same_road_as_the_seed_model(tmp_path):
     taken = run("train", "--model", checkpoint, "--output", str(output))
     assert taken.exit_code == 2
     assert "already holds a run" in taken.output
+
+
+SHORT = (
+    "--no-chat --held-out 0 --updates 4 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 3 "
+    "--evaluation-episodes 3 --checkpoint-every 2 --max-reply-tokens 3 --horizon 2 --threads 1"
+)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Folders of a run, and of the same run when it was sent a SIGTERM; and the result of that."""
+    from algorithms import MSGRPOTrainer
+
+    folder = tmp_path_factory.mktemp("runs")
+    tiny_model(sharp=3.0).save_pretrained(folder / "model")
+    begin = ("train", "--model", str(folder / "model"), *SHORT.split())
+    assert run(*begin, "--output", str(folder / "whole")).exit_code == 0
+    learn = MSGRPOTrainer.update
+
+    def signalled(self):
+        if self.update_index == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MSGRPOTrainer, "update", signalled)
+        result = run(*begin, "--output", str(folder / "cut"))
+    return folder, result
+
+
+def test_a_signal_ends_with_a_line_that_says_how_to_resume(interrupted):
+    folder, result = interrupted
+    assert result.exit_code == 128 + signal.SIGTERM
+    last = result.output.strip().splitlines()[-1]
+    assert "stopped by SIGTERM after update 3" in last
+    assert last.endswith(f"tsmg train --resume {folder / 'cut'}")
+    assert "Traceback" not in result.output
+
+
+def test_a_resumed_command_needs_nothing_but_the_folder(interrupted, tmp_path):
+    folder, _ = interrupted
+    there = tmp_path / "elsewhere"  # neither the run nor its model is where it was
+    shutil.copytree(folder / "cut", there)
+    (folder / "model").rename(folder / "gone")
+    try:
+        result = run("train", "--resume", str(there), "--updates", "4")
+    finally:
+        (folder / "gone").rename(folder / "model")
+    assert result.exit_code == 0, result.output
+    assert "resumed after update 3" in " ".join(result.output.split())
+    found, wanted = contents(there), contents(folder / "whole")
+    shared = {name for name in wanted if "update-000002" not in name}  # given up for the signal's
+    assert {name: found.get(name) for name in shared} == {name: wanted[name] for name in shared}
+    before = json.loads((there / "metrics.jsonl").read_text().splitlines()[0])
+    assert f"before  sampled: return {before['eval/reward']:.3f}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--updates", "9"], "keeps its settings: 'updates' is 4 in"),
+        (["--game", "KuhnPoker-v0"], "keeps its settings: 'game_id' is 'FrozenLake-v0' in"),
+        (["--set", "size=5"], "keeps its settings: 'settings' is [] in"),
+        (["--no-keep-best"], "keeps its settings: 'keep_best' is True in"),
+        (["--output", "elsewhere"], "leave --output out"),
+    ],
+)
+def test_a_resumed_command_refuses_other_settings(arguments, sentence, interrupted):
+    folder = interrupted[0] / "cut"
+    before = contents(folder)
+    result = run("train", "--resume", str(folder), *arguments)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+    assert contents(folder) == before
+
+
+def test_a_run_that_was_not_begun_by_the_command_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    result = run("train", "--resume", str(tmp_path))
+    assert result.exit_code == 2
+    assert "does not say by which options it was begun" in " ".join(result.output.split())

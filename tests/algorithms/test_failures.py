@@ -150,6 +150,8 @@ class Quiet:
 
     def evaluated(self, update: int, sampled: Any, greedy: Any) -> None: ...
 
+    def told(self, text: str) -> None: ...
+
 
 def run(game: AbstractGame[Any, Any], folder: Path, *, rate: float) -> None:
     game = with_invalid_rule(game, PlayRandomLegal(penalty=0.1))

@@ -402,6 +402,9 @@ class Silent:
     def evaluated(self, update, sampled, greedy):
         pass
 
+    def told(self, text):
+        pass
+
 
 def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
     def run(name):

@@ -1,0 +1,115 @@
+"""Files and folders that are whole or not there: written under another name, brought to the disk, renamed."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tsmg import RunFolderError
+
+MANIFEST = "manifest.json"
+_UNFINISHED = ".unfinished-"
+
+
+def write_whole_file(file: Path, text: str) -> None:
+    """Write a file under another name, bring it to the disk, rename it."""
+    work = file.with_name(_UNFINISHED + file.name)
+    work.write_text(text)
+    sync(work)
+    work.replace(file)
+    sync(file.parent)
+
+
+def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder under another name, with a manifest of its files, bring it to the disk, rename it.
+
+    Whatever stood in its place stays until the new folder is whole. What is left of an attempt that was
+    killed is removed by the next one.
+
+    Args:
+      folder: where it shall be.
+      write: writes the files into a folder that it is given.
+
+    Raises:
+      RunFolderError: it cannot be written.
+    """
+    work = folder.with_name(_UNFINISHED + folder.name)
+    with _written_or_removed(folder, work):
+        _remove(work)
+        work.mkdir(parents=True)
+        write(work)
+        (work / MANIFEST).write_text(json.dumps(_listed(work), indent=2) + "\n")
+        for path in sorted(work.rglob("*")):
+            sync(path)
+        sync(work)
+        _remove(folder)
+        work.rename(folder)
+        sync(folder.parent)
+
+
+@contextlib.contextmanager
+def _written_or_removed(folder: Path, work: Path) -> Iterator[None]:
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except Exception as error:  # several libraries write here, and each has errors of its own
+        _remove(work)
+        reason = str(error).strip().partition("\n")[0]
+        raise RunFolderError(f"cannot write {str(folder)!r}: {reason}") from error
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def fault(folder: Path) -> str | None:
+    """Why a folder is not as ``write_whole_folder`` left it; ``None`` if it is.
+
+    Args:
+      folder: with a manifest; every file's size and hash are compared with it.
+    """
+    try:
+        listed: Any = json.loads((folder / MANIFEST).read_text())
+        for name, wanted in listed.items():
+            file = folder / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != wanted["bytes"]:
+                return f"{name} has {file.stat().st_size} bytes instead of {wanted['bytes']}"
+            if _hash(file) != wanted["sha256"]:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} is missing or malformed ({error})"
+    return None
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        file.relative_to(folder).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": _hash(file),
+        }
+        for file in files
+    }
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
