@@ -59,7 +59,7 @@ def test_an_update_that_runs_out_of_memory_is_the_same_update(
             model=TabularModel(("pass", "bet")),
             parser=WholeReplyParser(),
         )
-        config = attrs.evolve(SMALL_RUN, micro_batch=6, epochs=2, max_grad_norm=1e6)
+        config = attrs.evolve(SMALL_RUN, token_budget=6, epochs=2, max_grad_norm=1e6)
         return MSGRPOTrainer(game=games.make("KuhnPoker-v0"), policy=policy, config=config)
 
     one, other = trainer(), trainer()
@@ -68,8 +68,8 @@ def test_an_update_that_runs_out_of_memory_is_the_same_update(
     sizes = []
 
     def scarce(self, learner, part):  # type: ignore[no-untyped-def]
-        sizes.append(self.micro_batch)
-        if self.micro_batch > 3 and len(sizes) == 2:
+        sizes.append(self.token_budget)
+        if self.token_budget > 3 and len(sizes) == 2:
             raise OUT[0]
         return whole(self, learner, part)
 
@@ -81,6 +81,6 @@ def test_an_update_that_runs_out_of_memory_is_the_same_update(
         other.policy.model.logits, one.policy.model.logits, rtol=1e-9, atol=1e-9
     )
     assert update.notes == (
-        "memory ran out while learning: 'micro_batch' is 3 instead of 6 from here on",
+        "memory ran out while learning: 'token_budget' is 3 instead of 6 from here on",
     )
     assert expected.notes == () and other.update().notes == ()
