@@ -125,6 +125,7 @@ if TYPE_CHECKING:
         fixed_starts as fixed_starts,
     )
     from algorithms.state import TrainingState as TrainingState
+    from algorithms.statistics import Estimate as Estimate
     from algorithms.tracking import (
         RunFolder as RunFolder,
     )
@@ -176,6 +177,7 @@ _HOMES = {
     "returns": ("discounted_return",),
     "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),
     "state": ("TrainingState",),
+    "statistics": ("Estimate",),
     "tracking": ("RunFolder", "read_lines", "transcript"),
     "training": ("Result", "run_training"),
     "watch": ("Finding", "findings", "new_findings"),

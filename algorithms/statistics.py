@@ -1,0 +1,371 @@
+"""Statistics over runs: figures with their intervals, and comparisons between two sets of runs.
+
+A figure never stands without its interval. Intervals over runs are bootstrap intervals of ``scipy.stats.bootstrap``:
+BCa from ten values on, the plain percentile interval below, where BCa's acceleration rests on too few values.
+Percentile intervals of few runs are too narrow; ``docs/how_to/comparing_runs.md`` says by how much. Random numbers come from a
+seed, so that the same runs give the same interval.
+
+Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from tsmg import InvalidArgumentError, ShapeError
+
+LEVEL = 0.95
+RESAMPLES = 9_999
+SMALL = 10
+"""Below so many values the percentile interval is taken."""
+
+Values = Sequence[float]
+Floats = npt.NDArray[np.float64]
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """A figure with its interval.
+
+    Attributes:
+      value: the figure, in the unit of what it was computed from.
+      low, high: the ends of the interval; ``None`` where one value alone allows none.
+      n: how many values it was computed from.
+      method: how the interval was made.
+      level: how often such an interval should hold the true value.
+
+    Example:
+      >>> print(Estimate(value=0.953, low=0.921, high=0.972, n=5, method="percentile bootstrap"))
+      0.953 [0.921, 0.972]
+      >>> print(Estimate(value=0.953, low=None, high=None, n=1, method="one value"))
+      0.953 [one value, no interval]
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    method: str
+    level: float = LEVEL
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{number_text(self.value)} [{self.method}, no interval]"
+        return f"{number_text(self.value)} [{number_text(self.low)}, {number_text(self.high)}]"
+
+
+def number_text(value: float) -> str:
+    """A figure with three decimals; whole ones from 100 on; ``never`` for infinity."""
+    if math.isinf(value):
+        return "never" if value > 0 else "-inf"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < least:
+        raise ShapeError(f"{name!r} must have at least {least} values (got shape {array.shape})")
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError(f"{name!r} must be finite (got {array.tolist()})")
+    return array
+
+
+def _interval(
+    samples: tuple[Floats, ...],
+    statistic: Callable[..., Any],
+    *,
+    seed: int,
+    method: str,
+    level: float,
+) -> tuple[float, float]:
+    """The ends of a bootstrap interval; each sample is resampled by itself."""
+    found = stats.bootstrap(
+        samples,
+        statistic,
+        n_resamples=RESAMPLES,
+        batch=1000,
+        confidence_level=level,
+        method=method,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def bootstrap(
+    values: Values, statistic: Callable[..., Any], *, seed: int = 0, level: float = LEVEL
+) -> Estimate:
+    """A statistic of one set of values with its bootstrap interval.
+
+    Args:
+      values: one for each run (or episode). Shape (n,), finite.
+      statistic: of an array, along its argument ``axis``.
+      seed: of the resampling.
+      level: of the interval, in (0, 1).
+
+    Raises:
+      ShapeError: there are no values.
+      InvalidArgumentError: a value is not finite.
+    """
+    array = _checked("values", values)
+    value = float(statistic(array, axis=-1))
+    if len(array) == 1:
+        return Estimate(value=value, low=None, high=None, n=1, method="one value", level=level)
+    method = "percentile" if len(array) < SMALL else "BCa"
+    if np.ptp(array) == 0:  # BCa is not defined, and every resample is the sample
+        low = high = value
+    else:
+        low, high = _interval((array,), statistic, seed=seed, method=method, level=level)
+    return Estimate(
+        value=value, low=low, high=high, n=len(array), method=f"{method} bootstrap", level=level
+    )
+
+
+def mean(values: Values, *, seed: int = 0) -> Estimate:
+    """The mean.
+
+    Args:
+      values: one for each run. Shape (n,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: there are no values.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> mean([1.0, 3.0]).value
+      2.0
+    """
+    return bootstrap(values, np.mean, seed=seed)
+
+
+def standard_deviation(values: Values, *, seed: int = 0) -> Estimate:
+    """The sample standard deviation (divided by n - 1); 0 for one value.
+
+    Args:
+      values: one for each run. Shape (n,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: there are no values.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> round(standard_deviation([1.0, 3.0]).value, 4)
+      1.4142
+    """
+    return bootstrap(values, _sample_std, seed=seed)
+
+
+def _sample_std(array: Floats, axis: int) -> Any:
+    count = array.shape[axis]
+    return np.std(array, axis=axis, ddof=1) if count > 1 else np.zeros(array.shape[:-1])
+
+
+def interquartile_mean(values: Values, *, seed: int = 0) -> Estimate:
+    """The mean of the middle half: a quarter of the values is cut off at each end, rounded down.
+
+    With fewer than four values nothing is cut. Source: arXiv:2108.13264 (Agarwal et al. 2021).
+
+    Args:
+      values: one for each run. Shape (n,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: there are no values.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> interquartile_mean([0.0, 1.0, 3.0, 100.0]).value
+      2.0
+    """
+    return bootstrap(values, _trimmed, seed=seed)
+
+
+def _trimmed(array: Floats, axis: int) -> Any:
+    return stats.trim_mean(array, 0.25, axis=axis)
+
+
+def paired_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
+    """The mean of the differences of pairs, such as two policies on the same initial states.
+
+    Pairs are resampled, so what a pair shares (an easy map, say) cancels.
+
+    Args:
+      ours, theirs: they align. Shape (n,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: there are no pairs, or they do not align.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> paired_difference([1.0, 0.0, 1.0], [0.0, 0.0, 1.0]).value
+      0.3333333333333333
+    """
+    a, b = _checked("ours", ours), _checked("theirs", theirs)
+    if len(a) != len(b):
+        raise ShapeError(f"'ours' and 'theirs' must align (got {len(a)} and {len(b)} values)")
+    return mean((a - b).tolist(), seed=seed)
+
+
+def difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
+    """The difference of the means of two independent sets, each resampled by itself.
+
+    Args:
+      ours: shape (n,), finite.
+      theirs: shape (m,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: a set is empty.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> difference([1.0, 0.5], [0.25, 0.25]).value
+      0.5
+    """
+    return _between(ours, theirs, _mean_difference, seed=seed)
+
+
+def _mean_difference(ours: Floats, theirs: Floats, axis: int) -> Any:
+    return np.mean(ours, axis=axis) - np.mean(theirs, axis=axis)
+
+
+def probability_of_improvement(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
+    """P(X > Y) + P(X = Y) / 2 for a run X of ours and a run Y of theirs: the Mann-Whitney statistic over n m.
+
+    Source: arXiv:2108.13264 (Agarwal et al. 2021).
+
+    Args:
+      ours: X. Shape (n,), finite.
+      theirs: Y. Shape (m,), finite.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: a set is empty.
+      InvalidArgumentError: a value is not finite.
+
+    Example:
+      >>> probability_of_improvement([0.9, 0.5], [0.5, 0.1]).value
+      0.875
+    """
+    return _between(ours, theirs, _improvement, seed=seed)
+
+
+def _improvement(ours: Floats, theirs: Floats, axis: int) -> Any:
+    a = np.moveaxis(np.asarray(ours), axis, -1)[..., :, None]
+    b = np.moveaxis(np.asarray(theirs), axis, -1)[..., None, :]
+    return ((a > b) + 0.5 * (a == b)).mean(axis=(-2, -1))
+
+
+def _between(ours: Values, theirs: Values, statistic: Callable[..., Any], *, seed: int) -> Estimate:
+    a, b = _checked("ours", ours), _checked("theirs", theirs)
+    value, n = float(statistic(a, b, axis=-1)), min(len(a), len(b))
+    if n == 1:
+        return Estimate(value=value, low=None, high=None, n=1, method="one run in a group")
+    low, high = _interval((a, b), statistic, seed=seed, method="percentile", level=LEVEL)
+    return Estimate(value=value, low=low, high=high, n=n, method="percentile bootstrap")
+
+
+def proportion(count: int, of: int, *, level: float = LEVEL) -> Estimate:
+    """A share of independent episodes with Wilson's interval.
+
+    Args:
+      count: how many succeeded.
+      of: how many there were.
+      level: of the interval, in (0, 1).
+
+    Raises:
+      InvalidArgumentError: there were none, or fewer than succeeded.
+
+    Example:
+      >>> print(proportion(95, 100))
+      0.950 [0.888, 0.978]
+    """
+    if not 0 <= count <= of or of == 0:
+        raise InvalidArgumentError(f"'count' must be in [0, 'of'] (got {count} of {of})")
+    found = stats.binomtest(count, of).proportion_ci(confidence_level=level, method="wilson")
+    low, high = float(found.low), float(found.high)
+    return Estimate(value=count / of, low=low, high=high, n=of, method="Wilson", level=level)
+
+
+def area_under_curve(updates: Values, values: Values) -> float:
+    """The mean height of a curve by the trapezium rule: its area over the length of its course.
+
+    Args:
+      updates: where it was measured, increasing. Shape (n,).
+      values: what was measured. Shape (n,).
+
+    Returns:
+      The mean height, in the unit of the values; of one point, its value.
+
+    Raises:
+      ShapeError: there is no point, or they do not align.
+      InvalidArgumentError: the updates do not increase.
+
+    Example:
+      >>> area_under_curve([0, 10, 20], [0.0, 1.0, 1.0])
+      0.75
+    """
+    x, y = _checked("updates", updates), _checked("values", values)
+    if len(x) != len(y):
+        raise ShapeError(f"'updates' and 'values' must align (got {len(x)} and {len(y)} values)")
+    if (np.diff(x) <= 0).any():
+        raise InvalidArgumentError(f"'updates' must increase (got {x.tolist()})")
+    return float(np.trapezoid(y, x) / (x[-1] - x[0])) if len(x) > 1 else float(y[0])
+
+
+def updates_until(updates: Values, values: Values, threshold: float) -> float:
+    """The first update at which a curve was measured at or above a threshold; infinity if it never was.
+
+    Args:
+      updates: where it was measured, increasing. Shape (n,).
+      values: what was measured. Shape (n,).
+      threshold: in the unit of the values.
+
+    Example:
+      >>> updates_until([0, 50, 100], [0.2, 0.93, 0.88], 0.9)
+      50.0
+    """
+    reached = (u for u, v in zip(updates, values, strict=True) if v >= threshold)
+    return float(next(reached, math.inf))
+
+
+def median_time(times: Values, *, seed: int = 0) -> Estimate:
+    """The lower median of times of which some may be infinite (a threshold that was never reached: censored).
+
+    Medians of resamples are times of runs themselves, so infinity needs no arithmetic.
+
+    Args:
+      times: one for each run; infinity where the run ended first. Shape (n,).
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: there are no times.
+
+    Example:
+      >>> print(median_time([50.0, 100.0, math.inf]))
+      100 [50.000, never]
+    """
+    array = np.sort(np.asarray(times, dtype=np.float64))
+    if array.ndim != 1 or len(array) == 0:
+        raise ShapeError(f"'times' must have at least 1 value (got shape {array.shape})")
+    value = _lower_median(array)
+    if len(array) == 1:
+        return Estimate(value=value, low=None, high=None, n=1, method="one value")
+    drawn = np.random.default_rng(seed).choice(array, size=(RESAMPLES, len(array)))
+    medians = np.sort(np.sort(drawn, axis=1)[:, (len(array) - 1) // 2])
+    low, high = (
+        float(medians[int(q * (RESAMPLES - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    )
+    method = "percentile bootstrap"
+    return Estimate(value=value, low=low, high=high, n=len(array), method=method)
+
+
+def _lower_median(ordered: Floats) -> float:
+    return float(ordered[(len(ordered) - 1) // 2])
