@@ -394,8 +394,8 @@ def _train(
     start = _saved_start(folder) if resume else None
     if start is None:
         _check_model(model, chat, thinking, trains=True)
-    from algorithms.training import run_training  # slow to import: after every argument was checked
     from algorithms.ms_grpo import reply_sampling
+    from algorithms.training import run_training  # slow to import: after every argument was checked
 
     policy = _make_policy(
         training_game,

@@ -27,6 +27,8 @@ class Evaluation:
       invalid_rate: share of the texts that named no legal action.
       episode_length: mean number of steps.
       failed: the episodes in which the game raised; no figure counts them.
+      returns: of each of ``episodes``, penalties left out.
+      successes: of each of ``episodes``; ``None`` where the game defines none.
     """
 
     episodes: tuple[Episode[Any], ...]
@@ -36,6 +38,8 @@ class Evaluation:
     invalid_rate: float
     episode_length: float
     failed: tuple[FailedEpisode[Any], ...] = ()
+    returns: tuple[float, ...] = ()
+    successes: tuple[bool | None, ...] = ()
 
 
 def evaluate(
@@ -71,19 +75,22 @@ def evaluate(
 
 def summarise(game: AbstractGame[Any, Any], roles: Sequence[Role]) -> Evaluation:
     """The summary of some episodes, each looked at in one role."""
-    returns: dict[str, list[float]] = {}
-    for episode, agent in roles:
-        returns.setdefault(agent, []).append(episode.episode_return(agent, penalties=False))
-    successes = [s for e, agent in roles if (s := game.success(e, agent)) is not None]
+    returns = [episode.episode_return(agent, penalties=False) for episode, agent in roles]
+    by_agent: dict[str, list[float]] = {}
+    for (_, agent), value in zip(roles, returns, strict=True):
+        by_agent.setdefault(agent, []).append(value)
+    successes = [game.success(episode, agent) for episode, agent in roles]
     texts = sum(len(e.agent_steps(agent)) for e, agent in roles)
     invalid = sum(e.invalid_count(agent) for e, agent in roles)
     return Evaluation(
         episodes=tuple(episode for episode, _ in roles),
-        reward=mean(value for values in returns.values() for value in values),
-        reward_by_agent={agent: mean(values) for agent, values in returns.items()},
-        success_rate=mean(map(float, successes)),
+        reward=mean(returns),
+        reward_by_agent={agent: mean(values) for agent, values in by_agent.items()},
+        success_rate=mean(float(success) for success in successes if success is not None),
         invalid_rate=invalid / texts if texts else 0.0,
         episode_length=mean(float(len(e.steps)) for e, _ in roles),
+        returns=tuple(returns),
+        successes=tuple(successes),
     )
 
 

@@ -2,8 +2,8 @@
 
 A figure never stands without its interval. Intervals over runs are bootstrap intervals of ``scipy.stats.bootstrap``:
 BCa from ten values on, the plain percentile interval below, where BCa's acceleration rests on too few values.
-Percentile intervals of few runs are too narrow; ``docs/how_to/comparing_runs.md`` says by how much. Random numbers come from a
-seed, so that the same runs give the same interval.
+Percentile intervals of few runs are too narrow; ``docs/how_to/comparing_runs.md`` says by how much. Random numbers come
+from a seed, so that the same runs give the same interval.
 
 Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
 """
@@ -196,7 +196,8 @@ def paired_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimat
     Pairs are resampled, so what a pair shares (an easy map, say) cancels.
 
     Args:
-      ours, theirs: they align. Shape (n,), finite.
+      ours: shape (n,), finite.
+      theirs: they align with ours. Shape (n,), finite.
       seed: of the resampling.
 
     Raises:

@@ -2,6 +2,7 @@
 
 config.json       the resolved configuration, versions and seeds
 metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
+evaluations.jsonl one line per evaluation: return and success of each episode, so that runs can be compared in pairs
 timings.jsonl     the seconds of each update, apart, since they never repeat
 episodes.jsonl    a sample of whole transcripts
 failures.jsonl    the episodes in which the game raised: the error, and what was played until then
@@ -12,31 +13,37 @@ curve.png         return, invalid rate and entropy over the updates
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from algorithms.durable import sync, write_whole_file
-from tsmg import Episode, FailedEpisode, Parsed, RunFolderError, Step
+from tsmg import AgentStep, Call, Episode, FailedEpisode, Parsed, RunFolderError, Step
+
+if TYPE_CHECKING:  # it needs torch, and who reads a run folder does not
+    from algorithms.evaluation import Evaluation
 
 if sys.platform != "win32":
     import fcntl
 
-CONFIG, METRICS, TIMINGS, EPISODES, FAILURES, WARNINGS = (
+CONFIG, METRICS, EVALUATIONS, TIMINGS, EPISODES, FAILURES, WARNINGS = (
     "config.json",
     "metrics.jsonl",
+    "evaluations.jsonl",
     "timings.jsonl",
     "episodes.jsonl",
     "failures.jsonl",
     "warnings.jsonl",
 )
-_LINES = (METRICS, TIMINGS, EPISODES, FAILURES, WARNINGS)
+_LINES = (METRICS, EVALUATIONS, TIMINGS, EPISODES, FAILURES, WARNINGS)
+_PLACES = 4  # of a token's log-probability in a transcript, which people read
 _VERSIONS = ("tsmg", "torch", "transformers", "accelerate", "numpy", "gymnasium", "pettingzoo")
 
 
@@ -203,17 +210,37 @@ def read_lines(file: str | Path) -> list[dict[str, Any]]:
     return records
 
 
-def transcript(episode: Episode[Any], *, update: int | None = None) -> dict[str, Any]:
-    """An episode as plain data: what was read, replied, understood, played and earned."""
+# The texts of a call's reply tokens; ``None`` where its tokenizer is not at hand.
+TokenTexts = Callable[[Call], Sequence[str] | None]
+
+
+def transcript(
+    episode: Episode[Any],
+    *,
+    update: int | None = None,
+    successes: Mapping[str, bool | None] | None = None,
+    token_texts: TokenTexts | None = None,
+) -> dict[str, Any]:
+    """An episode as plain data: what was read, replied, understood, played and earned.
+
+    Args:
+      episode: the record.
+      update: how many updates were done before.
+      successes: what the game says of each agent.
+      token_texts: gives the texts of a call's tokens.
+    """
     return {
         "update": update,
+        "phase": episode.key.phase.value,
         "game": episode.game,
         "seed": episode.key.seed,
         "group": episode.key.group,
         "episode": episode.key.episode,
         "ending": episode.ending.value,
+        "agents": list(episode.agents),
         "returns": {agent: episode.episode_return(agent) for agent in episode.agents},
-        "steps": _told(episode.steps),
+        "successes": dict(successes or {}),
+        "steps": _told(episode.steps, token_texts),
         "final_observations": dict(episode.final_observations),
     }
 
@@ -227,31 +254,70 @@ def failure(episode: FailedEpisode[Any], *, update: int | None = None) -> dict[s
         "group": episode.key.group,
         "episode": episode.key.episode,
         "error": episode.error,
-        "steps": _told(episode.steps),
+        "steps": _told(episode.steps, None),
     }
 
 
-def _told(steps: Sequence[Step[Any]]) -> list[dict[str, Any]]:
+def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") -> dict[str, Any]:
+    """An evaluation, episode by episode.
+
+    Equal ``starts`` of two records mean that they played the same episodes in the same order, so that they can be
+    compared in pairs.
+    """
+    return {
+        "update": float(update),
+        "starts": _starts(sampled),
+        "returns": list(sampled.returns),
+        "successes": list(sampled.successes),
+        "greedy_starts": _starts(greedy),
+        "greedy_returns": list(greedy.returns),
+        "greedy_successes": list(greedy.successes),
+    }
+
+
+def _starts(evaluation: "Evaluation") -> str:
+    """A hash of what the agents read first in each episode, and of the episodes' places."""
+    firsts = [
+        [e.key.seed, e.key.group, [a.observation.text for s in e.steps[:1] for a in s.agent_steps]]
+        for e in evaluation.episodes
+    ]
+    return hashlib.blake2b(json.dumps(firsts).encode(), digest_size=10).hexdigest()
+
+
+def _told(steps: Sequence[Step[Any]], token_texts: TokenTexts | None) -> list[dict[str, Any]]:
     return [
         {
             "t": step.t,
-            "agents": [
-                {
-                    "agent": a.agent,
-                    "observation": a.observation.text,
-                    "feedback": a.observation.feedback,
-                    "reply": a.reply.text,
-                    "outcome": a.outcome.kind.value,
-                    "action": str(a.outcome.action) if isinstance(a.outcome, Parsed) else None,
-                    "logprob": sum(sum(call.logprobs) for call in a.reply.calls),
-                }
-                for a in step.agent_steps
-            ],
+            "agents": [_agent_told(a, token_texts) for a in step.agent_steps],
             "rewards": list(step.rewards_N),
             "penalties": list(step.penalties_N),
         }
         for step in steps
     ]
+
+
+def _agent_told(step: AgentStep, token_texts: TokenTexts | None) -> dict[str, Any]:
+    calls = step.reply.calls
+    return {
+        "agent": step.agent,
+        "observation": step.observation.text,
+        "feedback": step.observation.feedback,
+        "reply": step.reply.text,
+        "outcome": step.outcome.kind.value,
+        "action": str(step.outcome.action) if isinstance(step.outcome, Parsed) else None,
+        "logprob": sum(sum(call.logprobs) for call in calls),
+        "calls": [_call_told(call, token_texts) for call in calls],
+    }
+
+
+def _call_told(call: Call, token_texts: TokenTexts | None) -> dict[str, Any]:
+    texts = token_texts(call) if token_texts else None
+    return {
+        "ids": list(call.reply_ids),
+        "logprobs": [round(logprob, _PLACES) for logprob in call.logprobs],
+        "texts": None if texts is None else list(texts),
+        "finished": call.finished,
+    }
 
 
 def _finite(value: Any) -> Any:

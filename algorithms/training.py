@@ -30,18 +30,20 @@ from algorithms.ms_grpo import (
     evaluation_metrics,
     recorded_evaluation,
 )
-from algorithms.optimum import mean_optimal_return
 from algorithms.plots import plot_run
+from algorithms.references import references
 from algorithms.rollouts import fixed_starts
 from algorithms.signals import Interruption
 from algorithms.tracking import (
     EPISODES,
+    EVALUATIONS,
     FAILURES,
     METRICS,
     TIMINGS,
     WARNINGS,
     RunFolder,
     check_same_run,
+    evaluation_record,
     failure,
     read_config,
     read_lines,
@@ -50,14 +52,19 @@ from algorithms.tracking import (
 )
 from algorithms.watch import findings, new_findings
 from lap import LanguageAgentPolicy
+from lap.replies import ListableModel
 from tsmg import (
     AbstractGame,
+    Call,
+    Episode,
     FailedEpisode,
     RunFolderError,
     RunStoppedError,
     TooManyFailuresError,
     with_step_deadline,
 )
+
+_EPISODES_AT_THE_END = 10  # of the last evaluation, as transcripts
 
 
 class Reporter(Protocol):
@@ -145,7 +152,15 @@ def run_training(
         evaluation_game=timed_evaluation_game,
         casting=casting,
     )
-    settings = {"algorithm": attrs.asdict(trainer.config), "run": attrs.asdict(run), **described}
+    plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
+    beside = references(timed_evaluation_game, plans, casting=casting)
+    ceiling = beside["optimum"]
+    settings = {
+        "algorithm": attrs.asdict(trainer.config),
+        "run": attrs.asdict(run),
+        **described,
+        "references": beside,
+    }
     point = _loaded_point(trainer, folder, settings, reporter) if resume else None
     with Interruption() as asked, RunFolder(folder, kept=point.lines if point else None) as files:
         if point is None:
@@ -161,8 +176,6 @@ def run_training(
             asked=asked,
             records=list(read_lines(files.path / METRICS)),
         )
-        plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
-        ceiling = mean_optimal_return(timed_evaluation_game, plans)
         try:
             start, end = steps.all()
         except TooManyFailuresError as error:
@@ -173,8 +186,7 @@ def run_training(
                 f"{error}; checkpoints that were whole still are: once there is room, go on with: "
                 f"tsmg train --resume {files.path}"
             ) from error
-        for episode in end[0].episodes[:10]:
-            files.write(EPISODES, transcript(episode, update=trainer.update_index))
+        steps.tell(evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
     plot_run(files.path, ceiling=ceiling, title=str(described.get("title", game.name)))
     return Result(
         sampled=end[0],
@@ -236,8 +248,7 @@ class _Run:
         self.files.write(TIMINGS, {"update": done.metrics["update"], **done.seconds})
         self.keep(done.rollouts.failed)
         played = [e for group in done.rollouts.groups for e in group.episodes]
-        for episode in played[: self.run.episodes_logged]:
-            self.files.write(EPISODES, transcript(episode, update=self.trainer.update_index))
+        self.tell(self.trainer.game, played[: self.run.episodes_logged])
         self.reporter.update(done)
         self._watch(done.notes)
         index = self.trainer.update_index
@@ -301,9 +312,30 @@ class _Run:
                 **evaluation_metrics(greedy, "eval_greedy"),
             }
         )
+        index = self.trainer.update_index
+        self.files.write(EVALUATIONS, evaluation_record(index, sampled, greedy))
         self.keep([*sampled.failed, *greedy.failed])
         self.reporter.evaluated(self.trainer.update_index, sampled, greedy)
         return sampled, greedy
+
+    def tell(self, game: AbstractGame[Any, Any], episodes: Sequence[Episode[Any]]) -> None:
+        """Transcripts of episodes."""
+        for episode in episodes:
+            told = transcript(
+                episode,
+                update=self.trainer.update_index,
+                successes={agent: game.success(episode, agent) for agent in episode.agents},
+                token_texts=self._token_texts,
+            )
+            self.files.write(EPISODES, told)
+
+    def _token_texts(self, call: Call) -> list[str] | None:
+        """The texts of a call's tokens, where the call is a learner's and its model can tell."""
+        for policy in self.trainer.policies.values():
+            model: object = policy.model
+            if isinstance(model, ListableModel) and getattr(model, "model_id", "") == call.model_id:
+                return [model.text([token]) for token in call.reply_ids]
+        return None
 
     def keep(self, failed: Sequence[FailedEpisode[Any]]) -> None:
         """Episodes in which the game raised, with what was played until then."""
