@@ -4,6 +4,7 @@ The command line finds them by name (the entry points ``tsmg.commands``). Nothin
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,3 +76,52 @@ def _print_table(table: Table) -> None:
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    default=None,
+    help="The page; report.html in the (first) folder if unset.",
+)
+@click.option("--markdown", type=click.Path(dir_okay=False), help="Also the tables, in Markdown.")
+@click.option(
+    "--png", type=click.Path(dir_okay=False), help="Also the first scenario's curves, as a picture."
+)
+@click.option(
+    "--episodes",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="Transcripts of each run in the viewer.",
+)
+@_grouping_options
+def report(
+    folders: tuple[str, ...],
+    output: str | None,
+    markdown: str | None,
+    png: str | None,
+    episodes: int,
+    by: str | None,
+    threshold: float,
+    greedy: bool,
+) -> None:
+    """Write one HTML page about a run, or about a folder of runs.
+
+    The page holds everything: answer, curves, tables with intervals, and a viewer of episodes. It loads nothing.
+    """
+    found, problems = read_runs(folders)
+    from algorithms.report import report_content, write_report
+
+    content = report_content(
+        found, problems, by=by, threshold=threshold, greedy=greedy, episodes=episodes
+    )
+    page = Path(output) if output else Path(folders[0]) / "report.html"
+    write_report(content, page, markdown_file=markdown, png_file=png)
+    _print_notes(content.notes)
+    for answer in content.answers:
+        said = f"{answer.scenario}, {answer.name}: {answer.what} {answer.start} before, {answer.final} after"
+        console.print(escape(said), highlight=False, soft_wrap=True)
+    console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)

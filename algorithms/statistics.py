@@ -38,6 +38,7 @@ class Estimate:
       n: how many values it was computed from.
       method: how the interval was made.
       level: how often such an interval should hold the true value.
+      places: decimals when it is told.
 
     Example:
       >>> print(Estimate(value=0.953, low=0.921, high=0.972, n=5, method="percentile bootstrap"))
@@ -52,18 +53,30 @@ class Estimate:
     n: int
     method: str
     level: float = LEVEL
+    places: int = 3
+
+    @property
+    def text(self) -> str:
+        """The figure alone."""
+        return number_text(self.value, self.places)
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{number_text(self.value)} [{self.method}, no interval]"
-        return f"{number_text(self.value)} [{number_text(self.low)}, {number_text(self.high)}]"
+            return f"{self.text} [{self.method}, no interval]"
+        low, high = (number_text(end, self.places) for end in (self.low, self.high))
+        return f"{self.text} [{low}, {high}]"
 
 
-def number_text(value: float) -> str:
-    """A figure with three decimals; whole ones from 100 on; ``never`` for infinity."""
+def number_text(value: float, places: int = 3) -> str:
+    """A figure with so many decimals; ``never`` for infinity, and no sign before a rounded 0.
+
+    Example:
+      >>> number_text(-0.0001), number_text(2.5), number_text(50.0, 0)
+      ('0.000', '2.500', '50')
+    """
     if math.isinf(value):
         return "never" if value > 0 else "-inf"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
@@ -351,21 +364,21 @@ def median_time(times: Values, *, seed: int = 0) -> Estimate:
 
     Example:
       >>> print(median_time([50.0, 100.0, math.inf]))
-      100 [50.000, never]
+      100 [50, never]
     """
     array = np.sort(np.asarray(times, dtype=np.float64))
     if array.ndim != 1 or len(array) == 0:
         raise ShapeError(f"'times' must have at least 1 value (got shape {array.shape})")
     value = _lower_median(array)
     if len(array) == 1:
-        return Estimate(value=value, low=None, high=None, n=1, method="one value")
+        return Estimate(value=value, low=None, high=None, n=1, method="one value", places=0)
     drawn = np.random.default_rng(seed).choice(array, size=(RESAMPLES, len(array)))
     medians = np.sort(np.sort(drawn, axis=1)[:, (len(array) - 1) // 2])
     low, high = (
         float(medians[int(q * (RESAMPLES - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     )
     method = "percentile bootstrap"
-    return Estimate(value=value, low=low, high=high, n=len(array), method=method)
+    return Estimate(value=value, low=low, high=high, n=len(array), method=method, places=0)
 
 
 def _lower_median(ordered: Floats) -> float:

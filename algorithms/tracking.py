@@ -238,6 +238,7 @@ def transcript(
         "episode": episode.key.episode,
         "ending": episode.ending.value,
         "agents": list(episode.agents),
+        "discount": episode.discount,
         "returns": {agent: episode.episode_return(agent) for agent in episode.agents},
         "successes": dict(successes or {}),
         "steps": _told(episode.steps, token_texts),
