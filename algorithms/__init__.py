@@ -114,7 +114,7 @@ if TYPE_CHECKING:
         optimal_return as optimal_return,
     )
     from algorithms.plots import plot_run as plot_run
-    from algorithms.references import references as references
+    from algorithms.references import reference_figures as reference_figures
     from algorithms.returns import discounted_return as discounted_return
     from algorithms.rollouts import (
         Rollouts as Rollouts,
@@ -175,7 +175,7 @@ _HOMES = {
     "ms_grpo": ("MSGRPOTrainer", "Update"),
     "optimum": ("mean_optimal_return", "optimal_return"),
     "plots": ("plot_run",),
-    "references": ("references",),
+    "references": ("reference_figures",),
     "returns": ("discounted_return",),
     "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),
     "state": ("TrainingState",),

@@ -10,7 +10,7 @@ from algorithms.optimum import mean_optimal_return
 from tsmg import AbstractGame, AbstractPlayer, EpisodePlan, PlayerPolicy, UniformPlayer
 
 
-def references(
+def reference_figures(
     game: AbstractGame[Any, Any],
     plans: Sequence[EpisodePlan[Any]],
     *,

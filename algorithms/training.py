@@ -31,7 +31,7 @@ from algorithms.ms_grpo import (
     recorded_evaluation,
 )
 from algorithms.plots import plot_run
-from algorithms.references import references
+from algorithms.references import reference_figures
 from algorithms.rollouts import fixed_starts
 from algorithms.signals import Interruption
 from algorithms.tracking import (
@@ -153,7 +153,7 @@ def run_training(
         casting=casting,
     )
     plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
-    beside = references(timed_evaluation_game, plans, casting=casting)
+    beside = reference_figures(timed_evaluation_game, plans, casting=casting)
     ceiling = beside["optimum"]
     settings = {
         "algorithm": attrs.asdict(trainer.config),
