@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     )
     from algorithms.ms_grpo import MSGRPOTrainer as MSGRPOTrainer
     from algorithms.ms_grpo import Update as Update
+    from algorithms.optimum import OptimalPlayer as OptimalPlayer
     from algorithms.optimum import (
         mean_optimal_return as mean_optimal_return,
     )
@@ -173,7 +174,7 @@ _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
     "losses": ("LossTerms", "clipped_surrogate", "kl_k3", "policy_loss"),
     "ms_grpo": ("MSGRPOTrainer", "Update"),
-    "optimum": ("mean_optimal_return", "optimal_return"),
+    "optimum": ("OptimalPlayer", "mean_optimal_return", "optimal_return"),
     "plots": ("plot_run",),
     "references": ("reference_figures",),
     "returns": ("discounted_return",),

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from algorithms import statistics
-from algorithms.runs import Run, scenario_of, settings_of
+from algorithms.runs import Run, episode_values, scenario_of, settings_of
 from algorithms.statistics import Estimate
 from tsmg import InvalidArgumentError
 
@@ -49,9 +49,10 @@ class Summary:
       start, final: the first and the last evaluation.
       other_final: the last evaluation of the other decoding (greedy, or sampled).
       middle: the interquartile mean of the last evaluation.
-      area: mean height of the curve of evaluations.
+      area: mean height of the curve of evaluations, on the episodes that all of them played.
       until: updates until the threshold; infinite where it was never reached.
       invalid: the last evaluation's invalid rate.
+      trained, generated: tokens in the loss, and tokens of all training episodes, in thousands.
       best: the seed of the best run.
     """
 
@@ -64,6 +65,8 @@ class Summary:
     area: Estimate | None
     until: Estimate | None
     invalid: Estimate | None
+    trained: Estimate | None
+    generated: Estimate | None
     best: Any
 
 
@@ -161,6 +164,7 @@ def group_runs(runs: Sequence[Run], *, by: str | None = None) -> list[Group]:
         key = str(settings_of(run)) if by is None else f"{by}={run.setting(by)}"
         found.setdefault((scenario_of(run), key), []).append(run)
     names = _names(list(found.values())) if by is None else [key for _, key in found]
+    names = [name.removeprefix("arm=") for name in names]
     return [
         Group(name=name, scenario=scenario, runs=tuple(members))
         for (scenario, _), members, name in zip(found, found.values(), names, strict=True)
@@ -233,13 +237,13 @@ def _over_episodes(run: Run, name: str, index: int) -> Estimate:
         count = evaluated_episodes(run, record["update"], name)
         if count and 0 <= value <= 1:
             return statistics.proportion(round(value * count), count)
-    kept = episode_values(run, record["update"], name)
-    return statistics.mean(kept if kept else [value])
+    kept = _recorded(run, record["update"], name)
+    return statistics.mean(list(kept.values()) if kept else [value])
 
 
 def evaluated_episodes(run: Run, update: float, name: str) -> int:
     """How many episodes an evaluation had: as recorded, else as configured; 0 where neither tells."""
-    recorded = episode_values(run, update, name)
+    recorded = _recorded(run, update, name)
     if recorded:
         return len(recorded)
     at_an_end = update in (0, run.planned_updates)
@@ -247,23 +251,19 @@ def evaluated_episodes(run: Run, update: float, name: str) -> int:
     return count if isinstance(count, int) and count > 0 else 0
 
 
-def episode_values(run: Run, update: float, name: str) -> list[float]:
-    """The values of a metric in each episode of an evaluation; empty where they are not recorded."""
-    record = next((r for r in run.per_episode if r["update"] == update), None)
-    kind = {"success_rate": "successes", "reward": "returns"}.get(name.rpartition("/")[2])
-    if record is None or kind is None:
-        return []
-    values = record[f"{'greedy_' if name.startswith('eval_greedy') else ''}{kind}"]
-    return [] if any(v is None for v in values) else [float(v) for v in values]
+def _recorded(run: Run, update: float, name: str) -> dict[str, float]:
+    """The values of a metric in each episode of an evaluation, by the episode's start."""
+    record = next((r for r in run.per_episode if r["update"] == update), {})
+    return episode_values(record, name)
 
 
 def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summary:
     runs = group.whole
     name, other = f"{prefix}/{measure}", "eval" if prefix == "eval_greedy" else "eval_greedy"
-    curves = [c for run in runs if (c := run.curve(name))[0]]
+    curves = [c for run in runs if (c := run.curve_alike(name))[0]]
     areas = [statistics.area_under_curve(*curve) for curve in curves]
     times = [statistics.updates_until(*curve, threshold) for curve in curves]
-    ends = [curve[1][-1] for curve in curves]
+    ends = [run.curve(name)[1][-1] for run in runs if run.curve(name)[1]]
     best = runs[int(np.argmax(ends))].seed if len(ends) == len(runs) > 0 else None
     return Summary(
         group=group,
@@ -275,8 +275,29 @@ def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summa
         area=statistics.mean(areas) if areas else None,
         until=statistics.median_time(times) if times and measure == "success_rate" else None,
         invalid=over_runs(runs, f"{prefix}/invalid_rate", -1, statistics.mean),
+        trained=_mean([_thousands(run, ("trained_tokens",)) for run in runs]),
+        generated=_mean([_generated(run) for run in runs]),
         best=best,
     )
+
+
+def _mean(values: Sequence[float]) -> Estimate | None:
+    """The mean of what is known, without decimals; a value of 0 means that nothing is."""
+    known = [value for value in values if value > 0]
+    return attrs.evolve(statistics.mean(known), places=0) if known else None
+
+
+def _thousands(run: Run, names: Sequence[str]) -> float:
+    """The sum over updates of a product of metrics, in thousands."""
+    return sum(math.prod(r.get(name) or 0.0 for name in names) for r in run.updates) / 1000
+
+
+def _generated(run: Run) -> float:
+    """Tokens of all replies of training, as far as one agent acts at each step."""
+    sizes = [run.setting(f"algorithm.{name}") for name in ("groups", "group_size")]
+    if not all(isinstance(size, int) for size in sizes):
+        return 0.0
+    return float(math.prod(sizes)) * _thousands(run, ("reply_length", "episode_length"))
 
 
 def _pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
@@ -287,8 +308,9 @@ def _pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
 
 def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
     name = f"{prefix}/{measure}"
-    curves = [[run.curve(name) for run in group.whole] for group in (ours, theirs)]
-    ends = [[values[-1] for _, values in side if values] or [math.nan] for side in curves]
+    runs = [[run for run in group.whole if run.curve(name)[0]] for group in (ours, theirs)]
+    curves = [[run.curve_alike(name) for run in side] for side in runs]
+    ends = [[run.curve(name)[1][-1] for run in side] for side in runs]
     areas = [[statistics.area_under_curve(*curve) for curve in side if curve[0]] for side in curves]
     return Pair(
         ours=ours.name,
@@ -303,21 +325,17 @@ def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
 
 def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:
     """The difference on the same initial states: each state's value is a group's mean over its runs."""
-    greedy = "greedy_" if name.startswith("eval_greedy") else ""
-    records = [
-        next((r for r in run.per_episode if r["update"] == run.evaluations[-1]["update"]), {})
-        for run in (*ours.whole, *theirs.whole)
-    ]
-    starts = {record.get(f"{greedy}starts") for record in records}
-    if len(starts) != 1 or None in starts:
-        return None
     sides = [
-        [episode_values(run, run.evaluations[-1]["update"], name) for run in group.whole]
+        [_recorded(run, run.evaluations[-1]["update"], name) for run in group.whole]
         for group in (ours, theirs)
     ]
-    if len({len(values) for side in sides for values in side}) != 1 or not sides[0][0]:
+    common = set.intersection(*(set(values) for side in sides for values in side))
+    if not common:
         return None
-    means = [np.mean(side, axis=0).tolist() for side in sides]
+    means = [
+        [sum(values[start] for values in side) / len(side) for start in sorted(common)]
+        for side in sides
+    ]
     return statistics.paired_difference(*means)
 
 

@@ -1,8 +1,17 @@
-"""The exact optimum of small explicit one-player games, as a ceiling for what can be learnt."""
+"""The exact optimum of small explicit one-player games: its value, as a ceiling, and a player that plays it."""
 
-from typing import Any
+from typing import Any, final
 
-from tsmg import AbstractExplicitGame, AbstractGame, EpisodePlan, step_limit
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractGame,
+    AbstractPlayer,
+    Distribution,
+    EpisodePlan,
+    NotEnumerableError,
+    step_limit,
+    uniform,
+)
 
 STATE_LIMIT = 20_000
 
@@ -24,24 +33,80 @@ def optimal_return(game: AbstractGame[Any, Any], state: Any, steps: int) -> floa
     laws = _reachable_laws(game, state)
     if laws is None:
         return None
+    return _values(laws, steps, game.discount)[state]
+
+
+Law = list[tuple[Any, float, float]]
+
+
+def _values(laws: dict[Any, list[Law]], steps: int, discount: float) -> dict[Any, float]:
+    """The greatest expected return from every state within a number of steps."""
     value = dict.fromkeys(laws, 0.0)
     for _ in range(steps):
         previous = value
         value = {
-            here: max(
-                sum(p * (reward + game.discount * previous[there]) for there, reward, p in law)
-                for law in actions
-            )
-            if actions
-            else 0.0
+            here: max((_worth(law, previous, discount) for law in actions), default=0.0)
             for here, actions in laws.items()
         }
         if value == previous:
             break
-    return value[state]
+    return value
 
 
-Law = list[tuple[Any, float, float]]
+def _worth(law: Law, value: dict[Any, float], discount: float) -> float:
+    return sum(p * (reward + discount * value[there]) for there, reward, p in law)
+
+
+_SOONER = (
+    0.999  # a reward a step later is worth so much less, so that equal ways are taken the short way
+)
+_TIE = 1e-9
+
+
+@final
+class OptimalPlayer(AbstractPlayer[Any, Any]):
+    """Plays a best action; among equally good ones it is uniform.
+
+    It looks at states alone, not at the steps that are left, and discounts a little, so that it does not put off what
+    it can have. Where time is short and chance is at work, it can fall short of ``optimal_return``.
+
+    Args:
+      game: what it plays: explicit, of one agent, with at most 20,000 states within reach.
+    """
+
+    def __init__(self, game: AbstractGame[Any, Any]) -> None:
+        self.game = game
+        self.steps = step_limit(game)
+        self._laws: dict[Any, list[Law]] = {}
+        self._value: dict[Any, float] = {}
+
+    def action_dist(self, state: Any, agent: str) -> Distribution[Any]:
+        """The law of the best actions.
+
+        Raises:
+          NotEnumerableError: the optimum of this game cannot be computed.
+        """
+        if state not in self._value:
+            self._look(state)
+        discount = self.game.discount * _SOONER
+        worths = [_worth(law, self._value, discount) for law in self._laws[state]]
+        legal = self.game.legal_actions(state, agent) or ()
+        best = max(worths) - _TIE
+        return uniform([a for a, worth in zip(legal, worths, strict=True) if worth >= best])
+
+    def _look(self, state: Any) -> None:
+        """Solve what can be reached from a state; what was solved before comes out the same."""
+        game = self.game
+        laws = None
+        if isinstance(game, AbstractExplicitGame) and len(game.agents) == 1:
+            laws = _reachable_laws(game, state)
+        if laws is None:
+            raise NotEnumerableError(
+                f"the best player of {game.name} cannot be computed: it needs an explicit game of one agent "
+                f"with at most {STATE_LIMIT} states"
+            )
+        self._laws |= laws
+        self._value |= _values(laws, self.steps, game.discount * _SOONER)
 
 
 def _reachable_laws(

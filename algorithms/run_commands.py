@@ -1,8 +1,9 @@
-"""The commands ``tsmg compare`` and ``tsmg report``: what finished runs come to.
+"""The commands ``tsmg compare`` and ``tsmg report``: what runs come to; and ``tsmg experiment``, which does them.
 
 The command line finds them by name (the entry points ``tsmg.commands``). Nothing here needs torch.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from algorithms.comparison import THRESHOLD
+from algorithms.experiments.plan import Experiment, Job, jobs, read_experiment, shipped
+from algorithms.experiments.running import Done, estimated_seconds, is_done, run_jobs
 from algorithms.runs import read_runs
 from algorithms.tables import Table
 
@@ -124,4 +127,92 @@ def report(
     for answer in content.answers:
         said = f"{answer.scenario}, {answer.name}: {answer.what} {answer.start} before, {answer.final} after"
         console.print(escape(said), highlight=False, soft_wrap=True)
+    console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--scale",
+    default="laptop",
+    show_default=True,
+    help="Which size of an experiment that ships: smoke, laptop, small or paper.",
+)
+@click.option("--output", default=None, type=click.Path(), help="Its folder; runs/<name> if unset.")
+@click.option("--only", multiple=True, metavar="ARM", help="Only this arm; may be repeated.")
+@click.option(
+    "--parallel", type=click.IntRange(1), default=1, show_default=True, help="Runs side by side."
+)
+@click.option("--plan", is_flag=True, help="Print what would be run and how long it may take.")
+def experiment(
+    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, plan: bool
+) -> None:
+    """Do an experiment: one that ships (paper), or a TOML file of your own.
+
+    Each run has a folder of its own. What is whole is not repeated, so the command can be stopped and given again.
+    At the end a report is written. The exit code is 1 if a run failed.
+    """
+    declared = read_experiment(_experiment_file(name, scale))
+    folder = Path(output or Path("runs") / declared.scale)
+    todo = jobs(declared, only)
+    _print_plan(declared, todo, folder, parallel)
+    if plan:
+        return
+    left = sum(not is_done(folder / job.place) for job in todo)
+    ended: list[Done] = []
+
+    def tell(done: Done) -> None:
+        ended.append(done)
+        said = f"failed: {done.error}" if done.error else "done"
+        console.print(escape(f"{len(ended)} of {left}: {done.job.place} {said}"), soft_wrap=True)
+
+    run_jobs(declared, todo, folder, parallel=parallel, report=tell)
+    _report_experiment(declared, todo, folder)
+    sys.exit(1 if any(done.error for done in ended) else 0)
+
+
+def _experiment_file(name: str, scale: str) -> Path:
+    """The file of an experiment by its name and scale, or by its path."""
+    if name.endswith(".toml"):
+        return Path(name)
+    known = shipped()
+    if f"{name}-{scale}" not in known:
+        raise click.UsageError(
+            f"no experiment {name!r} of scale {scale!r} ships; there are {', '.join(known)} (or name a .toml file)"
+        )
+    return known[f"{name}-{scale}"]
+
+
+def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, parallel: int) -> None:
+    table = TerminalTable("scenario", "arm", "runs", "done", "minutes left", "what it is", box=None)
+    total, all_measured = 0.0, True
+    for scenario in declared.scenarios:
+        for arm in declared.arms:
+            mine = [job for job in todo if job.scenario == scenario and job.arm == arm]
+            left = [job for job in mine if not is_done(folder / job.place)]
+            seconds = [estimated_seconds(declared, job, folder) for job in left]
+            minutes = sum(s for s, _ in seconds) / 60
+            total += minutes
+            all_measured &= all(measured for _, measured in seconds)
+            if mine:
+                done = len(mine) - len(left)
+                row = (str(len(mine)), str(done), f"{minutes:.0f}", arm.note)
+                table.add_row(scenario.name, arm.name, *map(escape, row))
+    console.print(table)
+    console.print(
+        f"{total:.0f} minutes of work are left, {total / parallel:.0f} with {parallel} side by side if each has a "
+        f"core of its own ({'measured on runs here' if all_measured else 'in part by the figures in the file'}); "
+        f"primary: {', '.join(declared.primary)}; ours, not the source's: {len(declared.ours)} values",
+        soft_wrap=True,
+    )
+
+
+def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) -> None:
+    """The page and the tables of what is done so far; the first arm comes first, and the others are held against it."""
+    from algorithms.report import report_content, write_report
+
+    places = dict.fromkeys(folder / job.place.parent for job in todo)
+    found, problems = read_runs([place for place in places if place.is_dir()] or [folder])
+    content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
+    page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
     console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)

@@ -66,9 +66,42 @@ class Run:
         points = [(r["update"], r[name]) for r in source if r.get(name) is not None]
         return [u for u, _ in points], [v for _, v in points]
 
+    def curve_alike(self, name: str) -> tuple[list[float], list[float]]:
+        """The curve of an evaluation's metric on the episodes that every evaluation played.
+
+        The first and the last evaluation may have more episodes than those between. Where the episodes are not
+        recorded, the curve is that of the evaluations as they were.
+
+        Args:
+          name: ``eval/...`` or ``eval_greedy/...``, of the success rate or the reward.
+        """
+        recorded = {r["update"]: episode_values(r, name) for r in self.per_episode}
+        updates, values = self.curve(name)
+        known = [recorded.get(update, {}) for update in updates]
+        common = set.intersection(*map(set, known)) if known else set()
+        if not common:
+            return updates, values
+        return updates, [sum(found[s] for s in common) / len(common) for found in known]
+
     def setting(self, field: str) -> Any:
         """A field of the configuration, by its name or by its dotted path; ``None`` where there is none."""
         return flat(self.config).get(full_name(self.config, field))
+
+
+def episode_values(record: Record, name: str) -> dict[str, float]:
+    """The value of a metric in each episode of an evaluation, by the episode's start; nothing where one has none.
+
+    Args:
+      record: a line of ``evaluations.jsonl``.
+      name: of the metric: the success rate or the reward, with its prefix.
+    """
+    greedy = "greedy_" if name.startswith("eval_greedy") else ""
+    kind = {"success_rate": "successes", "reward": "returns"}.get(name.rpartition("/")[2], "")
+    values = record.get(f"{greedy}{kind}", [None])
+    starts = record.get(f"{greedy}starts", [])
+    if any(value is None for value in values) or len(set(starts)) < len(values):
+        return {}
+    return dict(zip(starts, map(float, values), strict=True))
 
 
 def flat(config: Record, prefix: str = "") -> dict[str, Any]:
@@ -309,8 +342,15 @@ def _per_episode_fault(record: Any) -> str:
         fits = isinstance(values, list) and all(_fits(name, value) for value in values)
         if not fits:
             return f"field {name!r} must be a list of {'truth values' if 'succ' in name else 'numbers'}"
-    if len(record["returns"]) != len(record["successes"]):
-        return "fields 'returns' and 'successes' must align"
+    for prefix in ("", "greedy_"):
+        starts = record.get(f"{prefix}starts")
+        if not isinstance(starts, list) or not all(isinstance(start, str) for start in starts):
+            return f"field '{prefix}starts' must be a list of texts"
+        if (
+            len({len(starts), len(record[f"{prefix}returns"]), len(record[f"{prefix}successes"])})
+            > 1
+        ):
+            return f"fields '{prefix}starts', '{prefix}returns' and '{prefix}successes' must align"
     return ""
 
 

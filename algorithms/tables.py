@@ -57,6 +57,8 @@ def _figures(scenario: str, summaries: Sequence[Summary], comparison: Comparison
             "area under curve",
             f"updates until {comparison.threshold:g}",
             "invalid texts",
+            "trained tokens / 1000",
+            "generated tokens / 1000",
             "best seed",
         ),
         rows=tuple(_figure_row(summary) for summary in summaries),
@@ -73,6 +75,8 @@ def _figure_row(summary: Summary) -> tuple[str, ...]:
         summary.area,
         summary.until,
         summary.invalid,
+        summary.trained,
+        summary.generated,
     )
     return (
         summary.group.name,

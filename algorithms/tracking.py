@@ -262,8 +262,7 @@ def failure(episode: FailedEpisode[Any], *, update: int | None = None) -> dict[s
 def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") -> dict[str, Any]:
     """An evaluation, episode by episode.
 
-    Equal ``starts`` of two records mean that they played the same episodes in the same order, so that they can be
-    compared in pairs.
+    Equal ``starts`` of two episodes mean that they began alike, so that they can be compared in pairs.
     """
     return {
         "update": float(update),
@@ -276,13 +275,18 @@ def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") 
     }
 
 
-def _starts(evaluation: "Evaluation") -> str:
-    """A hash of what the agents read first in each episode, and of the episodes' places."""
-    firsts = [
-        [e.key.seed, e.key.group, [a.observation.text for s in e.steps[:1] for a in s.agent_steps]]
+def _starts(evaluation: "Evaluation") -> list[str]:
+    """For each episode a hash of its place and of what the agents read first in it."""
+    return [
+        hashlib.blake2b(
+            json.dumps(
+                [e.key.seed, e.key.group]
+                + [a.observation.text for step in e.steps[:1] for a in step.agent_steps]
+            ).encode(),
+            digest_size=6,
+        ).hexdigest()
         for e in evaluation.episodes
     ]
-    return hashlib.blake2b(json.dumps(firsts).encode(), digest_size=10).hexdigest()
 
 
 def _told(steps: Sequence[Step[Any]], token_texts: TokenTexts | None) -> list[dict[str, Any]]:

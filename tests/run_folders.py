@@ -16,6 +16,7 @@ def write_run(
     game: str = "FrozenLake-v0",
     starts: str = "same",
     episodes: tuple[dict[str, Any], ...] = (),
+    described: dict[str, Any] | None = None,
     **algorithm: Any,
 ) -> Path:
     """A finished run with evaluations of these success rates, each over 20 episodes, the first ones successes."""
@@ -33,7 +34,7 @@ def write_run(
             "scripted": {"reward": 0.3, "success_rate": 0.3},
         },
     }
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_text(json.dumps(config | (described or {})))
     metrics, per_episode = [], []
     for n, rate in enumerate(successes):
         metrics.append({"update": float(every * n), **_evaluation(rate)})
@@ -42,10 +43,10 @@ def write_run(
         per_episode.append(
             {
                 "update": float(every * n),
-                "starts": starts,
+                "starts": [f"{starts} {i}" for i in range(EPISODES)],
                 "returns": returns,
                 "successes": won,
-                "greedy_starts": starts,
+                "greedy_starts": [f"{starts} {i}" for i in range(EPISODES)],
                 "greedy_returns": returns,
                 "greedy_successes": won,
             }
@@ -54,7 +55,8 @@ def write_run(
         share = update / updates
         metrics.append(
             {"update": update, "reward": share, "success_rate": share, "invalid_rate": 0.1,
-             "entropy": 1 - share, "kl": None}
+             "entropy": 1 - share, "kl": None, "trained_tokens": 300.0, "reply_length": 3.0,
+             "episode_length": 2.0}
         )  # fmt: skip
     write_lines(path / "metrics.jsonl", metrics)
     write_lines(path / "evaluations.jsonl", per_episode)

@@ -1,7 +1,13 @@
 """Typed abstractions of the Text-Mediated Stochastic Game (TSMG)."""
 
 from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
-from tsmg.combinators import split_starts, with_horizon, with_invalid_rule, with_texts
+from tsmg.combinators import (
+    split_starts,
+    with_horizon,
+    with_invalid_rule,
+    with_player,
+    with_texts,
+)
 from tsmg.deadline import with_step_deadline
 from tsmg.distribution import (
     Distribution,
@@ -146,6 +152,7 @@ __all__ = [
     "uniform",
     "with_horizon",
     "with_invalid_rule",
+    "with_player",
     "with_step_deadline",
     "with_texts",
 ]

@@ -1,4 +1,4 @@
-"""Games made of games: other texts, another horizon, another invalid rule, other starts.
+"""Games made of games: other texts, another horizon, invalid rule or player, other starts.
 
 Each combinator returns a game of the same kind (explicit or sampled) that delegates to the inner.
 """
@@ -41,6 +41,7 @@ class _Changes:
     rules_text: RulesText | None = None
     starts: Callable[[Any], bool] | None = None
     facts: Facts | None = None
+    player: "AbstractPlayer[Any, Any] | None" = None
 
 
 class _Derived(AbstractGame[Any, Any]):
@@ -102,7 +103,7 @@ class _Derived(AbstractGame[Any, Any]):
         return self.inner.success(episode, agent)
 
     def scripted_player(self) -> "AbstractPlayer[Any, Any] | None":
-        return self.inner.scripted_player()
+        return self.changes.player or self.inner.scripted_player()
 
 
 @final
@@ -158,6 +159,13 @@ def with_invalid_rule(
 ) -> AbstractGame[Any, Any]:
     """The same game with another iota."""
     return _derive(game, _Changes(invalid_rule=rule))
+
+
+def with_player(
+    game: AbstractGame[Any, Any], player: "AbstractPlayer[Any, Any]"
+) -> AbstractGame[Any, Any]:
+    """The same game with another scripted player: to clone, to play against."""
+    return _derive(game, _Changes(player=player))
 
 
 def with_texts(

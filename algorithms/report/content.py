@@ -141,6 +141,8 @@ def report_content(
 def _answer(summary: Summary) -> Answer:
     group, what = summary.group, NAMES[summary.measure]
     verdict, tone = _verdict(summary.start, summary.final, bool(group.whole))
+    if all(run.planned_updates == 0 for run in group.runs):
+        verdict, tone = "Not trained", "open"
     whole, count = len(group.whole), len(group.runs)
     over = summary.final.method.split(" ")[0] if summary.final else ""
     bars, beside = _bars(summary)

@@ -131,6 +131,12 @@ def test_the_verdict_looks_at_intervals(tmp_path, successes, verdict):
     assert answer.verdict == verdict and "episodes of one run (Wilson)" in answer.interval
 
 
+def test_a_policy_that_was_only_evaluated_is_not_called_trained(tmp_path):
+    write_run(tmp_path / "run", successes=(0.5,))
+    (answer,) = report_content(*read_runs([tmp_path])).answers
+    assert answer.verdict == "Not trained" and answer.final.startswith("0.500 [")
+
+
 def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_path):
     write_run(tmp_path / "a")
     cut = write_run(tmp_path / "b", seed=1)

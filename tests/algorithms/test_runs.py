@@ -124,9 +124,34 @@ def test_what_is_half_finished_or_corrupt_is_told_and_the_rest_is_compared(
 
 def test_unfinished_runs_are_marked_and_not_counted(tmp_path):
     write_run(tmp_path / "0", seed=0)
-    cut(write_run(tmp_path / "1", seed=1))
+    cut(write_run(tmp_path / "1", seed=1, successes=(0.3, 0.4, 0.5)))
     result = compare(tmp_path)
     assert "1 of 2" in result.output and "1 of 2 runs are not finished" in result.output
+    (summary,) = compare_runs(read_runs([tmp_path])[0]).summaries
+    assert summary.start.value == 0.2 and summary.area.n == 1 and summary.final.value == 0.95
+
+
+def test_curves_are_on_the_episodes_that_every_evaluation_played(tmp_path):
+    """The ends have 20 episodes, the middle has the first 4 of them, in another order; of 0.2 these succeed."""
+    path = write_run(tmp_path / "run", successes=(0.2, 0.5, 0.95))
+    records = [json.loads(line) for line in (path / "evaluations.jsonl").read_text().splitlines()]
+    records[1] = {
+        name: values if name == "update" else values[3::-1] for name, values in records[1].items()
+    }
+    write_lines(path / "evaluations.jsonl", records)
+    run = read_run(path)
+    assert run.curve("eval/success_rate")[1] == [0.2, 0.5, 0.95]
+    assert run.curve_alike("eval/success_rate") == ([0, 5, 10], [1.0, 1.0, 1.0])
+    assert run.curve_alike("eval/invalid_rate")[1] == [0.01] * 3
+    (path / "evaluations.jsonl").unlink()
+    assert read_run(path).curve_alike("eval/success_rate")[1] == [0.2, 0.5, 0.95]
+
+
+def test_tokens_are_counted(tmp_path):
+    write_run(tmp_path / "run", groups=4, group_size=8)
+    (summary,) = compare_runs(read_runs([tmp_path])[0]).summaries
+    assert summary.trained.value == 10 * 300 / 1000
+    assert summary.generated.value == pytest.approx(10 * 4 * 8 * 3 * 2 / 1000)
 
 
 def test_nothing_to_compare_is_one_sentence(tmp_path):

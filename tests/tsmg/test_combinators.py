@@ -19,11 +19,13 @@ from tsmg import (
     InvalidArgumentError,
     Parsed,
     Stream,
+    UniformPlayer,
     combinators,
     play,
     split_starts,
     with_horizon,
     with_invalid_rule,
+    with_player,
     with_texts,
 )
 
@@ -172,6 +174,15 @@ def test_laws_are_those_of_the_origin() -> None:
     assert derived.initial_state_dist().table() == {(): 1}
     with pytest.raises(InvalidArgumentError, match="'horizon' must be at least 1"):
         with_horizon(Coins(), 0)
+
+
+@pytest.mark.parametrize("game", SOUND_GAMES, ids=lambda game: game.name)
+def test_another_player_changes_nothing_else(game: AbstractGame[Any, Any]) -> None:
+    player = UniformPlayer(game)
+    derived = with_player(game, player)
+    assert derived.scripted_player() is player is not game.scripted_player()
+    assert with_horizon(derived, 3).scripted_player() is player
+    assert differs_only_in(game, derived)
 
 
 def test_new_texts_are_read_back() -> None:

@@ -1,0 +1,138 @@
+"""Running an experiment: every run in a process and a folder of its own; what is done is not repeated."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import attrs
+
+from algorithms.experiments.plan import Experiment, Job
+from algorithms.runs import read_run
+from tsmg import RunFolderError
+
+UNFINISHED = ".part"
+"""What the folder of a run is called after its name until it is whole."""
+# One thread for a run: runs side by side would otherwise fight for the cores, and results depend on their number.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@attrs.frozen(kw_only=True)
+class Done:
+    """How a run ended.
+
+    Attributes:
+      job: which.
+      error: nothing, or the last line that it said and where the rest is.
+    """
+
+    job: Job
+    error: str = ""
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds a whole run."""
+    try:
+        return read_run(folder).is_finished
+    except RunFolderError:
+        return False
+
+
+def run_jobs(
+    experiment: Experiment,
+    todo: Sequence[Job],
+    output: str | Path,
+    *,
+    parallel: int = 1,
+    report: Callable[[Done], None] = lambda done: None,
+) -> list[Done]:
+    """Do the runs that are not done yet; a run that fails does not keep the others from being done.
+
+    Args:
+      experiment: whose.
+      todo: the runs.
+      output: the experiment's folder; each run has its place below, and its log in ``logs``.
+      parallel: how many side by side.
+      report: told of each run when it ends.
+    """
+    left = [job for job in todo if not is_done(Path(output) / job.place)]
+    ended = []
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        futures = [pool.submit(_run, experiment, job, Path(output)) for job in left]
+        for future in as_completed(futures):
+            ended.append(future.result())
+            report(ended[-1])
+    return ended
+
+
+def _run(experiment: Experiment, job: Job, output: Path) -> Done:
+    """One run in a process of its own; its folder takes its name when it is whole."""
+    folder = output / job.place
+    if folder.exists():
+        return Done(
+            job=job, error=f"{str(folder)!r} holds something that is no whole run; move it away"
+        )
+    work = folder.with_name(folder.name + UNFINISHED)
+    log = output / "logs" / f"{str(job.place).replace(os.sep, '-')}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was stopped
+    place = str(job.place)
+    command = [
+        sys.executable,
+        "-m",
+        "algorithms.experiments.one",
+        str(experiment.source),
+        place,
+        str(work),
+    ]
+    with log.open("w") as out:
+        ended = subprocess.run(  # noqa: S603 - this interpreter, a module of this package
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **_ENVIRONMENT},
+            check=False,
+        )
+    if ended.returncode:
+        said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        return Done(job=job, error=f"{said[-1]} (exit code {ended.returncode}; {str(log)!r})")
+    work.rename(folder)
+    return Done(job=job)
+
+
+def estimated_seconds(experiment: Experiment, job: Job, output: str | Path) -> tuple[float, bool]:
+    """How long a run will take, and whether that was measured here: on a whole run of its scenario and arm.
+
+    Args:
+      experiment: whose; its file has figures that were measured elsewhere.
+      job: the run.
+      output: where whole runs are looked for.
+    """
+    run, config = experiment.run, experiment.config(job.arm, job.seed)
+    per_update, is_measured = _seconds_per_update(experiment, job, Path(output))
+    trains = job.arm.kind == "train"
+    between = (config.updates - 1) // run.evaluate_every if trains else 0
+    ends = 2 if trains else 1
+    episodes = 2 * (ends * run.final_episodes + between * run.evaluation_episodes)
+    episodes += experiment.decoding_episodes * len(job.arm.decoding)
+    factor = job.arm.factor * job.scenario.factor
+    seconds = (
+        episodes * experiment.seconds_per_episode * factor
+        + job.arm.cloning_seconds * job.scenario.factor
+    )
+    return seconds + (config.updates * per_update if trains else 0.0), is_measured
+
+
+def _seconds_per_update(experiment: Experiment, job: Job, output: Path) -> tuple[float, bool]:
+    folder = output / job.place.parent
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        try:
+            run = read_run(path)
+        except RunFolderError:
+            continue
+        if run.updates and run.seconds > 0:
+            return run.seconds / len(run.updates), True
+    return experiment.seconds_per_update * job.arm.factor * job.scenario.factor, False
