@@ -116,7 +116,7 @@ def train(experiment: Experiment, job: Job, folder: Path) -> None:
         game=training,
         evaluation_game=evaluation,
         policy=policy_of(training, job),
-        config=experiment.config(job.arm, job.seed),
+        config=experiment.config(job),
         run=experiment.run,
         folder=folder,
         described=_described(experiment, job),
@@ -127,7 +127,7 @@ def train(experiment: Experiment, job: Job, folder: Path) -> None:
 def evaluate_alone(experiment: Experiment, job: Job, folder: Path) -> None:
     """Evaluate a policy that is not trained, at the temperature that does best on other episodes."""
     training, game = games_of(job)
-    config = experiment.config(job.arm, job.seed)
+    config = experiment.config(job)
     policy = policy_of(training, job)
     settings = attrs.evolve(policy.sampling, max_reply_tokens=config.max_reply_tokens)
 

@@ -40,7 +40,8 @@ class Scenario:
       settings: its arguments.
       horizon: time limit in steps; the game's own if ``None``.
       held_out: share of the starts that is held out for evaluation; 0 for none.
-      factor: how long its episodes take, in those of the first scenario, for the estimate.
+      algorithm: what differs here from the experiment's algorithm, for every arm.
+      factor: how long its episodes and updates take, in those of the first scenario, for the estimate.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scenario:
     settings: Mapping[str, Any]
     horizon: int | None
     held_out: float
+    algorithm: Mapping[str, Any]
     factor: float
 
 
@@ -118,9 +120,9 @@ class Experiment:
     seconds_per_episode: float
     ours: tuple[str, ...]
 
-    def config(self, arm: Arm, seed: int) -> MSGRPOConfig:
-        """The settings of an arm's algorithm, with a seed."""
-        return MSGRPOConfig(**{**self.algorithm, **arm.algorithm, "seed": seed})
+    def config(self, job: "Job") -> MSGRPOConfig:
+        """The settings of a run's algorithm: the experiment's, changed by the scenario, then by the arm."""
+        return MSGRPOConfig(**{**_settings(self, job.scenario, job.arm), "seed": job.seed})
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +137,10 @@ class Job:
     def place(self) -> Path:
         """Its folder, below the experiment's."""
         return Path(self.scenario.name) / self.arm.name / str(self.seed)
+
+
+def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, Any]:
+    return {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}
 
 
 def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
@@ -228,6 +234,7 @@ class _Part:
             settings=self.take("settings", dict, {}),
             horizon=self.take("horizon", int, None),
             held_out=self.number("held_out", 0.2),
+            algorithm=self.take("algorithm", dict, {}),
             factor=self.number("factor", 1.0),
         )
         self.nothing_left()
@@ -260,12 +267,8 @@ class _Part:
 
     def _check(self, experiment: Experiment) -> None:
         """What no field shows by itself: settings of the algorithm, names that refer to others."""
+        self._check_algorithms(experiment)
         for n, arm in enumerate(experiment.arms):
-            where = "algorithm" if not arm.algorithm else f"arm[{n}].algorithm"
-            part = _Part(self.file, where, {})
-            part.made(MSGRPOConfig, {**experiment.algorithm, **arm.algorithm})
-            if "seed" in {**experiment.algorithm, **arm.algorithm}:
-                raise part.fault("seed", "comes from 'runs', and cannot be given")
             known = [scenario.name for scenario in experiment.scenarios]
             for name in arm.scenarios:
                 if name not in known:
@@ -279,6 +282,19 @@ class _Part:
         for field in experiment.ours:
             if not _is_field(self.data | {"measures": {}}, field, experiment):
                 raise self.fault("ours", f"names no field of this file: {field!r}")
+
+    def _check_algorithms(self, experiment: Experiment) -> None:
+        for m, scenario in enumerate(experiment.scenarios):
+            for n, arm in enumerate(experiment.arms):
+                changed = [f"scenario[{m}]"] * bool(scenario.algorithm) + [f"arm[{n}]"] * bool(
+                    arm.algorithm
+                )
+                where = f"{changed[-1]}.algorithm" if changed else "algorithm"
+                part = _Part(self.file, where, {})
+                settings = _settings(experiment, scenario, arm)
+                part.made(MSGRPOConfig, settings)
+                if "seed" in settings:
+                    raise part.fault("seed", "comes from 'runs', and cannot be given")
 
     def fault(self, name: str, rule: str) -> InvalidArgumentError:
         field = f"{self.place}.{name}" if self.place else name

@@ -111,7 +111,7 @@ def estimated_seconds(experiment: Experiment, job: Job, output: str | Path) -> t
       job: the run.
       output: where whole runs are looked for.
     """
-    run, config = experiment.run, experiment.config(job.arm, job.seed)
+    run, config = experiment.run, experiment.config(job)
     per_update, is_measured = _seconds_per_update(experiment, job, Path(output))
     trains = job.arm.kind == "train"
     between = (config.updates - 1) // run.evaluate_every if trains else 0

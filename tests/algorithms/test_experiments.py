@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from transformers import Qwen2ForCausalLM
 
 from algorithms import cli
-from algorithms.experiments import jobs, one, read_experiment, run_jobs, running, shipped
+from algorithms.experiments import Job, jobs, one, read_experiment, run_jobs, running, shipped
 from algorithms.experiments.running import estimated_seconds, is_done
 from algorithms.runs import read_run
 from lap import SeedRecipe
@@ -25,6 +25,14 @@ SMOKE = shipped()["paper-smoke"]
 
 def run(*arguments):
     return CliRunner().invoke(cli.main, ["experiment", *map(str, arguments)])
+
+
+def check_equal_tokens(aaw, trained, generated):
+    assert aaw.seed == trained.seed == generated.seed == 3
+    assert aaw.kept_episodes == trained.group_size  # as many trained on
+    assert aaw.group_size == generated.group_size  # as many played
+    assert trained.sampling == generated.sampling == "all"
+    assert aaw.updates == trained.updates == generated.updates
 
 
 def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
@@ -43,11 +51,14 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
         assert len(experiment.scenarios) == 4 and experiment.primary == ("area", "until", "final")
         aaw, _, trained, generated, *_ = experiment.arms
         assert aaw.runs == 8 and experiment.run.evaluation_episodes == 50
-        configs = [experiment.config(arm, 3) for arm in (aaw, trained, generated)]
-        assert [c.seed for c in configs] == [3, 3, 3]
-        assert configs[0].kept_episodes == configs[1].group_size  # as many trained on
-        assert configs[0].group_size == configs[2].group_size  # as many played
-        assert configs[1].sampling == configs[2].sampling == "all"
+        made = [
+            Job(scenario=s, arm=a, seed=3)
+            for s in experiment.scenarios
+            for a in (aaw, trained, generated)
+        ]
+        configs = [experiment.config(job) for job in made]
+        for n in range(0, len(configs), 3):
+            check_equal_tokens(*configs[n : n + 3])
     assert read_experiment(shipped()["paper-paper"]).algorithm["updates"] == 700
 
 
@@ -77,6 +88,11 @@ def test_the_large_model_has_24_times_the_parameters():
         ("updates = 2", "updates = 2\nseed = 1", "field 'algorithm.seed' comes from 'runs'"),
         ("final_episodes = 4", "final_episodes = 0", "in 'run', 'final_episodes'"),
         ("horizon = 6", "horizont = 6", "field 'scenario[0].horizont' is unknown"),
+        (
+            "horizon = 6",
+            "horizon = 6\nalgorithm = { groups = 0 }",
+            "in 'scenario[0].algorithm', 'groups' must be at least 1",
+        ),
         ("horizon = 6", "horizon = true", "field 'scenario[0].horizon' must be a whole number"),
         ('sampling = "uniform"', 'sampling = "best"', "in 'arm[1].algorithm', 'sampling'"),
         ("runs = 2", "runs = 0", "field 'arm[0].runs' must be at least 1"),
@@ -235,6 +251,20 @@ def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache
     tried = found.config["decoding"]["tried"]
     assert set(tried) == {"0.0", "1.0"}
     assert found.config["decoding"]["temperature"] == float(max(tried, key=tried.get))
+
+
+@pytest.mark.parametrize("best", [0.0, 1.0])
+def test_the_best_decoding_is_chosen(tmp_path, cache, monkeypatch, best):
+    real = one.evaluate
+
+    def graded(game, player, plans, **options):
+        reward = 1 - abs(player.sampling.temperature - best)
+        return attrs.evolve(real(game, player, plans, **options), reward=reward)
+
+    monkeypatch.setattr(one, "evaluate", graded)
+    one.main(str(SMOKE), "lake/optimal-clone/0", str(tmp_path / "run"))
+    decoding = read_run(tmp_path / "run").config["decoding"]
+    assert decoding == {"temperature": best, "tried": {"0.0": 1 - best, "1.0": best}}
 
 
 def test_the_optimal_clone_is_cloned_from_the_optimal_player():
