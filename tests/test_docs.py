@@ -6,18 +6,29 @@ import importlib
 import importlib.util
 import re
 import runpy
+import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pages import Reader, blocks_of, unrun
 from tsmg.testing import check_game
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+WRITTEN = subprocess.run(
+    ["git", "ls-files", "--cached", "--others", "--exclude-standard", "docs/*.md"],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
+)
+PAGES = [ROOT / name for name in sorted(WRITTEN.stdout.split())]  # none that the site generates
+READ = [*PAGES, *sorted(ROOT.glob("*.md"))]
 FORMALISM = [page for page in PAGES if page.parent.name == "formalism"]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -38,9 +49,6 @@ def test_the_tests_that_a_page_names_exist(page: Path) -> None:
     assert missing(page.read_text(encoding="utf-8")) == []
 
 
-EXECUTED = [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")]
-
-
 @functools.cache
 def names_of(folder: Path) -> dict[str, Any]:
     """What the examples of a folder's pages begin with: the names of its running example, if it has one."""
@@ -48,11 +56,77 @@ def names_of(folder: Path) -> dict[str, Any]:
     return runpy.run_path(str(file)) if file.is_file() else {}
 
 
-@pytest.mark.parametrize("page", EXECUTED, ids=lambda p: p.stem)
-def test_the_examples_of_a_page_run(page: Path) -> None:
-    names = dict(names_of(page.parent))
-    result = doctest.testfile(str(page), module_relative=False, globs=names, encoding="utf-8")
-    assert result.attempted and not result.failed
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Reader]]:
+    """Makes a reader of a page, in a folder of its own with an empty cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("TSMG_CACHE", str(tmp_path / "cache"))
+    before = set(sys.modules)
+    yield lambda page: Reader(tmp_path, names_of(page.parent))
+    for name in set(sys.modules) - before:
+        if (tmp_path / f"{name}.py").is_file():
+            del sys.modules[name]
+
+
+def runs(page: Path) -> bool:
+    return any(b.is_code and not b.reason for b in blocks_of(page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", [*filter(runs, READ)], ids=lambda p: p.stem)
+def test_the_blocks_of_a_page_run(page: Path, reader: Callable[[Path], Reader]) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert reader(page).run(page.name, text) >= 1
+    in_blocks = "".join(block.code for block in blocks_of(text))
+    assert in_blocks.count(">>> ") == text.count(">>> ")  # examples outside of blocks would be lost
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda p: p.stem)
+def test_every_block_of_a_page_is_run_or_says_why_not(page: Path) -> None:
+    assert unrun(page.read_text(encoding="utf-8")) == []
+
+
+def test_what_a_page_does_not_run_is_noticed() -> None:
+    mark = "<!-- not run: it needs a server -->\n"
+    assert unrun("```python\nx = 1\n```\n```{toctree}\na\n```\n```sh\ntsmg games\n```\n") == []
+    assert unrun(f"{mark}```text\nx\n```\n") == []
+    assert unrun("```text\nx\n```\n") == ["line 1: text"]
+    assert unrun("```\nx\n```\n") == ["line 1: no language"]
+    assert unrun("~~~yaml\nx\n~~~\n") == ["line 1: yaml"]
+    assert unrun("- a list\n\n  ```text\n  x\n  ```\n") == ["line 3: text"]
+    assert unrun("So:\n\n    x = 1\n") == ["line 3: indented"]
+    lost = ["a mark without a block or a reason"]
+    assert unrun("<!-- not run: -->\n```python\nx\n```\n") == lost
+    assert unrun(f"{mark}\n```python\nx\n```\n") == lost
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "```python\n>>> 1 + 1\n3\n```\n",
+        "```python\nassert 1 > 2\n```\n",
+        "```console\n$ tsmg --version\ntsmg, version 0.0.7\n```\n",
+        "```console\n$ tsmg play --game LineWalk-v0 --seed 0\n...\nwalker> left\n...\nreturn 1\n```\n",
+        "```sh\ntsmg check nobody:Game\n```\n",
+        "```sh\nrm -r nothing\n```\n",
+    ],
+)
+def test_a_block_that_says_another_thing_fails(
+    wrong: str, reader: Callable[[Path], Reader]
+) -> None:
+    with pytest.raises(AssertionError):
+        reader(ROOT / "docs" / "wrong.md").run("wrong", wrong)
+
+
+def test_names_files_and_answers_last_for_a_page(reader: Callable[[Path], Reader]) -> None:
+    page = (
+        "```python\n# theirs.py\nx = 1\n```\n```python\n# theirs.py, continued\ny = x + 1\n```\n"
+        "```python\nimport theirs\n```\n```python\n>>> theirs.y\n2\n```\n"
+        "```console\n$ tsmg play --game LineWalk-v0 --set length=2\n...\nwalker> right\n...\n"
+        "walker: terminated, return 1\n```\n"
+    )
+    assert reader(ROOT / "docs" / "right.md").run("right", page) == 5
 
 
 # ---- what pages refer to ---------------------------------------------------------------------
@@ -197,28 +271,39 @@ def test_a_test_that_does_not_exist_is_noticed() -> None:
     assert missing("`tests/test_none.py`") == ["tests/test_none.py::"]
 
 
-def the_documented_game(change: tuple[str, str] = ("", "")) -> tuple[str, Any]:
-    """The code of the page that grows a game, and the class that it makes, perhaps with a mistake planted."""
+def the_documented_game(name: str, change: tuple[str, str] = ("", "")) -> tuple[str, Any]:
+    """The file of the page that grows a game, and the class of that name, perhaps with a mistake planted."""
     page = (ROOT / "docs" / "define_a_game.md").read_text(encoding="utf-8")
-    code = page.partition("```python\n")[2].partition("```")[0]
+    heads = tuple(f"# {name.lower()}.py{more}" for more in ("", ", continued"))
+    parts = [block.code for block in blocks_of(page) if block.code.startswith(heads)]
+    code = "\n".join(part.partition("\n")[2] for part in parts)
     assert change[0] in code
-    module = types.ModuleType("countdown")
-    sys.modules["countdown"] = module
-    exec(compile(code.replace(*change), "countdown.py", "exec"), vars(module))
-    return code, module.Countdown  # type: ignore[attr-defined]
+    module = types.ModuleType(name.lower())
+    sys.modules[name.lower()] = module
+    exec(compile(code.replace(*change), f"{name.lower()}.py", "exec"), vars(module))
+    return code, getattr(module, name)
 
 
-def test_the_documented_game_is_short_and_conformant() -> None:
-    code, countdown = the_documented_game()
-    assert len(code.splitlines()) <= 40
-    check_game(countdown, max_examples=30).raise_if_broken()
+@pytest.mark.parametrize(("name", "lines"), [("Dial", 60), ("Countdown", 40)])
+def test_the_documented_games_are_short_and_conformant(name: str, lines: int) -> None:
+    code, game = the_documented_game(name)
+    assert len(code.splitlines()) <= lines
+    check_game(game, max_examples=30).raise_if_broken()
 
 
-def test_mistakes_in_the_documented_game_are_named() -> None:
-    for change, rule in (
-        (("state[HEAP]} left", "state[HEAP] % 5} left"), "text-separates-states"),
-        (("(-1.0, 1.0)", "(-1.0, 0.0)"), "zero-sum"),
-        (("return str(action)", 'return "one"'), "action-round-trip"),
-    ):
-        _, countdown = the_documented_game(change)
-        assert rule in {v.rule for v in check_game(countdown, max_examples=30).violations}
+@pytest.mark.parametrize(
+    ("name", "change", "rule"),
+    [
+        ("Countdown", ("state[HEAP]} left", "state[HEAP] % 5} left"), "text-separates-states"),
+        ("Countdown", ("(-1.0, 1.0)", "(-1.0, 0.0)"), "zero-sum"),
+        ("Countdown", ("return str(action)", 'return "one"'), "action-round-trip"),
+        ("Dial", ("{state[0]}, lock", "{state[0] % 5}, lock"), "text-separates-states"),
+        ("Dial", ('"up" if', '"Down" if'), "action-round-trip"),
+        ("Dial", ("0.65, -nearer: 0.35", "0.65, 2 * nearer: 0.35"), "scripted-player"),
+    ],
+)
+def test_mistakes_in_the_documented_games_are_named(
+    name: str, change: tuple[str, str], rule: str
+) -> None:
+    _, game = the_documented_game(name, change)
+    assert rule in {v.rule for v in check_game(game, max_examples=30).violations}
