@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from algorithms.optimum import (
         optimal_return as optimal_return,
     )
+    from algorithms.plots import draw_run as draw_run
     from algorithms.plots import plot_run as plot_run
     from algorithms.references import reference_figures as reference_figures
     from algorithms.returns import discounted_return as discounted_return
@@ -175,7 +176,7 @@ _HOMES = {
     "losses": ("LossTerms", "clipped_surrogate", "kl_k3", "policy_loss"),
     "ms_grpo": ("MSGRPOTrainer", "Update"),
     "optimum": ("OptimalPlayer", "mean_optimal_return", "optimal_return"),
-    "plots": ("plot_run",),
+    "plots": ("draw_run", "plot_run"),
     "references": ("reference_figures",),
     "returns": ("discounted_return",),
     "rollouts": ("Rollouts", "collect_groups", "fixed_starts"),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from algorithms.tracking import METRICS, read_lines
 
-_BLUE, _ORANGE, _GREY = "#1f6fb4", "#d9730d", "#666666"
+_BLUE, _ORANGE, _GREY = "#2f7fc1", "#d9730d", "#999999"
 
 
 def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "") -> Path:
@@ -26,11 +26,34 @@ def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "
     Raises:
       RunFolderError: the folder has no readable metrics.
     """
-    records = read_lines(Path(folder) / METRICS)
-    figure = Figure(figsize=(7, 8), layout="constrained")
+    figure = draw_run(read_lines(Path(folder) / METRICS), ceiling=ceiling, title=title)
+    file = Path(folder) / "curve.png"
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def draw_run(
+    records: Sequence[dict[str, Any]],
+    *,
+    ceiling: float | None = None,
+    title: str = "",
+    size: tuple[float, float] = (7, 8),
+) -> Figure:
+    """The picture of a run.
+
+    Args:
+      records: the lines of its metrics.
+      ceiling: the exact optimum of the evaluation episodes, if it is known.
+      title: what the run is.
+      size: width and height in inches.
+
+    Returns:
+      The figure: return, invalid rate and entropy over the updates.
+    """
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
-    _line(top, records, "reward", "training episodes", _GREY, alpha=0.5)
+    _line(top, records, "reward", "training episodes", _GREY)
     _line(top, records, "eval/reward", "evaluation, sampled", _BLUE, marker="o")
     _line(top, records, "eval_greedy/reward", "evaluation, greedy", _ORANGE, marker="s")
     if ceiling is not None:
@@ -44,14 +67,12 @@ def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "
     middle.set_ylabel("invalid rate")
     middle.set_ylim(bottom=0)
     _line(bottom, records, "entropy", "entropy", _BLUE)
-    bottom.set_ylabel("entropy per token (nats)")
+    bottom.set_ylabel("entropy (nats)")
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("update")
     for axes in (top, middle, bottom):
         axes.grid(alpha=0.3)
-    file = Path(folder) / "curve.png"
-    figure.savefig(file, dpi=120)
-    return file
+    return figure
 
 
 def _line(

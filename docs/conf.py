@@ -14,7 +14,7 @@ from sphinx.util.nodes import make_refnode
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from sitegen import api, diagram  # noqa: E402
+from sitegen import api, diagram, pictures  # noqa: E402
 from sitegen.docstrings import readable  # noqa: E402
 from sitegen.pages import write_pages  # noqa: E402
 from sitegen.project_pages import within_site  # noqa: E402
@@ -75,6 +75,20 @@ class PackageDiagram(SphinxDirective):
         table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'
         around = f'<div class="table-wrapper docutils container">{table}</div>'
         return [picture, nodes.raw("", around, format="html")]
+
+
+class Picture(SphinxDirective):
+    """A picture by its name, drawn now; the block holds what it shows, in words."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The picture as a part of the page."""
+        self.assert_has_content()
+        self.env.note_reread()  # what it shows may have changed, although the page has not
+        shown = pictures.svg(self.arguments[0], " ".join(self.content))
+        return [nodes.raw("", shown, format="html")]
 
 
 def make_pages(app: Any) -> None:
@@ -176,6 +190,7 @@ def link_literals(app: Any, tree: nodes.document, page: str) -> None:
 def setup(app: Any) -> None:
     """What is our own."""
     app.add_directive("package-diagram", PackageDiagram)
+    app.add_directive("picture", Picture)
     app.connect("builder-inited", make_pages)
     app.connect("doctree-read", plain_attributes)
     app.connect("source-read", read_page)

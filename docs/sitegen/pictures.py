@@ -1,0 +1,173 @@
+"""Pictures that are drawn as the site is built, in the text's own colour, so that they read on light and on dark.
+
+``python docs/sitegen/pictures.py runs/NAME`` keeps what the picture of a run needs in ``docs/pictures``.
+"""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import games
+from algorithms.plots import draw_run
+from algorithms.tracking import METRICS, read_lines
+from proofs import examine
+from proofs.comparison import plain_config, word_policy_law
+from proofs.statements.cases import choice_case
+from tsmg import Finite
+
+DATA = Path(__file__).parents[1] / "pictures" / "default_run.jsonl"
+SHOWN = ("update", "reward", "invalid_rate", "entropy", "eval/reward", "eval_greedy/reward")
+INK = "#010203"  # stands for the colour of the text, whatever it will be
+BLUE, ORANGE = "#2f7fc1", "#d9730d"  # at least 3 to 1 against both backgrounds
+SETTINGS = {
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+    "legend.facecolor": "none",
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "axes.titlesize": 11,
+}
+
+
+def kept(run: Path) -> str:
+    """The lines of a run's metrics that its picture shows, shortened."""
+    lines = [
+        {key: round(record[key], 4) for key in SHOWN if record.get(key) is not None}
+        for record in read_lines(run / METRICS)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def default_run() -> Figure:
+    """The curve of a default run, by what draws ``curve.png``."""
+    return draw_run(read_lines(DATA), ceiling=1.0, size=(5, 7))
+
+
+def kuhn_estimators() -> Figure:
+    """How far from the true gradient, and how noisy: estimators on Kuhn poker."""
+    law = word_policy_law(games.make("KuhnPoker-v0"))
+    wanted: Mapping[str, Mapping[str, Any]] = {
+        "group mean": {},
+        "leave-one-out": {"baseline": "leave_one_out"},
+        "no baseline": {"baseline": "none"},
+        "divided by std": {"std": "population"},
+        "rewards to go": {"credit": "to_go"},
+        "turn by turn": {"credit": "turn"},
+        "step weighting": {"weighting": "step"},
+    }
+    found = {
+        name: examine(law, plain_config(group_size=2, kept_episodes=1, **changes))
+        for name, changes in wanted.items()
+    }
+    return _bars(
+        {name: (one.cosine, one.snr) for name, one in found.items()},
+        ("cosine with the true gradient", "signal-to-noise ratio of one group"),
+    )
+
+
+def division() -> Figure:
+    """The direction that dividing by the deviation takes, over how often a risky arm pays."""
+    shares = [n / 20 for n in range(1, 13)]
+    figure = _figure((5, 3.4))
+    axes = figure.subplots()
+    for std, colour, marker in (("none", BLUE, "o"), ("population", ORANGE, "s")):
+        cosines = [_risky(share, std) for share in shares]
+        axes.plot(shares, cosines, color=colour, marker=marker, label=f"std {std}")
+    axes.axvline(0.2, color=INK, linestyle=":", linewidth=1)
+    axes.set_xlabel("how often the risky arm pays 5 (above 0.2 it is better)")
+    axes.set_ylabel("cosine with the true gradient")
+    axes.legend(loc="center right")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _risky(share: float, std: str) -> float:
+    arms = {"risky": Finite({5.0: share, 0.0: 1 - share}), "safe": 1.0}
+    case = choice_case(arms, {"risky": 0.5, "safe": 0.5}, size=4)
+    return examine(case.law, case.config(std=std, eps=0.0)).cosine
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _bars(values: Mapping[str, tuple[float, ...]], labels: tuple[str, ...]) -> Figure:
+    """A panel of bars for each label, one below the other, so that a phone can show them."""
+    figure = _figure((5, 3.2 * len(labels)))
+    for axes, column, label, colour in zip(
+        figure.subplots(len(labels), 1),
+        zip(*values.values(), strict=True),
+        labels,
+        (BLUE, ORANGE),
+        strict=True,
+    ):
+        axes.barh(list(values), column, color=colour, height=0.65)
+        axes.bar_label(axes.containers[0], fmt="%.3f", padding=3, fontsize=9)
+        axes.margins(x=0.18)
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+        axes.axvline(0, color=INK, linewidth=0.8)
+    return figure
+
+
+PICTURES: Mapping[str, Callable[[], Figure]] = {
+    "default-run": default_run,
+    "division": division,
+    "kuhn-estimators": kuhn_estimators,
+}
+
+
+def svg(name: str, alt: str) -> str:
+    """A picture as it stands in a page.
+
+    Args:
+      name: one of ``PICTURES``.
+      alt: what it shows, in words.
+
+    Raises:
+      KeyError: there is no such picture.
+    """
+    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        file = io.StringIO()
+        PICTURES[name]().savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return in_page(file.getvalue(), name, alt)
+
+
+def in_page(drawn: str, name: str, alt: str) -> str:
+    """A drawing without what would reach out of it: its style, its size, its colours, and names that another may have."""
+    text = drawn[drawn.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
+    text = re.sub(f"{INK}|#000000", "currentColor", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#{name}-", text)
+    head, _, rest = text.partition(">")
+    box = re.search(r'viewBox="[^"]*"', head)
+    width = float(box[0].split()[2]) if box else 0.0
+    return (
+        f'<svg class="picture" {box[0] if box else ""} style="max-width: {1.5 * width:.0f}px" role="img" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'aria-label="{escape(alt)}"><title>{escape(alt)}</title>{rest}'
+    )
+
+
+def main(run: str) -> int:
+    """Keep what the picture of a run needs."""
+    DATA.parent.mkdir(exist_ok=True)
+    DATA.write_text(kept(Path(run)), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
