@@ -271,6 +271,34 @@ def test_a_test_that_does_not_exist_is_noticed() -> None:
     assert missing("`tests/test_none.py`") == ["tests/test_none.py::"]
 
 
+FAULT_PARTS = ("In the metrics.", "Here.", "Test.")
+
+
+def unguarded(page: str) -> list[str]:
+    """The faults of the page that lack a part or a test."""
+    faults = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    return [
+        fault.partition("\n")[0]
+        for fault in faults
+        if not all(f"- **{part}**" in fault for part in FAULT_PARTS)
+        or not NAMED.findall(fault.partition("- **Test.**")[2])
+    ]
+
+
+def test_every_known_fault_has_its_signs_and_its_test() -> None:
+    page = (ROOT / "docs" / "pitfalls.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^## (\d+)\. ", page, re.MULTILINE)
+    assert [int(number) for number in numbers] == list(range(1, 16))
+    assert unguarded(page) == []
+    assert unguarded(page.replace("- **Here.** A cache lives", "A cache lives")) == [
+        "14. A cache outlives the weights"
+    ]
+    last = page[page.rindex("- **Test.**") :]
+    assert unguarded(page.replace(last, "- **Test.** by construction")) == [
+        "15. Text forges a turn"
+    ]
+
+
 def the_documented_game(name: str, change: tuple[str, str] = ("", "")) -> tuple[str, Any]:
     """The file of the page that grows a game, and the class of that name, perhaps with a mistake planted."""
     page = (ROOT / "docs" / "define_a_game.md").read_text(encoding="utf-8")

@@ -339,6 +339,34 @@ def test_padding_does_not_change_a_row():
         torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
 
 
+class Keeping:
+    """A model that keeps what it answered, whatever becomes of its weights."""
+
+    def __init__(self, model):
+        self.network, self._sample, self._kept = model.network, model.sample, {}
+
+    def sample(self, prompts, rngs, *, sampling):
+        if tuple(prompts) not in self._kept:
+            self._kept[tuple(prompts)] = self._sample(prompts, rngs, sampling=sampling)
+        return self._kept[tuple(prompts)]
+
+
+def keeps_nothing(model):
+    """Whether a model answers as one that has had other weights all along, after it got them."""
+    other, sampling = tiny_model(seed=1, sharp=3.0), SETTINGS[0]
+    before = model.sample(PROMPTS, rngs(), sampling=sampling)
+    model.network.load_state_dict(other.network.state_dict())
+    after = model.sample(PROMPTS, rngs(), sampling=sampling)
+    fresh = other.sample(PROMPTS, rngs(), sampling=sampling)
+    assert [c.logprobs for c in before] != [c.logprobs for c in fresh]  # the weights do matter
+    return [(c.reply_ids, c.logprobs) for c in after] == [(c.reply_ids, c.logprobs) for c in fresh]
+
+
+def test_nothing_is_kept_from_older_weights():
+    assert keeps_nothing(tiny_model(sharp=3.0))
+    assert not keeps_nothing(Keeping(tiny_model(sharp=3.0)))
+
+
 @pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
 def test_a_point_mass_has_no_score(model):
     calls = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
