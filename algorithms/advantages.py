@@ -4,6 +4,9 @@ One tolerance runs through this module and ``episode_sampling``: a quantity of a
 ``SIGNAL_TOLERANCE * max(1, largest size)`` is rounding noise, and counts as exactly 0. So returns
 such as 0.1 + 0.2 and 0.3 are equal, and an episode that only noise separates from its group's
 mean has no say.
+
+Source: arXiv:2508.10839 (returns relative to their group) [paper]; std, eps, baselines and the
+tolerance are ours [ours].
 """
 
 import math

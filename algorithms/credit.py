@@ -2,6 +2,35 @@
 
 Each rule compares returns with those of the group by ``group_relative_advantages``; they differ in which returns they
 compare. Which episodes are trained on is decided by the whole-episode advantages, whatever the credit rule.
+
+Source: the whole episode's credit is the paper's (arXiv:2508.10839) [paper]; the others say theirs, or are ours [ours].
+
+Example:
+  >>> import games, lap, tsmg
+  >>> game = games.make("LineWalk-v0", length=4, horizon=4)
+  >>> policy = lap.LanguageAgentPolicy(
+  ...     model=lap.TabularModel(("left", "right")),
+  ...     parser=lap.WholeReplyParser(),
+  ...     sampling=lap.Sampling(max_reply_tokens=1),
+  ... )
+  >>> plans = [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=2, episode=e)) for e in range(4)]
+  >>> group = tsmg.EpisodeGroup(episodes=tuple(tsmg.play(game, policy, plans)))
+  >>> group.returns_G("walker"), [len(episode.steps) for episode in group.episodes]
+  ((0.0, 0.0, 1.0, 1.0), [4, 3, 2, 4])
+  >>> episode_advantages(group, "walker", std="none", eps=0.0)
+  [-0.5, -0.5, 0.5, 0.5]
+  >>> relative = functools.partial(group_relative_advantages, std="none")
+  >>> whole_episode_credit(group, "walker", relative=relative)[3]
+  [0.5, 0.5, 0.5, 0.5]
+  >>> to_go_credit(group, "walker", relative=relative)[3]
+  [0.5, 0.5, 0.75, 0.75]
+  >>> [round(a, 3) for a in turn_credit(group, "walker", relative=relative)[3]]
+  [0.5, 0.5, 0.667, 0.5]
+  >>> [round(a, 3) for a in anchor_state_credit(group, "walker", relative=relative)[3]]
+  [1.167, 0.833, 0.833, 0.833]
+  >>> rule = credit_rule("to_go", std="none", eps=0.0)
+  >>> rule(group, "walker") == to_go_credit(group, "walker", relative=relative)
+  True
 """
 
 import functools

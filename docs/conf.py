@@ -44,6 +44,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+pygments_dark_style = "a11y-high-contrast-dark"  # that of the theme underlines names
 html_title = "tsmg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

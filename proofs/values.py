@@ -3,6 +3,8 @@
 Statements about play need no sampling where a game is explicit and small: the tree of what can happen is walked, and
 every branch counts with its probability. Best responses remember all that they saw, so they are best among all
 strategies, not only among memoryless ones.
+
+Source: definitions of the theory of games; the walk over information keys is ours [ours].
 """
 
 import itertools
@@ -128,6 +130,13 @@ def best_response_return(
     Raises:
       InvalidArgumentError: an agent has no player.
       NotEnumerableError: the tree is larger than the limit, or a law is not finite.
+
+    Example:
+      >>> import games, tsmg
+      >>> poker = games.KuhnPoker()
+      >>> players = {"second": tsmg.UniformPlayer(poker)}
+      >>> best_response_return(poker, players, "first")
+      0.5
     """
     _check(game, {agent: None, **players})
     walk = _Walk(game, players, limit)

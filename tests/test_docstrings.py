@@ -4,6 +4,7 @@ Docstrings are read from the source: typeguard drops those of empty functions.
 """
 
 import ast
+import doctest
 import importlib
 import inspect
 import pkgutil
@@ -55,6 +56,69 @@ def test_public_names_have_docstrings(package: str) -> None:
         for name in undocumented(module, inspect.getsource(module))
     ]
     assert missing == []
+
+
+# The modules whose functions are formulas: docs/style.md says what is due there.
+FORMULAS = (
+    "algorithms.advantages",
+    "algorithms.credit",
+    "algorithms.episode_sampling",
+    "algorithms.losses",
+    "algorithms.returns",
+    "algorithms.weighting",
+    "proofs.values",
+)
+
+
+def unexplained(name: str, source: str) -> list[str]:
+    """Public functions of formulas that lack a source, or an example that calls them and shows a result."""
+    tree = ast.parse(source)
+    told = ast.get_docstring(tree) or ""
+    found = []
+    for node in _definitions(tree.body):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        own = ast.get_docstring(node) or ""
+        examples = doctest.DocTestParser().get_examples(f"{told}\n\n{own}")
+        calls = [n for n, one in enumerate(examples) if f"{node.name}(" in one.source]
+        called = calls and any(one.want for one in examples[calls[0] :])
+        found += [] if called else [f"{name}.{node.name}: no example"]
+        found += [] if "Source: " in told + own else [f"{name}.{node.name}: no source"]
+    return found
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_have_an_example_and_a_source(name: str) -> None:
+    module = importlib.import_module(name)
+    assert unexplained(name, inspect.getsource(module)) == []
+
+
+def test_missing_examples_and_sources_are_found() -> None:
+    source = '''
+def told():
+    """Source: ours.
+
+    Example:
+      >>> told()
+      1
+    """
+def bare():
+    """Example:
+      >>> told()
+      1
+    """
+def silent():
+    """Source: ours.
+
+    >>> silent()
+    """
+'''
+    assert unexplained("m", source) == [
+        "m.bare: no example",
+        "m.bare: no source",
+        "m.silent: no example",
+    ]
+    assert unexplained("m", f'"""Source: ours.\n\n>>> bare(), silent()\n(1, 2)\n"""{source}') == []
 
 
 def test_missing_docstrings_are_found() -> None:

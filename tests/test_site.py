@@ -6,13 +6,15 @@ import re
 import subprocess
 import types
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
 
-from sitegen import api, diagram, docstrings, game_pages, links
+from sitegen import api, diagram, docstrings, game_pages, links, pictures
 from sitegen.commands import COMMANDS, SETTINGS, command_pages, commands
 from sitegen.project_pages import COPIED, turned, within_site
+from tests.pages import blocks_of
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -118,12 +120,14 @@ def test_docstrings_keep_examples_and_layout() -> None:
 
 # ---- games
 
+OPTIONAL = {"Horizon", "Exact values", "Transcript", "Version history"}
+
 
 @pytest.mark.parametrize("spec", game_pages.shipped(), ids=lambda spec: spec.id)
 def test_a_game_has_a_page_under_fixed_headings(spec) -> None:
     assert empty_headings("\n".join(game_pages.page_lines(spec, exact=False))) == []
     told = game_pages.sections(game_pages.docstring_of(spec))
-    assert set(game_pages.HEADINGS) - set(told) <= {"Horizon", "Exact values", "Transcript"}
+    assert set(game_pages.HEADINGS) - set(told) <= OPTIONAL
 
 
 def empty_headings(page: str) -> list[str]:
@@ -138,6 +142,15 @@ def test_an_empty_heading_is_noticed() -> None:
     page = "\n".join(game_pages.page_lines(spec))
     assert empty_headings(page.replace("The cards and what was done.", "")) == ["States"]
     assert empty_headings(page.replace("## Rewards", "## Payment")) == ["Rewards"]
+
+
+def test_versions_of_a_game_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (spec,) = (s for s in game_pages.shipped() if s.id == "KuhnPoker-v0")
+    assert "`KuhnPoker-v0` is the only version so far." in list(game_pages.page_lines(spec))
+    newer = attrs.evolve(spec, id="KuhnPoker-v1")
+    monkeypatch.setattr(game_pages, "shipped", lambda: [spec, newer])
+    listed = "Versions: [KuhnPoker-v0](KuhnPoker-v0.md), [KuhnPoker-v1](KuhnPoker-v1.md)."
+    assert listed in list(game_pages.page_lines(spec, exact=False))
 
 
 def test_a_game_that_ships_has_a_page_and_others_have_none() -> None:
@@ -224,6 +237,48 @@ def test_links_of_copied_pages_are_turned() -> None:
     assert turned("[a](docs/style.md) [b](CHANGELOG.md)") == "[a](../style.md) [b](changelog.md)"
     assert within_site("[a](../CONTRIBUTING.md)", 0) == "[a](project/contributing.md)"
     assert within_site("[a](../../CHANGELOG.md)", 1) == "[a](../project/changelog.md)"
+
+
+# ---- pictures
+
+
+@pytest.mark.parametrize("name", sorted(pictures.PICTURES))
+def test_a_picture_is_drawn_in_the_colour_of_the_text(name: str) -> None:
+    drawn = pictures.svg(name, "what <it> shows")
+    root = ET.fromstring(drawn)
+    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == "what <it> shows"
+    assert "currentColor" in drawn and pictures.INK not in drawn
+    assert "<style" not in drawn and not re.search(r"fill: ?#(000000|ffffff)", drawn)
+    ids = set(re.findall(r'id="([^"]+)"', drawn))
+    assert all(id.startswith(f"{name}-") for id in ids)
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', drawn)) <= ids
+    assert pictures.svg(name, "what <it> shows") == drawn
+
+
+def test_every_picture_stands_on_a_page_with_words() -> None:
+    pages = [DOCS / f"{page}.md" for page in written_pages()]
+    blocks = [b for page in pages for b in blocks_of(page.read_text(encoding="utf-8"))]
+    shown = {b.language.split()[1]: b.code for b in blocks if b.language.startswith("{picture}")}
+    assert set(shown) == set(pictures.PICTURES)
+    assert all(len(words.split()) > 20 for words in shown.values())
+
+
+def test_what_the_pictures_pages_say() -> None:
+    last = pictures.read_lines(pictures.DATA)[-1]
+    assert (last["eval/reward"], last["eval_greedy/reward"]) == (0.9733, 0.9833)
+    assert [round(pictures.risky_cosine(p, "population"), 3) for p in (0.1, 0.3, 0.4, 0.5)] == [
+        1,
+        -1,
+        -1,
+        1,
+    ]
+    assert round(pictures.risky_cosine(0.3, "none"), 3) == 1
+
+
+def test_what_a_picture_of_a_run_keeps(tmp_path: Path) -> None:
+    line = '{"update": 3.0, "reward": 0.123456, "kl": 1.0, "entropy": null}'
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    assert pictures.kept(tmp_path) == '{"update": 3.0, "reward": 0.1235}\n'
 
 
 # ---- the picture of the packages

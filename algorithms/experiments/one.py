@@ -108,6 +108,9 @@ class _Quiet:
     def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
         pass
 
+    def told(self, text: str) -> None:
+        pass
+
 
 def train(experiment: Experiment, job: Job, folder: Path) -> None:
     """Train and evaluate, as ``tsmg train`` does."""

@@ -30,6 +30,7 @@ HEADINGS = (
     "Horizon",
     "Exact values",
     "Transcript",
+    "Version history",
 )
 _LINE = re.compile(rf"({'|'.join(HEADINGS)}): (.*)")
 STEPS = 5  # of the transcript, at most
@@ -115,6 +116,7 @@ def page_lines(spec: tsmg.GameSpec, *, exact: bool = True) -> Iterator[str]:
         "Horizon": [f"{tsmg.step_limit(game)} steps here; discount {game.discount:g}."],
         "Exact values": (list(_exact(game, record)) if exact else []) or ["None is known."],
         "Transcript": list(_transcript(game, record)),
+        "Version history": _history(spec.id),
     }
     yield from (f"# {spec.id}", "", spec.summary, "", *_built(spec), "")
     for heading in HEADINGS:
@@ -264,6 +266,15 @@ def _transcript(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
         yield from (f"    {line}".rstrip() for line in record.final_observations[agent].split("\n"))
     returns = [record.episode_return(agent) for agent in record.agents]
     yield from (f"returns: {_numbers(record, tuple(returns))}", "```")
+
+
+def _history(id: str) -> list[str]:
+    """The versions of a game that are registered; its docstring may add a line on what changed."""
+    name = id.rpartition("-v")[0]
+    versions = [spec.id for spec in shipped() if spec.id.rpartition("-v")[0] == name]
+    if versions == [id]:
+        return [f"`{id}` is the only version so far."]
+    return [f"Versions: {', '.join(f'[{version}]({version}.md)' for version in versions)}."]
 
 
 def _numbers(record: tsmg.Episode[Any], values: tuple[float, ...]) -> str:

@@ -38,7 +38,8 @@ def block(writer: Any, node: nodes.math_block) -> None:
     label = f' id="{node["ids"][0]}"' if node["ids"] else ""
     number = get_node_equation_number(writer, node) if node["number"] else ""
     told = f'<span class="number">({number})</span>' if number else ""
-    writer.body.append(f'<div class="formula"{label}>{told}{formula(node, "block")}</div>\n')
+    drawn = f'<div class="wide">{formula(node, "block")}</div>'
+    writer.body.append(f'<div class="formula"{label}>{drawn}{told}</div>\n')
     raise nodes.SkipNode
 
 

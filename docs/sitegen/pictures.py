@@ -81,7 +81,7 @@ def division() -> Figure:
     figure = _figure((5, 3.4))
     axes = figure.subplots()
     for std, colour, marker in (("none", BLUE, "o"), ("population", ORANGE, "s")):
-        cosines = [_risky(share, std) for share in shares]
+        cosines = [risky_cosine(share, std) for share in shares]
         axes.plot(shares, cosines, color=colour, marker=marker, label=f"std {std}")
     axes.axvline(0.2, color=INK, linestyle=":", linewidth=1)
     axes.set_xlabel("how often the risky arm pays 5 (above 0.2 it is better)")
@@ -91,7 +91,8 @@ def division() -> Figure:
     return figure
 
 
-def _risky(share: float, std: str) -> float:
+def risky_cosine(share: float, std: str) -> float:
+    """The direction of the estimate where a risky arm pays 5 so often and a safe one pays 1."""
     arms = {"risky": Finite({5.0: share, 0.0: 1 - share}), "safe": 1.0}
     case = choice_case(arms, {"risky": 0.5, "safe": 0.5}, size=4)
     return examine(case.law, case.config(std=std, eps=0.0)).cosine
@@ -146,7 +147,7 @@ def svg(name: str, alt: str) -> str:
 
 
 def in_page(drawn: str, name: str, alt: str) -> str:
-    """A drawing without what would reach out of it: its style, its size, its colours, and names that another may have."""
+    """A drawing without what would reach out of it: style, size, colours, and names that another may have."""
     text = drawn[drawn.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
     text = re.sub(f"{INK}|#000000", "currentColor", text)
