@@ -152,7 +152,10 @@ def find_runs(folder: str | Path) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise RunFolderError(f"no folder at {str(root)!r}")
-    found = list(_walk(root))
+    try:
+        found = list(_walk(root))
+    except OSError as error:
+        raise RunFolderError(f"{str(root)!r} cannot be searched: {error}") from error
     if not found:
         raise RunFolderError(f"no run in {str(root)!r} (no folder in it has {METRICS} or {CONFIG})")
     return found
@@ -200,13 +203,14 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
-    """All runs at or below some folders, and a sentence for everything that could not be read.
+    """All runs at or below some folders, each once, and a sentence for everything that could not be read.
 
     Raises:
       RunFolderError: nothing could be read at all.
     """
     runs: list[Run] = []
     problems: list[str] = []
+    seen: set[Path] = set()
     for folder in folders:
         try:
             found = find_runs(folder)
@@ -214,6 +218,9 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
             problems.append(str(error))
             continue
         for path in found:
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
             try:
                 run = read_run(path)
             except RunFolderError as error:

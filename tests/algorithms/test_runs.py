@@ -154,6 +154,11 @@ def test_tokens_are_counted(tmp_path):
     assert summary.generated.value == pytest.approx(10 * 4 * 8 * 3 * 2 / 1000)
 
 
+def test_a_run_that_is_named_twice_counts_once(tmp_path):
+    path = write_run(tmp_path / "runs" / "0")
+    assert len(read_runs([tmp_path, path, tmp_path / "runs" / ".." / "runs"])[0]) == 1
+
+
 def test_nothing_to_compare_is_one_sentence(tmp_path):
     (tmp_path / "empty").mkdir()
     result = compare(tmp_path / "empty", tmp_path / "nowhere")
