@@ -88,11 +88,22 @@ def _weights(model: Any) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **buffers}
 
 
+def _learnt(model: Any) -> dict[str, Tensor]:
+    """What changes while a model learns: its adapters if there are some, else all weights."""
+    weights = _weights(model)
+    adapters = {name: weight for name, weight in weights.items() if _is_adapter(name)}
+    return adapters or weights
+
+
+def _is_adapter(name: str) -> bool:
+    return ".lora_" in name
+
+
 def model_state(model: Any) -> TrainingState:
-    """The weights of a trainable model, and which contexts the rows of a table stand for."""
+    """What a model learns (its adapters if it has some, else all weights), and what a table's rows stand for."""
     contexts = model.contexts if isinstance(model, TabularModel) else ()
     return TrainingState(
-        tensors=_weights(model),
+        tensors=_learnt(model),
         values={"weights_version": model.weights_version, "contexts": contexts},
     )
 
@@ -104,7 +115,7 @@ def load_model_state(model: Any, state: TrainingState) -> None:
     Raises:
       RunFolderError: the state is of another network.
     """
-    weights = _weights(model)
+    weights = _learnt(model)
     _check_alike(weights, state.tensors)
     for name, weight in weights.items():
         weight.copy_(state.tensors[name])
@@ -126,9 +137,11 @@ def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> 
 
 
 def model_digest(model: Any) -> str:
-    """A hash of all weights of a model."""
+    """A hash of all weights of a model, adapters apart: a start that is its model without them has none."""
     digest = hashlib.sha256()
     for name, weight in _weights(model).items():
+        if _is_adapter(name):
+            continue
         plain = weight.detach().cpu().contiguous()
         digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)

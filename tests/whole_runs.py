@@ -13,7 +13,7 @@ from tests.checkpoints import tiny_model
 from tsmg import PlayRandomLegal, with_invalid_rule
 
 CONFIG = MSGRPOConfig(
-    updates=5, groups=2, group_size=4, kept_episodes=2, max_reply_tokens=2, learning_rate=1e-2
+    updates=5, groups=2, group_size=4, kept_episodes=2, max_reply_tokens=6, learning_rate=1e-2
 )
 RUN = RunConfig(
     evaluate_every=2, evaluation_episodes=3, final_episodes=4, checkpoint_every=2, evaluation_seed=2
@@ -41,7 +41,7 @@ def lap_policy(seed: int = 0) -> LanguageAgentPolicy[Any]:
     return LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
         model=tiny_model(seed=seed),
-        sampling=Sampling(max_reply_tokens=2),
+        sampling=Sampling(max_reply_tokens=6),
     )
 
 
@@ -53,6 +53,7 @@ def run(
     config: Any = CONFIG,
     seed: int = 0,
     game: Any = None,
+    policy: Any = None,
 ) -> list[str]:
     """A run, by default on a game whose returns vary whatever is said; what its reporter was told."""
     game = game or with_invalid_rule(games.make("LineWalk-v0"), PlayRandomLegal(penalty=0.1))
@@ -60,7 +61,7 @@ def run(
     run_training(
         game=game,
         evaluation_game=game,
-        policy=lap_policy(seed),
+        policy=policy or lap_policy(seed),
         config=config,
         run=settings,
         folder=folder,

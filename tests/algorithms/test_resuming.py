@@ -24,9 +24,16 @@ from algorithms.checkpoints import (
 )
 from algorithms.durable import MANIFEST, fault, write_whole_folder
 from algorithms.state import TrainingState
-from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
+from lap import (
+    LanguageAgentPolicy,
+    LoraSettings,
+    MemorylessPrompt,
+    Sampling,
+    TabularModel,
+    WholeReplyParser,
+)
 from tests.runs import SMALL_RUN
-from tests.whole_runs import CONFIG, RUN, contents, lines, run
+from tests.whole_runs import CONFIG, RUN, contents, lap_policy, lines, run
 from tsmg import RunFolderError
 
 
@@ -381,3 +388,31 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         load_model_state(small, model_state(large))
     with pytest.raises(RunFolderError, match="no part 'none'"):
         trainer(tabular()).state().part("none")
+
+
+def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) -> None:
+    """Checkpoints hold the adapters, not the weights below them; other weights below are noticed."""
+
+    def adapted(seed: int = 0) -> Any:
+        policy = lap_policy(seed)
+        return attrs.evolve(policy, model=policy.model.with_lora(LoraSettings(r=2)))
+
+    run(tmp_path / "whole", policy=adapted())
+    update = MSGRPOTrainer.update
+
+    def dying(self: MSGRPOTrainer) -> Any:
+        if self.update_index == 3:
+            raise Killed
+        return update(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MSGRPOTrainer, "update", dying)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", policy=adapted())
+    with pytest.raises(RunFolderError, match="'policy' must be the one"):
+        run(tmp_path / "killed", policy=adapted(seed=1), resume=True)
+    run(tmp_path / "killed", policy=adapted(), resume=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    training = TrainingState.load(checkpoint_folder(tmp_path / "whole", 5)).part("training")
+    assert training.part("learner0").tensors
+    assert all(".lora_" in name for name in training.part("learner0").tensors)

@@ -34,6 +34,9 @@ class Silent:
     def evaluated(self, update, sampled, greedy):
         pass
 
+    def told(self, text):
+        pass
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
