@@ -202,3 +202,52 @@ def test_a_run_that_was_not_begun_by_the_command_is_refused(tmp_path):
     result = run("train", "--resume", str(tmp_path))
     assert result.exit_code == 2
     assert "does not say by which options it was begun" in " ".join(result.output.split())
+
+
+def test_adapters_are_learnt_saved_evaluated_and_merged(tmp_path):
+    """``--lora`` on a checkpoint that thinks aloud; the run resumes nothing that it does not have."""
+    tiny_model("chatml", sharp=3.0).save_pretrained(tmp_path / "model")
+    output = tmp_path / "run"
+    arguments = ("--updates", "2", "--groups", "2", "--group-size", "4", "--kept-episodes", "2")
+    small = ("--final-episodes", "3", "--max-reply-tokens", "12", "--horizon", "2", "--thinking")
+    options = ("--lora", "r=2", "--recompute", "--top-p", "0.9", "--dtype", "mixed")
+    result = run(
+        "train", "--model", str(tmp_path / "model"), "--output", str(output),
+        *arguments, *small, *options,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    config = json.loads((output / "config.json").read_text())
+    assert config["lora"] == "r=2" and config["dtype"] == "mixed"
+    assert "</think>" in config["parser"]
+    checkpoint = output / "checkpoints" / "update-000002"
+    assert (checkpoint / "adapter_config.json").is_file()
+    assert not (checkpoint / "model.safetensors").exists()
+    few = ("--episodes", "3", "--horizon", "2")
+    adapted = run("evaluate", "--model", str(checkpoint), *few)
+    assert adapted.exit_code == 0, adapted.output
+    merged = run("merge", str(checkpoint), str(tmp_path / "merged"))
+    assert merged.exit_code == 0, merged.output
+    whole = run("evaluate", "--model", str(tmp_path / "merged"), *few)
+    assert whole.output.splitlines()[-2:] == adapted.output.splitlines()[-2:]
+    again = run("merge", str(checkpoint), str(tmp_path / "merged"))
+    assert again.exit_code == 2 and "is there already" in again.output
+    nothing = run("merge", str(tmp_path / "merged"), str(tmp_path / "other"))
+    assert nothing.exit_code == 2 and "no adapters" in nothing.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lora", "rank=3"), "LoRA takes"),
+        (("--lora", "r=0"), "'r' must be at least 1"),
+        (("--max-reply-tokens", "1"), "'max_reply_tokens' must be at least"),
+        (("--thinking",), "no chat template"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused_before_the_run(tmp_path, options, said):
+    tiny_model("plain").save_pretrained(tmp_path / "model")
+    model = () if "--thinking" in options else ("--model", str(tmp_path / "model"))
+    result = run("train", *model, "--output", str(tmp_path / "run"), *options)
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.output.split())
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -10,12 +10,15 @@ from lap import TagParser, WholeReplyParser
 from tsmg import InvalidArgumentError, Said, Unreadable
 
 FIRST, LAST = TagParser("action"), TagParser("action", match="last")
+THOUGHTFUL = TagParser("action", after="</think>")
 PIECES = st.lists(
-    st.sampled_from(["<action>", "</action>", "left", "<", ">", "</", "action", "<|im_end|>", "\n"])
+    st.sampled_from(
+        ["<action>", "</action>", "</think>", "left", "<", ">", "</", "action", "<|im_end|>", "\n"]
+    )
 ).map("".join)
 
 
-@pytest.mark.parametrize("parser", [FIRST, LAST, WholeReplyParser()])
+@pytest.mark.parametrize("parser", [FIRST, LAST, THOUGHTFUL, WholeReplyParser()])
 @given(text=PIECES | st.text())
 def test_a_wrapped_text_is_found_again(parser, text):
     try:
@@ -32,8 +35,22 @@ def test_plain_words_can_always_be_wrapped():
 
 @given(reply=PIECES | st.text(), rest=PIECES)
 def test_a_decided_prefix_parses_like_every_continuation(reply, rest):
-    if FIRST.decided(reply):
-        assert FIRST.parse(reply) == FIRST.parse(reply + rest)
+    for parser in (FIRST, THOUGHTFUL):
+        if parser.decided(reply):
+            assert parser.parse(reply) == parser.parse(reply + rest)
+
+
+def test_what_is_thought_is_not_said():
+    """Tags in the thoughts do not count, nor does a thought that never ends."""
+    thought = "<think>Say <action>up</action>? No.</think>"
+    assert THOUGHTFUL.parse(thought + "<action>left</action>") == Said("left")
+    assert THOUGHTFUL.parse("Say <action>up</action>?") == Unreadable("no </think> in the reply")
+    assert THOUGHTFUL.parse(thought) == Unreadable("no <action> in the reply")
+    assert not THOUGHTFUL.decided("<action>up</action>")
+    assert FIRST.parse(thought + "<action>left</action>") == Said(
+        "up"
+    )  # what would be read otherwise
+    assert "</think>" not in THOUGHTFUL.instructions()
 
 
 def test_the_last_match_is_never_decided_and_a_hasty_rule_is_rejected():

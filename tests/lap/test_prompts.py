@@ -1,11 +1,13 @@
 """F and its encoding: what the model is shown, and that untrusted text can never forge a turn."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lap import LastTurnsPrompt, MemorylessPrompt, Message, Prompt, PromptEncoder, Segment
-from tests.checkpoints import CHATML_SPECIAL, LLAMA_SPECIAL, tokenizer
+from tests.checkpoints import CHATML, CHATML_SPECIAL, LLAMA_SPECIAL, tokenizer
 from tsmg import History, InvalidArgumentError, ModelError, Observation, OutcomeKind, Turn
 
 TURNS = tuple(
@@ -96,6 +98,23 @@ def test_the_chat_template_is_followed():
     )
     assert text == expected
     assert tokenizer("chatml").decode(ids) == expected
+
+
+THINKING = CHATML.replace(
+    "<|im_start|>assistant\n",
+    "<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
+    "<think>\n\n</think>\n\n{% endif %}",
+)
+
+
+@pytest.mark.parametrize(("thinking", "closed"), [(None, False), (True, False), (False, True)])
+def test_the_template_is_told_whether_to_think(thinking, closed):
+    """As in Qwen's templates: no thinking is an empty thought that the template writes itself."""
+    made = copy.deepcopy(tokenizer("chatml"))
+    made.chat_template = THINKING
+    encoder = PromptEncoder(made, thinking=thinking)
+    _, text = encoder.encode(MemorylessPrompt().build(HISTORY, "Reply so."))
+    assert text.endswith("<think>\n\n</think>\n\n") == closed
 
 
 def test_a_missing_template_is_refused():
