@@ -1,10 +1,11 @@
 """How fast does the engine play and learn, against a plain loop, against dense passes, and against TRL?
 
-    python tests/benchmarks/engine.py plain | rates | scaling | trl | all [--repetitions 5] [--markdown FILE]
+    python tests/benchmarks/engine.py plain | rates | ways | scaling | trl | all [--repetitions 5] [--markdown FILE]
         [--trl-venv FOLDER]
 
 plain: whole updates and learning passes against ``plain_loop.py``, and whether the gradients agree.
 rates: tokens a second against dense passes of the same network over as many tokens, and the share of padding.
+ways: the replies of one step, by the engine and by what the transformers library offers.
 scaling: cost of an episode, and memory, from 64 to 4096 episodes in an update; each size is a process of its own.
 trl: against two ways to write the same update with TRL (``trl_side.py``), in an environment of its own. It is installed
 into a temporary folder, or into the one named, where a later call finds it. The model that calls tools is made once.
@@ -121,6 +122,11 @@ def rates(arguments: argparse.Namespace) -> Table:
     return Table(("against dense passes", "ours", "dense", "ours / dense", "unit"), rows)
 
 
+def ways(arguments: argparse.Namespace) -> Table:
+    rows = [compared(figure) for figure in ours("ways", arguments)]
+    return Table(("other ways to sample", "ours", "other", "other / ours", "unit"), rows)
+
+
 def scaling(arguments: argparse.Namespace) -> Table:
     header = (
         "episodes in an update",
@@ -204,6 +210,7 @@ def trl_clone(python: Path, folder: Path) -> Path:
 COMMANDS: dict[str, Callable[[argparse.Namespace], Table]] = {
     "plain": plain,
     "rates": rates,
+    "ways": ways,
     "scaling": scaling,
     "trl": trl,
 }

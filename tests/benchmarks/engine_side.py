@@ -1,6 +1,6 @@
 """What ``engine.py`` measures, each command in a process of its own; a line of JSON a figure.
 
-    python tests/benchmarks/engine_side.py prepare | plain | rates | size | export [--groups N]
+    python tests/benchmarks/engine_side.py prepare | plain | rates | ways | size | export [--groups N]
 
 ``prepare`` makes the seed model, so that no other command counts its making; ``export`` is our side against TRL. Times
 are CPU times of one thread.
@@ -309,6 +309,31 @@ class Sampler:
         )
 
 
+# ---- other ways to sample ----------------------------------------------------------------------------
+
+
+def ways(arguments: argparse.Namespace) -> None:
+    """The replies of one step, by the engine and by what the transformers library offers."""
+    trainer = ours(groups=WIDE)
+    loop = PlainTrainer(GAME, policy().model, trainer.config)
+    steps = [Sampler(trainer.policy, requests) for requests in requests_of(trainer)]
+    sampler = max(steps, key=lambda step: step.prompts)
+    texts = [prompt.text for prompt in sampler.asked]
+    ids = [loop.tokenizer(text)["input_ids"] for text in texts]
+    static = copy.deepcopy(loop.generation)
+    static.cache_implementation = "static"
+    theirs: dict[str, Callable[[], object]] = {
+        "generate": lambda: loop.replies(texts),
+        "generate, static cache": lambda: loop.replies(texts, static),
+        "continuous batching": lambda: loop.network.generate_batch(ids, loop.generation),
+    }
+    for name, act in theirs.items():
+        repetitions = 1 if name == "continuous batching" else arguments.repetitions
+        turns = medians(repetitions, sampler.sample, act)
+        what = f"{len(texts)} replies to {sampler.prompts} prompts, {name}"
+        say(what, ours=turns[0], theirs=turns[1], unit="seconds")
+
+
 # ---- many episodes -------------------------------------------------------------------------------
 
 
@@ -381,6 +406,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "prepare": prepare,
     "plain": plain,
     "rates": rates,
+    "ways": ways,
     "size": size,
     "export": export,
 }

@@ -166,13 +166,15 @@ class PlainTrainer:
             episode.calls.append(call)
             self._move(episode, self.tokenizer.decode(call[1]))
 
-    def replies(self, texts: Sequence[str]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    def replies(
+        self, texts: Sequence[str], generation: GenerationConfig | None = None
+    ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """The ids of each prompt and of its reply."""
         batch = self.tokenizer(list(texts), padding=True, return_tensors="pt")
         ids = self.network.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            generation_config=self.generation,
+            generation_config=generation or self.generation,
         )
         begin = batch["input_ids"].shape[1]
         prompts = zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True)
