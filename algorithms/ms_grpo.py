@@ -282,7 +282,7 @@ class MSGRPOTrainer:
         ]
         selected = self._select(role_groups)
         roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
-        trained = selected + self._silent(role_groups)
+        trained = selected + self._silent(role_groups, selected)
         size = self.token_budget
         learnt = self._learn(self.estimator.rows(role_groups, trained, asked=roles))
         self._count_update()
@@ -332,17 +332,22 @@ class MSGRPOTrainer:
         ]
         return self.estimator.draw(role_groups, rngs)
 
-    def _silent(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
-        """Episodes of groups without signal, for the regularisers: the first ones, since none is special."""
+    def _silent(
+        self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected]
+    ) -> list[Selected]:
+        """Episodes of groups without signal, for the regularisers: the first ones, since none is special.
+
+        Where episodes are drawn whatever their advantage, such groups are among them already.
+        """
         c = self.config
         if c.silent_groups == "skipped" or not (c.entropy_coefficient or c.kl_coefficient):
             return []
-        kept = c.group_size if c.sampling == "all" else c.kept_episodes
+        drawn = {one.group for one in selected}
         return [
             Selected(group=index, episode=episode, weight=1.0)
             for index, role_group in enumerate(role_groups)
-            if not role_group.has_signal
-            for episode in range(kept)
+            if not role_group.has_signal and index not in drawn
+            for episode in range(c.kept_episodes)
         ]
 
     def _learn(self, rows: Sequence[TrainingRow]) -> Metrics:

@@ -450,6 +450,23 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
         run("one")
 
 
+@pytest.mark.parametrize(
+    ("sampling", "episodes"),
+    [("aaw", "kept_episodes"), ("uniform", "kept_episodes"), ("all", "group_size")],
+)
+def test_a_silent_group_is_regularised_once_however_episodes_are_drawn(sampling, episodes):
+    """A uniform law stays as it is, so the entropy term is its weight times log 3: the same for every arm."""
+    game = with_texts(Paid(), observation_text=lambda state, agent: "go")
+    config = attrs.evolve(
+        CONFIG, updates=1, entropy_coefficient=0.5, sampling=sampling, max_reply_tokens=1
+    )
+    trainer = MSGRPOTrainer(game=game, policy=arms_policy(), config=config)
+    metrics = trainer.update().metrics
+    assert metrics["frac_reward_zero_std"] == 1.0
+    assert metrics["trained_tokens"] == config.groups * getattr(config, episodes)
+    assert metrics["loss"] == pytest.approx(-0.5 * math.log(3))
+
+
 def test_in_silent_groups_the_kl_leads_back_to_the_start():
     def laws_after(coefficient):
         policy = arms_policy()

@@ -71,7 +71,7 @@ def ours() -> None:
     game = FrozenLake(horizon=STEPS, frozen_probability=1.0)
     tokenizer = make_tokenizer([game.rules_text("player"), "ice "], 400)
     model = TransformersModel(network(), tokenizer, model_id="random").with_lora(LoraSettings(r=16))
-    policy = LanguageAgentPolicy(prompt=LongPrompt(200), model=model.with_recomputation())
+    policy = LanguageAgentPolicy(prompt=LongPrompt(245), model=model.with_recomputation())
     config = MSGRPOConfig(
         updates=1, groups=1, group_size=EPISODES, sampling="all", max_reply_tokens=REPLY,
         token_budget=2048,
