@@ -133,7 +133,9 @@ def compare(threads: int) -> None:
     slope = (some[3] - some[1]) / 2
     whole = some[1] + slope * (EPISODES * STEPS - 1)
     seen = ", ".join(f"{n} rows {gb:.2f} GB" for n, gb in some.items())
-    print(f"full logits: {seen}; {EPISODES * STEPS} rows at once would take {whole:.0f} GB")
+    eight = some[1] + slope * 7
+    print(f"full logits: {seen}; 8 rows would take {eight:.0f} GB, ", end="")
+    print(f"all {EPISODES * STEPS} at once {whole:.0f} GB")
 
 
 def said(command: list[str]) -> str:
