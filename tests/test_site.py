@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
+from typeguard import suppress_type_checks
 
 from sitegen import api, diagram, docstrings, game_pages, links, pictures
 from sitegen.commands import COMMANDS, SETTINGS, command_pages, commands
@@ -249,6 +250,7 @@ def test_links_of_copied_pages_are_turned() -> None:
         for n in sorted(pictures.PICTURES)
     ],
 )
+@suppress_type_checks
 def test_a_picture_is_drawn_in_the_colour_of_the_text(name: str) -> None:
     drawn = pictures.svg(name, "what <it> shows")
     root = ET.fromstring(drawn)

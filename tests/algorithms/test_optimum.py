@@ -1,6 +1,7 @@
 """The player that plays the exact optimum."""
 
 import pytest
+from typeguard import suppress_type_checks
 
 from algorithms import OptimalPlayer, fixed_starts, mean_optimal_return
 from algorithms.evaluation import evaluate
@@ -19,6 +20,7 @@ def test_on_firm_ice_the_optimal_player_always_arrives_by_a_shortest_way():
         assert len(set(positions)) == len(positions)
 
 
+@suppress_type_checks
 def test_on_slippery_ice_it_comes_near_the_exact_optimum():
     game = FrozenLake(slippery=True, map=("SFFF", "FHFH", "FFFH", "HFFG"), horizon=60)
     plans = fixed_starts(game, 400, seed=0)

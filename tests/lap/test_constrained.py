@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from typeguard import suppress_type_checks
 
 import games
 from algorithms import evaluate
@@ -97,6 +98,7 @@ def test_the_mass_is_that_of_the_induced_law() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
+@suppress_type_checks
 def test_whole_episodes_hold_no_invalid_text(temperature: float) -> None:
     """A random network, whose free replies say nothing; greedy play is the same twice."""
     game = games.make("FrozenLake-v0")

@@ -49,6 +49,7 @@ def plain(**settings: Any) -> MSGRPOConfig:
 
 @examples(0.6)
 @given(st.data(), st.integers(1, 2), st.integers(0, 10_000))
+@suppress_type_checks
 def test_three_routes_to_the_true_gradient(data: Any, agents: int, seed: int) -> None:
     """Score sum, autodiff, and central differences of the value; two agents share their weights."""
     game = data.draw(finite_games(agents=agents, horizon=3 - agents))
@@ -79,6 +80,7 @@ def test_self_play_sums_each_roles_own_part() -> None:
     assert np.linalg.norm(alone.gradient_D - law.gradient_D) > 0.01
 
 
+@suppress_type_checks
 def test_learners_of_their_own_have_weights_of_their_own() -> None:
     game = games.make("KuhnPoker-v0")
     first, second = (random_policy(game, ("pass", "bet"), seed=seed) for seed in (1, 2))
@@ -316,6 +318,7 @@ def trainers_gradient(trainer: MSGRPOTrainer, law: PlayLaw) -> np.ndarray:
         {"credit": "to_go", "weighting": "step"},
     ],
 )
+@suppress_type_checks
 def test_the_trainers_own_gradient_is_the_laboratorys(settings: dict[str, Any]) -> None:
     """Loss, padding, mask, micro-batches and network of a real run against the sum of scores."""
     game = choice_game({"a": 1.0, "b": -0.5}, lengths={"a": 2})

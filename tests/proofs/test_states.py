@@ -28,6 +28,7 @@ def test_tic_tac_toe_has_its_known_number_of_positions() -> None:
 
 @examples(0.4)
 @given(st.data(), st.integers(1, 2))
+@suppress_type_checks
 def test_the_graph_holds_what_play_meets(data: Any, agents: int) -> None:
     """Every state of every line of play is in it, at no smaller depth, and its laws sum to 1."""
     game = data.draw(finite_games(agents=agents, horizon=2))

@@ -56,6 +56,7 @@ def test_kuhn_has_its_published_values():
 
 @examples(0.3)
 @given(st.lists(st.floats(0.01, 0.99), min_size=12, max_size=12))
+@suppress_type_checks
 def test_nash_conv_is_that_of_all_pure_strategies(bets):
     """The same by trying each of the 64 pure strategies of both players."""
 
