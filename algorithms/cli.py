@@ -31,6 +31,7 @@ from algorithms.options import (
     literal,
     make_game,
     set_option,
+    split_game,
 )
 
 if TYPE_CHECKING:
@@ -183,18 +184,6 @@ def _make_casting(
     if role is None:
         return InTurn(other)
     return Against({agent: other for agent in game.agents if agent != role})
-
-
-def _split(
-    game: tsmg.AbstractGame[Any, Any], held_out: float
-) -> tuple[tsmg.AbstractGame[Any, Any], tsmg.AbstractGame[Any, Any]]:
-    """The part to train on and the part to evaluate on."""
-    if held_out == 0 or not game.facts.start_is_instance:
-        return game, game
-    return (
-        tsmg.split_starts(game, "train", held_out=held_out),
-        tsmg.split_starts(game, "held_out", held_out=held_out),
-    )
 
 
 def _constrained(game: tsmg.AbstractGame[Any, Any], policy: Any) -> Any:
@@ -388,7 +377,7 @@ def _train(
     config = MSGRPOConfig(**{f.name: configured[f.name] for f in attrs.fields(MSGRPOConfig)})
     run = RunConfig(**{f.name: configured[f.name] for f in attrs.fields(RunConfig)})
     game = make_game(game_id, settings, horizon)
-    training_game, evaluation_game = _split(game, held_out)
+    training_game, evaluation_game = split_game(game, held_out)
     _check_casting(game, opponent, role)
     adapters = None if lora is None else _lora_settings(lora)
     start = _saved_start(folder) if resume else None
@@ -580,7 +569,7 @@ def evaluate(
 ) -> None:
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
     game = make_game(game_id, settings, horizon)
-    training_game, evaluation_game = _split(game, held_out)
+    training_game, evaluation_game = split_game(game, held_out)
     _check_model(model, chat, thinking)
     _check_casting(game, opponent, role)
     policy = _make_policy(

@@ -40,7 +40,7 @@ def _check(
     game: AbstractGame[Any, Any], policy: LanguageAgentPolicy[TransformersModel], request: Request
 ) -> None:
     agent, model = request.history.agent, policy.model
-    model.check_room([policy.reply_key(request)], sampling=policy.sampling)
+    model.encoded([policy.reply_key(request)], sampling=policy.sampling)  # refuses a long prompt
     replies = [
         policy.parser.wrap(game.action_text(request.state, agent, action))
         for action in game.legal_actions(request.state, agent) or ()

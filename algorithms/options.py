@@ -13,6 +13,8 @@ import games as games_package
 import tsmg
 from algorithms.config import choices
 
+Game = tsmg.AbstractGame[Any, Any]
+
 
 def config_options(config: type) -> Callable[[Any], Any]:
     """One option per field of an attrs configuration, with its own help text."""
@@ -77,6 +79,21 @@ def game_options(command: Any) -> Any:
     return command
 
 
+def split_game(game: Game, held_out: float) -> tuple[Game, Game]:
+    """The part to train on and the part to evaluate on; the whole game twice where nothing is held out.
+
+    Args:
+      game: only one whose starts are problem instances is split.
+      held_out: the share of the starts to hold out.
+    """
+    if held_out == 0 or not game.facts.start_is_instance:
+        return game, game
+    return (
+        tsmg.split_starts(game, "train", held_out=held_out),
+        tsmg.split_starts(game, "held_out", held_out=held_out),
+    )
+
+
 def literal(text: str) -> Any:
     """What a text says in Python; the text itself where it says nothing."""
     try:
@@ -97,9 +114,7 @@ def game_arguments(settings: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
-def make_game(
-    game_id: str, settings: Sequence[str], horizon: int | None
-) -> tsmg.AbstractGame[Any, Any]:
+def make_game(game_id: str, settings: Sequence[str], horizon: int | None) -> Game:
     """The game that the options name.
 
     Raises:

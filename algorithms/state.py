@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lap import TabularModel
+from lap.lora import is_adapter
 from tsmg import RunFolderError
 
 TENSORS, VALUES = "training.safetensors", "training.json"
@@ -91,12 +92,8 @@ def _weights(model: Any) -> dict[str, Tensor]:
 def _learnt(model: Any) -> dict[str, Tensor]:
     """What changes while a model learns: its adapters if there are some, else all weights."""
     weights = _weights(model)
-    adapters = {name: weight for name, weight in weights.items() if _is_adapter(name)}
+    adapters = {name: weight for name, weight in weights.items() if is_adapter(name)}
     return adapters or weights
-
-
-def _is_adapter(name: str) -> bool:
-    return ".lora_" in name
 
 
 def model_state(model: Any) -> TrainingState:
@@ -140,7 +137,7 @@ def model_digest(model: Any) -> str:
     """A hash of all weights of a model, adapters apart: a start that is its model without them has none."""
     digest = hashlib.sha256()
     for name, weight in _weights(model).items():
-        if _is_adapter(name):
+        if is_adapter(name):
             continue
         plain = weight.detach().cpu().contiguous()
         digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())

@@ -153,7 +153,8 @@ def run_training(
         casting=casting,
     )
     plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
-    beside = reference_figures(timed_evaluation_game, plans, casting=casting)
+    known = read_config(folder).get("references") if resume else None
+    beside = known or reference_figures(timed_evaluation_game, plans, casting=casting)
     ceiling = beside["optimum"]
     settings = {
         "algorithm": attrs.asdict(trainer.config),

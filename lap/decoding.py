@@ -162,10 +162,10 @@ class _Cache:
     """A key-value cache whose rows are contexts."""
 
     def __init__(self, network: Any, budget: int) -> None:
+        inner = causal_network(network)
         self.network = network
-        self.name = str(getattr(causal_network(network).config, "name_or_path", ""))
-        self.config = causal_network(network).config
-        self.device = causal_network(network).device
+        self.config = inner.config
+        self.device = inner.device
         self.budget = budget
         self.rows: dict[Context, int] = {}
         self.real = torch.zeros(0, 0, dtype=torch.long, device=self.device)
@@ -246,7 +246,8 @@ class _Cache:
             logits_to_keep=1,
         ).logits[:, -1]
         if not bool(torch.isfinite(logits).all()):
-            raise ModelError(f"the logits of {self.name!r} are not finite")
+            name = str(getattr(self.config, "name_or_path", ""))
+            raise ModelError(f"the logits of {name!r} are not finite")
         return logits.float()
 
 

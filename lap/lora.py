@@ -115,6 +115,11 @@ def has_adapters(network: Any) -> bool:
     return any(hasattr(module, "peft_config") for module in network.modules())
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a weight of this name belongs to an adapter."""
+    return ".lora_" in name
+
+
 @final
 class AdaptersOff(torch.nn.Module):
     """A network as it was before it got adapters; the weights are the same objects."""

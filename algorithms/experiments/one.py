@@ -11,13 +11,13 @@ from algorithms.evaluation import Evaluation, evaluate
 from algorithms.experiments.plan import Experiment, Job, jobs, read_experiment
 from algorithms.ms_grpo import Update, evaluation_metrics
 from algorithms.optimum import OptimalPlayer
-from algorithms.options import make_game
+from algorithms.options import make_game, split_game
 from algorithms.references import reference_figures
 from algorithms.rollouts import fixed_starts
 from algorithms.tracking import EVALUATIONS, METRICS, RunFolder, evaluation_record
 from algorithms.training import run_training
 from lap.policy import POLICY_FILE
-from tsmg import AbstractGame, InvalidArgumentError, split_starts, with_player
+from tsmg import AbstractGame, InvalidArgumentError, with_player
 
 Game = AbstractGame[Any, Any]
 
@@ -50,11 +50,7 @@ def games_of(job: Job) -> tuple[Game, Game]:
     player = _player(game, job)
     cloned = game if player is None else with_player(game, player)
     share = job.scenario.held_out
-    if share == 0 or not game.facts.start_is_instance:
-        return cloned, game
-    return split_starts(cloned, "train", held_out=share), split_starts(
-        game, "held_out", held_out=share
-    )
+    return split_game(cloned, share)[0], split_game(game, share)[1]
 
 
 def _player(game: Game, job: Job) -> Any:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,7 +19,7 @@ import games
 from algorithms.plots import draw_run
 from algorithms.tracking import METRICS, read_lines
 from proofs import examine
-from proofs.comparison import plain_config, word_policy_law
+from proofs.comparison import ESTIMATORS, plain_config, word_policy_law
 from proofs.statements.cases import choice_case
 from tsmg import Finite
 
@@ -56,18 +55,18 @@ def default_run() -> Figure:
 def kuhn_estimators() -> Figure:
     """How far from the true gradient, and how noisy: estimators on Kuhn poker."""
     law = word_policy_law(games.make("KuhnPoker-v0"))
-    wanted: Mapping[str, Mapping[str, Any]] = {
-        "group mean": {},
-        "leave-one-out": {"baseline": "leave_one_out"},
-        "no baseline": {"baseline": "none"},
-        "divided by std": {"std": "population"},
-        "rewards to go": {"credit": "to_go"},
-        "turn by turn": {"credit": "turn"},
-        "step weighting": {"weighting": "step"},
-    }
+    wanted = (
+        "group mean",
+        "leave-one-out",
+        "no baseline",
+        "divided by std",
+        "rewards to go",
+        "turn by turn",
+        "step weighting",
+    )
     found = {
-        name: examine(law, plain_config(group_size=2, kept_episodes=1, **changes))
-        for name, changes in wanted.items()
+        name: examine(law, plain_config(group_size=2, kept_episodes=1, **ESTIMATORS[name]))
+        for name in wanted
     }
     return _bars(
         {name: (one.cosine, one.snr) for name, one in found.items()},

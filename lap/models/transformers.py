@@ -209,15 +209,17 @@ class TransformersModel:
     @contextlib.contextmanager
     def _computing(self, *, learning: bool) -> Iterator[None]:
         """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
-        layers = [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
+        modules = self.network.modules() if learning and self.recomputes else ()
+        layers = [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
         for layer in layers:  # the flag of the layer alone: what is below stays as in evaluation
-            layer.training = learning and self.recomputes
-        with torch.autocast(
-            self.device.type, dtype=self.autocast, enabled=self.autocast is not None
-        ):
-            yield
-        for layer in layers:
-            layer.training = False
+            layer.training = True
+        enabled = self.autocast is not None
+        try:
+            with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
+                yield
+        finally:
+            for layer in layers:
+                layer.training = False
 
     @torch.no_grad()
     def sample(
@@ -233,8 +235,7 @@ class TransformersModel:
         Raises:
           ModelError: a prompt leaves no room for a reply in the model's context, or the logits are not finite.
         """
-        self.check_room(prompts, sampling=sampling)
-        encoded = [self.encoder.encode(prompt) for prompt in prompts]
+        encoded = self.encoded(prompts, sampling=sampling)
         replies = [Growing(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
 
         def judge(ids: Ids) -> tuple[str, bool]:
@@ -326,27 +327,28 @@ class TransformersModel:
             weights_version=self.weights_version,
         )
 
-    def check_room(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
-        """Refuse prompts beside which the longest reply does not fit the model's context.
+    def encoded(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> list[tuple[Ids, str]]:
+        """The token ids of prompts, and the texts that they stand for; each leaves room for the longest reply.
 
         Raises:
-          ContextLengthError: one does not; ``index`` says which.
+          ContextLengthError: one leaves too little; ``index`` says which.
           ModelError: one is empty.
         """
         limit = self.context_length
-        for index, prompt in enumerate(prompts):
-            length = len(self.encoder.encode(prompt)[0])
-            if not length:
+        found = [self.encoder.encode(prompt) for prompt in prompts]
+        for index, (ids, _) in enumerate(found):
+            if not ids:
                 raise ModelError(
                     "a prompt is empty: the model needs at least one token to go on from"
                 )
-            if limit and length + sampling.max_reply_tokens > limit:
+            if limit and len(ids) + sampling.max_reply_tokens > limit:
                 error = ContextLengthError(
-                    f"a prompt of {length} tokens and a reply of up to {sampling.max_reply_tokens} "
+                    f"a prompt of {len(ids)} tokens and a reply of up to {sampling.max_reply_tokens} "
                     f"do not fit the model's context of {limit}; a prompt of fewer turns is shorter"
                 )
                 error.index = index
                 raise error
+        return found
 
     def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies under the present weights; each context is computed once.

@@ -18,6 +18,7 @@ from games import FrozenLake
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.checkpoints import tiny_model
 from tests.runs import SMALL_RUN as CONFIG
+from tests.whole_runs import Teller
 from tsmg import (
     AbstractExplicitGame,
     EpisodeKey,
@@ -395,17 +396,6 @@ def test_impossible_settings_are_refused_by_name(settings, name):
         MSGRPOConfig(**settings)
 
 
-class Silent:
-    def update(self, update):
-        pass
-
-    def evaluated(self, update, sampled, greedy):
-        pass
-
-    def told(self, text):
-        pass
-
-
 def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
     def run(name):
         policy = LanguageAgentPolicy(
@@ -420,7 +410,7 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
             run=RunConfig(final_episodes=5, evaluation_episodes=5, evaluate_every=1),
             folder=tmp_path / name,
             described={"title": "a test"},
-            reporter=Silent(),
+            reporter=Teller(),
         )
 
     result, _ = run("one"), run("two")

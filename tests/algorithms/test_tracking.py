@@ -18,6 +18,7 @@ from games import FrozenLake, KuhnPoker, TicTacToe
 from lap import LanguageAgentPolicy, MemorylessPrompt
 from tests.checkpoints import tiny_model
 from tests.runs import SMALL_RUN
+from tests.whole_runs import Teller
 from tsmg import PlayerPolicy, UniformPlayer, split_starts
 
 LAKE = FrozenLake()
@@ -25,17 +26,6 @@ LAKE = FrozenLake()
 
 def lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-class Silent:
-    def update(self, update):
-        pass
-
-    def evaluated(self, update, sampled, greedy):
-        pass
-
-    def told(self, text):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +41,7 @@ def folder(tmp_path_factory):
         run=RunConfig(final_episodes=6, evaluation_episodes=4, evaluate_every=1),
         folder=tmp_path_factory.mktemp("runs") / "one",
         described={"title": "a test", "game": "FrozenLake-v0"},
-        reporter=Silent(),
+        reporter=Teller(),
     )
     return result.folder
 

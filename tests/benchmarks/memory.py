@@ -34,6 +34,10 @@ from lap import (
 from lap.seed import make_tokenizer
 from tsmg import History
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
+
+from tests.benchmarks.engine_side import peak_megabytes
+
 EPISODES, STEPS, REPLY = 16, 4, 16
 PROMPT = 400
 GIGABYTE = 1e9
@@ -105,10 +109,8 @@ def full_logits(rows: int) -> None:
 
 
 def peak() -> float:
-    """The greatest resident memory of this process, in gigabytes, by Linux's own account."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-    return int(kilobytes) * 1024 / GIGABYTE
+    """The greatest resident memory of this process, in gigabytes."""
+    return peak_megabytes() * 2**20 / GIGABYTE
 
 
 def main() -> None:
