@@ -1,6 +1,6 @@
 """The token batch: which calls are trained on, with which advantage and weight."""
 
-import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,29 +30,52 @@ class TrainingRow:
     weight: float
 
 
-@attrs.frozen(
-    kw_only=True, slots=False
-)  # what is cached is cached in the instance's own dictionary
+@attrs.frozen(kw_only=True)
 class RoleGroup:
-    """One role in one group: the unit within which returns are compared.
+    """One role in one group: the unit within which returns are compared. Learning needs no more of the episodes.
 
     Attributes:
-      group: the episodes.
+      number: the group's, in its update.
       agent: the role.
+      returns_G: the return of each episode, penalties included.
       advantages_G: whole-episode advantages A_e, by which episodes are drawn.
       credits_G: for each episode, the advantage of each of the agent's calls.
+      calls_G: for each episode, the agent's calls.
     """
 
-    group: EpisodeGroup[Any]
+    number: int
     agent: str
+    returns_G: tuple[float, ...]
     advantages_G: tuple[float, ...]
     credits_G: tuple[tuple[float, ...], ...]
+    calls_G: tuple[tuple[Call, ...], ...]
 
-    @functools.cached_property
-    def calls_G(self) -> tuple[tuple[Call, ...], ...]:
-        """The agent's calls in each episode."""
-        return tuple(
-            tuple(call for _, call in episode.calls(self.agent)) for episode in self.group.episodes
+    @classmethod
+    def of(
+        cls,
+        group: EpisodeGroup[Any],
+        agent: str,
+        *,
+        advantages_G: Sequence[float],
+        credits_G: Sequence[Sequence[float]],
+    ) -> "RoleGroup":
+        """What is learnt from a group in a role.
+
+        Args:
+          group: the episodes.
+          agent: the role.
+          advantages_G: whole-episode advantages.
+          credits_G: for each episode, the advantage of each of the agent's calls.
+        """
+        return cls(
+            number=group.episodes[0].key.group,
+            agent=agent,
+            returns_G=group.returns_G(agent),
+            advantages_G=tuple(advantages_G),
+            credits_G=tuple(map(tuple, credits_G)),
+            calls_G=tuple(
+                tuple(call for _, call in episode.calls(agent)) for episode in group.episodes
+            ),
         )
 
     @property
@@ -119,6 +142,27 @@ def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[Tra
         size += cost
     if part:
         yield part
+
+
+def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[TrainingRow]:
+    """One of so many parts of sorted rows, of about as many tokens each; a part may be empty.
+
+    Args:
+      rows: as ``training_rows`` sorts them.
+      part: which part, from 0.
+      parts: how many.
+    """
+    costs = [
+        _added_tokens(row.call, before.call if before else None)
+        for before, row in zip((None, *rows), rows, strict=False)
+    ]
+    starts = itertools.accumulate(costs, initial=0)
+    total = max(1, sum(costs))
+    return [
+        row
+        for row, start in zip(rows, starts, strict=False)
+        if min(start * parts // total, parts - 1) == part
+    ]
 
 
 def _added_tokens(call: Call, before: Call | None) -> int:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from algorithms.training import Result
     from tsmg.testing import Report
 
-console = Console()
+console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)  # of several processes one speaks
 COMMANDS = "tsmg.commands"
 _THOUGHT = "</think>"
 _ENDPOINT_TOKENS = 256  # replies of models that think before they act
@@ -384,18 +384,20 @@ def _train(
     if start is None:
         _check_model(model, chat, thinking, trains=True)
     from algorithms.ms_grpo import reply_sampling
+    from algorithms.processes import make_accelerator
     from algorithms.training import run_training  # slow to import: after every argument was checked
 
-    policy = _make_policy(
-        training_game,
-        model=start or model,
-        chat=chat,
-        thinking=thinking,
-        dtype=dtype,
-        history=history,
-        recipe_seed=config.seed,
-        threads=threads,
-    ).with_sampling(reply_sampling(config))
+    with make_accelerator().local_main_process_first():  # what it makes or fetches, the others find
+        policy = _make_policy(
+            training_game,
+            model=start or model,
+            chat=chat,
+            thinking=thinking,
+            dtype=dtype,
+            history=history,
+            recipe_seed=config.seed,
+            threads=threads,
+        ).with_sampling(reply_sampling(config))
     if adapters is not None and start is None:  # a saved start has its adapters
         policy = attrs.evolve(policy, model=policy.model.with_lora(adapters, seed=config.seed))
     policy = _prepared(policy, recompute=recompute, compiled=compiled)
@@ -520,7 +522,7 @@ def _brief(name: str, evaluation: "Evaluation") -> str:
 
 
 def _print_result(result: "Result") -> None:
-    console.print(f"episodes evaluated: {len(result.sampled.episodes)}, the same before and after")
+    console.print(f"episodes evaluated: {len(result.sampled.returns)}, the same before and after")
     console.print(f"before  {_brief('sampled', result.start_sampled)}")
     console.print(f"        {_brief('greedy', result.start_greedy)}")
     console.print(f"after   {_brief('sampled', result.sampled)}")

@@ -62,12 +62,8 @@ class Estimator:
     def _role_group(self, group: EpisodeGroup[Any], agent: str) -> RoleGroup:
         c = self.config
         whole = episode_advantages(group, agent, std=self.std, eps=c.eps, baseline=c.baseline)
-        return RoleGroup(
-            group=group,
-            agent=agent,
-            advantages_G=tuple(whole),
-            credits_G=tuple(tuple(credits_T) for credits_T in self.credit(group, agent)),
-        )
+        credits_G = self.credit(group, agent)
+        return RoleGroup.of(group, agent, advantages_G=tuple(whole), credits_G=credits_G)
 
     def draw(self, role_groups: Sequence[RoleGroup], rngs: Sequence[Stream]) -> list[Selected]:
         """The episodes to train on, drawn with one stream per role and group."""

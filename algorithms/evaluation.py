@@ -1,5 +1,7 @@
 """Evaluation on fixed episodes: the same starts and the same chance for every policy and update."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +9,49 @@ from typing import Any
 import attrs
 
 from algorithms.casting import AbstractCasting, SelfPlay, casts
-from algorithms.rollouts import accepted_failures, play_checked
+from algorithms.processes import ALONE, Processes
+from algorithms.rollouts import check_failures, play_checked
 from lap import remembering
 from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode
 
-# An episode, and the agent as which it is looked at.
-Role = tuple[Episode[Any], str]
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How an episode went for one agent, without the episode.
+
+    Attributes:
+      agent: who.
+      reward: its return, penalties left out.
+      success: whether it succeeded; ``None`` where the game defines none.
+      texts: how many texts it said.
+      invalid: how many of them named no legal action.
+      steps: of the episode.
+    """
+
+    agent: str
+    reward: float
+    success: bool | None
+    texts: int
+    invalid: int
+    steps: int
+
+    @classmethod
+    def of(cls, game: AbstractGame[Any, Any], episode: Episode[Any], agent: str) -> "Outcome":
+        """The outcome of an episode for an agent.
+
+        Args:
+          game: says what a success is.
+          episode: the record.
+          agent: who.
+        """
+        return cls(
+            agent=agent,
+            reward=episode.episode_return(agent, penalties=False),
+            success=game.success(episode, agent),
+            texts=len(episode.agent_steps(agent)),
+            invalid=episode.invalid_count(agent),
+            steps=len(episode.steps),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -20,15 +59,18 @@ class Evaluation:
     """How a policy did, in one role or several.
 
     Attributes:
-      episodes: the records; an episode that is looked at in two roles is there twice.
+      episodes: the records, as far as this process played them; an episode that is looked at in two roles is there
+        twice.
       reward: mean return, penalties left out.
       reward_by_agent: the same for each role.
       success_rate: share of successes among episodes that define one; NaN if none does.
       invalid_rate: share of the texts that named no legal action.
       episode_length: mean number of steps.
-      failed: the episodes in which the game raised; no figure counts them.
-      returns: of each of ``episodes``, penalties left out.
-      successes: of each of ``episodes``; ``None`` where the game defines none.
+      failed: the episodes in which the game raised, as far as this process played them; no figure counts them.
+      failures: how many failed in all.
+      returns: of each episode in each role, penalties left out.
+      successes: the same; ``None`` where the game defines none.
+      starts: the same: a hash of its place and of what the agents read first in it.
     """
 
     episodes: tuple[Episode[Any], ...]
@@ -38,8 +80,10 @@ class Evaluation:
     invalid_rate: float
     episode_length: float
     failed: tuple[FailedEpisode[Any], ...] = ()
+    failures: int = 0
     returns: tuple[float, ...] = ()
     successes: tuple[bool | None, ...] = ()
+    starts: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -49,6 +93,7 @@ def evaluate(
     *,
     casting: AbstractCasting | None = None,
     max_failure_rate: float = 0.0,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Play fixed episodes and summarise them for the agents that learn.
 
@@ -58,40 +103,64 @@ def evaluate(
       plans: the episodes; the casting counts them as it counts groups.
       casting: who plays whom; all agents learn unless given.
       max_failure_rate: the greatest share of failed episodes that is accepted.
+      processes: who shares the work; each process comes to the same figures.
 
     Raises:
       TooManyFailuresError: more episodes failed.
     """
     learning = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
-    roles: list[Role] = []
+    roles: list[tuple[tuple[int, ...], Episode[Any], str]] = []  # with their places in the whole
     failed: list[FailedEpisode[Any]] = []
-    for cast, numbers in casts(casting or SelfPlay(), learning, len(plans)):
-        records = play_checked(game, remembering(cast.policies), [plans[n] for n in numbers])
-        failed += accepted_failures(records, max_failure_rate)
-        played = [record for record in records if isinstance(record, Episode)]
-        roles += [(episode, agent) for agent in cast.learners for episode in played]
-    return attrs.evolve(summarise(game, roles), failed=tuple(failed))
-
-
-def summarise(game: AbstractGame[Any, Any], roles: Sequence[Role]) -> Evaluation:
-    """The summary of some episodes, each looked at in one role."""
-    returns = [episode.episode_return(agent, penalties=False) for episode, agent in roles]
-    by_agent: dict[str, list[float]] = {}
-    for (_, agent), value in zip(roles, returns, strict=True):
-        by_agent.setdefault(agent, []).append(value)
-    successes = [game.success(episode, agent) for episode, agent in roles]
-    texts = sum(len(e.agent_steps(agent)) for e, agent in roles)
-    invalid = sum(e.invalid_count(agent) for e, agent in roles)
-    return Evaluation(
-        episodes=tuple(episode for episode, _ in roles),
-        reward=mean(returns),
-        reward_by_agent={agent: mean(values) for agent, values in by_agent.items()},
-        success_rate=mean(float(success) for success in successes if success is not None),
-        invalid_rate=invalid / texts if texts else 0.0,
-        episode_length=mean(float(len(e.steps)) for e, _ in roles),
-        returns=tuple(returns),
-        successes=tuple(successes),
+    for c, (cast, numbers) in enumerate(casts(casting or SelfPlay(), learning, len(plans))):
+        mine = processes.share(numbers)
+        records = play_checked(game, remembering(cast.policies), [plans[n] for n in mine])
+        failed += [record for record in records if isinstance(record, FailedEpisode)]
+        roles += [
+            ((c, a, n), record, agent)
+            for a, agent in enumerate(cast.learners)
+            for n, record in zip(mine, records, strict=True)
+            if isinstance(record, Episode)
+        ]
+    said = processes.gather(episode.error for episode in failed)
+    failures = check_failures(failed, len(plans), max_failure_rate, said=said)
+    told = sorted(
+        processes.gather(
+            (place, _start_mark(episode), Outcome.of(game, episode, agent))
+            for place, episode, agent in roles
+        ),
+        key=lambda one: one[0],
     )
+    return attrs.evolve(
+        summarise([outcome for _, _, outcome in told]),
+        episodes=tuple(episode for _, episode, _ in roles),
+        failed=tuple(failed),
+        failures=failures,
+        starts=tuple(mark for _, mark, _ in told),
+    )
+
+
+def summarise(outcomes: Sequence[Outcome]) -> Evaluation:
+    """The figures of some outcomes."""
+    by_agent: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        by_agent.setdefault(outcome.agent, []).append(outcome.reward)
+    texts = sum(outcome.texts for outcome in outcomes)
+    return Evaluation(
+        episodes=(),
+        reward=mean(outcome.reward for outcome in outcomes),
+        reward_by_agent={agent: mean(values) for agent, values in by_agent.items()},
+        success_rate=mean(float(o.success) for o in outcomes if o.success is not None),
+        invalid_rate=sum(outcome.invalid for outcome in outcomes) / texts if texts else 0.0,
+        episode_length=mean(float(outcome.steps) for outcome in outcomes),
+        returns=tuple(outcome.reward for outcome in outcomes),
+        successes=tuple(outcome.success for outcome in outcomes),
+    )
+
+
+def _start_mark(episode: Episode[Any]) -> str:
+    place = [episode.key.seed, episode.key.group]
+    read = [a.observation.text for step in episode.steps[:1] for a in step.agent_steps]
+    return hashlib.blake2b(json.dumps(place + read).encode(), digest_size=6).hexdigest()
 
 
 def mean(values: Any) -> float:

@@ -32,18 +32,18 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from accelerate import Accelerator
 
-from algorithms.batch import RoleGroup, TrainingRow, micro_batches
+from algorithms.batch import RoleGroup, TrainingRow, micro_batches, part_of_rows
 from algorithms.casting import AbstractCasting, Cast, PastSelves, SelfPlay, casts, starting_policy
 from algorithms.config import Course, MSGRPOConfig
 from algorithms.episode_sampling import Selected, effective_sample_size
 from algorithms.estimator import Estimator
-from algorithms.evaluation import Evaluation, evaluate, mean, summarise
+from algorithms.evaluation import Evaluation, Outcome, evaluate, mean, summarise
 from algorithms.limits import check_reply_limit
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.memory import within_memory
-from algorithms.rollouts import Rollouts, collect_groups, fixed_starts
+from algorithms.processes import Processes, make_accelerator
+from algorithms.rollouts import Rollouts, check_failures, collect_groups, fixed_starts
 from algorithms.state import (
     TrainingState,
     load_model_state,
@@ -72,7 +72,14 @@ _KL_ROWS = 64
 
 @attrs.frozen(kw_only=True)
 class Update:
-    """What one update did: metrics (reproducible), seconds (not), the episodes played, and what was amiss."""
+    """What one update did.
+
+    Attributes:
+      metrics: of all processes, the same in each, and reproducible.
+      seconds: what this process took, in s; not reproducible.
+      rollouts: the episodes that this process played.
+      notes: what was amiss.
+    """
 
     metrics: Metrics
     seconds: Metrics
@@ -103,6 +110,9 @@ def reply_sampling(config: MSGRPOConfig) -> Sampling:
 class MSGRPOTrainer:
     """Post-trains language-agent policies on a game.
 
+    Where a launcher of ``accelerate`` started several processes, each of them makes a trainer of the same arguments
+    and calls the same methods: groups and rows are shared out, and every process comes to the same policy.
+
     Args:
       game: what is trained on.
       policy: prompt, model and parser; its sampling settings are replaced by the configuration's. A mapping
@@ -114,7 +124,6 @@ class MSGRPOTrainer:
     Raises:
       InvalidArgumentError: the game has no time limit, an agent that learns has no policy, or no action can be
         said within the reply limit.
-      ModelError: several processes, which this version does not serve.
 
     Attributes:
       policies: the policy of each agent, as far as it learns, as it stands.
@@ -122,6 +131,7 @@ class MSGRPOTrainer:
       estimator: what they make of groups of episodes.
       update_index: how many updates were done.
       token_budget: most tokens in a forward pass while learning; halved where memory runs out.
+      processes: this process among those that train together.
     """
 
     def __init__(
@@ -147,17 +157,13 @@ class MSGRPOTrainer:
         check_reply_limit(game, self.policies)
         self.update_index = 0
         self.token_budget = self.config.token_budget
-        self.accelerator = Accelerator()
-        if self.accelerator.num_processes > 1:
-            raise ModelError(
-                "training on several processes is not supported yet; start one process"
-            )
+        self.accelerator = make_accelerator()
+        self.processes = Processes.of(self.accelerator)
+        self._place_networks()
         self._learners = self._find_learners()
         optimizer = torch.optim.AdamW(
             self._parameters(), lr=self.config.learning_rate, weight_decay=0.0
         )
-        for learner in self._learners:
-            learner.policy.model.network = self.accelerator.prepare(learner.policy.model.network)
         self.optimizer = self.accelerator.prepare(optimizer)
 
     @property
@@ -227,6 +233,12 @@ class MSGRPOTrainer:
                     f"one learn (without a policy: {missing}; learning: {list(cast.learners)})"
                 )
 
+    def _place_networks(self) -> None:
+        """Bring what learns to its device, equal in all processes; gradients are summed here, not by a wrapper."""
+        for model in {id(policy): policy.model for policy in self.policies.values()}.values():
+            model.network = self.accelerator.prepare_model(model.network, evaluation_mode=True)
+            self.processes.copy_first(model.network)
+
     def _find_learners(self) -> list[_Learner]:
         agents: dict[int, list[str]] = {}
         for agent, policy in self.policies.items():
@@ -267,19 +279,25 @@ class MSGRPOTrainer:
             plans,
             casting=self.casting,
             max_failure_rate=c.max_failure_rate,
+            processes=self.processes,
         )
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
         started = time.perf_counter()
         parts = casts(self.casting, self.policies, self.config.groups)
-        collected = [self._collect(cast, groups) for cast, groups in parts]
+        collected = [self._collect(cast, self.processes.share(groups)) for cast, groups in parts]
+        rollouts = Rollouts(
+            groups=tuple(group for part in collected for group in part.groups),
+            failed=tuple(episode for part in collected for episode in part.failed),
+        )
+        c = self.config
+        said = self.processes.gather(episode.error for episode in rollouts.failed)
+        failures = check_failures(
+            rollouts.failed, c.groups * c.group_size, c.max_failure_rate, said=said
+        )
         played = time.perf_counter()
-        role_groups = [
-            role_group
-            for (cast, _), rollouts in zip(parts, collected, strict=True)
-            for role_group in self.estimator.role_groups(rollouts.groups, cast.learners)
-        ]
+        role_groups, outcomes = self._brought_together(parts, collected)
         selected = self._select(role_groups)
         roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
         trained = selected + self._silent(role_groups, selected)
@@ -287,21 +305,31 @@ class MSGRPOTrainer:
         learnt = self._learn(self.estimator.rows(role_groups, trained, asked=roles))
         self._count_update()
         done = time.perf_counter()
-        rollouts = Rollouts(
-            groups=tuple(group for part in collected for group in part.groups),
-            failed=tuple(episode for part in collected for episode in part.failed),
-        )
         return Update(
             metrics={
                 "update": float(self.update_index),
-                **_play_metrics(self.game, role_groups, selected),
-                "failed_episodes": float(len(rollouts.failed)),
+                **_play_metrics(outcomes, role_groups, selected),
+                "failed_episodes": float(failures),
                 **learnt,
             },
             seconds={"seconds_playing": played - started, "seconds_learning": done - played},
             rollouts=rollouts,
-            notes=_memory_notes(size, self.token_budget),
+            notes=tuple(self.processes.gather(_memory_notes(size, self.token_budget))),
         )
+
+    def _brought_together(
+        self, parts: Sequence[tuple[Cast, Sequence[int]]], collected: Sequence[Rollouts]
+    ) -> tuple[list[RoleGroup], list[Outcome]]:
+        """What is learnt from the groups of all processes, in their order, and how their episodes went."""
+        mine = [
+            (role_group, [Outcome.of(self.game, e, role_group.agent) for e in group.episodes])
+            for (cast, _), rollouts in zip(parts, collected, strict=True)
+            for group in rollouts.groups
+            for role_group in self.estimator.role_groups([group], cast.learners)
+        ]
+        places = {number: n for n, number in enumerate(n for _, part in parts for n in part)}
+        ordered = sorted(self.processes.gather(mine), key=lambda one: places[one[0].number])
+        return [one for one, _ in ordered], [o for _, outcomes_G in ordered for o in outcomes_G]
 
     def _count_update(self) -> None:
         self.update_index += 1
@@ -321,7 +349,7 @@ class MSGRPOTrainer:
             group_size=c.group_size,
             group_on=self.estimator.group_on,
             common_chance=c.common_chance,
-            max_failure_rate=c.max_failure_rate,
+            max_failure_rate=1.0,  # judged over all processes
         )
 
     def _select(self, role_groups: Sequence[RoleGroup]) -> list[Selected]:
@@ -356,11 +384,13 @@ class MSGRPOTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         tally = _Tally()
+        mine = part_of_rows(rows, self.processes.index, self.processes.count)
         measured: Metrics = {}  # before the step: the recorded log-probabilities are of these weights
         for _ in range(self.config.epochs):
             if not rows:
                 break
-            tally = self._gradient(rows, tally)
+            tally = self._gradient(mine, tally)
+            self.processes.sum_gradients(self._parameters())
             norm = self.accelerator.clip_grad_norm_(self._parameters(), self.config.max_grad_norm)
             if not math.isfinite(float(norm)):
                 raise ModelError(
@@ -369,6 +399,7 @@ class MSGRPOTrainer:
                 )
             tally.grad_norm = float(norm)
             self.optimizer.step()
+        tally = _Tally.of_all(self.processes.gather([tally]))
         if rows and not self.config.kl_coefficient:
             measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
@@ -420,15 +451,15 @@ class MSGRPOTrainer:
 
     def _measured_kl(self, rows: Sequence[TrainingRow]) -> float:
         """The k3 estimate of the KL to the starting models, on an even sample of the batch."""
-        sample = rows[:: max(1, len(rows) // _KL_ROWS)]
+        sample = self.processes.share(rows[:: max(1, len(rows) // _KL_ROWS)])
         kls = []
         for learner in self._learners:
             calls = [row.call for row in sample if row.agent in learner.agents]
             if calls:
                 scores = _start_scores(learner, calls)
                 old = recorded_logprobs(calls).to(scores.logprobs_B_L.device)
-                kls.append(kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L])
-        return float(torch.cat(kls).mean())
+                kls += kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L].tolist()
+        return mean(self.processes.gather(kls))
 
     def _left(self, course: Course) -> float:
         """What is left of a quantity of this course."""
@@ -476,6 +507,16 @@ class _Tally:
         self.sums["entropy"] += float(entropies)
         self.sums["loss"] += float(terms.loss.detach())
 
+    @classmethod
+    def of_all(cls, tallies: Sequence["_Tally"]) -> "_Tally":
+        """Of what several processes counted."""
+        whole = copy.deepcopy(tallies[0])
+        for tally in tallies[1:]:
+            whole.tokens += tally.tokens
+            whole.sums = {name: whole.sums[name] + tally.sums[name] for name in whole.sums}
+            whole.ratio_deviation = max(whole.ratio_deviation, tally.ratio_deviation)
+        return whole
+
     def metrics(self) -> Metrics:
         n = max(1, self.tokens)
         means = {name: self.sums[name] / n for name in ("clip_ratio", "kl", "entropy")}
@@ -489,15 +530,14 @@ class _Tally:
 
 
 def _play_metrics(
-    game: AbstractGame[Any, Any],
+    outcomes: Sequence[Outcome],
     role_groups: Sequence[RoleGroup],
     selected: Sequence[Selected],
 ) -> Metrics:
     """What an update's episodes were like, in the roles that learn."""
-    roles = [(episode, r.agent) for r in role_groups for episode in r.group.episodes]
-    summary = summarise(game, roles)
-    calls = [call for episode, agent in roles for _, call in episode.calls(agent)]
-    stds = [float(np.std(r.group.returns_G(r.agent))) for r in role_groups]
+    summary = summarise(outcomes)
+    calls = [call for r in role_groups for calls_T in r.calls_G for call in calls_T]
+    stds = [float(np.std(r.returns_G)) for r in role_groups]
     silent = sum(not role_group.has_signal for role_group in role_groups)
     return {
         "reward": summary.reward,
@@ -531,7 +571,7 @@ def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Mapping[str, floa
         f"{prefix}/success_rate": None if math.isnan(success) else success,
         f"{prefix}/invalid_rate": evaluation.invalid_rate,
         f"{prefix}/episode_length": evaluation.episode_length,
-        f"{prefix}/failed_episodes": float(len(evaluation.failed)),
+        f"{prefix}/failed_episodes": float(evaluation.failures),
     }
 
 

@@ -87,14 +87,15 @@ def collect_groups(
         for key, start in zip(members, group_starts(game, members, group_on), strict=True)
     ]
     records = play_checked(game, policy, plans)
-    failed = accepted_failures(records, max_failure_rate)
+    failed = [record for record in records if isinstance(record, FailedEpisode)]
+    check_failures(failed, len(records), max_failure_rate)
     whole = []
     for g in range(len(numbers)):
         members = records[g * group_size : (g + 1) * group_size]
         episodes = tuple(record for record in members if isinstance(record, Episode))
         if len(episodes) == group_size:
             whole.append(EpisodeGroup(episodes=episodes))
-    return Rollouts(groups=tuple(whole), failed=failed)
+    return Rollouts(groups=tuple(whole), failed=tuple(failed))
 
 
 def play_checked(
@@ -134,23 +135,33 @@ def _within_bounds(
     return record
 
 
-def accepted_failures(
-    records: Sequence[Episode[Any] | FailedEpisode[Any]], max_failure_rate: float
-) -> tuple[FailedEpisode[Any], ...]:
-    """The records of episodes that failed.
+def check_failures(
+    failed: Sequence[FailedEpisode[Any]],
+    episodes: int,
+    max_failure_rate: float,
+    *,
+    said: Sequence[str] | None = None,
+) -> int:
+    """How many episodes failed, if that is accepted.
+
+    Args:
+      failed: those that failed here.
+      episodes: how many were played.
+      max_failure_rate: the greatest share that is accepted.
+      said: the errors of all that failed, if several processes played.
 
     Raises:
-      TooManyFailuresError: their share is above ``max_failure_rate``; the error holds them all, the message the first.
+      TooManyFailuresError: their share is above it; the error holds those that failed here, the message the first.
     """
-    failed = tuple(record for record in records if isinstance(record, FailedEpisode))
-    if len(failed) > max_failure_rate * len(records):
+    errors = [episode.error for episode in failed] if said is None else said
+    if len(errors) > max_failure_rate * episodes:
         error = TooManyFailuresError(
-            f"{len(failed)} of {len(records)} episodes failed, more than the accepted share of "
-            f"{max_failure_rate}; the first: {failed[0].error}"
+            f"{len(errors)} of {episodes} episodes failed, more than the accepted share of "
+            f"{max_failure_rate}; the first: {errors[0]}"
         )
-        error.failed = failed
+        error.failed = tuple(failed)
         raise error
-    return failed
+    return len(errors)
 
 
 def group_starts(

@@ -13,7 +13,6 @@ curve.png         return, invalid rate and entropy over the updates
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -127,6 +126,31 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
         # each line was flushed: closing can only fail where writing did
         with contextlib.suppress(OSError):
             self._open.close()
+
+
+class NoFolder(contextlib.AbstractContextManager["NoFolder"]):
+    """The run folder for a process that writes nothing, since another one does.
+
+    Args:
+      path: the run folder.
+      kept: as for ``RunFolder``.
+    """
+
+    def __init__(self, path: str | Path, *, kept: Mapping[str, int] | None = None) -> None:
+        self.path = Path(path)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def sync(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing."""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -266,27 +290,13 @@ def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") 
     """
     return {
         "update": float(update),
-        "starts": _starts(sampled),
+        "starts": list(sampled.starts),
         "returns": list(sampled.returns),
         "successes": list(sampled.successes),
-        "greedy_starts": _starts(greedy),
+        "greedy_starts": list(greedy.starts),
         "greedy_returns": list(greedy.returns),
         "greedy_successes": list(greedy.successes),
     }
-
-
-def _starts(evaluation: "Evaluation") -> list[str]:
-    """For each episode a hash of its place and of what the agents read first in it."""
-    return [
-        hashlib.blake2b(
-            json.dumps(
-                [e.key.seed, e.key.group]
-                + [a.observation.text for step in e.steps[:1] for a in step.agent_steps]
-            ).encode(),
-            digest_size=6,
-        ).hexdigest()
-        for e in evaluation.episodes
-    ]
 
 
 def _told(steps: Sequence[Step[Any]], token_texts: TokenTexts | None) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """A whole run: policy, trainer, evaluations, checkpoints, run folder and picture."""
 
+import math
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import attrs
 
@@ -41,6 +43,7 @@ from algorithms.tracking import (
     METRICS,
     TIMINGS,
     WARNINGS,
+    NoFolder,
     RunFolder,
     check_same_run,
     evaluation_record,
@@ -50,7 +53,7 @@ from algorithms.tracking import (
     transcript,
     versions,
 )
-from algorithms.watch import findings, new_findings
+from algorithms.watch import LOOKS_BACK, findings, new_findings
 from lap import LanguageAgentPolicy
 from lap.replies import ListableModel
 from tsmg import (
@@ -81,6 +84,20 @@ class Reporter(Protocol):
     def told(self, text: str) -> None:
         """Something happened that a person should know."""
         ...
+
+
+@final
+class SilentReporter:
+    """Says nothing: of a run whose process nobody watches."""
+
+    def update(self, update: Update) -> None:
+        """Nothing."""
+
+    def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
+        """Nothing."""
+
+    def told(self, text: str) -> None:
+        """Nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +136,8 @@ def run_training(
     """Train, evaluate, record and draw.
 
     The first SIGTERM or SIGINT lets the update under way end, writes a checkpoint and stops the run; the second
-    one ends the process.
+    one ends the process. Of several processes that a launcher of ``accelerate`` started, the first one writes and
+    speaks, and a signal to any of them stops all; all need to read the run folder to resume.
 
     Args:
       game: what is trained on.
@@ -162,20 +180,25 @@ def run_training(
         **described,
         "references": beside,
     }
+    is_first = trainer.processes.is_first
+    reporter = reporter if is_first else SilentReporter()
     point = _loaded_point(trainer, folder, settings, reporter) if resume else None
-    with Interruption() as asked, RunFolder(folder, kept=point.lines if point else None) as files:
+    opened = RunFolder if is_first else NoFolder
+    trainer.processes.gather([])  # nothing is written before all have read
+    with Interruption() as asked, opened(folder, kept=point.lines if point else None) as files:
         if point is None:
             files.write_config(settings)
-        if trainer.update_index == 0 and not has_start(files.path):
+        if is_first and trainer.update_index == 0 and not has_start(files.path):
             write_whole_folder(files.path / START, trainer.save_pretrained)
+        records = list(read_lines(files.path / METRICS)) if is_first else []
         steps = _Run(
             trainer=trainer,
             run=run,
             files=files,
             reporter=reporter,
-            track=track,
+            track=track if is_first else None,
             asked=asked,
-            records=list(read_lines(files.path / METRICS)),
+            history=_History(trainer.processes.first_says(records)),
         )
         try:
             start, end = steps.all()
@@ -188,7 +211,8 @@ def run_training(
                 f"tsmg train --resume {files.path}"
             ) from error
         steps.tell(evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
-    plot_run(files.path, ceiling=ceiling, title=str(described.get("title", game.name)))
+    if is_first:
+        plot_run(files.path, ceiling=ceiling, title=str(described.get("title", game.name)))
     return Result(
         sampled=end[0],
         greedy=end[1],
@@ -217,22 +241,45 @@ def _loaded_point(
     return point
 
 
+class _History:
+    """What a run needs to know of its metrics: not all of them, since runs are long.
+
+    Attributes:
+      first: the evaluation before training; ``None`` before it was made.
+      updates: the last ones.
+      best: the greatest mean return of an evaluation.
+    """
+
+    def __init__(self, records: Sequence[Metrics]) -> None:
+        self.first: Metrics | None = None
+        self.updates: deque[Metrics] = deque(maxlen=LOOKS_BACK)
+        self.best = -math.inf
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Metrics) -> None:
+        """Take in a line of ``metrics.jsonl``."""
+        self.first = self.first or record
+        self.best = max(self.best, best_reward([record]))
+        if "reward" in record:
+            self.updates.append(record)
+
+
 @attrs.frozen(kw_only=True)
 class _Run:
     """The steps of a run, each with what it writes down."""
 
     trainer: MSGRPOTrainer
     run: RunConfig
-    files: RunFolder
+    files: RunFolder | NoFolder
     reporter: Reporter
     track: Callable[[Metrics, int], None] | None
     asked: Interruption
-    records: list[dict[str, Any]]  # the lines of metrics.jsonl
+    history: _History
 
     def all(self) -> tuple[tuple[Evaluation, Evaluation], tuple[Evaluation, Evaluation]]:
         """The evaluation before training, all updates that are left, and the evaluation after them."""
-        if self.records:
-            first = self.records[0]
+        if first := self.history.first:
             start = recorded_evaluation(first, "eval"), recorded_evaluation(first, "eval_greedy")
         else:
             start = self.evaluate(self.run.final_episodes)
@@ -261,6 +308,8 @@ class _Run:
 
     def checkpoint(self) -> None:
         """The policy, and all that training needs to go on; older ones go when it is whole."""
+        if not self.trainer.processes.is_first:
+            return
         index = self.trainer.update_index
         save_checkpoint(
             self.files.path,
@@ -272,22 +321,23 @@ class _Run:
         remove_old_checkpoints(self.files.path, update=index, keep=self.run.keep_checkpoints)
 
     def _stop_if_asked(self) -> None:
-        """Stop for a signal, with a checkpoint of this update."""
-        if self.asked.signal is None:
+        """Stop for a signal to any process, with a checkpoint of this update."""
+        asked = [s for s in self.trainer.processes.gather([self.asked.signal]) if s is not None]
+        if not asked:
             return
         index = self.trainer.update_index
         if fault(checkpoint_folder(self.files.path, index)) is not None:
             self.checkpoint()
         error = RunStoppedError(
-            f"stopped by {signal.Signals(self.asked.signal).name} after update {index}, with a checkpoint; "
+            f"stopped by {signal.Signals(asked[0]).name} after update {index}, with a checkpoint; "
             f"go on with: tsmg train --resume {self.files.path}"
         )
-        error.signal = self.asked.signal
+        error.signal = asked[0]
         raise error
 
     def _watch(self, notes: Sequence[str]) -> None:
         """Tell and keep what looks wrong; stop where nothing but a new beginning helps."""
-        history = [record for record in self.records if "reward" in record]
+        history = list(self.history.updates)
         for text in (*notes, *(finding.message for finding in new_findings(history))):
             self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
             self.reporter.told(f"update {self.trainer.update_index}: {text}")
@@ -303,7 +353,8 @@ class _Run:
         seed = self.run.evaluation_seed
         sampled = self.trainer.evaluate(episodes, seed=seed)
         greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
-        if self.run.keep_best and sampled.reward > best_reward(self.records):
+        is_first = self.trainer.processes.is_first
+        if is_first and self.run.keep_best and sampled.reward > self.history.best:
             best = self.files.path / CHECKPOINTS / BEST
             write_whole_folder(best, self.trainer.save_pretrained)
         self._record(
@@ -340,11 +391,13 @@ class _Run:
 
     def keep(self, failed: Sequence[FailedEpisode[Any]]) -> None:
         """Episodes in which the game raised, with what was played until then."""
-        for episode in failed:
-            self.files.write(FAILURES, failure(episode, update=self.trainer.update_index))
+        index = self.trainer.update_index
+        told = self.trainer.processes.gather(failure(episode, update=index) for episode in failed)
+        for record in told:
+            self.files.write(FAILURES, record)
 
     def _record(self, metrics: Metrics) -> None:
         self.files.write(METRICS, metrics)
-        self.records.append(dict(metrics))
+        self.history.add(dict(metrics))
         if self.track is not None:
             self.track(metrics, self.trainer.update_index)

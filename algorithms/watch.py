@@ -9,6 +9,8 @@ import attrs
 _SHORT, _LONG = 3, 10
 _ALL, _MOST, _MANY = 0.99, 0.95, 0.9
 _FAR, _CERTAIN, _SUCCEEDS = 1.0, 1e-3, 0.5
+LOOKS_BACK = _LONG + 1
+"""How many updates ``new_findings`` looks at, at most."""
 
 
 @attrs.frozen(kw_only=True)

@@ -20,7 +20,7 @@ from lap.prompts import (
 )
 from lap.replies import reply_dist
 from lap.sampling import Sampling
-from lap.seed import SeedRecipe, seed_model, seed_policy
+from lap.seed import SeedRecipe, divergence_from_player, seed_model, seed_policy
 
 __all__ = [
     "AbstractParser",
@@ -47,6 +47,7 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
+    "divergence_from_player",
     "remembering",
     "reply_dist",
     "seed_model",

@@ -43,6 +43,7 @@ END = "<|endoftext|>"
 # Tags, words and blanks are whole; capitals and digits stand alone, so that a grid's cells stay apart.
 _SPLIT = r"</?\w+>| ?[A-Z]?[a-z]+| ?[A-Z]| ?[0-9]|\s| ?[^\sA-Za-z0-9]"
 _VERSION = 3
+_ROWS = 64  # demonstrations that are scored at once
 
 Report = Callable[[str, int, int], None]
 
@@ -136,6 +137,39 @@ def _moments(
             said = attrs.evolve(agent_step.turn, reply=parser.wrap(agent_step.reply.text))
             turns[agent].append(said)
     return moments
+
+
+def divergence_from_player(
+    policy: LanguageAgentPolicy[TransformersModel],
+    game: AbstractGame[Any, Any],
+    *,
+    episodes: int = 200,
+    seed: int = 0,
+) -> float:
+    """How far a cloned policy is from the game's scripted player, at the prompts that the player meets.
+
+    On starts that cloning did not see (the other part of a split game), it says whether the clone has converged.
+
+    Args:
+      policy: the clone, with the prompt and parser that it was made for; its untruncated law at temperature 1 counts.
+      game: whose scripted player it is compared with.
+      episodes: how many the player plays.
+      seed: of their starts.
+
+    Returns:
+      The mean over distinct prompts of KL(player || clone), over whole replies, in nats.
+    """
+    shown = demonstrations(
+        game, prompt=policy.prompt, parser=policy.parser, episodes=episodes, seed=seed
+    )
+    rows = [_encode(policy.model, policy.parser, demonstration) for demonstration in shown]
+    missed = 0.0
+    with torch.no_grad():
+        for first in range(0, len(rows), _ROWS):
+            part = rows[first : first + _ROWS]
+            missed += len(part) * float(_cloning_loss(policy.model, part))
+    entropy = sum(-p * math.log(p) for d in shown for _, p in d.reply_law if p)
+    return (missed - entropy) / len(rows)
 
 
 def make_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -1,34 +1,43 @@
-"""One run of an experiment, as a process of its own: ``python -m algorithms.experiments.one FILE PLACE FOLDER``."""
+"""One run of an experiment, as a process of its own.
 
+``python -m algorithms.experiments.one FILE ROOT PLACE FOLDER``
+"""
+
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 import lap
+from algorithms.checkpoints import START, checkpoint_folder, has_start
+from algorithms.durable import write_whole_folder
 from algorithms.evaluation import Evaluation, evaluate
 from algorithms.experiments.plan import Experiment, Job, jobs, read_experiment
-from algorithms.ms_grpo import Update, evaluation_metrics
+from algorithms.ms_grpo import evaluation_metrics
 from algorithms.optimum import OptimalPlayer
 from algorithms.options import make_game, split_game
 from algorithms.references import reference_figures
 from algorithms.rollouts import fixed_starts
 from algorithms.tracking import EVALUATIONS, METRICS, RunFolder, evaluation_record
-from algorithms.training import run_training
+from algorithms.training import SilentReporter, run_training
 from lap.policy import POLICY_FILE
 from tsmg import AbstractGame, InvalidArgumentError, with_player
 
 Game = AbstractGame[Any, Any]
 
 
-def main(file: str, place: str, folder: str) -> None:
+def main(file: str, root: str, place: str, folder: str) -> None:
     """Do the run of an experiment whose place is given.
 
     Args:
       file: the experiment's.
+      root: the experiment's folder, where the run finds a policy that another run made.
       place: the run's, below the experiment's folder.
-      folder: where to; must be new.
+      folder: where to; training that was stopped there goes on, and all else begins anew.
 
     Raises:
       InvalidArgumentError: the experiment has no such run.
@@ -37,10 +46,12 @@ def main(file: str, place: str, folder: str) -> None:
     job = next((job for job in jobs(experiment) if str(job.place) == place), None)
     if job is None:
         raise InvalidArgumentError(f"{file!r} has no run {place!r}")
-    if job.arm.kind == "train":
+    torch.set_num_threads(1)
+    if job.trains:
         train(experiment, job, Path(folder))
     else:
-        evaluate_alone(experiment, job, Path(folder))
+        evaluate_alone(experiment, job, Path(folder), root=Path(root))
+    print(f"{place}: {time.process_time():.0f} s of one core")  # noqa: T201 - the process's output is a log
 
 
 def games_of(job: Job) -> tuple[Game, Game]:
@@ -74,14 +85,40 @@ def policy_of(game: Game, job: Job) -> lap.LanguageAgentPolicy[Any]:
         recipe = lap.SeedRecipe(**{**job.arm.recipe, "seed": job.seed})
         return lap.seed_policy(game, recipe=recipe)
     if (Path(name) / POLICY_FILE).is_file():
-        return lap.LanguageAgentPolicy.from_pretrained(name)
+        return _saved(Path(name))
     return lap.LanguageAgentPolicy(model=lap.TransformersModel.from_pretrained(name))
+
+
+def _saved(folder: Path) -> lap.LanguageAgentPolicy[Any]:
+    return lap.LanguageAgentPolicy.from_pretrained(folder)
+
+
+def policy_made_in(experiment: Experiment, job: Job, folder: Path) -> lap.LanguageAgentPolicy[Any]:
+    """The policy that a whole run ended with.
+
+    Args:
+      experiment: whose.
+      job: the run.
+      folder: of the run.
+    """
+    trained = checkpoint_folder(folder, experiment.config(job).updates)
+    return _saved(trained if job.trains else folder / START)
+
+
+def _cloning(training: Game, evaluation: Game, job: Job, policy: Any) -> dict[str, Any]:
+    """How far a clone is from its player on starts that neither met."""
+    if job.source is not None or job.arm.model is not None:
+        return {}
+    player: Any = training.scripted_player()
+    divergence = lap.divergence_from_player(policy, with_player(evaluation, player))
+    return {"cloning": {"divergence": divergence}}
 
 
 def _described(experiment: Experiment, job: Job) -> dict[str, Any]:
     return {
         "title": f"{experiment.title} ({experiment.scale})",
         "scenario": job.scenario.name,
+        "trained_on": job.scenario.trained_on or job.scenario.name,
         "arm": job.arm.name,
         "experiment": experiment.scale,
         "game": job.scenario.game,
@@ -95,39 +132,34 @@ def _described(experiment: Experiment, job: Job) -> dict[str, Any]:
     }
 
 
-class _Quiet:
-    """Says nothing: the process's output is a log."""
-
-    def update(self, update: Update) -> None:
-        pass
-
-    def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
-        pass
-
-    def told(self, text: str) -> None:
-        pass
-
-
 def train(experiment: Experiment, job: Job, folder: Path) -> None:
-    """Train and evaluate, as ``tsmg train`` does."""
+    """Train and evaluate, as ``tsmg train`` does; go on with what was stopped."""
     training, evaluation = games_of(job)
+    resume = has_start(folder)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
     run_training(
         game=training,
         evaluation_game=evaluation,
-        policy=policy_of(training, job),
+        policy=_saved(folder / START) if resume else policy_of(training, job),
         config=experiment.config(job),
         run=experiment.run,
         folder=folder,
         described=_described(experiment, job),
-        reporter=_Quiet(),
+        reporter=SilentReporter(),
+        resume=resume,
     )
 
 
-def evaluate_alone(experiment: Experiment, job: Job, folder: Path) -> None:
-    """Evaluate a policy that is not trained, at the temperature that does best on other episodes."""
+def evaluate_alone(experiment: Experiment, job: Job, folder: Path, *, root: Path) -> None:
+    """Evaluate a policy that is not trained here, at the temperature that does best on other episodes."""
     training, game = games_of(job)
     config = experiment.config(job)
-    policy = policy_of(training, job)
+    policy = (
+        policy_of(training, job)
+        if job.source is None
+        else policy_made_in(experiment, job.source, root / job.source.place)
+    )
     settings = attrs.evolve(policy.sampling, max_reply_tokens=config.max_reply_tokens)
 
     def at(temperature: float, episodes: int, seed: int) -> Evaluation:
@@ -151,13 +183,17 @@ def evaluate_alone(experiment: Experiment, job: Job, folder: Path) -> None:
         **_described(experiment, job),
         "algorithm": {**attrs.asdict(config), "updates": 0},
         "run": attrs.asdict(run),
+        **_cloning(training, game, job, policy),
         "decoding": {"temperature": chosen, "tried": {str(t): r for t, r in tried.items()}},
         "references": reference_figures(
             game, fixed_starts(game, run.final_episodes, seed=run.evaluation_seed)
         ),
     }
+    shutil.rmtree(folder, ignore_errors=True)
     with RunFolder(folder) as files:
         files.write_config(described)
+        if job.source is None:
+            write_whole_folder(files.path / START, policy.save_pretrained)
         metrics = {
             **evaluation_metrics(sampled, "eval"),
             **evaluation_metrics(greedy, "eval_greedy"),

@@ -41,6 +41,7 @@ class Scenario:
       horizon: time limit in steps; the game's own if ``None``.
       held_out: share of the starts that is held out for evaluation; 0 for none.
       algorithm: what differs here from the experiment's algorithm, for every arm.
+      trained_on: the scenario whose policies are evaluated here, seed for seed: transfer. ``None``: its own.
       factor: how long its episodes and updates take, in those of the first scenario, for the estimate.
     """
 
@@ -50,6 +51,7 @@ class Scenario:
     horizon: int | None
     held_out: float
     algorithm: Mapping[str, Any]
+    trained_on: str | None
     factor: float
 
 
@@ -127,16 +129,29 @@ class Experiment:
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """One run of an experiment."""
+    """One run of an experiment.
+
+    Attributes:
+      scenario: what is evaluated, and trained on where the policy is made here.
+      arm: how the policy is made.
+      seed: of both.
+      source: the run whose policy is evaluated here; ``None``: this one makes its own.
+    """
 
     scenario: Scenario
     arm: Arm
     seed: int
+    source: "Job | None" = None
 
     @property
     def place(self) -> Path:
         """Its folder, below the experiment's."""
         return Path(self.scenario.name) / self.arm.name / str(self.seed)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learnt in it."""
+        return self.arm.kind == "train" and self.source is None
 
 
 def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, Any]:
@@ -159,12 +174,18 @@ def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
         raise InvalidArgumentError(f"no arm is called {unknown[0]!r}; there are {', '.join(names)}")
     arms = [arm for arm in experiment.arms if not only or arm.name in only]
     return [
-        Job(scenario=scenario, arm=arm, seed=seed)
+        _job(experiment, scenario, arm, seed)
         for seed in range(max(arm.runs for arm in arms))
         for scenario in experiment.scenarios
         for arm in arms
         if seed < arm.runs and (not arm.scenarios or scenario.name in arm.scenarios)
     ]
+
+
+def _job(experiment: Experiment, scenario: Scenario, arm: Arm, seed: int) -> Job:
+    made = next((s for s in experiment.scenarios if s.name == scenario.trained_on), None)
+    source = None if made is None else Job(scenario=made, arm=arm, seed=seed)
+    return Job(scenario=scenario, arm=arm, seed=seed, source=source)
 
 
 def shipped() -> dict[str, Path]:
@@ -235,6 +256,7 @@ class _Part:
             horizon=self.take("horizon", int, None),
             held_out=self.number("held_out", 0.2),
             algorithm=self.take("algorithm", dict, {}),
+            trained_on=self.take("trained_on", str, None),
             factor=self.number("factor", 1.0),
         )
         self.nothing_left()
@@ -268,6 +290,7 @@ class _Part:
     def _check(self, experiment: Experiment) -> None:
         """What no field shows by itself: settings of the algorithm, names that refer to others."""
         self._check_algorithms(experiment)
+        self._check_transfer(experiment)
         for n, arm in enumerate(experiment.arms):
             known = [scenario.name for scenario in experiment.scenarios]
             for name in arm.scenarios:
@@ -282,6 +305,24 @@ class _Part:
         for field in experiment.ours:
             if not _is_field(self.data | {"measures": {}}, field, experiment):
                 raise self.fault("ours", f"names no field of this file: {field!r}")
+
+    def _check_transfer(self, experiment: Experiment) -> None:
+        """Policies come from a scenario that makes them, before they are evaluated elsewhere, in the same arms."""
+        makers: list[str] = []
+        for n, scenario in enumerate(experiment.scenarios):
+            source = scenario.trained_on
+            if source is None:
+                makers.append(scenario.name)
+                continue
+            if source not in makers:
+                rule = f"must name a scenario above it that makes its own policies (got {source!r})"
+                raise self.fault(f"scenario[{n}].trained_on", rule)
+            if scenario.algorithm:
+                raise self.fault(f"scenario[{n}].algorithm", "has no use where nothing is trained")
+            for m, arm in enumerate(experiment.arms):
+                if scenario.name in arm.scenarios and source not in arm.scenarios:
+                    rule = f"names {scenario.name!r}, which needs the policies of {source!r}"
+                    raise self.fault(f"arm[{m}].scenarios", rule)
 
     def _check_algorithms(self, experiment: Experiment) -> None:
         for m, scenario in enumerate(experiment.scenarios):

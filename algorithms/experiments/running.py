@@ -1,11 +1,10 @@
 """Running an experiment: every run in a process and a folder of its own; what is done is not repeated."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import attrs
@@ -15,7 +14,7 @@ from algorithms.runs import read_run
 from tsmg import RunFolderError
 
 UNFINISHED = ".part"
-"""What the folder of a run is called after its name until it is whole."""
+"""What the folder of a run is called after its name until it is whole; training goes on in it."""
 # One thread for a run: runs side by side would otherwise fight for the cores, and results depend on their number.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -58,14 +57,31 @@ def run_jobs(
       parallel: how many side by side.
       report: told of each run when it ends.
     """
-    left = [job for job in todo if not is_done(Path(output) / job.place)]
-    ended = []
+    root = Path(output)
+    left = [job for job in todo if not is_done(root / job.place)]
+    ended: list[Done] = []
+    started: dict[Path, Future[Done]] = {}
     with ThreadPoolExecutor(max_workers=parallel) as pool:
-        futures = [pool.submit(_run, experiment, job, Path(output)) for job in left]
-        for future in as_completed(futures):
+        for job in left:  # a run whose policy another one needs comes before it
+            source = started.get(job.source.place) if job.source else None
+            started[job.place] = pool.submit(_run_after, source, experiment, job, root)
+        for future in as_completed(started.values()):
             ended.append(future.result())
             report(ended[-1])
     return ended
+
+
+def _run_after(
+    source: "Future[Done] | None", experiment: Experiment, job: Job, output: Path
+) -> Done:
+    """A run, once the one that it takes its policy from has ended."""
+    if source is not None:
+        source.result()
+    if job.source is not None and not is_done(output / job.source.place):
+        return Done(
+            job=job, error=f"{str(output / job.source.place)!r} is not done, and has its policy"
+        )
+    return _run(experiment, job, output)
 
 
 def _run(experiment: Experiment, job: Job, output: Path) -> Done:
@@ -78,17 +94,16 @@ def _run(experiment: Experiment, job: Job, output: Path) -> Done:
     work = folder.with_name(folder.name + UNFINISHED)
     log = output / "logs" / f"{str(job.place).replace(os.sep, '-')}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was stopped
-    place = str(job.place)
     command = [
         sys.executable,
         "-m",
         "algorithms.experiments.one",
         str(experiment.source),
-        place,
+        str(output),
+        str(job.place),
         str(work),
     ]
-    with log.open("w") as out:
+    with log.open("a") as out:
         ended = subprocess.run(  # noqa: S603 - this interpreter, a module of this package
             command,
             stdout=out,
@@ -113,17 +128,15 @@ def estimated_seconds(experiment: Experiment, job: Job, output: str | Path) -> t
     """
     run, config = experiment.run, experiment.config(job)
     per_update, is_measured = _seconds_per_update(experiment, job, Path(output))
-    trains = job.arm.kind == "train"
-    between = (config.updates - 1) // run.evaluate_every if trains else 0
-    ends = 2 if trains else 1
+    between = (config.updates - 1) // run.evaluate_every if job.trains else 0
+    ends = 2 if job.trains else 1
     episodes = 2 * (ends * run.final_episodes + between * run.evaluation_episodes)
     episodes += experiment.decoding_episodes * len(job.arm.decoding)
     factor = job.arm.factor * job.scenario.factor
-    seconds = (
-        episodes * experiment.seconds_per_episode * factor
-        + job.arm.cloning_seconds * job.scenario.factor
-    )
-    return seconds + (config.updates * per_update if trains else 0.0), is_measured
+    seconds = episodes * experiment.seconds_per_episode * factor
+    if job.source is None:
+        seconds += job.arm.cloning_seconds * job.scenario.factor
+    return seconds + (config.updates * per_update if job.trains else 0.0), is_measured
 
 
 def _seconds_per_update(experiment: Experiment, job: Job, output: Path) -> tuple[float, bool]:

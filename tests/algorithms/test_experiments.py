@@ -1,6 +1,7 @@
 """Experiments as files: every field is checked, every run is done once, and a stopped experiment goes on."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from transformers import Qwen2ForCausalLM
 
-from algorithms import cli
+from algorithms import cli, training
 from algorithms.experiments import Job, jobs, one, read_experiment, run_jobs, running, shipped
 from algorithms.experiments.running import estimated_seconds, is_done
 from algorithms.runs import read_run
@@ -48,7 +49,8 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
     for name in ("paper-laptop", "paper-small", "paper-paper"):
         experiment = read_experiment(shipped()[name])
         assert compared <= {arm.name for arm in experiment.arms}
-        assert len(experiment.scenarios) == 4 and experiment.primary == ("area", "until", "final")
+        assert [s.trained_on for s in experiment.scenarios] == [None, None, "lake", "snake"]
+        assert experiment.primary == ("area", "until", "final")
         aaw, _, trained, generated, *_ = experiment.arms
         assert aaw.runs == 8 and experiment.run.evaluation_episodes == 50
         made = [
@@ -101,7 +103,19 @@ def test_the_large_model_has_24_times_the_parameters():
         ('player = "optimal"', 'player = "lucky"', "field 'arm[2].player' must be one of"),
         ("width = 16", "breadth = 16", "field 'arm[0].recipe.breadth' is none of"),
         ('"arm.aaw.runs"', '"arm.aaw.runes"', "field 'ours' names no field of this file"),
-        ("runs = 1", 'runs = 1\nscenarios = ["sea"]', "field 'arm[2].scenarios' names no scenario"),
+        ('= ["lake"]', '= ["sea"]', "field 'arm[2].scenarios' names no scenario"),
+        (
+            '= ["lake"]',
+            '= ["slippery-lake"]',
+            "field 'arm[2].scenarios' names 'slippery-lake', which",
+        ),
+        ('trained_on = "lake"', 'trained_on = "sea"', "field 'scenario[1].trained_on' must name a"),
+        ('trained_on = "lake"', 'trained_on = "slippery-lake"', "field 'scenario[1].trained_on'"),
+        (
+            'trained_on = "lake"',
+            'trained_on = "lake"\nalgorithm = { groups = 1 }',
+            "field 'scenario[1].algorithm' has no use",
+        ),
         ("[cost]", "[cost", "cannot be read"),
     ],
 )
@@ -119,10 +133,12 @@ def test_runs_come_seed_by_seed():
     experiment = read_experiment(SMOKE)
     places = [str(job.place) for job in jobs(experiment)]
     assert places == [
-        "lake/aaw/0", "lake/uniform/0", "lake/optimal-clone/0", "lake/aaw/1", "lake/uniform/1",
+        "lake/aaw/0", "lake/uniform/0", "lake/optimal-clone/0",
+        "slippery-lake/aaw/0", "slippery-lake/uniform/0",
+        "lake/aaw/1", "lake/uniform/1", "slippery-lake/aaw/1", "slippery-lake/uniform/1",
     ]  # fmt: skip
     assert [str(job.place) for job in jobs(experiment, ["uniform"])] == [
-        "lake/uniform/0", "lake/uniform/1",
+        "lake/uniform/0", "slippery-lake/uniform/0", "lake/uniform/1", "slippery-lake/uniform/1",
     ]  # fmt: skip
     with pytest.raises(InvalidArgumentError, match="no arm is called 'best'"):
         jobs(experiment, ["best"])
@@ -142,6 +158,7 @@ def fake_processes(monkeypatch, failing=()):
             Path(folder).mkdir(parents=True)
             stdout.write("Traceback\nValueError: the lake is frozen over\n")
             return subprocess.CompletedProcess(command, 1)
+        shutil.rmtree(folder, ignore_errors=True)
         scenario, arm, seed = place.split("/")
         write_run(Path(folder), seed=int(seed), described={"scenario": scenario, "arm": arm})
         return subprocess.CompletedProcess(command, 0)
@@ -155,13 +172,16 @@ def test_what_is_done_is_not_repeated_and_a_failure_keeps_nothing_back(tmp_path,
     started = fake_processes(monkeypatch, failing=("lake/uniform/0",))
     ended = run_jobs(experiment, jobs(experiment), tmp_path, parallel=2)
     failed = [done for done in ended if done.error]
-    assert len(ended) == len(started) == 5 and len(failed) == 1
-    assert "ValueError: the lake is frozen over (exit code 1;" in failed[0].error
-    assert "logs/lake-uniform-0.txt" in failed[0].error
+    assert len(ended) == 9 and len(started) == 8 and len(failed) == 2
+    causes = {str(done.job.place): done.error for done in failed}
+    assert "ValueError: the lake is frozen over (exit code 1;" in causes["lake/uniform/0"]
+    assert "logs/lake-uniform-0.txt" in causes["lake/uniform/0"]
+    assert "lake/uniform/0' is not done, and has its policy" in causes["slippery-lake/uniform/0"]
+    assert started.index("lake/aaw/1") < started.index("slippery-lake/aaw/1")
     assert is_done(tmp_path / "lake/aaw/1") and not (tmp_path / "lake/uniform/0").exists()
     again = fake_processes(monkeypatch)
     run_jobs(experiment, jobs(experiment), tmp_path)
-    assert again == ["lake/uniform/0"]  # over the rest of what failed
+    assert again == ["lake/uniform/0", "slippery-lake/uniform/0"]  # over the rest of what failed
     assert not list(tmp_path.rglob("*.part"))
     (tmp_path / "lake/aaw/1/metrics.jsonl").write_text("")
     (done,) = run_jobs(experiment, jobs(experiment), tmp_path)
@@ -175,7 +195,7 @@ def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
     assert "failed: ValueError" in result.output and (tmp_path / "report.html").is_file()
     fake_processes(monkeypatch)
     result = run("paper", "--scale", "smoke", "--output", tmp_path)
-    assert result.exit_code == 0 and "1 of 1: lake/uniform/1 done" in result.output
+    assert result.exit_code == 0 and "1 of 2: lake/uniform/1 done" in result.output
     told = (tmp_path / "report.md").read_text()
     assert "| group | runs |" in told
     assert 0 < told.index("**lake, aaw**") < told.index("**lake, uniform**") < told.index("optimal")
@@ -186,12 +206,15 @@ def test_the_plan_runs_nothing_and_reckons_with_what_was_measured(tmp_path):
     assert result.exit_code == 0 and not (tmp_path / "out").exists()
     assert "in part by the figures in the file" in " ".join(result.output.split())
     experiment = read_experiment(SMOKE)
-    aaw, _, clone, second, _ = jobs(experiment)
+    by_place = {str(job.place): job for job in jobs(experiment)}
+    aaw, second = by_place["lake/aaw/0"], by_place["lake/aaw/1"]
+    clone, moved = by_place["lake/optimal-clone/0"], by_place["slippery-lake/aaw/0"]
     episodes = 2 * (2 * 4 + 1 * 2)  # sampled and greedy; both ends, once between
     assert estimated_seconds(experiment, aaw, tmp_path) == (
         pytest.approx(0.01 * episodes + 2 * 0.1), False,
     )  # fmt: skip
     assert estimated_seconds(experiment, clone, tmp_path)[0] == pytest.approx(0.01 * (8 + 2 * 2))
+    assert estimated_seconds(experiment, moved, tmp_path)[0] == pytest.approx(0.01 * 2 * 4)
     write_run(tmp_path / aaw.place)  # 2 s an update
     assert estimated_seconds(experiment, second, tmp_path) == (
         pytest.approx(0.01 * episodes + 2 * 2.0), True,
@@ -221,19 +244,61 @@ def test_planning_does_not_wait_for_torch():
 # ---- one run
 
 
+def do(place, folder, root="nowhere"):
+    one.main(str(SMOKE), str(root), place, str(folder))
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TSMG_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_trained_run_says_which_it_is(tmp_path, cache):
-    one.main(str(SMOKE), "lake/uniform/1", str(tmp_path / "run"))
+    do("lake/uniform/1", tmp_path / "run")
     found = read_run(tmp_path / "run")
     assert found.is_finished and found.problems == ()
     assert found.config["arm"] == "uniform" and found.config["scenario"] == "lake"
     assert found.seed == 1 and found.setting("sampling") == "uniform"
     with pytest.raises(InvalidArgumentError, match="has no run"):
-        one.main(str(SMOKE), "lake/uniform/2", str(tmp_path / "other"))
+        do("lake/uniform/2", tmp_path / "other")
+
+
+def test_training_that_was_stopped_goes_on(tmp_path, cache, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    do("lake/aaw/0", whole)
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    (stopped / "start").mkdir(parents=True)  # killed before its start was whole: begins anew
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "plot_run", cut)
+        patched.setattr(training, "remove_old_checkpoints", cut)
+        with pytest.raises(KeyboardInterrupt):
+            do("lake/aaw/0", stopped)
+    with monkeypatch.context() as patched:
+        patched.setattr(one, "policy_of", cut)  # nothing is cloned again
+        do("lake/aaw/0", stopped)
+    for name in ("metrics.jsonl", "evaluations.jsonl", "episodes.jsonl", "config.json"):
+        assert (stopped / name).read_text() == (whole / name).read_text()
+
+
+def test_a_policy_is_evaluated_where_it_was_not_trained(tmp_path, cache, monkeypatch):
+    for place in ("lake/aaw/0", "lake/optimal-clone/0"):
+        do(place, tmp_path / place)
+    saved, taken = one._saved, []
+    monkeypatch.setattr(one, "policy_of", None)  # no policy is made
+    monkeypatch.setattr(one, "_saved", lambda folder: taken.append(folder) or saved(folder))
+    do("slippery-lake/aaw/0", tmp_path / "slippery-lake/aaw/0", tmp_path)
+    found = read_run(tmp_path / "slippery-lake/aaw/0")
+    assert found.is_finished and found.planned_updates == 0 and found.problems == ()
+    assert found.config["trained_on"] == "lake" and found.config["scenario"] == "slippery-lake"
+    experiment = read_experiment(SMOKE)
+    clone = jobs(experiment, ["optimal-clone"])[0]
+    one.policy_made_in(experiment, clone, tmp_path / clone.place)
+    assert taken == [
+        tmp_path / "lake/aaw/0/checkpoints/update-000002", tmp_path / "lake/optimal-clone/0/start",
+    ]  # fmt: skip
 
 
 def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache, monkeypatch):
@@ -244,7 +309,7 @@ def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache
         "fixed_starts",
         lambda game, n, seed: seeds.append((n, seed)) or starts(game, n, seed=seed),
     )
-    one.main(str(SMOKE), "lake/optimal-clone/0", str(tmp_path / "run"))
+    do("lake/optimal-clone/0", tmp_path / "run")
     assert seeds == [(2, 1), (2, 1), (4, 0), (4, 0), (4, 0)]
     found = read_run(tmp_path / "run")
     assert found.is_finished and found.planned_updates == 0 and found.problems == ()
@@ -262,7 +327,7 @@ def test_the_best_decoding_is_chosen(tmp_path, cache, monkeypatch, best):
         return attrs.evolve(real(game, player, plans, **options), reward=reward)
 
     monkeypatch.setattr(one, "evaluate", graded)
-    one.main(str(SMOKE), "lake/optimal-clone/0", str(tmp_path / "run"))
+    do("lake/optimal-clone/0", tmp_path / "run")
     decoding = read_run(tmp_path / "run").config["decoding"]
     assert decoding == {"temperature": best, "tried": {"0.0": 1 - best, "1.0": best}}
 

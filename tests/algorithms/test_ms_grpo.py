@@ -146,12 +146,7 @@ def trainer_rows(trainer, rollouts):
 def role_group(group, *advantages):
     """A group in its role, with whole-episode credit of given advantages."""
     credits_G = whole_episode_credit(group, "player", relative=lambda _: np.array(advantages))
-    return RoleGroup(
-        group=group,
-        agent="player",
-        advantages_G=advantages,
-        credits_G=tuple(map(tuple, credits_G)),
-    )
+    return RoleGroup.of(group, "player", advantages_G=advantages, credits_G=credits_G)
 
 
 def lake_groups(policy=None, **settings):

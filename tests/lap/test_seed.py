@@ -14,6 +14,7 @@ from lap import (
     TagParser,
     TransformersModel,
     WholeReplyParser,
+    divergence_from_player,
     seed_model,
 )
 from lap.seed import _config, demonstrations, make_tokenizer
@@ -60,6 +61,13 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     replies = [
         step.agent_steps[0] for e in episodes for step in e.steps if step.state.state.position == 0
     ]
+    fitted, hardly = (
+        divergence_from_player(
+            LanguageAgentPolicy(prompt=PROMPT, model=seed_model(game, **kept), parser=parser), game
+        )
+        for kept in (arguments, {**arguments, "recipe": other})
+    )
+    assert 0 <= fitted < 0.05 < hardly
     player = game.scripted_player()
     (start,) = game.initial_state_dist().support()
     for action, p in player.action_dist(start, "player").table().items():

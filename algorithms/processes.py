@@ -1,0 +1,105 @@
+"""Several processes that train one policy: each plays and learns its share, and what all must know is brought together.
+
+Every process holds the whole policy and makes the same decisions from the same figures; so an update does not depend on
+how many there are, but for the order in which floating-point numbers are summed. ``accelerate`` starts them and tells
+them apart.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar, final
+
+import attrs
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce
+
+T = TypeVar("T")
+
+_BUCKET = 2**24  # numbers that are summed in one call
+
+
+def make_accelerator() -> Accelerator:
+    """The accelerator of this process; where no device is at hand, several processes are several CPU processes."""
+    return Accelerator(cpu=not torch.accelerator.is_available())
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Processes:
+    """This process, among those that train together. All of them must call the same methods in the same order.
+
+    Attributes:
+      index: which one this is, from 0.
+      count: how many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> "Processes":
+        """As the launcher started them."""
+        return cls(index=accelerator.process_index, count=accelerator.num_processes)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.index == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """The items that are this process's to do; each is some process's.
+
+        Example:
+          >>> [Processes(index=n, count=2).share("abcde") for n in (0, 1)]
+          [['a', 'c', 'e'], ['b', 'd']]
+        """
+        return list(items[self.index :: self.count])
+
+    def gather(self, items: Iterable[T]) -> list[T]:
+        """The items of all processes, those of the first one first; on every process."""
+        mine = list(items)
+        return mine if self.count == 1 else list(gather_object(mine))
+
+    def first_says(self, value: T) -> T:
+        """What the first process has, on every process."""
+        if self.count == 1:
+            return value
+        said: list[T] = broadcast_object_list([value])
+        return said[0]
+
+    def copy_first(self, network: torch.nn.Module) -> None:
+        """Give every process the first one's weights."""
+        if self.count > 1:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.copy_(broadcast(parameter.detach()))
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Replace every ``grad`` by its sum over all processes; one that is missing counts as 0."""
+        if self.count == 1:
+            return
+        for bucket in _buckets(parameters):
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+            total = reduce(torch.cat([gradient.reshape(-1) for gradient in gradients]), "sum")
+            parts = total.split([parameter.numel() for parameter in bucket])
+            for parameter, part in zip(bucket, parts, strict=True):
+                parameter.grad = part.view_as(parameter)
+
+
+ALONE = Processes()
+"""One process, whatever a launcher started."""
+
+
+def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
+    """Parameters of one type that are summed together, in their order."""
+    for _, alike in itertools.groupby(parameters, lambda p: (p.dtype, p.device)):
+        bucket: list[torch.nn.Parameter] = []
+        size = 0
+        for parameter in alike:
+            if bucket and size + parameter.numel() > _BUCKET:
+                yield bucket
+                bucket, size = [], 0
+            bucket.append(parameter)
+            size += parameter.numel()
+        yield bucket

@@ -1,0 +1,155 @@
+"""Several processes come to the update that one comes to, write one run folder, and stop and go on together."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from algorithms.batch import TrainingRow, part_of_rows
+from algorithms.processes import ALONE, Processes, _buckets
+from tests import processes_side
+from tests.whole_runs import contents, lines
+from tsmg import Call
+
+
+def launch(count: int, *arguments: object) -> None:
+    """Start so many processes of ``tests.processes_side`` on the CPU, and wait for them."""
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(count))
+    command = [sys.executable, "-m", *torchrun, "-m", "tests.processes_side", *map(str, arguments)]
+    ended = subprocess.run(
+        command,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def about(line, tolerance):
+    """A line of metrics up to rounding; what is not defined stays so."""
+    return {
+        name: None if value is None else pytest.approx(value, rel=tolerance, abs=tolerance)
+        for name, value in line.items()
+    }
+
+
+def flat(parts):
+    return np.concatenate([np.atleast_1d(part) for part in parts])
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {name: processes_side.learnt(**case) for name, case in processes_side.CASES.items()}
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(tmp_path, alone, count):
+    launch(count, "learn", tmp_path / "learnt.json")
+    found = json.loads((tmp_path / "learnt.json").read_text())
+    assert found.keys() == alone.keys()
+    start = flat(
+        p.detach().reshape(-1) for p in processes_side.policy_of(0).model.network.parameters()
+    )
+    for case, ours in found.items():
+        gradient, expected = flat(ours["gradient"]), flat(alone[case]["gradient"])
+        assert np.linalg.norm(gradient - expected) <= 1e-5 * np.linalg.norm(expected)
+        moved, expected = flat(ours["weights"]) - start, flat(alone[case]["weights"]) - start
+        assert np.linalg.norm(moved - expected) <= 1e-4 * np.linalg.norm(expected)
+        assert (np.linalg.norm(expected) == 0) == (case == "no signal")
+        for line, other in zip(ours["metrics"], alone[case]["metrics"], strict=True):
+            assert line == about(other, 1e-4)
+
+
+def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(tmp_path):
+    whole, stopped = tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    for folder in (whole, stopped):
+        folder.parent.mkdir()
+    launch(2, "run", whole)
+    heard = processes_side.run(tmp_path / "alone", resume=False)
+    assert (whole.parent / "heard-0.txt").read_text() == heard
+    assert (whole.parent / "heard-1.txt").read_text() == ""
+    for line, other in zip(
+        lines(whole / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
+    ):
+        assert line == about(other, 1e-3)
+    assert lines(whole / "evaluations.jsonl") == lines(tmp_path / "alone" / "evaluations.jsonl")
+
+    launch(2, "run", stopped, "--stop-after", 3)  # a signal to the second process, not to the first
+    for n in (0, 1):
+        said = (stopped.parent / f"heard-{n}.txt").read_text()
+        assert "stopped by SIGTERM after update 3, with a checkpoint" in said
+    launch(2, "run", stopped, "--resume")
+    assert contents(stopped) == contents(whole)
+
+
+# ---- shares
+
+
+def row(prompt: int, reply: int) -> TrainingRow:
+    call = Call(
+        prompt_ids=(1,) * prompt,
+        reply_ids=(2,) * reply,
+        trainable=(True,) * reply,
+        logprobs=(0.0,) * reply,
+        finished=True,
+        prompt_text="",
+        reply_text="",
+        model_id="",
+        weights_version=0,
+    )
+    return TrainingRow(agent="a", call=call, advantage=1.0, weight=1.0)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), max_size=40),
+    parts=st.integers(1, 7),
+)
+def test_rows_are_dealt_whole_in_order_and_about_evenly(sizes, parts):
+    rows = [row(*size) for size in sorted(sizes)]
+    dealt = [part_of_rows(rows, part, parts) for part in range(parts)]
+    assert [one for part in dealt for one in part] == rows
+
+    def tokens(some):
+        unlike = {(one.call.prompt_ids, one.call.reply_ids) for one in some}
+        return sum(map(len, {p for p, _ in unlike})) + sum(len(r) for _, r in unlike)
+
+    if rows:
+        largest = max(len(one.call.prompt_ids) + len(one.call.reply_ids) for one in rows)
+        assert max(map(tokens, dealt)) <= tokens(rows) / parts + 2 * largest
+
+
+@given(items=st.lists(st.integers()), count=st.integers(1, 5))
+def test_every_item_is_one_processs(items, count):
+    shares = [Processes(index=n, count=count).share(items) for n in range(count)]
+    assert sorted(x for share in shares for x in share) == sorted(items)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_gradients_are_summed_in_buckets_of_one_type(monkeypatch):
+    monkeypatch.setattr("algorithms.processes._BUCKET", 10)
+    made = [torch.nn.Parameter(torch.zeros(n)) for n in (4, 4, 4, 20)]
+    made.append(torch.nn.Parameter(torch.zeros(2, dtype=torch.float64)))
+    assert [[p.numel() for p in bucket] for bucket in _buckets(made)] == [[4, 4], [4], [20], [2]]
+    ALONE.sum_gradients(made)
+    assert all(p.grad is None for p in made)
+
+
+def test_alone_nothing_is_sent():
+    assert ALONE.gather(iter([1, 2])) == [1, 2] and ALONE.first_says("x") == "x" and ALONE.is_first
+
+
+def test_files_of_a_process_that_does_not_write_are_none(tmp_path: Path):
+    from algorithms.tracking import NoFolder
+
+    with NoFolder(tmp_path / "run") as files:
+        files.write_config({})
+        files.write("metrics.jsonl", {})
+        assert files.sync() == {} and not files.path.exists()

@@ -1,0 +1,146 @@
+"""One of several processes that train together.
+
+``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [--resume] [--stop-after K]``.
+"""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+import games
+from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
+from algorithms.casting import Cast, casts
+from algorithms.rollouts import Rollouts
+from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling
+from tests.checkpoints import tiny_model
+from tests.whole_runs import CONFIG, RUN, Teller
+from tsmg import AbstractGame, PlayRandomLegal, RunStoppedError, with_invalid_rule
+
+UPDATES = 5
+CASES: dict[str, dict[str, Any]] = {
+    "uneven": {"groups": 5},
+    "one group": {"groups": 1},  # another process has nothing to play
+    "no signal": {"groups": 3, "kl_coefficient": 0.0, "game": "silent"},  # nothing to learn
+    "two roles": {"groups": 3, "game": "PrisonersDilemma-v0"},
+}
+
+
+def game_of(name: str) -> AbstractGame[Any, Any]:
+    """A game in which whatever is said leads somewhere; ``silent`` is one where it earns nothing."""
+    if name == "silent":
+        return games.make("FrozenLake-v0", horizon=1)
+    return with_invalid_rule(games.make(name), PlayRandomLegal(penalty=0.1))
+
+
+def policy_of(seed: int) -> LanguageAgentPolicy[Any]:
+    return LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False),
+        model=tiny_model(seed=seed),
+        sampling=Sampling(max_reply_tokens=6),
+    )
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def learnt(*, game: str = "LineWalk-v0", **settings: Any) -> dict[str, Any]:
+    """Updates by plain gradient descent on recorded episodes: the first gradient, weights and metrics after all.
+
+    Each process starts from other weights: those of the first one count.
+    """
+    config = MSGRPOConfig(
+        group_size=4,
+        kept_episodes=2,
+        max_reply_tokens=8,
+        learning_rate=0.01,
+        max_grad_norm=1e9,
+        **settings,
+    )
+    trainer = MSGRPOTrainer(game=game_of(game), policy=policy_of(rank()), config=config)
+    parameters = list(trainer.policy.model.network.parameters())
+    trainer.optimizer = torch.optim.SGD(parameters, lr=1.0)
+    replay(trainer)
+    metrics = [trainer.update().metrics]
+    gradient = [0.0 if p.grad is None else p.grad.reshape(-1).tolist() for p in parameters]
+    metrics += [trainer.update().metrics for _ in range(UPDATES - 1)]
+    weights = [p.detach().reshape(-1).tolist() for p in parameters]
+    return {"gradient": gradient, "weights": weights, "metrics": metrics}
+
+
+def replay(trainer: MSGRPOTrainer) -> None:
+    """From now on the trainer meets episodes that its first weights played, all in one batch, whoever asks."""
+    ((cast, numbers),) = casts(trainer.casting, trainer.policies, trainer.config.groups)
+    recorded = []
+    for trainer.update_index in range(UPDATES):
+        recorded.append(trainer._collect(cast, numbers))
+    trainer.update_index = 0
+
+    def collect(cast: Cast, numbers: Sequence[int]) -> Rollouts:
+        groups = recorded[trainer.update_index].groups
+        mine = tuple(group for group in groups if group.episodes[0].key.group in numbers)
+        return Rollouts(groups=mine, failed=())
+
+    trainer._collect = collect  # type: ignore[method-assign]
+
+
+def stop_last_process(after: int) -> None:
+    """The last process gets a signal when this update is done."""
+    update = MSGRPOTrainer.update
+
+    def and_stop(trainer: MSGRPOTrainer) -> Any:
+        done = update(trainer)
+        if trainer.update_index == after and rank() == trainer.processes.count - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    MSGRPOTrainer.update = and_stop  # type: ignore[method-assign]
+
+
+def run(folder: Path, *, resume: bool) -> str:
+    """A whole run, with numbers of groups and episodes that do not divide; what it was told."""
+    game, teller = game_of("LineWalk-v0"), Teller()
+    try:
+        run_training(
+            game=game,
+            evaluation_game=game,
+            policy=policy_of(rank()),
+            config=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3),
+            run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
+            folder=folder,
+            described={"title": "a test"},
+            reporter=teller,
+            resume=resume,
+        )
+    except RunStoppedError as stopped:
+        teller.told(str(stopped))
+    return "\n".join(teller.heard)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("learn", "run"))
+    parser.add_argument("place", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--stop-after", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.what == "run":
+        stop_last_process(arguments.stop_after)
+        heard = run(arguments.place, resume=arguments.resume)
+        arguments.place.with_name(f"heard-{rank()}.txt").write_text(heard)
+        return
+    found = {name: learnt(**settings) for name, settings in CASES.items()}
+    if rank() == 0:
+        arguments.place.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
