@@ -107,6 +107,9 @@ if TYPE_CHECKING:
     )
     from algorithms.ms_grpo import MSGRPOTrainer as MSGRPOTrainer
     from algorithms.ms_grpo import Update as Update
+    from algorithms.network_sizes import count_network as count_network
+    from algorithms.network_sizes import parse_shape as parse_shape
+    from algorithms.network_sizes import read_network as read_network
     from algorithms.optimum import OptimalPlayer as OptimalPlayer
     from algorithms.optimum import (
         mean_optimal_return as mean_optimal_return,
@@ -114,6 +117,13 @@ if TYPE_CHECKING:
     from algorithms.optimum import (
         optimal_return as optimal_return,
     )
+    from algorithms.planning import Advice as Advice
+    from algorithms.planning import Item as Item
+    from algorithms.planning import NetworkSizes as NetworkSizes
+    from algorithms.planning import Plan as Plan
+    from algorithms.planning import PlannedRun as PlannedRun
+    from algorithms.planning import advice as advice
+    from algorithms.planning import make_plan as make_plan
     from algorithms.plots import draw_run as draw_run
     from algorithms.plots import plot_run as plot_run
     from algorithms.references import reference_figures as reference_figures
@@ -175,7 +185,17 @@ _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
     "losses": ("LossTerms", "clipped_surrogate", "kl_k3", "policy_loss"),
     "ms_grpo": ("MSGRPOTrainer", "Update"),
+    "network_sizes": ("count_network", "parse_shape", "read_network"),
     "optimum": ("OptimalPlayer", "mean_optimal_return", "optimal_return"),
+    "planning": (
+        "Advice",
+        "Item",
+        "NetworkSizes",
+        "Plan",
+        "PlannedRun",
+        "advice",
+        "make_plan",
+    ),
     "plots": ("draw_run", "plot_run"),
     "references": ("reference_figures",),
     "returns": ("discounted_return",),

@@ -1,10 +1,10 @@
-"""The commands ``tsmg compare`` and ``tsmg report``: what runs come to; and ``tsmg experiment``, which does them.
+"""The commands about whole runs: ``tsmg compare``, ``tsmg report``, ``tsmg experiment`` and ``tsmg plan``.
 
-The command line finds them by name (the entry points ``tsmg.commands``). Nothing here needs torch.
+The command line finds them by name (the entry points ``tsmg.commands``). Nothing but ``tsmg plan`` needs torch.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,21 @@ from rich.table import Table as TerminalTable
 from algorithms.comparison import THRESHOLD
 from algorithms.experiments.plan import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.experiments.running import Done, estimated_seconds, is_done, run_jobs
+from algorithms.options import config_options
+from algorithms.planning import (
+    GIGABYTE,
+    NetworkSizes,
+    Plan,
+    PlannedRun,
+    advice,
+    first_limit,
+    largest_token_budget,
+    make_plan,
+    most_rows,
+)
 from algorithms.runs import read_runs
 from algorithms.tables import Table
+from tsmg import ModelError
 
 console = Console()
 _FIGURES = "figures are of greedy play instead of play at the training temperature"
@@ -216,3 +229,119 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
     page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
     console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.option(
+    "--model",
+    type=click.Path(),
+    default=None,
+    help="A local folder with a checkpoint's config.json.",
+)
+@click.option(
+    "--shape",
+    default=None,
+    metavar="layers=N,hidden=N,heads=N,kv_heads=N,intermediate=N,vocabulary=N,tied=yes|no",
+    help="Instead of a checkpoint: the shape of a network of Qwen2's architecture.",
+)
+@click.option(
+    "--lora",
+    default=None,
+    metavar="r=16,alpha=32,targets=NAME+NAME",
+    help="Learn low-rank adapters alone, of this rank.",
+)
+@config_options(PlannedRun)
+def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
+    """Say what a run would hold in the memory of each device, what fits, and which limit comes first.
+
+    The network is built without its weights, so the plan of a large one needs no large machine.
+    """
+    if (model is None) == (shape is None):
+        raise click.UsageError("name a network, either by --model FOLDER or by --shape")
+    if (
+        model is not None and not (Path(model) / "config.json").is_file()
+    ):  # before torch is imported
+        raise click.UsageError(f"no checkpoint at {model!r} (there is no config.json)")
+    run = PlannedRun(**settings)
+    sizes = _network_sizes(model, shape, lora)
+    made = make_plan(sizes, run)
+    _print_memory(made)
+    _print_tokens(made)
+    _print_limit(made, None if made.fits or lora else lambda: _network_sizes(model, shape, "r=16"))
+
+
+def _network_sizes(model: str | None, shape: str | None, lora: str | None) -> NetworkSizes:
+    from algorithms.network_sizes import count_network, parse_shape, read_network
+    from lap.lora import LoraSettings
+
+    config = read_network(model) if model is not None else parse_shape(shape or "")
+    adapters = None if lora is None else LoraSettings.parse(lora)
+    return count_network(config, name=Path(model).name if model else "this shape", lora=adapters)
+
+
+def _print_memory(made: Plan) -> None:
+    run = made.run
+    table = Table(
+        title=f"{made.sizes.name}: {made.sizes.parameters:,} weights, {_devices(run)} of {run.memory:g} GB",
+        head=("phase", "item", "GB", "how"),
+        rows=(
+            *((i.phase, i.name, _gigabytes(i.size), i.how) for i in made.items),
+            ("", "most at once", _gigabytes(made.total), f"always and {made.fullest}"),
+            ("", "left", _gigabytes(made.left), f"of {run.memory:g}"),
+        ),
+    )
+    shown = TerminalTable(title=escape(table.title), title_justify="left", box=None, pad_edge=False)
+    for name in table.head:
+        shown.add_column(name, justify="right" if name == "GB" else "left")
+    for row in table.rows:
+        shown.add_row(*map(escape, row))
+    console.print(shown)
+
+
+def _devices(run: PlannedRun) -> str:
+    return "1 device" if run.devices == 1 else f"{run.devices} devices"
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / GIGABYTE:.2f}"
+
+
+def _print_tokens(made: Plan) -> None:
+    run = made.run
+    calls = run.groups * run.group_size * run.horizon
+    _tell(
+        f"An update plays {calls:,} calls: {calls * run.prompt_tokens:,} tokens of prompts, "
+        f"{calls * run.max_reply_tokens:,} of replies. It learns from {run.learnt_calls:,} calls, "
+        f"{run.learnt_calls * run.row:,} tokens. Shared beginnings are counted again each time."
+    )
+    budget, rows = largest_token_budget(made.sizes, run), most_rows(made.sizes, run)
+    whole = " (all that a device learns from)" if budget == run.learnt_tokens else ""
+    _tell(
+        f"With a tenth of the memory left free, the largest token budget is {budget:,}{whole}, "
+        f"and the cache holds {rows:,} rows at most."
+    )
+
+
+def _print_limit(made: Plan, adapted: Callable[[], NetworkSizes] | None) -> None:
+    _tell(first_limit(made))
+    if made.fits:
+        return
+    try:
+        network = adapted() if adapted is not None else None
+    except ModelError:  # no peft, or no layer that takes adapters: none are advised
+        network = None
+    found = advice(made.sizes, made.run, adapted=network)
+    missing = f"It does not fit: {_gigabytes(-made.left)} GB are missing."
+    if made.left >= 0:
+        missing = f"Less than a tenth of {made.run.memory:g} GB is left for what is not counted."
+    if found is None:
+        _tell(
+            f"{missing} Neither recomputation, adapters, sharding nor a smaller token budget helps."
+        )
+        return
+    most = _gigabytes(found.plan.total)
+    _tell(f"{missing} With {' '.join(found.options)} it takes {most} GB.")
+
+
+def _tell(text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
