@@ -256,7 +256,8 @@ def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     weights = math.ceil((sizes.parameters * wide + sizes.adapters * 4) / own)
     how = f"{_short(sizes.parameters)} x {wide} B"
     if sizes.adapters:
-        how = f"({how} + {_short(sizes.adapters)} x 4 B)"
+        both = f"{how} + {_short(sizes.adapters)} x 4 B"
+        how = f"({both})" if own > 1 else both
     yield _always("weights", weights, how, own)
     if not sizes.adapters:
         yield _always("reference", weights, "a frozen copy, for the KL", own)
@@ -414,10 +415,14 @@ def _mask(sizes: NetworkSizes, run: PlannedRun) -> int:
 
 
 def _copied(sizes: NetworkSizes, run: PlannedRun) -> int:
-    """Bytes of weights converted for computing: all of linear layers, or a layer's where they are made again."""
+    """Bytes of weights converted for computing: all of linear layers, which are kept while all weights are learnt.
+
+    A layer's alone, where they are made again: frozen or sharded weights, and recomputation.
+    """
     if run.dtype != "mixed":
         return 0
-    return 2 * (sizes.layer if sizes.adapters and run.recompute else sizes.linear)
+    passing = run.recompute and (sizes.adapters or _shards(run, "fsdp", "zero3") > 1)
+    return 2 * (sizes.layer if passing else sizes.linear)
 
 
 def learnt_logits(sizes: NetworkSizes, run: PlannedRun) -> int:

@@ -1,6 +1,8 @@
 """Plans of memory are held against the memory that tensors really have."""
 
 import json
+import subprocess
+import sys
 
 import attrs
 import pytest
@@ -339,6 +341,21 @@ def test_sharding_divides_what_it_says():
         assert bool(gathered) is ("weights" in names)
 
 
+def test_converted_weights_pass_where_they_are_made_again():
+    """Of all linear layers while all weights are learnt, of a layer where weights are frozen or sharded."""
+
+    def copies(sizes, **settings):
+        plan = make_plan(sizes, run_of(dtype="mixed", gpus=4, **settings))
+        return item(plan, "learning", "weights in bfloat16")
+
+    learnt, adapted = sizes_of(NARROW), sizes_of(NARROW, lora=True)
+    for how in ({}, {"recompute": True}, {"sharding": "fsdp"}, {"sharding": "zero2"}):
+        assert copies(learnt, **how) == 2 * learnt.linear
+    assert copies(adapted) == 2 * learnt.linear
+    assert copies(adapted, recompute=True) == 2 * learnt.layer
+    assert copies(learnt, recompute=True, sharding="fsdp") == 2 * learnt.layer
+
+
 def test_groups_are_dealt_whole_and_calls_by_tokens():
     run = PlannedRun(groups=5, group_size=4, kept_episodes=3, horizon=7, gpus=2)
     assert run.episodes == 3 * 4
@@ -504,6 +521,15 @@ SMALL = ("--shape", "layers=2,hidden=64,heads=4,kv_heads=2,intermediate=160,voca
 )
 def test_one_sentence_and_exit_code_2(arguments, sentence):
     assert sentence in told(*arguments, code=2)
+
+
+def test_refusals_do_not_wait_for_torch():
+    code = (
+        "import sys; from click.testing import CliRunner; from algorithms.cli import main;"
+        f"r = CliRunner().invoke(main, ['plan', *{SMALL}, '--gpus', '0']);"
+        "assert r.exit_code == 2, r.output; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_broken_checkpoint_is_refused(tmp_path):
