@@ -93,7 +93,9 @@ class PlannedRun:
         _DEFAULT["token_budget"], "most tokens in a forward pass while learning", within(1)
     )
     cache_tokens: int = option(
-        32_768, "tokens of prompts that enter the key-value cache at once", within(1)
+        32_768,
+        "tokens of prompts that enter the key-value cache at once: the token_budget of the model",
+        within(1),
     )
     groups: int = option(_DEFAULT["groups"], "groups of episodes per update", within(1))
     group_size: int = option(_DEFAULT["group_size"], "episodes per group", within(2))
@@ -290,9 +292,8 @@ def _learnt(sizes: NetworkSizes) -> int:
 
 
 def _learnt_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
-    return (
-        4 if sizes.adapters else _BYTES[run.dtype]
-    )  # adapters are in float32 whatever the weights
+    """Adapters are in float32 whatever the weights are in."""
+    return 4 if sizes.adapters else _BYTES[run.dtype]
 
 
 def _moment_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:

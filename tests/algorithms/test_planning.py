@@ -183,7 +183,8 @@ def planned_saved_bytes(config, *, dtype, lora, recompute):
 def test_activations_are_those_that_the_learning_pass_saves(shape, dtype, lora, recompute):
     how = {"dtype": dtype, "lora": lora, "recompute": recompute}
     saved = saved_bytes(model_of(SHAPES[shape], **how))
-    assert planned_saved_bytes(SHAPES[shape], **how) == pytest.approx(saved, rel=0.25)
+    close = 0.25 if recompute else 0.08  # the little that recomputation keeps has more beside it
+    assert planned_saved_bytes(SHAPES[shape], **how) == pytest.approx(saved, rel=close)
 
 
 def test_a_wrong_formula_is_noticed():
@@ -467,6 +468,8 @@ def test_other_architectures_are_counted_or_refused():
     assert sizes.parameters == 2 * sizes.layer + 2 * 50 * 16 + 16
     assert sizes.ends == 2 * 50 * 16
     assert sizes.linear == sizes.parameters - 50 * 16 - 5 * 16
+    tied = sizes_of(NARROW)
+    assert (tied.ends, tied.linear) == (VOCABULARY * 64, tied.parameters - 9 * 64 - 4 * 128)
     with pytest.raises(ModelError, match="no 'intermediate_size'"):
         count_network(GPT2Config(n_layer=1, n_embd=16, n_head=2), name="gpt2")
     with pytest.raises(ModelError, match="experts"):
