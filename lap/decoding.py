@@ -6,8 +6,13 @@ contexts that they wait at: those that go on from a row of the cache, by one tok
 the cache beside them as room allows. Rows that no reply waits for leave it.
 
 What prompts have in common at their beginning is computed once for all rows that enter together.
+
+Replies of a game are often few. Once nearly all of them have taken the same few ways, further prompts are computed
+together with these ways, as trees in rows of one pass (``lap.contexts``): most replies are then drawn without another
+pass, and one that goes its own way enters the cache.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, final
 
@@ -15,7 +20,15 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from lap.contexts import Ids, causal_network, in_common, left_padded, positions
+from lap.contexts import (
+    Ids,
+    ReplyTree,
+    causal_network,
+    context_logits,
+    in_common,
+    left_padded,
+    positions,
+)
 from lap.sampling import Sampling, pick_tokens, token_logprobs
 from tsmg import ModelError, Stream
 
@@ -23,6 +36,9 @@ Context = tuple[Ids, Ids]
 """The ids of a prompt, and of the reply so far."""
 
 _SHARED = 16  # a beginning that is shorter is not worth a forward pass of its own
+_WAYS = 16  # so many beginnings of replies are worth computing beside a prompt
+_COVERED = 0.95  # least share of the draws at which they must have been
+_LONG = 512  # a prompt of more tokens is cheaper in the cache, without a mask of its own
 
 
 class Judge(Protocol):
@@ -70,11 +86,27 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.judged: dict[Ids, tuple[str, bool]] = {}
+        self._draws: Counter[Ids] = Counter()
         self._rows: dict[Context, int] = {}
         self._table = torch.empty(0, 0)
 
     def __contains__(self, context: Context) -> bool:
         return context in self._rows
+
+    def drawn(self, beginnings: Iterable[Ids]) -> None:
+        """Note where replies draw a token."""
+        self._draws.update(beginnings)
+
+    def ways(self) -> list[Ids]:
+        """The beginnings at which nearly all tokens were drawn; none where they are many, or nothing was drawn."""
+        common = self._draws.most_common(_WAYS)
+        if sum(times for _, times in common) < _COVERED * self._draws.total():
+            return []
+        return [beginning for beginning, _ in common]
+
+    def holds(self, contexts: int, vocabulary: int) -> bool:
+        """Whether so many contexts fit at once. Logits are float32."""
+        return contexts * vocabulary * 4 <= self.limit
 
     def add(self, contexts: Sequence[Context], logits: Tensor) -> None:
         """Hold the logits of further contexts. Shape (len(contexts), V)."""
@@ -106,6 +138,7 @@ def decode(
     judge: Judge,
     budget: int,
     memory: Memory,
+    trees: bool = False,
 ) -> None:
     """Let replies grow until each is over.
 
@@ -116,6 +149,7 @@ def decode(
       judge: says what a reply spells and whether it is over.
       budget: tokens in the cache at once, padding included; a single row may have more.
       memory: what is known under these weights; it learns what is computed.
+      trees: whether the network can score trees in shared rows (the layout ``trees`` of ``lap.contexts``).
 
     Raises:
       ModelError: the logits are not finite.
@@ -127,8 +161,33 @@ def decode(
         if ready:
             _draw(ready, sampling, judge, memory)
             growing = [r for r in growing if not _is_over(r, sampling)]
+            continue
+        wanted = list(dict.fromkeys(reply.context for reply in growing))
+        likely = _likely(network, wanted, budget, memory) if trees else []
+        if likely:
+            logits = _finite(network, context_logits(network, likely, "trees"))
+            memory.add([(t.prompt, beginning) for t in likely for beginning in t.prefixes], logits)
         else:
-            memory.add(*cache.compute(list(dict.fromkeys(r.context for r in growing))))
+            memory.add(*cache.compute(wanted))
+
+
+def _likely(
+    network: Any, wanted: Sequence[Context], budget: int, memory: Memory
+) -> list[ReplyTree]:
+    """Prompts that nothing is known of yet, each with the ways that replies usually take; as far as there is room."""
+    ways = memory.ways()
+    vocabulary = causal_network(network).config.get_text_config().vocab_size
+    found: list[ReplyTree] = []
+    size = contexts = 0
+    for prompt, begun in wanted if ways else ():
+        if begun or len(prompt) > _LONG:
+            continue
+        tree = ReplyTree.upto(prompt, ways)
+        size, contexts = size + tree.size, contexts + len(tree.prefixes)
+        if size > budget or not memory.holds(contexts, vocabulary):
+            break
+        found.append(tree)
+    return found
 
 
 def _is_over(reply: Growing, sampling: Sampling) -> bool:
@@ -137,6 +196,7 @@ def _is_over(reply: Growing, sampling: Sampling) -> bool:
 
 def _draw(replies: Sequence[Growing], sampling: Sampling, judge: Judge, memory: Memory) -> None:
     """One token for each reply, from the law at its context."""
+    memory.drawn(reply.ids for reply in replies)
     row_of: dict[Context, int] = {}
     rows = [row_of.setdefault(reply.context, len(row_of)) for reply in replies]
     law_U_V = token_logprobs(memory.logits(row_of), sampling)
@@ -245,10 +305,15 @@ class _Cache:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        if not bool(torch.isfinite(logits).all()):
-            name = str(getattr(self.config, "name_or_path", ""))
-            raise ModelError(f"the logits of {name!r} are not finite")
-        return logits.float()
+        return _finite(self.network, logits).float()
+
+
+def _finite(network: Any, logits: Tensor) -> Tensor:
+    """These logits, if they are finite."""
+    if not bool(torch.isfinite(logits).all()):
+        name = str(getattr(causal_network(network).config, "name_or_path", ""))
+        raise ModelError(f"the logits of {name!r} are not finite")
+    return logits
 
 
 def _parent(context: Context) -> Context:

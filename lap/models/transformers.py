@@ -250,6 +250,7 @@ class TransformersModel:
                 judge=judge,
                 budget=self.token_budget,
                 memory=self.memory or Memory(0),
+                trees=bool(encoded and self.memory) and self._layout(encoded[0][0]) == "trees",
             )
         return [
             self._record(
