@@ -147,7 +147,8 @@ def decode(
       replies: what to grow, in place; the l-th token of each is picked by ``rng.at(l)`` alone.
       sampling: the law to draw from.
       judge: says what a reply spells and whether it is over.
-      budget: tokens in the cache at once, padding included; a single row may have more.
+      budget: tokens of a pass in which prompts enter, and of the cache beside them, padding included; a single row
+        may have more, and rows part as their replies do.
       memory: what is known under these weights; it learns what is computed.
       trees: whether the network can score trees in shared rows (the layout ``trees`` of ``lap.contexts``).
 

@@ -57,7 +57,8 @@ class TransformersModel:
       model_id: what the records call it.
       chat: whether prompts go through the tokenizer's chat template; ``None``: if there is one.
       thinking: what the chat template is told of thinking aloud; ``None`` tells it nothing.
-      token_budget: how many tokens the cache holds at once while replies are sampled; others wait.
+      token_budget: how many tokens enter the cache at once while replies are sampled; other prompts wait. Replies to
+        one prompt that part have a row each, which this does not bound.
       autocast: a type to compute in, where the weights keep theirs (bfloat16, with weights in float32).
 
     Raises:
