@@ -65,9 +65,9 @@ from tsmg import (
 )
 
 Metrics = dict[str, float | None]
-# At least so many calls of an update, and at most twice as many, on which the KL to the start is measured when the
-# loss does without.
-_KL_ROWS = 64
+# At least so many prompts of an update (all, if there are fewer), and less than twice as many, on whose calls the KL
+# to the start is measured when the loss does without. All calls of a prompt cost little more than one of them.
+_KL_PROMPTS = 32
 
 
 @attrs.frozen(kw_only=True)
@@ -450,8 +450,14 @@ class MSGRPOTrainer:
         return terms, scores.entropies_B_L.detach()[scores.mask_B_L].double().sum()
 
     def _measured_kl(self, rows: Sequence[TrainingRow]) -> float:
-        """The k3 estimate of the KL to the starting models, on an even sample of the batch."""
-        sample = self.processes.share(rows[:: max(1, len(rows) // _KL_ROWS)])
+        """The k3 estimate of the KL to the starting models, on the calls of an even sample of the batch's prompts."""
+        prompts = list(dict.fromkeys(row.call.prompt_ids for row in rows))
+        chosen = set(prompts[:: max(1, len(prompts) // _KL_PROMPTS)])
+        sample = part_of_rows(
+            [row for row in rows if row.call.prompt_ids in chosen],
+            self.processes.index,
+            self.processes.count,
+        )
         kls = []
         for learner in self._learners:
             calls = [row.call for row in sample if row.agent in learner.agents]
