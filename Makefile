@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test prove seeds bench docs format check-format lint types layers pytest
+.PHONY: help venv train test prove seeds bench fuzz docs format check-format lint types layers pytest
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -37,6 +37,9 @@ seeds: venv ## train with seeds 0 to 4 and show the results
 bench: venv ## speed against Gymnasium and TextArena, then the engine (ENGINE="plain rates", say) against TRL among others
 	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
 	$(BIN)/python tests/benchmarks/engine.py $(ENGINE)
+
+fuzz: venv ## hostile texts and files at every surface, some 20 minutes (ARGS="--surface parsers", say)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## the site in docs/_build; warnings are errors, and links between pages are checked
 	@mkdir -p docs/_build && find docs/_build -name '*.html' -delete # pages that were removed
