@@ -230,7 +230,8 @@ def split_starts(
         )
 
     def is_in_part(state: Any) -> bool:
-        digest = hashlib.blake2b(game.instance_key(state).encode(), digest_size=8).digest()
+        key = game.instance_key(state).encode(errors="surrogatepass")  # texts may hold half a pair
+        digest = hashlib.blake2b(key, digest_size=8).digest()
         return (int.from_bytes(digest, "little") < held_out * 2**64) == (part == "held_out")
 
     return _derive(game, _Changes(starts=is_in_part))

@@ -215,3 +215,15 @@ def test_facts_about_texts_are_not_kept_for_other_texts() -> None:
     assert attrs.evolve(blind, perfect_information=True, text_separates_states=True) == LAKE.facts
     assert with_texts(LAKE, rules_text=str).facts == LAKE.facts
     assert with_texts(Countdown(), observation_text=text).facts == Facts(zero_sum=True)
+
+
+def test_starts_of_any_text_can_be_held_out():
+    """A text may hold half of a surrogate pair; the split of other texts is what it was."""
+
+    @attrs.frozen(kw_only=True)
+    class Halved(Drift):
+        def instance_key(self, start):
+            return "\ud800" + str(start)
+
+    for part in ("train", "held_out"):
+        assert split_starts(Halved(), part, held_out=0.5).sample_initial_state(Stream(0)) >= 0
