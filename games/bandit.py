@@ -39,16 +39,18 @@ class Pulls:
     done: tuple[tuple[int, int, float], ...] = ()
 
 
-def _rows(value: Sequence[Any]) -> Means:
-    rows = value if value and isinstance(value[0], Sequence) else (value,)
-    if not rows or len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
+def _rows(value: Any) -> Means:
+    is_table = isinstance(value, Sequence) and value and isinstance(value[0], Sequence)
+    rows = value if is_table else (value,)
+    is_fit = all(isinstance(row, Sequence) and len(row) == len(rows[0]) >= 2 for row in rows)
+    if not is_fit:
         raise InvalidArgumentError(
             f"'means' must be at least two numbers, or such rows of one length (got {value!r})"
         )
     return tuple(tuple(number("means", x) for x in row) for row in rows)
 
 
-def _chances(value: Sequence[Any]) -> Means:
+def _chances(value: Any) -> Means:
     return tuple(tuple(probability("means", x) for x in row) for row in _rows(value))
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import final
+from typing import Any, final
 
 import attrs
 
@@ -32,8 +32,13 @@ class Rounds:
     played: tuple[tuple[int, int], ...] = ()
 
 
-def _to_payoffs(value: Sequence[Sequence[Sequence[float]]]) -> Payoffs:
-    table = tuple(tuple(tuple(number("payoffs", x) for x in pair) for pair in row) for row in value)
+def _to_payoffs(value: Any) -> Payoffs:
+    try:
+        table = tuple(
+            tuple(tuple(number("payoffs", x) for x in pair) for pair in row) for row in value
+        )
+    except TypeError:  # something in it is no sequence
+        table = ()
     widths = {len(row) for row in table}
     if len(widths) != 1 or 0 in widths or any(len(pair) != 2 for row in table for pair in row):
         raise InvalidArgumentError(

@@ -339,3 +339,17 @@ def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
         policies = {role: PlayerPolicy(game, mediocre), other: PlayerPolicy(game, uniform)}
         kept += [game.success(episode, role) for episode in play(game, policies, plans)]
     assert abs(sum(kept) / len(kept) - 0.733) < 0.08  # 0.733 by walking through the tree
+
+
+@pytest.mark.parametrize("value", [1, None, 0.5, (), ((1.0,), 2.0), "x"])
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("BernoulliBandit-v0", "means"),
+        ("GaussianBandit-v0", "means"),
+        ("MatchingPennies-v0", "payoffs"),
+    ],
+)
+def test_tables_of_foreign_types_are_refused(id: str, name: str, value: object) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"'{name}' must be"):
+        games.make(id, **{name: value})
