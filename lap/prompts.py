@@ -1,8 +1,8 @@
 """F, the prompt of a language-agent policy: from what an agent has seen to what the model is asked.
 
-A prompt is a sequence of messages made of *segments*, each trusted (ours: rules, instructions) or untrusted
-(observations, the model's own replies, other agents' words). Only trusted text may contain control tokens: an
-untrusted segment is encoded so that it can never forge a turn.
+A prompt is a sequence of messages made of *segments*, each trusted (ours: instructions, feedback) or untrusted
+(a game's rules and observations, the model's own replies, other agents' words). Only trusted text may contain control
+tokens: an untrusted segment is encoded so that it can never forge a turn.
 """
 
 import abc
@@ -104,8 +104,9 @@ class LastTurnsPrompt(AbstractPrompt):
 def _system(history: History, instructions: str, with_rules: bool) -> tuple[Message, ...]:
     if not with_rules:
         return ()
-    text = "\n".join(part for part in (history.rules, instructions) if part)
-    return (Message("system", (Segment(text, trusted=True),)),)
+    rules = Segment(history.rules, trusted=False)  # they may name agents, as a stranger did
+    between = "\n" if history.rules and instructions else ""
+    return (Message("system", (rules, Segment(between + instructions, trusted=True))),)
 
 
 def _now(history: History) -> Message:

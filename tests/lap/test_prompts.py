@@ -40,7 +40,7 @@ def test_last_turns_show_the_last_k_in_order():
 def test_only_our_own_words_are_trusted():
     prompt = LastTurnsPrompt(turns=3).build(HISTORY, "Reply so.")
     trusted = {s.text for m in prompt.messages for s in m.segments if s.trusted}
-    assert trusted == {"The rules.\nReply so.", "\nThat was illegal."}
+    assert trusted == {"\nReply so.", "\nThat was illegal."}
 
 
 def control_count(style, ids):
