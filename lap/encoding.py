@@ -10,6 +10,8 @@ import hashlib
 import re
 from typing import Any, final
 
+from jinja2 import TemplateError
+
 from lap.prompts import Prompt
 from tsmg import ModelError
 
@@ -85,9 +87,12 @@ class PromptEncoder:
                     untrusted.append(segment.text)
             chat.append({"role": message.role, "content": content})
         told = {} if self.thinking is None else {"enable_thinking": self.thinking}
-        rendered = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True, **told
-        )
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=True, **told
+            )
+        except TemplateError as error:  # some know no system message, or want roles to alternate
+            raise ModelError(f"the chat template refuses the prompt: {error}") from error
         pieces = re.split(rf"\[{mark}:(\d+)\]", rendered)
         ids: list[int] = []
         text = ""

@@ -5,6 +5,7 @@ Language Models", arXiv:2106.09685.
 """
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ import torch
 from tsmg import InvalidArgumentError, ModelError
 
 ADAPTER_FILE = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+_FOREIGN = ("auto_mapping", "megatron_config")  # they name modules, which peft imports
+_LISTS = ("exclude_modules", "target_modules")  # as texts they are patterns, which can take forever
 
 
 def _whole(name: str, text: str) -> int:
@@ -41,14 +45,14 @@ class LoraSettings:
     targets: tuple[str, ...] = ()
 
     @r.validator
-    def _check_r(self, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if value < 1:
-            raise InvalidArgumentError(f"'r' must be at least 1 (got {value})")
+    def _check_r(self, attribute: "attrs.Attribute[int]", value: Any) -> None:
+        if not isinstance(value, int) or value < 1:
+            raise InvalidArgumentError(f"'r' must be at least 1 (got {value!r})")
 
     @alpha.validator
-    def _check_alpha(self, attribute: "attrs.Attribute[int]", value: int | None) -> None:
-        if value is not None and value < 1:
-            raise InvalidArgumentError(f"'alpha' must be at least 1 (got {value})")
+    def _check_alpha(self, attribute: "attrs.Attribute[int]", value: Any) -> None:
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InvalidArgumentError(f"'alpha' must be at least 1 (got {value!r})")
 
     @classmethod
     def parse(cls, text: str) -> "LoraSettings":
@@ -94,7 +98,12 @@ def add_adapters(network: Any, settings: LoraSettings, *, seed: int) -> Any:
 
 
 def load_adapters(network: Any, folder: str | Path) -> Any:
-    """The network with saved adapters, ready to be learnt further."""
+    """The network with saved adapters, ready to be learnt further.
+
+    Raises:
+      ModelError: they are no plain LoRA adapters in safetensors.
+    """
+    _plain_settings(folder)
     with _without_notices():
         return _peft().PeftModel.from_pretrained(network, str(folder), is_trainable=True)
 
@@ -106,8 +115,29 @@ def save_adapters(network: Any, folder: str | Path) -> None:
 
 
 def base_of(folder: str | Path) -> str:
-    """The checkpoint that saved adapters belong to, by name or folder."""
-    return str(_peft().PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    """The checkpoint that saved adapters belong to, by name or folder.
+
+    Raises:
+      ModelError: they are no plain LoRA adapters in safetensors, or belong to no checkpoint.
+    """
+    base = _plain_settings(folder).get("base_model_name_or_path")
+    if not isinstance(base, str) or (Path(base) / ADAPTER_FILE).is_file():
+        raise ModelError(f"the adapters in {str(folder)!r} belong to no checkpoint (got {base!r})")
+    return base
+
+
+def _plain_settings(folder: str | Path) -> dict[str, Any]:
+    """What saved adapters say of themselves; a stranger's may name a module to import, or be a pickle."""
+    settings: Any = json.loads((Path(folder) / ADAPTER_FILE).read_text())
+    if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
+        raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} is not that of LoRA adapters")
+    if any(settings.get(name) for name in _FOREIGN):
+        raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} is not that of plain LoRA adapters")
+    if any(isinstance(settings.get(name), str) for name in _LISTS):
+        raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} must list layers, not describe them")
+    if not (Path(folder) / _WEIGHTS).is_file():
+        raise ModelError(f"there is no {_WEIGHTS} in {str(folder)!r}; other formats can run code")
+    return settings
 
 
 def has_adapters(network: Any) -> bool:

@@ -137,7 +137,7 @@ class LanguageAgentPolicy(Generic[M]):
                     folder, chat=parts["chat"], thinking=parts.get("thinking"), **loading
                 ),
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunFolderError(
                 f"no policy can be loaded from {str(folder)!r}: {error}"
             ) from error

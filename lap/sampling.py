@@ -4,7 +4,10 @@ Learning uses the same law: the same temperature, and where truncation (top-k, t
 the same kept set, recorded with the call and held fixed.
 """
 
-from collections.abc import Sequence
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -13,6 +16,17 @@ from torch import Tensor
 from tsmg import InvalidArgumentError
 
 _PICKED_AT_ONCE = 2**24  # entries of cumulative laws that are copied at once
+
+
+def _ruled(default: float, rule: str, fits: Callable[[Any], bool]) -> Any:
+    """A field with its default, which also says whether it is a whole number, and its rule."""
+    kind = numbers.Integral if isinstance(default, int) else numbers.Real
+
+    def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
+            raise InvalidArgumentError(f"{attribute.name!r} must be {rule} (got {value!r})")
+
+    return attrs.field(default=default, validator=check)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,36 +41,11 @@ class Sampling:
       min_p: least probability of a kept token, relative to the most probable one, in [0, 1).
     """
 
-    temperature: float = attrs.field(default=1.0)
-    max_reply_tokens: int = attrs.field(default=16)
-    top_k: int = attrs.field(default=0)
-    top_p: float = attrs.field(default=1.0)
-    min_p: float = attrs.field(default=0.0)
-
-    @temperature.validator
-    def _check_temperature(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if not 0 <= value < float("inf"):
-            raise InvalidArgumentError(f"'temperature' must be finite and >= 0 (got {value})")
-
-    @max_reply_tokens.validator
-    def _check_max_reply_tokens(self, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if value < 1:
-            raise InvalidArgumentError(f"'max_reply_tokens' must be at least 1 (got {value})")
-
-    @top_k.validator
-    def _check_top_k(self, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if value < 0:
-            raise InvalidArgumentError(f"'top_k' must be at least 0 (got {value})")
-
-    @top_p.validator
-    def _check_top_p(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if not 0 < value <= 1:
-            raise InvalidArgumentError(f"'top_p' must be in (0, 1] (got {value})")
-
-    @min_p.validator
-    def _check_min_p(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if not 0 <= value < 1:
-            raise InvalidArgumentError(f"'min_p' must be in [0, 1) (got {value})")
+    temperature: float = _ruled(1.0, "finite and >= 0", lambda value: 0 <= value < math.inf)
+    max_reply_tokens: int = _ruled(16, "at least 1", lambda value: value >= 1)
+    top_k: int = _ruled(0, "at least 0", lambda value: value >= 0)
+    top_p: float = _ruled(1.0, "in (0, 1]", lambda value: 0 < value <= 1)
+    min_p: float = _ruled(0.0, "in [0, 1)", lambda value: 0 <= value < 1)
 
     @property
     def is_greedy(self) -> bool:

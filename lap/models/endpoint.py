@@ -136,18 +136,18 @@ class EndpointModel:
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             raise ModelError(f"no reply from {self.model_id!r} at {self.url}: {reason}") from error
-        if not answer.choices:
+        text, reason = _said(answer)
+        if text is None:
             raise ModelError(f"no reply from {self.model_id!r} at {self.url}: an empty answer")
-        self._count(answer.usage)
-        choice = answer.choices[0]
+        self._count(getattr(answer, "usage", None))
         return Call(
             prompt_ids=(),
             reply_ids=(),
             trainable=(),
             logprobs=(),
-            finished=choice.finish_reason == "stop",
+            finished=reason == "stop",
             prompt_text=prompt.text,
-            reply_text=choice.message.content or "",
+            reply_text=text,
             model_id=self.model_id,
         )
 
@@ -155,9 +155,23 @@ class EndpointModel:
         with self._lock:
             self.usage = Usage(
                 requests=self.usage.requests + 1,
-                prompt_tokens=self.usage.prompt_tokens + (usage.prompt_tokens if usage else 0),
-                reply_tokens=self.usage.reply_tokens + (usage.completion_tokens if usage else 0),
+                prompt_tokens=self.usage.prompt_tokens + _tokens(usage, "prompt_tokens"),
+                reply_tokens=self.usage.reply_tokens + _tokens(usage, "completion_tokens"),
             )
+
+
+def _said(answer: Any) -> tuple[str | None, Any]:
+    """The text of an answer and why it ended; no text where the answer has none. The client checks no types."""
+    choices = getattr(answer, "choices", None)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    text = None if message is None else getattr(message, "content", None) or ""
+    return text if isinstance(text, str) else None, getattr(choice, "finish_reason", None)
+
+
+def _tokens(usage: Any, name: str) -> int:
+    count = getattr(usage, name, 0)
+    return count if type(count) is int and count > 0 else 0
 
 
 def broken_up(text: str) -> str:

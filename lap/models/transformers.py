@@ -142,12 +142,19 @@ class TransformersModel:
                 base, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
             network = load_adapters(network, name) if adapted else network
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            return cls(
+                network,
+                tokenizer,
+                model_id=str(name),
+                chat=chat,
+                thinking=thinking,
+                autocast=autocast,
+            )
+        except ModelError:
+            raise
+        except Exception as error:  # several libraries read here, and each has errors of its own
+            reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
-        return cls(
-            network, tokenizer, model_id=str(name), chat=chat, thinking=thinking, autocast=autocast
-        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone."""
