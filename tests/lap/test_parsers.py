@@ -1,10 +1,12 @@
 """W: total, linear, the inverse of ``wrap``, and decided by a prefix only when every continuation agrees."""
 
+import statistics
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typeguard import suppress_type_checks
 
 from lap import TagParser, WholeReplyParser
 from tsmg import InvalidArgumentError, Said, Unreadable
@@ -87,6 +89,44 @@ def test_parsing_is_linear_in_hostile_replies():
         return time.process_time() - start
 
     assert seconds(200_000) < 0.5  # 3 MB; a backtracking pattern would need hours
+
+
+HOSTILE = {
+    "open": "<action>", "close": "</action>", "halves": "</actio", "pairs": "<action></action>", "less": "<",
+    "backslashes": "\\", "braces": "{[(", "digits": "9", "ends": "</think>", "spaces": " \n", "entities": "&lt;",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+@suppress_type_checks
+def test_ten_times_the_text_takes_at_most_fifteen_times_as_long(pattern):
+    """Medians over a tenth of the text, repeated so that both sides are measured over as many characters."""
+
+    def seconds(length):
+        reply = (HOSTILE[pattern] * length)[:length]
+        start = time.process_time()
+        for _ in range(2_000_000 // length):
+            for parser in (FIRST, LAST, THOUGHTFUL, WholeReplyParser()):
+                parser.parse(reply)
+                parser.decided(reply)
+        return (time.process_time() - start) * length / 2_000_000
+
+    pairs = [(seconds(100_000), seconds(10_000)) for _ in range(5)]
+    long, short = (statistics.median(side) for side in zip(*pairs, strict=True))
+    assert long <= 15 * short + 1e-4
+
+
+def test_a_quadratic_parser_is_rejected():
+    """Negative control: one that looks for a closing tag after each opening one."""
+
+    def seconds(length):
+        reply = ("<action>" * length)[:length]
+        start = time.process_time()
+        for n in range(0, len(reply), 8):
+            reply.find("</action>", n)
+        return time.process_time() - start
+
+    assert seconds(100_000) > 15 * seconds(10_000) + 1e-4
 
 
 @pytest.mark.parametrize("arguments", [{"tag": "a b"}, {"tag": ""}, {"match": "middle"}])
