@@ -14,7 +14,8 @@ from typing import Any
 import attrs
 
 from algorithms.durable import fault, write_whole_folder
-from algorithms.state import TrainingState
+from algorithms.state import TrainingState, as_saved
+from algorithms.tracking import finite
 from tsmg import RunFolderError
 
 START, CHECKPOINTS, BEST = "start", "checkpoints", "best"
@@ -109,13 +110,18 @@ def _loaded(run: Path, folder: Path) -> tuple[TrainingState, Mapping[str, int]]:
     if reason is not None:
         raise RunFolderError(reason)
     state = TrainingState.load(folder)
-    lines: dict[str, int] = state.values["lines"]
-    for name, size in lines.items():
-        file = run / name
-        there = file.stat().st_size if file.is_file() else 0
-        if there < size:
-            raise RunFolderError(f"{name} has {there} bytes, and had {size} when it was written")
-    return state.part("training"), lines
+    with as_saved():
+        lines = {str(name): int(size) for name, size in state.values["lines"].items()}
+        for name, size in lines.items():
+            file = run / name
+            there = file.stat().st_size if file.is_file() else 0
+            if there < size:
+                raise RunFolderError(
+                    f"{name} has {there} bytes, and had {size} when it was written"
+                )
+        training = state.part("training")
+        int(training.values["update"])
+    return training, lines
 
 
 def _numbered(run: Path) -> list[Path]:
@@ -133,5 +139,5 @@ def best_reward(records: Sequence[Mapping[str, Any]]) -> float:
     Args:
       records: the lines of ``metrics.jsonl``.
     """
-    rewards = [r["eval/reward"] for r in records if r.get("eval/reward") is not None]
-    return max((r for r in rewards if not math.isnan(r)), default=-math.inf)
+    rewards = [finite(record.get("eval/reward")) for record in records]
+    return max((reward for reward in rewards if reward is not None), default=-math.inf)

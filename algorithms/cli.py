@@ -33,6 +33,7 @@ from algorithms.options import (
     set_option,
     split_game,
 )
+from algorithms.printing import printable
 
 if TYPE_CHECKING:
     from algorithms.evaluation import Evaluation
@@ -69,7 +70,9 @@ class _Group(click.Group):
             told = " ".join(
                 (str(error), *(f"({note})" for note in getattr(error, "__notes__", ())))
             )
-            raise click.UsageError(told) from error
+            raise click.UsageError(printable(told)) from error
+        except click.UsageError as error:
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -337,18 +340,36 @@ def _recorded_options(context: click.Context, folder: Path) -> dict[str, Any]:
     """The options that a run was begun with; those given now must be the same."""
     from algorithms.tracking import read_config
 
-    recorded: dict[str, Any] | None = read_config(folder).get("command")
-    if recorded is None:
+    recorded: Any = read_config(folder).get("command")
+    if not isinstance(recorded, dict):
         raise click.UsageError(f"{str(folder)!r} does not say by which options it was begun")
-    for name, value in context.params.items():
-        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    given = {name for name in context.params if _is_given(context, name)}
+    for name in given & recorded.keys():
+        value = context.params[name]
         asked = list(value) if isinstance(value, tuple) else value  # as JSON has it
-        if name in recorded and given and asked != recorded[name]:
+        if asked != recorded[name]:
             raise click.UsageError(
                 f"a resumed run keeps its settings: {name!r} is {recorded[name]!r} in {str(folder)!r} "
                 f"(got {asked!r})"
             )
-    return recorded
+    if ":" in str(recorded.get("game_id")) and "game_id" not in given:
+        raise click.UsageError(
+            f"the game of {str(folder)!r} is code: if you trust it, add --game {recorded['game_id']}"
+        )
+    try:
+        return {
+            parameter.name: parameter.type_cast_value(context, recorded[parameter.name])
+            for parameter in context.command.params
+            if parameter.name in recorded
+        }
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(
+            f"{str(folder)!r} was begun with no such options: {error}"
+        ) from error
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _train(
@@ -506,7 +527,7 @@ class _Bar:
         self.progress.update(self.task, completed=m["update"], line=line)
 
     def told(self, text: str) -> None:
-        self.progress.print(escape(text))
+        self.progress.print(escape(printable(text)))
 
     def evaluated(self, update: int, sampled: "Evaluation", greedy: "Evaluation") -> None:
         self.progress.print(
@@ -618,9 +639,9 @@ def play(
     key = tsmg.EpisodeKey(seed=seed)
     (record,) = tsmg.play(game, _Person(), [tsmg.EpisodePlan(key=key)])
     if isinstance(record, tsmg.FailedEpisode):
-        raise click.ClickException(record.error)
+        raise click.ClickException(printable(record.error))
     for agent in record.agents:
-        click.echo(_printable(record.final_observations[agent]))
+        click.echo(printable(record.final_observations[agent]))
         reward = record.episode_return(agent, penalties=False)
         fined = record.episode_return(agent) - reward
         fine = f", penalties {fined:g} for {record.invalid_count(agent)} invalid" if fined else ""
@@ -639,17 +660,12 @@ class _Person:
     def _reply(self, history: tsmg.History) -> tsmg.Reply:
         if history.agent not in self._told:
             self._told.add(history.agent)
-            click.echo(_printable(history.rules) + "\n")
-        click.echo(_printable(history.observation.text))
+            click.echo(printable(history.rules) + "\n")
+        click.echo(printable(history.observation.text))
         if history.turns and history.turns[-1].kind is not tsmg.OutcomeKind.PARSED:
             click.echo(f"(your last text named no legal action: {history.turns[-1].kind.value})")
         text = click.prompt(history.agent, prompt_suffix="> ")
         return tsmg.Reply(text=text, said=tsmg.Said(text))
-
-
-def _printable(text: str) -> str:
-    """The text without terminal control characters."""
-    return "".join(c for c in text if c in "\n\t" or c.isprintable())
 
 
 @main.command()
@@ -707,7 +723,7 @@ def _print_report(report: "Report") -> None:
         table.add_row(result.rule, notes, f"[{colours[status]}]{status}[/]")
     console.print(table)
     for violation in report.violations:
-        click.echo(f"\n{_printable(str(violation))}")
+        click.echo(f"\n{printable(str(violation))}")
     broken = len(report.violations)
     console.print(
         f"\n{escape(report.game)}: {report.walks} walks, {report.states} states, {report.whole} whole "

@@ -3,6 +3,7 @@
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
+import numbers
 import typing
 import warnings
 from collections.abc import Callable
@@ -30,11 +31,12 @@ def within(least: float, most: float = float("inf"), *, above: bool = False) -> 
     """A number of at least (or above) ``least`` and at most ``most``."""
 
     def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        fits = (least < value if above else least <= value) and value <= most
-        if not fits:
+        kind = numbers.Integral if type(attribute.default) is int else numbers.Real
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not (fits and (least < value if above else least <= value) and value <= most):
             rule = f"above {least}" if above else f"at least {least}"
             limit = "" if most == float("inf") else f" and at most {most}"
-            raise InvalidArgumentError(f"{attribute.name!r} must be {rule}{limit} (got {value})")
+            raise InvalidArgumentError(f"{attribute.name!r} must be {rule}{limit} (got {value!r})")
 
     return check
 

@@ -98,7 +98,7 @@ def literal(text: str) -> Any:
     """What a text says in Python; the text itself where it says nothing."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
         return text
 
 

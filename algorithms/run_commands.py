@@ -28,6 +28,7 @@ from algorithms.planning import (
     make_plan,
     most_rows,
 )
+from algorithms.printing import printable
 from algorithms.runs import read_runs
 from algorithms.tables import Table
 from tsmg import ModelError
@@ -77,21 +78,26 @@ def compare(runs: tuple[str, ...], by: str | None, threshold: float, greedy: boo
     console.print("Intervals are 95%, over runs (of a single run: over its episodes).", style="dim")
 
 
+def _shown(text: str) -> str:
+    """A text of a run as it may stand on a terminal."""
+    return escape(printable(text))
+
+
 def _print_table(table: Table) -> None:
     """One block of lines for each row: a dozen intervals do not fit side by side."""
-    shown = TerminalTable(title=escape(table.title), title_justify="left", box=None, pad_edge=False)
+    shown = TerminalTable(title=_shown(table.title), title_justify="left", box=None, pad_edge=False)
     shown.add_column("")
     for row in table.rows:
-        shown.add_column(escape(row[0]), overflow="fold")
+        shown.add_column(_shown(row[0]), overflow="fold")
     for n, name in enumerate(table.head[1:], start=1):
-        shown.add_row(name, *(escape(row[n]) for row in table.rows))
+        shown.add_row(_shown(name), *(_shown(row[n]) for row in table.rows))
     console.print(shown)
     console.print()
 
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        console.print(f"note: {escape(note)}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"note: {_shown(note)}", style="yellow", highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -139,8 +145,8 @@ def report(
     _print_notes(content.notes)
     for answer in content.answers:
         said = f"{answer.scenario}, {answer.name}: {answer.what} {answer.start} before, {answer.final} after"
-        console.print(escape(said), highlight=False, soft_wrap=True)
-    console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)
+        console.print(_shown(said), highlight=False, soft_wrap=True)
+    console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -177,7 +183,7 @@ def experiment(
     def tell(done: Done) -> None:
         ended.append(done)
         said = f"failed: {done.error}" if done.error else "done"
-        console.print(escape(f"{len(ended)} of {left}: {done.job.place} {said}"), soft_wrap=True)
+        console.print(_shown(f"{len(ended)} of {left}: {done.job.place} {said}"), soft_wrap=True)
 
     run_jobs(declared, todo, folder, parallel=parallel, report=tell)
     _report_experiment(declared, todo, folder)
@@ -210,7 +216,7 @@ def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, paralle
             if mine:
                 done = len(mine) - len(left)
                 row = (str(len(mine)), str(done), f"{minutes:.0f}", arm.note)
-                table.add_row(scenario.name, arm.name, *map(escape, row))
+                table.add_row(_shown(scenario.name), _shown(arm.name), *map(_shown, row))
     console.print(table)
     console.print(
         f"{total:.0f} minutes of work are left, {total / parallel:.0f} with {parallel} side by side if each has a "
@@ -228,7 +234,7 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     found, problems = read_runs([place for place in places if place.is_dir()] or [folder])
     content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
     page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
-    console.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)
+    console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 
 
 @click.command()

@@ -4,14 +4,13 @@ What cannot be read is left out and told in one sentence that names the file and
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from algorithms.tracking import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS
+from algorithms.tracking import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS, finite
 from tsmg import RunFolderError
 
 Record = Mapping[str, Any]
@@ -150,10 +149,12 @@ def find_runs(folder: str | Path) -> list[Path]:
       RunFolderError: there is no such folder, or no run in it.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise RunFolderError(f"no folder at {str(root)!r}")
     try:
+        if not root.is_dir():
+            raise RunFolderError(f"no folder at {str(root)!r}")
         found = list(_walk(root))
+    except RunFolderError:
+        raise
     except OSError as error:
         raise RunFolderError(f"{str(root)!r} cannot be searched: {error}") from error
     if not found:
@@ -319,8 +320,7 @@ def _line(line: str, check: Callable[[Any], str]) -> tuple[Record | None, str]:
 
 
 def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return finite(value) is not None
 
 
 def _update_fault(record: Any) -> str:

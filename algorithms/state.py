@@ -1,8 +1,9 @@
 """The state of a training run as tensors and plain data, saved as safetensors and JSON: nothing that can run code."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,22 @@ from lap.lora import is_adapter
 from tsmg import RunFolderError
 
 TENSORS, VALUES = "training.safetensors", "training.json"
+
+
+@contextlib.contextmanager
+def as_saved() -> Iterator[None]:
+    """Within the block, values that no run saved end in one error.
+
+    Raises:
+      RunFolderError: a value is missing, or of another type or size.
+    """
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise RunFolderError(f"the saved training is malformed ({reason})") from error
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,7 +66,7 @@ class TrainingState:
         Raises:
           RunFolderError: there is none.
         """
-        if name not in self.values:
+        if not isinstance(self.values.get(name), Mapping):
             raise RunFolderError(f"the saved training has no part {name!r}")
         start = f"{name}/"
         tensors = {
@@ -74,11 +91,14 @@ class TrainingState:
         """
         try:
             values = json.loads((folder / VALUES).read_text())
-            return cls(tensors=load_file(folder / TENSORS), values=values)
-        except (OSError, ValueError, SafetensorError) as error:
+            tensors = load_file(folder / TENSORS)
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise RunFolderError(
                 f"no training can be loaded from {str(folder)!r}: {error}"
             ) from error
+        if not isinstance(values, dict):
+            raise RunFolderError(f"{VALUES} in {str(folder)!r} is no JSON object")
+        return cls(tensors=tensors, values=values)
 
 
 def _weights(model: Any) -> dict[str, Tensor]:
@@ -114,11 +134,13 @@ def load_model_state(model: Any, state: TrainingState) -> None:
     """
     weights = _learnt(model)
     _check_alike(weights, state.tensors)
+    with as_saved():
+        version = int(state.values["weights_version"])
+        for text, prefix in state.values["contexts"]:
+            model.row(text, prefix)
     for name, weight in weights.items():
         weight.copy_(state.tensors[name])
-    model.weights_version = state.values["weights_version"]
-    for text, prefix in state.values["contexts"]:
-        model.row(text, prefix)
+    model.weights_version = version
 
 
 def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
@@ -170,18 +192,16 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState)
     """
     remembered: dict[int, dict[str, Any]] = {}
     copies = {key: tensor.clone() for key, tensor in state.tensors.items()}
-    for key, value in {**copies, **state.values["numbers"]}.items():
-        parameter, _, name = key.partition("/")
-        remembered.setdefault(int(parameter), {})[name] = value
     here = optimizer.state_dict()["param_groups"]
-    try:
+    with as_saved():
+        for key, value in {**copies, **state.values["numbers"]}.items():
+            parameter, _, name = key.partition("/")
+            remembered.setdefault(int(parameter), {})[name] = value
         groups = [
             {**group, **{name: _like(group.get(name), value) for name, value in saved.items()}}
             for group, saved in zip(here, state.values["groups"], strict=True)
         ]
         optimizer.load_state_dict({"state": remembered, "param_groups": groups})
-    except ValueError as error:
-        raise RunFolderError(f"the saved training is of another optimiser: {error}") from error
 
 
 def _like(here: Any, saved: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import attrs
 
 from algorithms.comparison import Comparison, Pair, Summary
+from algorithms.printing import printable
 from algorithms.statistics import Estimate
 
 NAMES = {"success_rate": "success", "reward": "return"}
@@ -123,4 +124,4 @@ def markdown(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return " ".join(printable(text).replace("|", "\\|").replace("<", "&lt;").split())

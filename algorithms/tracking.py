@@ -161,11 +161,13 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     file = Path(folder) / CONFIG
     try:
-        config: dict[str, Any] = json.loads(file.read_text())
+        config: Any = json.loads(file.read_text())
     except OSError as error:
         raise RunFolderError(f"no run in {str(folder)!r} (there is no {CONFIG})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{str(file)!r} is malformed: {error}") from error
+    if not isinstance(config, dict):
+        raise RunFolderError(f"{str(file)!r} is malformed: it is no JSON object")
     return config
 
 
@@ -223,15 +225,28 @@ def read_lines(file: str | Path) -> list[dict[str, Any]]:
     """
     try:
         lines = Path(file).read_text().splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"cannot read {str(file)!r}: {error}") from error
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{str(file)!r}, line {number}: {error}") from error
+        if not isinstance(record, dict):
+            raise RunFolderError(f"{str(file)!r}, line {number}: it is no JSON object")
+        records.append(record)
     return records
+
+
+def finite(value: Any) -> float | None:
+    """A number as a finite float; ``None`` for everything else, such as integers that are too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 # The texts of a call's reply tokens; ``None`` where its tokenizer is not at hand.

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 import attrs
 
 from algorithms.config import MSGRPOConfig, RunConfig
+from algorithms.tracking import finite
 from tsmg import InvalidArgumentError
 
 Kind = Literal["train", "evaluate"]
@@ -206,7 +207,7 @@ def read_experiment(file: str | Path) -> Experiment:
     path = Path(file)
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # Python's own, beside those of TOML
         raise InvalidArgumentError(f"{str(path)!r} cannot be read: {error}") from error
     return _Part(str(path), "", data).whole(path)
 
@@ -357,15 +358,17 @@ class _Part:
         if name not in self.data and not default:
             raise self.fault(name, "is missing")
         value = self.data.pop(name, *default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        number = finite(value)
+        if number is None or number < 0:
             raise self.fault(name, f"must be a number of at least 0 (got {value!r})")
-        return float(value)
+        return number
 
     def numbers(self, name: str) -> list[float]:
         values = self.take(name, list, [])
-        if not all(isinstance(v, int | float) and v >= 0 for v in values):
+        numbers = [number for v in values if (number := finite(v)) is not None and number >= 0]
+        if len(numbers) < len(values):
             raise self.fault(name, f"must be a list of numbers of at least 0 (got {values!r})")
-        return [float(v) for v in values]
+        return numbers
 
     def name(self) -> str:
         name = str(self.take("name", str))

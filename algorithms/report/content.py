@@ -1,6 +1,5 @@
 """What a report says, as plain values: the answer, the charts, the tables, the gaps, the episodes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from algorithms.report.episodes import viewer_data
 from algorithms.runs import Run, flat
 from algorithms.statistics import Estimate, number_text
 from algorithms.tables import NAMES, Table, tables
+from algorithms.tracking import finite
 
 EPISODES_PER_RUN = 20
 
@@ -239,7 +239,7 @@ def _references(group: Group, measure: str) -> tuple[list[tuple[str, float]], tu
         known = [value for value in values if value is not None]
         if known:
             found.append((name, sum(known) / len(known)))
-    optima = [v for run in group.runs if (v := _number(_recorded(run).get("optimum"))) is not None]
+    optima = [v for run in group.runs if (v := finite(_recorded(run).get("optimum"))) is not None]
     if not optima:
         return found, ()
     optimum = sum(optima) / len(optima)
@@ -255,12 +255,7 @@ def _recorded(run: Run) -> Mapping[str, Any]:
 
 def _level(run: Run, key: str, measure: str) -> float | None:
     player = _recorded(run).get(key)
-    return _number(player.get(measure)) if isinstance(player, Mapping) else None
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    return finite(player.get(measure)) if isinstance(player, Mapping) else None
 
 
 def _success_is_return(group: Group) -> bool:

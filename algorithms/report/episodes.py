@@ -7,6 +7,7 @@ from typing import Any
 from algorithms.comparison import Group
 from algorithms.report.texts import shown_data
 from algorithms.runs import Record, Run
+from algorithms.tracking import finite
 
 
 def viewer_data(groups: Sequence[Group], *, per_run: int) -> list[dict[str, Any]]:
@@ -44,11 +45,11 @@ def _told(group: Group, run: Run, record: Record) -> dict[str, Any]:
         "scenario": group.scenario,
         "arm": group.name,
         "seed": str(run.seed),
-        "update": _number(record.get("update")),
+        "update": finite(record.get("update")),
         "phase": str(record.get("phase", "training")),
         "success": _success(record.get("successes")),
         "ending": str(record.get("ending", "")),
-        "discount": _number(record.get("discount")) or 1.0,
+        "discount": finite(record.get("discount")) or 1.0,
         "returns": {str(agent): value for agent, value in returns.items()},
         "invalid": sum(outcome != "parsed" for outcome in outcomes),
         "steps": steps,
@@ -67,15 +68,10 @@ def _texts(value: Any) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
-
-
 def _step(step: Record, names: Sequence[str]) -> dict[str, Any]:
     penalties = step.get("penalties")
     return {
-        "t": _number(step.get("t")) or 0.0,
+        "t": finite(step.get("t")) or 0.0,
         "agents": [_agent(agent) for agent in step["agents"]],
         "rewards": dict(zip(names, step["rewards"], strict=False)),
         "penalties": dict(zip(names, penalties, strict=False))
@@ -85,7 +81,7 @@ def _step(step: Record, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _agent(agent: Record) -> dict[str, Any]:
-    logprob = _number(agent.get("logprob"))
+    logprob = finite(agent.get("logprob"))
     return {
         "agent": str(agent.get("agent", "")),
         "observation": str(agent.get("observation", "")),
@@ -112,6 +108,6 @@ def _tokens(calls: Any) -> list[list[Any]]:
         texts = call.get("texts")
         texts = texts if isinstance(texts, list) else [f"#{token}" for token in ids]
         for text, logprob in zip(texts, logprobs, strict=False):
-            value = _number(logprob)
+            value = finite(logprob)
             found.append([str(text), None if value is None else _probability(value)])
     return found
