@@ -362,7 +362,7 @@ def _recorded_options(context: click.Context, folder: Path) -> dict[str, Any]:
             for parameter in context.command.params
             if parameter.name in recorded
         }
-    except (TypeError, ValueError) as error:
+    except (AttributeError, ArithmeticError, TypeError, ValueError) as error:
         raise click.UsageError(
             f"{str(folder)!r} was begun with no such options: {error}"
         ) from error

@@ -31,7 +31,15 @@ def as_saved() -> Iterator[None]:
         yield
     except RunFolderError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+    ) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise RunFolderError(f"the saved training is malformed ({reason})") from error
 

@@ -16,6 +16,7 @@ Kind = Literal["train", "evaluate"]
 Player = Literal["scripted", "optimal"]
 MEASURES = ("area", "until", "final")
 T = TypeVar("T")
+_MOST_RUNS = 10_000
 # Of SeedRecipe, which needs torch: what an experiment may change. Its own class checks the values.
 _RECIPE = (
     "width",
@@ -284,8 +285,8 @@ class _Part:
             factor=self.number("factor", 1.0),
         )
         self.nothing_left()
-        if made.runs < 1:
-            raise self.fault("runs", f"must be at least 1 (got {made.runs})")
+        if not 1 <= made.runs <= _MOST_RUNS:  # each is listed before the first begins
+            raise self.fault("runs", f"must be from 1 to {_MOST_RUNS} (got {made.runs})")
         return made
 
     def _check(self, experiment: Experiment) -> None:

@@ -99,6 +99,7 @@ def checkpoint(run: Path) -> Path:
     [
         {}, [], 3, {"lines": {}}, {"lines": 1, "training": {"update": 1}}, {"lines": {}, "training": {}},
         {"lines": {"a": "b"}, "training": {"update": 1}}, {"lines": {}, "training": {"update": "x"}},
+        {"lines": {"a": math.inf}, "training": {"update": 1}}, {"lines": {}, "training": {"update": math.inf}},
         {"lines": {"x" * 5000: 1}, "training": {"update": 1}}, {"lines": {}, "training": True},
     ],
 )  # fmt: skip
@@ -122,7 +123,8 @@ def test_a_state_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"weights_version": "x"}, {"weights_version": None}, {"contexts": 3}, {"contexts": [1]}, {"contexts": [["a", 1]]}],
+    [{"weights_version": "x"}, {"weights_version": None}, {"weights_version": math.inf},
+        {"contexts": 3}, {"contexts": [1]}, {"contexts": [["a", 1]]}],
 )  # fmt: skip
 @suppress_type_checks
 def test_weights_with_foreign_values_are_refused(change: dict[str, Any]) -> None:
@@ -168,7 +170,16 @@ def test_resuming_runs_no_code_that_a_run_folder_names(
 
 
 @pytest.mark.parametrize(
-    "command", [3, {"horizon": {}}, {"settings": 1}, {"updates": "x"}, {"updates": None}]
+    "command",
+    [
+        3,
+        {"horizon": {}},
+        {"settings": 1},
+        {"updates": "x"},
+        {"updates": None},
+        {"replacement": {}},
+        {"updates": math.inf},
+    ],
 )
 def test_resuming_refuses_options_that_no_run_has(tmp_path: Path, command: Any) -> None:
     folder = recorded(tmp_path / "run")
@@ -194,6 +205,7 @@ def test_a_setting_of_a_foreign_type_is_named(value: Any) -> None:
         ("threshold = ", "threshold = inf #"),
         ("threshold = ", "threshold = 1" + "0" * 5000 + " #"),
         ("title = ", "title = " + "[" * 10_000 + "#"),
+        ("\nruns = ", "\nruns = " + "9" * 30 + " #"),
     ],
 )
 def test_an_experiment_with_absurd_values_is_refused(tmp_path: Path, old: str, new: str) -> None:
