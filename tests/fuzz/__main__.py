@@ -9,7 +9,6 @@ A surface is named as in ``tests.fuzz.SURFACES``, or by its module. The figures 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -160,13 +159,19 @@ def show(rows: list[tuple[str, ...]]) -> None:
 
 
 def write(file: Path, rows: list[tuple[str, ...]]) -> None:
-    """Put the table between its marks."""
-    head, *rest = rows
-    lines = [head, tuple("---" for _ in head), *rest]
-    table = "\n".join([_BEGIN, *("| " + " | ".join(line) + " |" for line in lines), _END])
-    pattern = re.escape(_BEGIN) + r".*?" + re.escape(_END)
+    """Put the table between its marks; rows of surfaces that were not run stay as they are."""
     text = file.read_text(encoding="utf-8")
-    file.write_text(re.sub(pattern, lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    before, _, rest = text.partition(_BEGIN)
+    old, _, after = rest.partition(_END)
+    known = [tuple(line.strip("| ").split(" | ")) for line in old.splitlines()[3:]]
+    head, *new = rows
+    made = {row[0] for row in new}
+    kept = [row for row in known if row and row[0] not in made]
+    names = [*SURFACES, *(row[0] for row in new)]
+    listed = sorted([*kept, *new], key=lambda row: names.index(row[0]))
+    lines = [head, tuple("---" for _ in head), *listed]
+    table = "\n".join([_BEGIN, *("| " + " | ".join(line) + " |" for line in lines), _END])
+    file.write_text(before + table + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ Hypothesis runs them once more, and a sample of its own, with the branches count
 
 import argparse
 import ast
-import contextlib
 import importlib.util
 import json
+import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,34 +103,42 @@ def by_hypothesis(
     return tally, kept
 
 
-def by_libfuzzer(name: str, *, cases: int, first: int, seconds: float, corpus: Path) -> Tally:
+def by_libfuzzer(
+    name: str,
+    *,
+    cases: int,
+    first: int,
+    seconds: float,
+    corpus: Path,
+    ended: Callable[[Tally], None],
+) -> None:
     """Run cases that libFuzzer makes, guided by the branches of the surface's modules.
 
-    The modules are instrumented as they are imported, so nothing may have imported them before.
+    The modules are instrumented as they are imported, so nothing may have imported them before. libFuzzer would end the
+    process by itself, without a word to Python: so the last case does, after ``ended`` was told.
     """
     import atheris
 
-    guided = surface_fact(name, "MODULES")
-    with atheris.instrument_imports(include=list(guided)):
+    with atheris.instrument_imports(include=list(surface_fact(name, "MODULES"))):
         case = surface_module(name).prepare()
-    tally = Tally()
-
-    def one(data: bytes) -> None:
-        tally.take(watched(case, Source(data), lambda: data))
-
     rng = random.Random(first)
     for n in range(_SEEDS):
         (corpus / f"seed-{n}").write_bytes(rng.randbytes(rng.randint(16, _LONGEST)))
+    tally, begin = Tally(), time.perf_counter()
+
+    def one(data: bytes) -> None:
+        tally.take(watched(case, Source(data), lambda: data))
+        tally.seconds = time.perf_counter() - begin
+        if tally.cases == cases or tally.seconds > seconds:
+            ended(tally)
+            os._exit(0)
+
     options = [
-        f"-atheris_runs={cases}", f"-seed={first % 2**31 or 1}", f"-max_len={_LONGEST}", "-len_control=0",
-        "-timeout=60", f"-max_total_time={seconds:.0f}", "-rss_limit_mb=6000", "-verbosity=0", str(corpus),
+        f"-seed={first % 2**31 or 1}", f"-max_len={_LONGEST}", "-len_control=0", "-timeout=60",
+        "-rss_limit_mb=6000", "-verbosity=0", f"-artifact_prefix={corpus.parent}/", str(corpus),
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *options], one)
-    begin = time.perf_counter()
-    with contextlib.suppress(SystemExit):  # so it ends
-        atheris.Fuzz()
-    tally.seconds = time.perf_counter() - begin
-    return tally
+    atheris.Fuzz()
 
 
 def counted(name: str, tally_of: Any, corpus: Path, first: int) -> dict[str, Any]:
@@ -176,14 +184,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, required=True)
     asked = parser.parse_args()
+
+    def write(told: dict[str, Any]) -> None:
+        asked.out.write_text(json.dumps(told))
+
     limits: dict[str, Any] = {"cases": asked.cases, "first": asked.seed, "seconds": asked.seconds}
     if asked.engine == "libfuzzer":
-        told = by_libfuzzer(asked.surface, corpus=asked.corpus, **limits).told()
-    else:
-        told = counted(
-            asked.surface, lambda case: by_hypothesis(case, **limits), asked.corpus, asked.seed
+        by_libfuzzer(
+            asked.surface,
+            corpus=asked.corpus,
+            ended=lambda tally: write(tally.told()),
+            **limits,
         )
-    asked.out.write_text(json.dumps(told))
+    else:
+        write(
+            counted(
+                asked.surface, lambda case: by_hypothesis(case, **limits), asked.corpus, asked.seed
+            )
+        )
 
 
 if __name__ == "__main__":
