@@ -167,7 +167,7 @@ def test_what_hypothesis_draws_is_made_again_from_bytes() -> None:
     def read(source: Source) -> Any:
         value = [source.text(), source.json(), source.integer(-3, 70_000), source.one_in(3)]
         whole = {"a": [1, {"b": "c"}]}
-        return repr((value, altered(source, whole), damaged(source, b"whole")))
+        return repr((value, altered(source, whole), damaged(source, b"whole"), source.rarely(3)))
 
     def case(source: Source) -> None:
         assert isinstance(source, Drawn)

@@ -20,6 +20,7 @@ from tests.fuzz.engines import surface_fact, surface_module
 from tests.fuzz.guard import ROOT
 from tests.fuzz.source import Source
 
+MEMORY = Path("/dev/shm")  # every case writes files: not on a disk where that can be
 DRAWN = (
     1000  # cases of Hypothesis on each surface; the others are libFuzzer's, which makes them faster
 )
@@ -69,7 +70,9 @@ def surface_rows(
     """Both engines on a surface: rows of the table, and what was found."""
     cases = asked.cases_each or surface_fact(name, "CASES")
     drawn = min(DRAWN, cases) if has_libfuzzer() else cases
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="fuzz-", dir=MEMORY if MEMORY.is_dir() else None
+    ) as folder:
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
         engines: dict[str, Figures] = {}
@@ -114,6 +117,7 @@ def figures(engine: str, name: str, cases: int, seed: int, seconds: float, corpu
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TMPDIR": str(corpus.parent),
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(

@@ -209,11 +209,10 @@ def prepare() -> Case:
         LanguageAgentPolicy.from_pretrained(sound)
 
     def case(source: Source) -> None:
-        if source.one_in(_POLICIES):
+        hostile_state(source, folder, whole)
+        check_state(run, folder)
+        if source.rarely(_POLICIES):
             hostile_policy(source, source.choice(policies), policy)
             check_policy(policy)
-        else:
-            hostile_state(source, folder, whole)
-            check_state(run, folder)
 
     return case

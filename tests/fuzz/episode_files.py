@@ -70,7 +70,7 @@ def prepare() -> Case:
         with declared():
             run = read_run(file.parent)
             check_viewer(run)
-            if source.one_in(_PAGES):
+            if source.rarely(_PAGES):
                 check_page(run, source)
 
     return case

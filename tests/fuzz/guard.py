@@ -1,8 +1,10 @@
 """One case under watch: what it raises, how long it takes, and whether it runs foreign code or reaches the network."""
 
+import atexit
 import contextlib
 import functools
 import hashlib
+import shutil
 import signal
 import sys
 import tempfile
@@ -63,9 +65,10 @@ def wrong(kind: str, what: str) -> BrokenPromiseError:
 
 
 def scratch(name: str) -> Path:
-    """A new folder, in memory where there is such a place; the machine clears it."""
-    memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=memory if memory.is_dir() else None))
+    """A new folder, removed as the process ends; the command removes those of processes that end otherwise."""
+    folder = tempfile.mkdtemp(prefix=f"fuzz-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def word(text: str) -> str:

@@ -22,6 +22,7 @@ from tests.run_folders import write_run
 MODULES = ("algorithms.printing", "algorithms.run_commands")
 CASES = 20_000
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+_COMMANDS = 20  # one case in so many is a command
 _NAMED = ("compare", "report", "experiment", "evaluate", "train", "check", "merge", "no-such")
 
 
@@ -81,9 +82,8 @@ def prepare() -> Case:
 
     def case(source: Source) -> None:
         check_shown("a person's turn", printable(source.text()))
-        if source.one_in(8):
+        check_tables(source)
+        if source.rarely(_COMMANDS):
             check_command(source, folder)
-        else:
-            check_tables(source)
 
     return case

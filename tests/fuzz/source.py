@@ -1,5 +1,6 @@
 """Where a case gets its input from: bytes, or Hypothesis, which writes down the bytes that would give the same."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -48,6 +49,13 @@ class Source:
     def one_in(self, count: int) -> bool:
         return self.integer(1, count) == count
 
+    def rarely(self, count: int) -> bool:
+        """True for one in so many of the inputs so far: what is slow, an engine cannot choose by a byte of its own."""
+        return zlib.crc32(self._so_far()) % count == 0
+
+    def _so_far(self) -> bytes:
+        return self._data[: self._at].ljust(self._at, b"\0")
+
     def text(self, pieces: Sequence[str] = PIECES) -> str:
         return "".join(self._piece(pieces) for _ in range(self.integer(0, 4)))
 
@@ -91,6 +99,9 @@ class Drawn(Source):
         value: int = self._draw(st.integers(least, most))
         self._note(value, least, most)
         return value
+
+    def _so_far(self) -> bytes:
+        return bytes(self.data)
 
     def _note(self, value: int, least: int, most: int) -> None:
         self.data += (value - least).to_bytes(_size(least, most), "big")
