@@ -97,7 +97,7 @@ def test_the_large_model_has_24_times_the_parameters():
         ),
         ("horizon = 6", "horizon = true", "field 'scenario[0].horizon' must be a whole number"),
         ('sampling = "uniform"', 'sampling = "best"', "in 'arm[1].algorithm', 'sampling'"),
-        ("runs = 2", "runs = 0", "field 'arm[0].runs' must be at least 1"),
+        ("runs = 2", "runs = 0", "field 'arm[0].runs' must be from 1 to 10000"),
         ('name = "uniform"', 'name = "aaw"', "field 'arm' must have names that differ"),
         ('name = "uniform"', 'name = "../up"', "field 'arm[1].name' must consist of letters"),
         ('player = "optimal"', 'player = "lucky"', "field 'arm[2].player' must be one of"),

@@ -79,7 +79,8 @@ def main() -> None:
 def start(options: list[str], folder: Path) -> subprocess.Popen[bytes]:
     """The run, or its continuation where it came so far as to write its configuration."""
     is_begun = (folder / "config.json").exists()
-    rest = ["--resume", str(folder)] if is_begun else [*options, "--output", str(folder)]
+    game = options[:2]  # it is code, which a resumed run must be given again
+    rest = ["--resume", str(folder), *game] if is_begun else [*options, "--output", str(folder)]
     command = [sys.executable, "-m", "algorithms.cli", "train", *rest]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet)
