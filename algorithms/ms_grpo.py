@@ -67,7 +67,7 @@ from tsmg import (
 Metrics = dict[str, float | None]
 # At least so many prompts of an update (all, if there are fewer), and less than twice as many, on whose calls the KL
 # to the start is measured when the loss does without. All calls of a prompt cost little more than one of them.
-_KL_PROMPTS = 32
+_KL_PROMPTS = 16
 
 
 @attrs.frozen(kw_only=True)
