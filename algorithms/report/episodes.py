@@ -102,6 +102,8 @@ def _tokens(calls: Any) -> list[list[Any]]:
     """[text, probability] of each token of the reply; a token whose text is not recorded is told by its id."""
     found: list[list[Any]] = []
     for call in calls if isinstance(calls, list) else []:
+        if not isinstance(call, dict):
+            continue
         ids, logprobs = (call.get(name) for name in ("ids", "logprobs"))
         if not isinstance(ids, list) or not isinstance(logprobs, list):
             continue

@@ -170,6 +170,14 @@ def test_transcripts_without_tokens_are_told_by_their_replies(tmp_path):
     assert told["success"] is None and told["steps"][0]["rewards"] == {"player": 1.0}
 
 
+def test_calls_that_are_no_records_have_no_tokens(tmp_path):
+    line = episode()
+    line["steps"][0]["agents"][0]["calls"] = ["ids", 1, None, {"ids": [7], "logprobs": [0.0]}]
+    write_run(tmp_path / "run", episodes=(line,))
+    (told,) = report_content(*read_runs([tmp_path])).episodes
+    assert told["steps"][0]["agents"][0]["tokens"] == [["#7", 1.0]]
+
+
 def test_the_viewer_takes_the_last_evaluation_and_a_spread_of_training(tmp_path):
     training = [episode(update=u) for u in range(1, 101)]
     last = [episode(update=100, phase="evaluation", group=g) for g in range(10)]
