@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -485,7 +486,15 @@ def _tracker(name: str, folder: Path, described: dict[str, Any]) -> Any:
     from accelerate import Accelerator
 
     accelerator = Accelerator(log_with=name, project_dir=str(folder / "tracker"))
-    accelerator.init_trackers("tsmg", config={k: str(v) for k, v in described.items()})
+    identity = uuid.uuid5(
+        uuid.NAMESPACE_URL, str(folder.resolve())
+    ).hex  # a resumed run is the same
+    kept = {"wandb": {"id": identity}, "trackio": {"name": identity}}.get(name, {})
+    accelerator.init_trackers(
+        "tsmg",
+        config={k: str(v) for k, v in described.items()},
+        init_kwargs={name: {**kept, "resume": "allow"}} if kept else {},
+    )
 
     def track(metrics: Any, step: int) -> None:
         accelerator.log({k: v for k, v in metrics.items() if v is not None}, step=step)

@@ -1,5 +1,6 @@
 """A whole run: policy, trainer, evaluations, checkpoints, run folder and picture."""
 
+import itertools
 import math
 import signal
 from collections import deque
@@ -183,6 +184,7 @@ def run_training(
     is_first = trainer.processes.is_first
     reporter = reporter if is_first else SilentReporter()
     point = _loaded_point(trainer, folder, settings, reporter) if resume else None
+    tracked = _lines_beyond(folder, point)
     opened = RunFolder if is_first else NoFolder
     trainer.processes.gather([])  # nothing is written before all have read
     with Interruption() as asked, opened(folder, kept=point.lines if point else None) as files:
@@ -196,7 +198,7 @@ def run_training(
             run=run,
             files=files,
             reporter=reporter,
-            track=track if is_first else None,
+            track=_skipping(track, tracked) if track and is_first else None,
             asked=asked,
             history=_History(trainer.processes.first_says(records)),
         )
@@ -239,6 +241,25 @@ def _loaded_point(
         )
     reporter.told(f"resumed after update {point.update}")
     return point
+
+
+def _lines_beyond(folder: str | Path, point: ResumePoint | None) -> int:
+    """How many metric records were written after the checkpoint: they will be made, and written, again."""
+    file = Path(folder) / METRICS
+    if point is None or not file.is_file():
+        return 0
+    return file.read_bytes()[point.lines.get(METRICS, 0) :].count(b"\n")
+
+
+def _skipping(track: Callable[[Metrics, int], None], count: int) -> Callable[[Metrics, int], None]:
+    """The tracker without its first calls: it was told these records before the run was resumed."""
+    calls = itertools.count()
+
+    def rest(metrics: Metrics, update: int) -> None:
+        if next(calls) >= count:
+            track(metrics, update)
+
+    return rest
 
 
 class _History:
@@ -397,7 +418,7 @@ class _Run:
             self.files.write(FAILURES, record)
 
     def _record(self, metrics: Metrics) -> None:
+        if self.track is not None:  # before the line is written: a resumed run counts lines
+            self.track(metrics, self.trainer.update_index)
         self.files.write(METRICS, metrics)
         self.history.add(dict(metrics))
-        if self.track is not None:
-            self.track(metrics, self.trainer.update_index)

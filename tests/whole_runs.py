@@ -54,6 +54,7 @@ def run(
     seed: int = 0,
     game: Any = None,
     policy: Any = None,
+    track: Any = None,
 ) -> list[str]:
     """A run, by default on a game whose returns vary whatever is said; what its reporter was told."""
     game = game or with_invalid_rule(games.make("LineWalk-v0"), PlayRandomLegal(penalty=0.1))
@@ -67,6 +68,7 @@ def run(
         folder=folder,
         described={"title": "a test"},
         reporter=teller,
+        track=track,
         resume=resume,
     )
     return teller.heard

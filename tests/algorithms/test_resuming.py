@@ -416,3 +416,24 @@ def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) 
     training = TrainingState.load(checkpoint_folder(tmp_path / "whole", 5)).part("training")
     assert training.part("learner0").tensors
     assert all(".lora_" in name for name in training.part("learner0").tensors)
+
+
+@pytest.mark.parametrize("deadly", [1, 4, 5, 8])
+def test_a_tracker_is_told_of_every_record_once(tmp_path: Path, deadly: int) -> None:
+    """It dies when it is about to be told; what came between the checkpoint and this is not told again."""
+    told: list[tuple[int, bool]] = []
+
+    def track(metrics: Any, update: int) -> None:
+        if len(told) == deadly:
+            raise Killed
+        told.append((update, "reward" in metrics))
+
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        run(folder, track=track)
+    deadly = -1
+    run(folder, track=track, resume=True)
+    assert told == [
+        (int(line["update"]), "reward" in line) for line in lines(folder / "metrics.jsonl")
+    ]
+    assert len(set(told)) == len(told)
