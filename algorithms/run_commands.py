@@ -144,7 +144,8 @@ def report(
     write_report(content, page, markdown_file=markdown, png_file=png)
     _print_notes(content.notes)
     for answer in content.answers:
-        said = f"{answer.scenario}, {answer.name}: {answer.what} {answer.start} before, {answer.final} after"
+        change = f"{answer.start} before, {answer.final} after"
+        said = f"{answer.scenario}, {answer.name}: {answer.what} {change if answer.is_trained else answer.final}"
         console.print(_shown(said), highlight=False, soft_wrap=True)
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 

@@ -182,6 +182,7 @@ def evaluate_alone(experiment: Experiment, job: Job, folder: Path, *, root: Path
     described = {
         **_described(experiment, job),
         "algorithm": {**attrs.asdict(config), "updates": 0},
+        "trained_updates": config.updates if job.arm.kind == "train" else 0,
         "run": attrs.asdict(run),
         **_cloning(training, game, job, policy),
         "decoding": {"temperature": chosen, "tried": {str(t): r for t, r in tried.items()}},

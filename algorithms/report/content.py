@@ -48,7 +48,8 @@ class Answer:
       verdict: one word or two.
       tone: ``good``, ``bad`` or ``open``.
       what: what is measured: success or return.
-      start, final: figures with intervals; a dash where there is none.
+      start, final: figures with intervals; a dash where there is none. Both are the same where nothing was trained.
+      is_trained: whether these runs trained.
       interval: over what the intervals are.
       bars: start and end beside references.
       beside: what cannot be a bar, a sentence each.
@@ -63,6 +64,7 @@ class Answer:
     start: str
     final: str
     final_value: str
+    is_trained: bool
     interval: str
     bars: tuple[Bar, ...]
     beside: tuple[str, ...]
@@ -141,8 +143,8 @@ def report_content(
 def _answer(summary: Summary) -> Answer:
     group, what = summary.group, NAMES[summary.measure]
     verdict, tone = _verdict(summary.start, summary.final, bool(group.whole))
-    if all(run.planned_updates == 0 for run in group.runs):
-        verdict, tone = "Not trained", "open"
+    if not _trains(group):
+        verdict, tone = _where_trained(group), "open"
     whole, count = len(group.whole), len(group.runs)
     over = summary.final.method.split(" ")[0] if summary.final else ""
     bars, beside = _bars(summary)
@@ -157,10 +159,25 @@ def _answer(summary: Summary) -> Answer:
         start=str(summary.start) if summary.start else "-",
         final=str(summary.final) if summary.final else "-",
         final_value=summary.final.text if summary.final else "-",
+        is_trained=_trains(group),
         interval=_interval_text(whole, over),
         bars=bars,
         beside=beside,
     )
+
+
+def _trains(group: Group) -> bool:
+    return any(run.planned_updates > 0 for run in group.runs)
+
+
+def _where_trained(group: Group) -> str:
+    """Where the policies of a group that was only evaluated come from."""
+    made = {
+        (run.config.get("trained_on"), bool(run.config.get("trained_updates")))
+        for run in group.runs
+    }
+    ((place, is_trained),) = made if len(made) == 1 else ((None, False),)
+    return f"Trained on {place}, not here" if place and is_trained else "Not trained"
 
 
 def _interval_text(whole: int, method: str) -> str:
@@ -194,11 +211,14 @@ def _bars(summary: Summary) -> tuple[tuple[Bar, ...], tuple[str, ...]]:
     figures: list[tuple[str, float, Estimate | None, str]] = [
         (name, value, None, "reference") for name, value in beside[0]
     ]
-    for name, estimate in (("before training", summary.start), ("after training", summary.final)):
+    measured = (
+        [("before training", summary.start, "start"), ("after training", summary.final, "final")]
+        if _trains(summary.group)
+        else [("this policy", summary.final, "final")]
+    )
+    for name, estimate, kind in measured:
         if estimate is not None:
-            figures.append(
-                (name, estimate.value, estimate, "final" if "after" in name else "start")
-            )
+            figures.append((name, estimate.value, estimate, kind))
     ends = [0.0, *(v for _, v, _, _ in figures)]
     ends += [e for _, _, x, _ in figures if x for e in (x.low, x.high) if e is not None]
     least = min(ends)
@@ -224,7 +244,14 @@ def _bars(summary: Summary) -> tuple[tuple[Bar, ...], tuple[str, ...]]:
     return tuple(bar(*figure) for figure in sorted(figures, key=_rank)), beside[1]
 
 
-_ORDER = ("uniform player", "scripted player", "before training", "after training", "exact optimum")
+_ORDER = (
+    "uniform player",
+    "scripted player",
+    "before training",
+    "after training",
+    "this policy",
+    "exact optimum",
+)
 
 
 def _rank(figure: tuple[Any, ...]) -> int:

@@ -78,7 +78,8 @@ def report_markdown(content: Content) -> str:
 
 def _sentence(answer: Answer) -> str:
     beside = [f"{bar.name} {bar.text}" for bar in answer.bars if bar.kind == "reference"]
-    said = f"{answer.verdict}: {answer.what} {answer.start} before training, {answer.final} after."
+    change = f"{answer.start} before training, {answer.final} after"
+    said = f"{answer.verdict}: {answer.what} {change if answer.is_trained else answer.final}."
     more = f" Beside it: {', '.join(beside)}." if beside else ""
     where = f"**{answer.scenario}, {answer.name}** ({answer.runs})"
     return shown_text(

@@ -135,6 +135,13 @@ def test_a_policy_that_was_only_evaluated_is_not_called_trained(tmp_path):
     write_run(tmp_path / "run", successes=(0.5,))
     (answer,) = report_content(*read_runs([tmp_path])).answers
     assert answer.verdict == "Not trained" and answer.final.startswith("0.500 [")
+    assert [bar.name for bar in answer.bars if bar.kind != "reference"] == ["this policy"]
+    text, page = report_markdown(report_content(*read_runs([tmp_path]))), page_of(tmp_path)
+    assert "before training" not in text and "before 0.500" not in page
+    described = {"scenario": "ice", "trained_on": "lake", "trained_updates": 3}
+    write_run(tmp_path / "moved", successes=(0.5,), described=described)
+    (moved,) = report_content(*read_runs([tmp_path / "moved"])).answers
+    assert moved.verdict == "Trained on lake, not here"
 
 
 def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_path):
