@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 from lap.prompts import Prompt
 from tsmg import ModelError
 
-_CACHE = 65_536
+_CACHE = 4096  # prompts whose ids are kept; those of real models are long
 
 
 @final
