@@ -152,6 +152,8 @@ def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[Tra
       part: which part, from 0.
       parts: how many.
     """
+    if parts == 1:
+        return list(rows)
     costs = [
         _added_tokens(row.call, before.call if before else None)
         for before, row in zip((None, *rows), rows, strict=False)

@@ -486,9 +486,8 @@ def _tracker(name: str, folder: Path, described: dict[str, Any]) -> Any:
     from accelerate import Accelerator
 
     accelerator = Accelerator(log_with=name, project_dir=str(folder / "tracker"))
-    identity = uuid.uuid5(
-        uuid.NAMESPACE_URL, str(folder.resolve())
-    ).hex  # a resumed run is the same
+    # a resumed run is the same one to a tracker
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, str(folder.resolve())).hex
     kept = {"wandb": {"id": identity}, "trackio": {"name": identity}}.get(name, {})
     accelerator.init_trackers(
         "tsmg",

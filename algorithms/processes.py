@@ -5,6 +5,7 @@ how many there are, but for the order in which floating-point numbers are summed
 them apart.
 """
 
+import atexit
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar, final
@@ -20,8 +21,20 @@ _BUCKET = 2**24  # numbers that are summed in one call
 
 
 def make_accelerator() -> Accelerator:
-    """The accelerator of this process; where no device is at hand, several processes are several CPU processes."""
-    return Accelerator(cpu=not torch.accelerator.is_available())
+    """The accelerator of this process; where no device is at hand, several processes are several CPU processes.
+
+    At its end the process leaves the others by itself.
+    """
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if accelerator.num_processes > 1:
+        atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    """Stop the threads that speak with the other processes: one that lives at the end can abort a finished process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @final

@@ -288,20 +288,14 @@ def _network_sizes(model: str | None, shape: str | None, lora: str | None) -> Ne
 
 def _print_memory(made: Plan) -> None:
     run = made.run
-    table = Table(
-        title=f"{made.sizes.name}: {made.sizes.parameters:,} weights, {_devices(run)} of {run.memory:g} GB",
-        head=("phase", "item", "GB", "how"),
-        rows=(
-            *((i.phase, i.name, _gigabytes(i.size), i.how) for i in made.items),
-            ("", "most at once", _gigabytes(made.total), f"always and {made.fullest}"),
-            ("", "left", _gigabytes(made.left), f"of {run.memory:g}"),
-        ),
-    )
-    shown = TerminalTable(title=escape(table.title), title_justify="left", box=None, pad_edge=False)
-    for name in table.head:
+    title = f"{made.sizes.name}: {made.sizes.parameters:,} weights, {_devices(run)} of {run.memory:g} GB"
+    shown = TerminalTable(title=_shown(title), title_justify="left", box=None, pad_edge=False)
+    for name in ("phase", "item", "GB", "how"):
         shown.add_column(name, justify="right" if name == "GB" else "left")
-    for row in table.rows:
-        shown.add_row(*map(escape, row))
+    for item in made.items:
+        shown.add_row(item.phase, item.name, _gigabytes(item.size), item.how)
+    shown.add_row("", "most at once", _gigabytes(made.total), f"always and {made.fullest}")
+    shown.add_row("", "left", _gigabytes(made.left), f"of {run.memory:g}")
     console.print(shown)
 
 
@@ -351,4 +345,4 @@ def _print_limit(made: Plan, adapted: Callable[[], NetworkSizes] | None) -> None
 
 
 def _tell(text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)
+    console.print(_shown(text), highlight=False, soft_wrap=True)

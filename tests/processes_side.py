@@ -1,17 +1,19 @@
 """One of several processes that train together.
 
 ``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [--resume] [--stop-after K]``.
+``python -m tests.processes_side compare FILE`` says how far a file of ``learn`` is from what one process learns.
 """
 
 import argparse
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 
 import games
@@ -75,6 +77,31 @@ def learnt(*, game: str = "LineWalk-v0", **settings: Any) -> dict[str, Any]:
     return {"gradient": gradient, "weights": weights, "metrics": metrics}
 
 
+def differences(found: Mapping[str, Any], alone: Mapping[str, Any]) -> dict[str, Any]:
+    """How far two answers of ``learnt`` are apart, each as a norm over the norm of the second; 0 of nothing is 0.
+
+    Returns:
+      The difference of the first gradients, that of what the weights moved by, and how far they moved.
+    """
+    start = flat(p.detach().reshape(-1) for p in policy_of(0).model.network.parameters())
+    gradient, expected = flat(found["gradient"]), flat(alone["gradient"])
+    moved, expected_moved = flat(found["weights"]) - start, flat(alone["weights"]) - start
+    return {
+        "gradient": relative(gradient, expected),
+        "moved": relative(moved, expected_moved),
+        "distance": float(np.linalg.norm(expected_moved)),
+    }
+
+
+def flat(parts: Iterable[Any]) -> np.ndarray:
+    return np.concatenate([np.atleast_1d(part) for part in parts])
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    apart, norm = np.linalg.norm(found - expected), np.linalg.norm(expected)
+    return float(apart / norm) if norm else float(apart)
+
+
 def replay(trainer: MSGRPOTrainer) -> None:
     """From now on the trainer meets episodes that its first weights played, all in one batch, whoever asks."""
     ((cast, numbers),) = casts(trainer.casting, trainer.policies, trainer.config.groups)
@@ -126,7 +153,7 @@ def run(folder: Path, *, resume: bool) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("learn", "run"))
+    parser.add_argument("what", choices=("learn", "compare", "run"))
     parser.add_argument("place", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0)
@@ -138,7 +165,10 @@ def main() -> None:
         arguments.place.with_name(f"heard-{rank()}.txt").write_text(heard)
         return
     found = {name: learnt(**settings) for name, settings in CASES.items()}
-    if rank() == 0:
+    if arguments.what == "compare":
+        for name, ours in json.loads(arguments.place.read_text()).items():
+            print(name, differences(ours, found[name]))
+    elif rank() == 0:
         arguments.place.write_text(json.dumps(found))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 import pytest
-import torch
 from click.testing import CliRunner
 from rich.console import Console
 from typeguard import suppress_type_checks
@@ -29,7 +28,7 @@ from algorithms.state import (
 )
 from algorithms.tables import Table, markdown
 from algorithms.tracking import finite, read_config, read_lines
-from lap import TabularModel
+from tests.fuzz.checkpoints import model_and_optimizer, saved_training
 from tests.fuzz.run_folders import transcript
 from tests.run_folders import write_run
 from tsmg import InvalidArgumentError, RunFolderError
@@ -77,20 +76,8 @@ def test_a_name_that_no_file_can_have_is_refused() -> None:
 # ---- checkpoints -----------------------------------------------------------------------------
 
 
-def parts() -> tuple[TabularModel, torch.optim.Optimizer]:
-    model = TabularModel(("a", "b"), capacity=4)
-    optimizer = torch.optim.AdamW(model.network.parameters())
-    model.logits.grad = torch.ones_like(model.logits)
-    optimizer.step()
-    return model, optimizer
-
-
 def checkpoint(run: Path) -> Path:
-    model, optimizer = parts()
-    training = TrainingState.of(
-        {"model": model_state(model), "optimizer": optimizer_state(optimizer)}, update=1
-    )
-    save_checkpoint(run, 1, save_policy=lambda folder: None, training=training, lines={})
+    save_checkpoint(run, 1, save_policy=lambda folder: None, training=saved_training(), lines={})
     return checkpoint_folder(run, 1)
 
 
@@ -128,7 +115,7 @@ def test_a_state_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 @suppress_type_checks
 def test_weights_with_foreign_values_are_refused(change: dict[str, Any]) -> None:
-    model, _ = parts()
+    model, _ = model_and_optimizer()
     state = model_state(model)
     load_model_state(model, state)
     with pytest.raises(RunFolderError, match="malformed"):
@@ -139,7 +126,7 @@ def test_weights_with_foreign_values_are_refused(change: dict[str, Any]) -> None
     "change", [{"numbers": 1}, {"numbers": {"x": 1}}, {"groups": [1]}, {"groups": []}]
 )
 def test_an_optimiser_with_foreign_values_is_refused(change: dict[str, Any]) -> None:
-    _, optimizer = parts()
+    _, optimizer = model_and_optimizer()
     state = optimizer_state(optimizer)
     load_optimizer_state(optimizer, state)
     with pytest.raises(RunFolderError, match="malformed"):

@@ -1,5 +1,6 @@
 """Plans of memory are held against the memory that tensors really have."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -28,7 +29,17 @@ from algorithms.planning import (
     make_plan,
     most_rows,
 )
-from lap import LoraSettings, Message, Prompt, Sampling, Segment, TransformersModel, decoding
+from lap import (
+    LoraSettings,
+    Message,
+    Prompt,
+    Sampling,
+    Segment,
+    TransformersModel,
+    decoding,
+    scoring,
+)
+from lap.models import transformers
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import Call, InvalidArgumentError, ModelError, Stream
 
@@ -284,6 +295,14 @@ def test_the_cache_holds_what_is_planned(dtype, budget):
     )
     assert cache == item(make_plan(sizes_of(config), run), "playing", "key-value cache")
     assert cache == (12 if budget > 50 else 4) * (prompt + 5) * cache_bytes(sizes_of(config), run)
+
+
+def test_what_the_plan_repeats_of_the_engine_is_the_engines() -> None:
+    """The arithmetic needs no torch, so it has the engine's limits by value."""
+    budget = inspect.signature(TransformersModel).parameters["token_budget"].default
+    assert PlannedRun().cache_tokens == budget
+    assert planning.LOGITS_AT_ONCE == scoring._AT_ONCE
+    assert planning._REMEMBERED == transformers._MEMORY
 
 
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, 20_000])

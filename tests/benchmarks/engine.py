@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,10 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
+
+from tests.tables import as_markdown, put, show
 
 HERE = Path(__file__).parent
 CONSTRAINTS = HERE.parents[1] / "constraints.txt"
@@ -54,9 +57,11 @@ def main() -> None:
     ours("prepare", arguments)
     for name in COMMANDS if "all" in arguments.commands else arguments.commands:
         table = COMMANDS[name](arguments)
-        show(table)
+        rows = [table.header, *table.rows]
+        show(rows)
+        print(flush=True)
         if arguments.markdown is not None:
-            write(arguments.markdown, name, table)
+            put(arguments.markdown, name, as_markdown(rows))
 
 
 # ---- processes and tables ------------------------------------------------------------------------
@@ -75,24 +80,6 @@ def said(python: Path, script: str, *options: object) -> list[Figures]:
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     lines = done.stdout.splitlines()
     return [json.loads(line) for line in lines if line.startswith('{"')]
-
-
-def show(table: Table) -> None:
-    widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
-    for row in (table.header, *table.rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-    print(flush=True)
-
-
-def write(file: Path, name: str, table: Table) -> None:
-    """Put a table between its marks in a Markdown file, or at the end."""
-    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-    begin, end = f"<!-- table: {name} -->", "<!-- end -->"
-    marked = "\n".join([begin, *("| " + " | ".join(line) + " |" for line in lines), end])
-    text = file.read_text() if file.exists() else ""
-    pattern = re.escape(begin) + r".*?" + re.escape(end)
-    changed, places = re.subn(pattern, lambda _: marked, text, flags=re.DOTALL)
-    file.write_text(changed if places else f"{text}{marked}\n")
 
 
 def number(value: float | None) -> str:

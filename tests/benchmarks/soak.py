@@ -22,10 +22,12 @@ from pathlib import Path
 
 import attrs
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
-MARKS = ("<!-- soak: begin -->", "<!-- soak: end -->")
+from tests.tables import as_markdown, put
+
+ROOT = Path(__file__).parents[2]
+
 GROUPS, GROUP_SIZE = 16, 16
 COMMAND = (
     f"--groups {GROUPS} --group-size {GROUP_SIZE} --updates 1000000 --learning-rate 1e-12 --schedule constant "
@@ -61,7 +63,7 @@ def main() -> None:
     text, is_flat = judged(steady)
     print(text)
     if arguments.markdown:
-        put(arguments.markdown, text)
+        put(arguments.markdown, "soak", text)
     sys.exit(not is_flat)
 
 
@@ -122,21 +124,19 @@ def judged(looks: Sequence[Look]) -> tuple[str, bool]:
     table = [
         f"{minutes:.0f} minutes after warm-up, {updates} updates, {updates * GROUPS * GROUP_SIZE} episodes:",
         "",
-        "| | first tenth | last tenth | change |",
-        "|---|---|---|---|",
-        *(f"| {name} | {a:.1f} | {b:.1f} | {100 * (b - a) / a:+.1f}% |" for name, a, b in rows),
+        as_markdown(
+            [
+                ("", "first tenth", "last tenth", "change"),
+                *(
+                    (name, f"{a:.1f}", f"{b:.1f}", f"{100 * (b - a) / a:+.1f}%")
+                    for name, a, b in rows
+                ),
+            ]
+        ),
     ]
     (_, memory, memory_end), (_, files, files_end), (_, pace, pace_end), _ = rows
     flat = memory_end < 1.02 * memory and files_end <= files and pace_end > 0.9 * pace
     return "\n".join(table), flat
-
-
-def put(page: Path, text: str) -> None:
-    """Write the table between its marks."""
-    begin, end = MARKS
-    before, _, rest = page.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":

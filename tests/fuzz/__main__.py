@@ -19,12 +19,12 @@ from tests.fuzz import SURFACES
 from tests.fuzz.engines import surface_fact, surface_module
 from tests.fuzz.guard import ROOT
 from tests.fuzz.source import Source
+from tests.tables import as_markdown, put, rows_between, show
 
 MEMORY = Path("/dev/shm")  # every case writes files: not on a disk where that can be
 DRAWN = (
     1000  # cases of Hypothesis on each surface; the others are libFuzzer's, which makes them faster
 )
-_BEGIN, _END = "<!-- table: fuzz -->", "<!-- end -->"
 _HEAD = ("surface", "engine", "cases", "seconds", "cases/s", "branches taken", "findings")
 Figures = dict[str, Any]
 
@@ -156,26 +156,17 @@ def told(name: str, finding: Figures) -> str:
     return f"\n{name}: {finding['kind']}: {what}\n  at {finding['place']}\n  {again}"
 
 
-def show(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for line in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
-
-
 def write(file: Path, rows: list[tuple[str, ...]]) -> None:
     """Put the table between its marks; rows of surfaces that were not run stay as they are."""
-    text = file.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    old, _, after = rest.partition(_END)
-    known = [tuple(line.strip("| ").split(" | ")) for line in old.splitlines()[3:]]
     head, *new = rows
     made = {row[0] for row in new}
-    kept = [row for row in known if row and row[0] not in made]
+    kept = [row for row in rows_between(file, "fuzz")[1:] if row[0] not in made]
     names = [*SURFACES, *(row[0] for row in new)]
-    listed = sorted([*kept, *new], key=lambda row: names.index(row[0]))
-    lines = [head, tuple("---" for _ in head), *listed]
-    table = "\n".join([_BEGIN, *("| " + " | ".join(line) + " |" for line in lines), _END])
-    file.write_text(before + table + after, encoding="utf-8")
+    put(
+        file,
+        "fuzz",
+        as_markdown([head, *sorted([*kept, *new], key=lambda row: names.index(row[0]))]),
+    )
 
 
 if __name__ == "__main__":

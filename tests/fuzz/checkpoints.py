@@ -91,13 +91,16 @@ def model_and_optimizer() -> tuple[TabularModel, torch.optim.Optimizer]:
     return model, optimizer
 
 
-def write_state(folder: Path) -> None:
+def saved_training() -> TrainingState:
+    """What a trainer would save of it."""
     model, optimizer = model_and_optimizer()
-    training = TrainingState.of(
-        {"model": model_state(model), "optimizer": optimizer_state(optimizer)}, update=1
-    )
+    parts = {"model": model_state(model), "optimizer": optimizer_state(optimizer)}
+    return TrainingState.of(parts, update=1)
+
+
+def write_state(folder: Path) -> None:
     folder.mkdir(parents=True)
-    TrainingState.of({"training": training}, lines={"metrics.jsonl": 0}).save(folder)
+    TrainingState.of({"training": saved_training()}, lines={"metrics.jsonl": 0}).save(folder)
     (folder / MANIFEST).write_text(json.dumps(_listed(folder)))
 
 
