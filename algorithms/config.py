@@ -136,6 +136,11 @@ class MSGRPOConfig:
     token_budget: int = option(
         4096, "most tokens in a forward pass while learning, each prompt counted once", within(1)
     )
+    sharding: Literal["none", "zero1"] = option(
+        "none",
+        "what several processes divide among them: nothing, or the optimiser's moments (zero1)",
+        one_of,
+    )
     max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
 
     def __attrs_post_init__(self) -> None:

@@ -161,10 +161,7 @@ class MSGRPOTrainer:
         self.processes = Processes.of(self.accelerator)
         self._place_networks()
         self._learners = self._find_learners()
-        optimizer = torch.optim.AdamW(
-            self._parameters(), lr=self.config.learning_rate, weight_decay=0.0
-        )
-        self.optimizer = self.accelerator.prepare(optimizer)
+        self.optimizer = self._make_optimizer()
 
     @property
     def policy(self) -> LanguageAgentPolicy[Any]:
@@ -178,7 +175,10 @@ class MSGRPOTrainer:
             learner.policy.save_pretrained(place)
 
     def state(self) -> TrainingState:
-        """All that further updates depend on, beside game, settings and the policies that training started from."""
+        """All that further updates depend on, beside game, settings and the policies that training started from.
+
+        Several processes call this together; where they divide something among them, the first one's state is whole.
+        """
         learners = {
             f"learner{n}": model_state(x.policy.model) for n, x in enumerate(self._learners)
         }
@@ -251,6 +251,15 @@ class MSGRPOTrainer:
             )
             for names in agents.values()
         ]
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; divided, each process holds the moments of its share of the weights, and steps these for all."""
+        parameters, rate = self._parameters(), self.config.learning_rate
+        if self.config.sharding == "none" or self.processes.count == 1:
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+        from torch.distributed.optim import ZeroRedundancyOptimizer  # noqa: PLC0415 - it warns when imported
+
+        return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         found = (p for x in self._learners for p in x.policy.model.network.parameters())

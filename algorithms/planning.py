@@ -18,7 +18,7 @@ import attrs
 from algorithms.config import MSGRPOConfig, one_of, option, within
 from tsmg import InvalidArgumentError
 
-Sharding = Literal["none", "fsdp", "zero2", "zero3"]
+Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp"]
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Phase = Literal["always", "playing", "learning", "stepping"]
 
@@ -78,8 +78,8 @@ class PlannedRun:
     nodes: int = option(1, "nodes, of equal devices", within(1))
     sharding: Sharding = option(
         "none",
-        "what is divided among the devices: nothing; gradients and moments (zero2); these and the weights "
-        "(fsdp, zero3)",
+        "what is divided among the devices: nothing; moments (zero1); gradients as well (zero2); weights as well "
+        "(zero3, fsdp)",
         one_of,
     )
     dtype: Dtype = option(
@@ -254,7 +254,8 @@ def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     """Weights, what the KL is measured against, gradients and moments; and what sharded weights are gathered into."""
     wide, learnt, count = _BYTES[run.dtype], _learnt_bytes(sizes, run), _learnt(sizes)
     own = _shards(run, "fsdp", "zero3")
-    spread = _shards(run, "fsdp", "zero2", "zero3")
+    spread = _shards(run, "zero2", "zero3", "fsdp")
+    stepped = _shards(run, "zero1", "zero2", "zero3", "fsdp")
     weights = math.ceil((sizes.parameters * wide + sizes.adapters * 4) / own)
     how = f"{_short(sizes.parameters)} x {wide} B"
     if sizes.adapters:
@@ -269,9 +270,9 @@ def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     moment = _moment_bytes(sizes, run)
     yield _always(
         "moments",
-        math.ceil(2 * count * moment / spread),
+        math.ceil(2 * count * moment / stepped),
         f"2 x {_short(count)} x {moment} B",
-        spread,
+        stepped,
     )
     if own > 1:
         gathered = (sizes.layer * 2 + sizes.ends) * wide
@@ -443,8 +444,8 @@ def _returning_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
 
 def _stepping(sizes: NetworkSizes, run: PlannedRun) -> Item:
     """On accelerators AdamW holds the roots of all second moments at once."""
-    spread = _shards(run, "fsdp", "zero2", "zero3")
-    size = math.ceil(_learnt(sizes) * _moment_bytes(sizes, run) / spread)
+    stepped = _shards(run, "zero1", "zero2", "zero3", "fsdp")
+    size = math.ceil(_learnt(sizes) * _moment_bytes(sizes, run) / stepped)
     return Item(phase="stepping", name="working space", size=size, how="roots of second moments")
 
 
@@ -511,8 +512,8 @@ def advice(
 ) -> Advice | None:
     """The smallest change of settings under which a run fits; None if it fits, or if no change helps.
 
-    Tried are a smaller token budget, recomputation, adapters (with weights in bfloat16, too) and sharding, alone and
-    together, in this order.
+    Tried are a smaller token budget, recomputation, divided moments (``zero1``) and adapters (with weights in bfloat16,
+    too), alone and together, in this order: what changes nothing that is learnt comes first.
 
     Args:
       sizes: of the network as it is to be learnt.
@@ -538,11 +539,9 @@ def _changes(
     sizes: NetworkSizes, run: PlannedRun, adapted: NetworkSizes | None
 ) -> Iterator[tuple[tuple[str, ...], PlannedRun, NetworkSizes]]:
     """The changes to try: options, settings and network."""
-    shardings: list[Sharding] = ["none"]
-    if run.devices > 1:
-        shardings += ["zero2", "fsdp"]
-    for sharding in dict.fromkeys((run.sharding, *shardings)):
-        for learning, network, dtype in _ways(sizes, run, adapted):
+    divided: list[Sharding] = ["zero1"] if run.devices > 1 and run.sharding == "none" else []
+    for learning, network, dtype in _ways(sizes, run, adapted):
+        for sharding in (run.sharding, *divided):  # of the ways to divide, the one that is served
             for recompute in sorted({run.recompute, True}):
                 changed = attrs.evolve(run, sharding=sharding, recompute=recompute, dtype=dtype)
                 again = ("--recompute",) if recompute != run.recompute else ()

@@ -176,7 +176,15 @@ def model_digest(model: Any) -> str:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
-    """What an optimiser remembers, its tensors named by parameter and kind."""
+    """What an optimiser remembers, its tensors named by parameter and kind.
+
+    Of one that several processes divide, the first process gets all and the others nothing; all must call this.
+    """
+    divided: Any = optimizer if hasattr(optimizer, "consolidate_state_dict") else None
+    if divided:
+        divided.consolidate_state_dict(to=0)
+        if divided.rank != 0:
+            return TrainingState(tensors={}, values={})
     whole = optimizer.state_dict()
     entries = {
         f"{parameter}/{name}": value
@@ -187,7 +195,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
         tensors={key: value for key, value in entries.items() if isinstance(value, Tensor)},
         values={
             "numbers": {k: value for k, value in entries.items() if not isinstance(value, Tensor)},
-            "groups": whole["param_groups"],
+            "groups": [dict(sorted(group.items())) for group in whole["param_groups"]],
         },
     )
 
@@ -200,7 +208,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState)
     """
     remembered: dict[int, dict[str, Any]] = {}
     copies = {key: tensor.clone() for key, tensor in state.tensors.items()}
-    here = optimizer.state_dict()["param_groups"]
+    here = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     with as_saved():
         for key, value in {**copies, **state.values["numbers"]}.items():
             parameter, _, name = key.partition("/")

@@ -329,6 +329,7 @@ class _Run:
 
     def checkpoint(self) -> None:
         """The policy, and all that training needs to go on; older ones go when it is whole."""
+        training = self.trainer.state()
         if not self.trainer.processes.is_first:
             return
         index = self.trainer.update_index
@@ -336,7 +337,7 @@ class _Run:
             self.files.path,
             index,
             save_policy=self.trainer.save_pretrained,
-            training=self.trainer.state(),
+            training=training,
             lines=self.files.sync(),
         )
         remove_old_checkpoints(self.files.path, update=index, keep=self.run.keep_checkpoints)
@@ -347,7 +348,8 @@ class _Run:
         if not asked:
             return
         index = self.trainer.update_index
-        if fault(checkpoint_folder(self.files.path, index)) is not None:
+        there = fault(checkpoint_folder(self.files.path, index)) is None
+        if not self.trainer.processes.first_says(there):
             self.checkpoint()
         error = RunStoppedError(
             f"stopped by {signal.Signals(asked[0]).name} after update {index}, with a checkpoint; "

@@ -1,6 +1,6 @@
 """One of several processes that train together.
 
-``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [--resume] [--stop-after K]``.
+``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [options]``.
 ``python -m tests.processes_side compare FILE`` says how far a file of ``learn`` is from what one process learns.
 """
 
@@ -118,12 +118,15 @@ def replay(trainer: MSGRPOTrainer) -> None:
     trainer._collect = collect  # type: ignore[method-assign]
 
 
-def stop_last_process(after: int) -> None:
-    """The last process gets a signal when this update is done."""
+def watch_updates(after: int, held: list[int]) -> None:
+    """The last process gets a signal when this update is done; how many moments this process holds is kept."""
     update = MSGRPOTrainer.update
 
     def and_stop(trainer: MSGRPOTrainer) -> Any:
         done = update(trainer)
+        optimizer = getattr(trainer.optimizer, "optim", trainer.optimizer)
+        moments = [m for kept in optimizer.state.values() for m in kept.values() if m.ndim]
+        held[:] = [sum(m.numel() for m in moments)]
         if trainer.update_index == after and rank() == trainer.processes.count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return done
@@ -131,7 +134,7 @@ def stop_last_process(after: int) -> None:
     MSGRPOTrainer.update = and_stop  # type: ignore[method-assign]
 
 
-def run(folder: Path, *, resume: bool) -> str:
+def run(folder: Path, *, resume: bool, sharding: str = "none") -> str:
     """A whole run, with numbers of groups and episodes that do not divide; what it was told."""
     game, teller = game_of("LineWalk-v0"), Teller()
     try:
@@ -139,7 +142,7 @@ def run(folder: Path, *, resume: bool) -> str:
             game=game,
             evaluation_game=game,
             policy=policy_of(rank()),
-            config=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3),
+            config=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3, sharding=sharding),
             run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
             folder=folder,
             described={"title": "a test"},
@@ -157,12 +160,15 @@ def main() -> None:
     parser.add_argument("place", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0)
+    parser.add_argument("--sharding", default="none")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "run":
-        stop_last_process(arguments.stop_after)
-        heard = run(arguments.place, resume=arguments.resume)
+        held: list[int] = []
+        watch_updates(arguments.stop_after, held)
+        heard = run(arguments.place, resume=arguments.resume, sharding=arguments.sharding)
         arguments.place.with_name(f"heard-{rank()}.txt").write_text(heard)
+        arguments.place.with_name(f"held-{rank()}.txt").write_text(str(held[0]))
         return
     found = {name: learnt(**settings) for name, settings in CASES.items()}
     if arguments.what == "compare":

@@ -348,6 +348,7 @@ def test_sharding_divides_what_it_says():
     sizes, shared = sizes_of(WIDE), ("gradients", "moments")
     for sharding, names in (
         ("none", ()),
+        ("zero1", ("moments",)),
         ("zero2", shared),
         ("fsdp", ("weights", "reference", *shared)),
         ("zero3", ("weights", "reference", *shared)),
@@ -391,7 +392,7 @@ runs = st.builds(
     PlannedRun,
     gpus=st.integers(1, 8),
     memory=st.floats(0.001, 0.2),
-    sharding=st.sampled_from(["none", "fsdp", "zero2", "zero3"]),
+    sharding=st.sampled_from(["none", "zero1", "zero2", "zero3", "fsdp"]),
     dtype=st.sampled_from(["float32", "bfloat16", "mixed"]),
     recompute=st.booleans(),
     token_budget=st.integers(1, 50_000),

@@ -59,8 +59,8 @@ def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(tmp_pa
 
 
 def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(tmp_path):
-    whole, stopped = tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
-    for folder in (whole, stopped):
+    whole, stopped, divided = (tmp_path / n / "run" for n in ("whole", "stopped", "divided"))
+    for folder in (whole, stopped, divided):
         folder.parent.mkdir()
     launch(2, "run", whole)
     heard = processes_side.run(tmp_path / "alone", resume=False)
@@ -78,6 +78,23 @@ def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(
         assert "stopped by SIGTERM after update 3, with a checkpoint" in said
     launch(2, "run", stopped, "--resume")
     assert contents(stopped) == contents(whole)
+
+    # divided moments are the same numbers, and are whole again in checkpoints
+    launch(2, "run", divided, "--sharding", "zero1", "--stop-after", 3)
+    launch(2, "run", divided, "--sharding", "zero1", "--resume")
+    assert but_for_config(contents(divided)) == but_for_config(contents(whole))
+    all_moments = held_by(whole, 0)
+    shares = [held_by(divided, n) for n in (0, 1)]
+    assert held_by(whole, 1) == all_moments == sum(shares) and max(shares) < 0.6 * all_moments
+
+
+def but_for_config(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if name != "config.json"}
+
+
+def held_by(folder: Path, process: int) -> int:
+    """How many moments a process held after its last update."""
+    return int((folder.parent / f"held-{process}.txt").read_text())
 
 
 # ---- shares
