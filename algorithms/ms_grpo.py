@@ -42,7 +42,7 @@ from algorithms.evaluation import Evaluation, Outcome, evaluate, mean, summarise
 from algorithms.limits import check_reply_limit
 from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.memory import within_memory
-from algorithms.processes import Processes, make_accelerator
+from algorithms.processes import Processes, divided_optimizer, make_accelerator
 from algorithms.rollouts import Rollouts, check_failures, collect_groups, fixed_starts
 from algorithms.state import (
     TrainingState,
@@ -253,13 +253,11 @@ class MSGRPOTrainer:
         ]
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; divided, each process holds the moments of its share of the weights, and steps these for all."""
+        """AdamW, divided among the processes where that is asked."""
         parameters, rate = self._parameters(), self.config.learning_rate
         if self.config.sharding == "none" or self.processes.count == 1:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
-        from torch.distributed.optim import ZeroRedundancyOptimizer  # noqa: PLC0415 - it warns when imported
-
-        return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
+        return divided_optimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         found = (p for x in self._learners for p in x.policy.model.network.parameters())

@@ -7,13 +7,20 @@ them apart.
 
 import atexit
 import itertools
+import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import attrs
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce
+
+with warnings.catch_warnings():  # of another thing there, which is old
+    warnings.simplefilter("ignore", DeprecationWarning)
+    # before there is a process group: what is imported later keeps it alive, see _leave
+    from torch.distributed.optim import ZeroRedundancyOptimizer
 
 T = TypeVar("T")
 
@@ -31,8 +38,24 @@ def make_accelerator() -> Accelerator:
     return accelerator
 
 
+def divided_optimizer(
+    parameters: Sequence[torch.nn.Parameter],
+    optimizer: type[torch.optim.Optimizer],
+    **settings: Any,
+) -> torch.optim.Optimizer:
+    """An optimiser of which each process holds the state for its share of the weights, and steps these for all."""
+    divided: torch.optim.Optimizer = ZeroRedundancyOptimizer(parameters, optimizer, **settings)
+    _divided.add(divided)
+    return divided
+
+
+_divided: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
 def _leave() -> None:
     """Stop the threads that speak with the other processes: one that lives at the end can abort a finished process."""
+    for optimizer in _divided:
+        optimizer.process_group = None  # these threads live as long as anything holds the group
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -5,9 +5,11 @@
 """
 
 import argparse
+import atexit
 import json
 import os
 import signal
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,12 @@ def watch_updates(after: int, held: list[int]) -> None:
     MSGRPOTrainer.update = and_stop  # type: ignore[method-assign]
 
 
+def check_left(groups: list[weakref.ref[Any]]) -> None:
+    """Nothing may hold the process group at the end: its threads, which want Python's lock, would abort the process."""
+    if any(group() is not None for group in groups):
+        os._exit(70)
+
+
 def run(folder: Path, *, resume: bool, sharding: str = "none") -> str:
     """A whole run, with numbers of groups and episodes that do not divide; what it was told."""
     game, teller = game_of("LineWalk-v0"), Teller()
@@ -166,9 +174,12 @@ def main() -> None:
     if arguments.what == "run":
         held: list[int] = []
         watch_updates(arguments.stop_after, held)
+        groups: list[weakref.ref[Any]] = []
+        atexit.register(check_left, groups)  # called last
         heard = run(arguments.place, resume=arguments.resume, sharding=arguments.sharding)
         arguments.place.with_name(f"heard-{rank()}.txt").write_text(heard)
         arguments.place.with_name(f"held-{rank()}.txt").write_text(str(held[0]))
+        groups.append(weakref.ref(torch.distributed.group.WORLD))
         return
     found = {name: learnt(**settings) for name, settings in CASES.items()}
     if arguments.what == "compare":
