@@ -134,10 +134,42 @@ def report_content(
         answers=tuple(_answer(summary) for summary in comparison.summaries),
         panels=tuple(_panels(comparison)),
         tables=tuple(tables(comparison)),
-        notes=(*problems, *comparison.notes),
+        notes=(*problems, *comparison.notes, *clone_notes(groups)),
         settings=tuple(_settings(runs)),
         episodes=tuple(viewer_data(groups, per_run=episodes)),
     )
+
+
+def clone_notes(groups: Sequence[Group]) -> list[str]:
+    """How far clones are from the players that they imitate, a sentence for each scenario.
+
+    A clone that is farther than others has not converged, and its play says little about its size.
+    """
+    notes = []
+    for scenario in dict.fromkeys(group.scenario for group in groups):
+        distances = {}
+        for group in groups:
+            known = [d for run in group.runs if (d := _divergence(run)) is not None]
+            if group.scenario == scenario and known:
+                distances[group.name] = sum(known) / len(known)
+        if not distances:
+            continue
+        told = ", ".join(f"{name} {number_text(d)}" for name, d in distances.items())
+        least = _FAR * min(distances.values())
+        far = [name for name, d in distances.items() if d > max(least, _NEAR)]
+        verdict = f" Not converged: {', '.join(far)}." if far else ""
+        notes.append(
+            f"{scenario}: KL(player || clone) in nats a reply, on starts that no clone saw: {told}.{verdict}"
+        )
+    return notes
+
+
+_FAR, _NEAR = 3.0, 0.02  # times as far as the nearest one; nats that are always near
+
+
+def _divergence(run: Run) -> float | None:
+    cloning = run.config.get("cloning")
+    return finite(cloning.get("divergence")) if isinstance(cloning, Mapping) else None
 
 
 def _answer(summary: Summary) -> Answer:

@@ -144,6 +144,18 @@ def test_a_policy_that_was_only_evaluated_is_not_called_trained(tmp_path):
     assert moved.verdict == "Trained on lake, not here"
 
 
+def test_a_clone_that_did_not_converge_is_called_so(tmp_path):
+    for name, distance in (("small", 0.008), ("large", 0.007), ("optimal", 0.48)):
+        described = {"scenario": "lake", "arm": name, "cloning": {"divergence": distance}}
+        write_run(tmp_path / name, successes=(0.5,), described=described)
+    write_run(tmp_path / "no clone", described={"scenario": "lake", "arm": "trained"})
+    (note,) = report_content(*read_runs([tmp_path]), by="arm").notes
+    assert "large 0.007, optimal 0.480, small 0.008. " in note
+    assert note.endswith("Not converged: optimal.")
+    (note,) = report_content(*read_runs([tmp_path / "small", tmp_path / "large"]), by="arm").notes
+    assert "Not converged" not in note
+
+
 def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_path):
     write_run(tmp_path / "a")
     cut = write_run(tmp_path / "b", seed=1)
