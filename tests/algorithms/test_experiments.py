@@ -73,7 +73,9 @@ def test_the_large_model_has_24_times_the_parameters():
     arms = {arm.name: arm for arm in read_experiment(shipped()["paper-laptop"]).arms}
     large = parameters(SeedRecipe(**arms["large"].recipe))
     assert large / parameters(SeedRecipe()) == pytest.approx(24, abs=0.3)
-    assert arms["large-trained"].recipe == arms["large"].recipe == arms["large-optimal"].recipe
+    assert arms["large-trained"].recipe == arms["large"].recipe
+    longer = {"steps": 800}  # a law that is harder to learn
+    assert arms["large-optimal"].recipe == {**arms["large"].recipe, **longer}
 
 
 @pytest.mark.parametrize(
