@@ -143,20 +143,19 @@ def report_content(
 def clone_notes(groups: Sequence[Group]) -> list[str]:
     """How far clones are from the players that they imitate, a sentence for each scenario.
 
-    A clone that is farther than others has not converged, and its play says little about its size.
+    A clone that is much farther than another one of the same player, or far anyway, has not converged: its play says
+    little about its size.
     """
     notes = []
     for scenario in dict.fromkeys(group.scenario for group in groups):
-        distances = {}
-        for group in groups:
-            known = [d for run in group.runs if (d := _divergence(run)) is not None]
-            if group.scenario == scenario and known:
-                distances[group.name] = sum(known) / len(known)
-        if not distances:
+        clones = [c for group in groups if group.scenario == scenario for c in _clones(group)]
+        if not clones:
             continue
-        told = ", ".join(f"{name} {number_text(d)}" for name, d in distances.items())
-        least = _FAR * min(distances.values())
-        far = [name for name, d in distances.items() if d > max(least, _NEAR)]
+        nearest = {
+            player: min(d for _, other, d in clones if other == player) for _, player, _ in clones
+        }
+        far = [name for name, player, d in clones if d > min(_FAR, max(_NEAR, 3 * nearest[player]))]
+        told = ", ".join(f"{name} {number_text(d)}" for name, _, d in clones)
         verdict = f" Not converged: {', '.join(far)}." if far else ""
         notes.append(
             f"{scenario}: KL(player || clone) in nats a reply, on starts that no clone saw: {told}.{verdict}"
@@ -164,7 +163,16 @@ def clone_notes(groups: Sequence[Group]) -> list[str]:
     return notes
 
 
-_FAR, _NEAR = 3.0, 0.02  # times as far as the nearest one; nats that are always near
+_NEAR, _FAR = 0.02, 0.1  # nats a reply that are always near, and always far
+
+
+def _clones(group: Group) -> list[tuple[str, str, float]]:
+    """Name, player and distance of the group's clones, if they are some; one player has one description."""
+    known = [(run.config, d) for run in group.runs if (d := _divergence(run)) is not None]
+    if not known:
+        return []
+    player = f"{known[0][0].get('player')} {known[0][0].get('player_settings')}"
+    return [(group.name, player, sum(d for _, d in known) / len(known))]
 
 
 def _divergence(run: Run) -> float | None:

@@ -145,13 +145,20 @@ def test_a_policy_that_was_only_evaluated_is_not_called_trained(tmp_path):
 
 
 def test_a_clone_that_did_not_converge_is_called_so(tmp_path):
-    for name, distance in (("small", 0.008), ("large", 0.007), ("optimal", 0.48)):
-        described = {"scenario": "lake", "arm": name, "cloning": {"divergence": distance}}
+    for name, player, distance in (
+        ("small", "scripted", 0.008),
+        ("large", "scripted", 0.007),
+        ("wild", "scripted", 0.03),
+        ("optimal", "optimal", 0.045),
+        ("lost", "other", 0.48),
+    ):
+        described = {"scenario": "lake", "arm": name, "player": player}
+        described["cloning"] = {"divergence": distance}
         write_run(tmp_path / name, successes=(0.5,), described=described)
     write_run(tmp_path / "no clone", described={"scenario": "lake", "arm": "trained"})
     (note,) = report_content(*read_runs([tmp_path]), by="arm").notes
-    assert "large 0.007, optimal 0.480, small 0.008. " in note
-    assert note.endswith("Not converged: optimal.")
+    assert "large 0.007, lost 0.480, optimal 0.045, small 0.008, wild 0.030. " in note
+    assert note.endswith("Not converged: lost, wild.")
     (note,) = report_content(*read_runs([tmp_path / "small", tmp_path / "large"]), by="arm").notes
     assert "Not converged" not in note
 
