@@ -1,15 +1,17 @@
 """A run at full speed for a long time: does its memory grow, does it leak files, does it slow down?
 
-    python tests/benchmarks/soak.py [--minutes 35] [--output runs/soak] [--markdown docs/faults.md]
+    python tests/benchmarks/soak.py [--minutes 45] [--output runs/soak] [--markdown docs/faults.md]
 
 Starts ``tsmg train`` as a process of its own, with a learning rate so small that the policy stays as it is: every
 update is then the same amount of work. Evaluations, checkpoints and transcripts are written as usual, but more often.
-Memory, open files and processor time are read from ``/proc``. The first minutes are left out as warm-up; the rest is
-held against its own beginning. The exit status is 1 if memory grew by 2% or more, a file stayed open, or the last
+Memory, open files and processor time are read from ``/proc``, and kept in ``looks.jsonl`` beside the run. The first
+updates are left out as warm-up (updates, not minutes: a busy machine does fewer of them); the rest is held against its
+own beginning. The exit status is 1 if memory grew by 2% or more, a file stayed open, or the last
 tenth played 10% fewer episodes for each second of processor time than the first.
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -51,15 +53,21 @@ class Look:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=35.0)
-    parser.add_argument("--warm-up", type=float, default=4.0, help="minutes")
+    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--warm-up", type=int, default=500, help="updates")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/soak"))
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     shutil.rmtree(arguments.output, ignore_errors=True)
     looks = watched(arguments.output, arguments.minutes * 60, arguments.threads)
-    steady = [look for look in looks if look.seconds >= arguments.warm_up * 60]
+    kept = "".join(json.dumps(attrs.asdict(look)) + "\n" for look in looks)
+    (arguments.output / "looks.jsonl").write_text(kept)
+    steady = [look for look in looks if look.updates >= arguments.warm_up]
+    if len(steady) < 10:
+        raise SystemExit(
+            f"too short: {looks[-1].updates} updates, {arguments.warm_up} of them warm-up"
+        )
     text, is_flat = judged(steady)
     print(text)
     if arguments.markdown:
