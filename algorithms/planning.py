@@ -28,6 +28,7 @@ LOGITS_AT_ONCE = 2**24
 SPARE = 0.1
 """The share of a device's memory that is left free, where it is asked what fits, for what is not counted."""
 
+_STAGE = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
 _BYTES = {"float32": 4, "bfloat16": 2, "mixed": 4}
 _LEARNT_LOGIT = 33  # bytes: logits, law and their gradients, eight numbers of float32, and a mask
 _PLAYED_LOGIT = 16  # bytes: a law in float64 and its cumulative sums
@@ -253,9 +254,7 @@ def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
 def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     """Weights, what the KL is measured against, gradients and moments; and what sharded weights are gathered into."""
     wide, learnt, count = _BYTES[run.dtype], _learnt_bytes(sizes, run), _learnt(sizes)
-    own = _shards(run, "fsdp", "zero3")
-    spread = _shards(run, "zero2", "zero3", "fsdp")
-    stepped = _shards(run, "zero1", "zero2", "zero3", "fsdp")
+    stepped, spread, own = (_shards(run, stage) for stage in (1, 2, 3))
     weights = math.ceil((sizes.parameters * wide + sizes.adapters * 4) / own)
     how = f"{_short(sizes.parameters)} x {wide} B"
     if sizes.adapters:
@@ -284,8 +283,9 @@ def _always(name: str, size: int, how: str, shards: int) -> Item:
     return Item(phase="always", name=name, size=size, how=how + divided)
 
 
-def _shards(run: PlannedRun, *kinds: Sharding) -> int:
-    return run.devices if run.sharding in kinds else 1
+def _shards(run: PlannedRun, stage: int) -> int:
+    """Among how many devices a thing is divided, from a stage on: 1 moments, 2 gradients, 3 weights."""
+    return run.devices if _STAGE[run.sharding] >= stage else 1
 
 
 def _learnt(sizes: NetworkSizes) -> int:
@@ -423,7 +423,7 @@ def _copied(sizes: NetworkSizes, run: PlannedRun) -> int:
     """
     if run.dtype != "mixed":
         return 0
-    passing = run.recompute and (sizes.adapters or _shards(run, "fsdp", "zero3") > 1)
+    passing = run.recompute and (sizes.adapters or _shards(run, 3) > 1)
     return 2 * (sizes.layer if passing else sizes.linear)
 
 
@@ -444,8 +444,7 @@ def _returning_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
 
 def _stepping(sizes: NetworkSizes, run: PlannedRun) -> Item:
     """On accelerators AdamW holds the roots of all second moments at once."""
-    stepped = _shards(run, "zero1", "zero2", "zero3", "fsdp")
-    size = math.ceil(_learnt(sizes) * _moment_bytes(sizes, run) / stepped)
+    size = math.ceil(_learnt(sizes) * _moment_bytes(sizes, run) / _shards(run, 1))
     return Item(phase="stepping", name="working space", size=size, how="roots of second moments")
 
 

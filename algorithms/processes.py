@@ -49,6 +49,17 @@ def divided_optimizer(
     return divided
 
 
+def has_whole_state(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether this process can tell an optimiser's whole state.
+
+    Of a divided one it is brought together in the first process, so all must call this.
+    """
+    if not isinstance(optimizer, ZeroRedundancyOptimizer):
+        return True
+    optimizer.consolidate_state_dict(to=0)
+    return bool(optimizer.rank == 0)
+
+
 _divided: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from algorithms.processes import has_whole_state
 from lap import TabularModel
 from lap.lora import is_adapter
 from tsmg import RunFolderError
@@ -180,11 +181,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
 
     Of one that several processes divide, the first process gets all and the others nothing; all must call this.
     """
-    divided: Any = optimizer if hasattr(optimizer, "consolidate_state_dict") else None
-    if divided:
-        divided.consolidate_state_dict(to=0)
-        if divided.rank != 0:
-            return TrainingState(tensors={}, values={})
+    if not has_whole_state(optimizer):
+        return TrainingState(tensors={}, values={})
     whole = optimizer.state_dict()
     entries = {
         f"{parameter}/{name}": value

@@ -134,13 +134,13 @@ def report_content(
         answers=tuple(_answer(summary) for summary in comparison.summaries),
         panels=tuple(_panels(comparison)),
         tables=tuple(tables(comparison)),
-        notes=(*problems, *comparison.notes, *clone_notes(groups)),
+        notes=(*problems, *comparison.notes, *_clone_notes(groups)),
         settings=tuple(_settings(runs)),
         episodes=tuple(viewer_data(groups, per_run=episodes)),
     )
 
 
-def clone_notes(groups: Sequence[Group]) -> list[str]:
+def _clone_notes(groups: Sequence[Group]) -> list[str]:
     """How far clones are from the players that they imitate, a sentence for each scenario.
 
     A clone that is much farther than another one of the same player, or far anyway, has not converged: its play says
