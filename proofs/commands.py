@@ -1,4 +1,4 @@
-"""The commands ``tsmg prove``, ``tsmg lab`` and ``tsmg aaw-map``.
+"""The commands ``tsmg prove``, ``tsmg lab``, ``tsmg signal`` and ``tsmg aaw-map``.
 
 The command line finds them by name (the entry points ``tsmg.commands``), since nothing imports proofs.
 """
@@ -15,7 +15,14 @@ from rich.console import Console
 
 import tsmg
 from algorithms.config import MSGRPOConfig
-from algorithms.options import literal, make_game, set_option
+from algorithms.options import (
+    config_options,
+    game_options,
+    literal,
+    make_game,
+    set_option,
+    split_game,
+)
 
 if TYPE_CHECKING:
     from proofs.proving import Outcome
@@ -136,17 +143,75 @@ def lab(
         f"{game.name}: {len(law.lines)} lines of play, {len(law.calls)} different calls; expected return: {values}; "
         f"norm of the true gradient {float(np.linalg.norm(law.gradient_D)):.4f}\n"
     )
-    table = rows(found)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        click.echo("  ".join((row[0].ljust(widths[0]), *cells)))
+    _print_columns(rows(found))
     exact = sum(one.exact for one in found.values())
     click.echo(
         f"\n{exact} of {len(found)} over all groups, the others over {samples} drawn batches"
     )
     if picture is not None:
         plot(found, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
+
+
+@click.command()
+@game_options
+@click.argument("folder", metavar="POLICY", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--played", type=click.IntRange(40), default=200, show_default=True, help="Groups to play."
+)
+@click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Settings that make an estimator, e.g. sampling=all,group_size=8; may be repeated, and the others are held "
+    "against the first. Unset: AAW, uniform, all of G, and all of smaller groups.",
+)
+@click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
+@config_options(MSGRPOConfig)
+def signal(
+    game_id: str,
+    settings: tuple[str, ...],
+    horizon: int | None,
+    held_out: float,
+    folder: str,
+    played: int,
+    estimators: tuple[str, ...],
+    threads: int,
+    **chosen: Any,
+) -> None:
+    """Measure how much signal gradient estimators have under a saved policy, e.g. a run's checkpoint.
+
+    Groups are played, and all estimators make their gradients of them. SNR is that of one group; --groups, --updates
+    and the regularisers play no part. Intervals are 95%.
+    """
+    game = split_game(make_game(game_id, settings, horizon), held_out)[0]
+    config = MSGRPOConfig(**chosen)
+    wanted: Mapping[str, Mapping[str, Any]] = {
+        "aaw": {"sampling": "aaw"},
+        "uniform": {"sampling": "uniform"},
+        "all": {"sampling": "all"},
+        f"all of {config.kept_episodes}": {"sampling": "all", "group_size": config.kept_episodes},
+    }
+    if estimators:
+        wanted = {text: _changes(text) for text in estimators}
+    import torch
+
+    from lap import LanguageAgentPolicy
+    from proofs.signal_to_noise import comparison_rows, measure_signal
+
+    torch.set_num_threads(threads)
+    policy: LanguageAgentPolicy[Any] = LanguageAgentPolicy.from_pretrained(folder)
+    with console.status("playing") as status:
+        found = measure_signal(
+            game,
+            policy,
+            config,
+            wanted,
+            groups=played,
+            report=lambda n: status.update(f"{n} of {played} groups"),
+        )
+    _print_columns(comparison_rows(found))
+    click.echo(f"\n{played} groups of {game.name}; 'over' is beside {next(iter(found))}")
 
 
 @click.command("aaw-map")
@@ -173,6 +238,14 @@ def aaw_map(output: Path, size: str, std: bool) -> None:
         values = sorted(getattr(point, name) for point in points)
         wins = sum(value > 1 for value in values)
         click.echo(f"{name}: {values[0]:.3g} to {values[-1]:.3g}; above 1 in {wins} cells")
+
+
+def _print_columns(table: Sequence[Sequence[str]]) -> None:
+    """Rows of text with the first column to the left and figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        click.echo("  ".join((row[0].ljust(widths[0]), *cells)))
 
 
 def _changes(text: str) -> dict[str, Any]:

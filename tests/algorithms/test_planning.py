@@ -438,6 +438,16 @@ def test_what_is_advised_fits(run):
         assert found.plan.total <= 0.9 * run.memory * GIGABYTE
 
 
+def test_moments_are_divided_before_anything_else_is_given_up():
+    """With room for an eighth of the moments, eight devices divide them, and all weights are still learnt."""
+    sizes = sizes_of(WIDE)
+    divided = make_plan(sizes, run_of(gpus=8, sharding="zero1"))
+    memory = 1.01 * divided.total / 0.9 / GIGABYTE
+    found = advice(sizes, run_of(gpus=8, memory=memory), adapted=sizes_of(WIDE, lora=True))
+    assert found is not None and found.options[0] == "--sharding zero1"
+    assert not any("lora" in option for option in found.options)
+
+
 @few
 @given(runs)
 def test_more_tokens_never_take_less(run):

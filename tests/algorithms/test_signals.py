@@ -6,10 +6,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from algorithms import MSGRPOTrainer
+from algorithms.checkpoints import checkpoint_folder
+from algorithms.processes import Processes
 from algorithms.signals import Interruption
 from tests.whole_runs import contents, run
 from tsmg import RunStoppedError
@@ -102,3 +105,30 @@ def test_a_signal_stops_a_run_with_a_checkpoint_and_nothing_is_lost(
 
 def note_first(self, number, frame):  # type: ignore[no-untyped-def]
     self.signal = number
+
+
+def test_whether_a_checkpoint_is_there_already_is_what_the_first_process_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them make one together, or none does: what each finds on its own disk may differ."""
+    update = MSGRPOTrainer.update
+    asked: list[bool] = []
+
+    def signalled(self: MSGRPOTrainer) -> Any:
+        done = update(self)
+        if self.update_index == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    def first_has_it(self: Processes, value: Any) -> Any:
+        if not isinstance(value, bool):  # the history of a run that goes on
+            return value
+        asked.append(value)
+        return True
+
+    monkeypatch.setattr(MSGRPOTrainer, "update", signalled)
+    monkeypatch.setattr(Processes, "first_says", first_has_it)
+    with pytest.raises(RunStoppedError):
+        run(tmp_path / "run")
+    assert asked == [False]
+    assert not checkpoint_folder(tmp_path / "run", 1).exists()

@@ -103,6 +103,26 @@ def test_long_prompts_and_a_small_memory_go_the_other_way(guessed, monkeypatch):
     assert not any(guessed)
 
 
+def test_a_full_memory_forgets_all_but_the_latest():
+    """Three contexts fit; five at once are held all the same."""
+    memory = Memory(3 * 8 * 4)
+
+    def add(*prompts: int) -> None:
+        contexts = [((n,), ()) for n in prompts]
+        memory.add(contexts, torch.full((len(contexts), 8), float(prompts[0])))
+
+    def held() -> set[int]:
+        return {n for n in range(9) if ((n,), ()) in memory}
+
+    add(0, 1)
+    add(2)
+    assert held() == {0, 1, 2}
+    add(3)
+    assert held() == {3}
+    add(4, 5, 6, 7, 8)
+    assert held() == {4, 5, 6, 7, 8}
+
+
 def test_ways_are_the_beginnings_of_nearly_all_draws():
     memory = Memory(10**6)
     assert memory.ways() == []
