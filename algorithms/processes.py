@@ -15,7 +15,15 @@ from typing import Any, TypeVar, final
 import attrs
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, broadcast_object_list, gather_object, reduce
+from accelerate.utils import (
+    DistributedType,
+    broadcast,
+    broadcast_object_list,
+    gather_object,
+    reduce,
+)
+
+from tsmg import InvalidArgumentError
 
 with warnings.catch_warnings():  # of another thing there, which is old
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -24,6 +32,7 @@ with warnings.catch_warnings():  # of another thing there, which is old
 
 T = TypeVar("T")
 
+_DIVIDE_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _BUCKET = 2**24  # numbers that are summed in one call
 
 
@@ -31,8 +40,16 @@ def make_accelerator() -> Accelerator:
     """The accelerator of this process; where no device is at hand, several processes are several CPU processes.
 
     At its end the process leaves the others by itself.
+
+    Raises:
+      InvalidArgumentError: the launcher was told to divide weights, which training does not serve.
     """
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if accelerator.distributed_type in _DIVIDE_WEIGHTS:
+        raise InvalidArgumentError(
+            f"training does not serve {accelerator.distributed_type.value}: launch with --multi_gpu alone; "
+            "'sharding' zero1 divides the optimiser's moments"
+        )
     if accelerator.num_processes > 1:
         atexit.register(_leave)
     return accelerator

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.batch import TrainingRow, part_of_rows
-from algorithms.processes import ALONE, Processes, _buckets
+from algorithms.processes import ALONE, Processes, _buckets, make_accelerator
 from tests import processes_side
 from tests.whole_runs import contents, lines
-from tsmg import Call
+from tsmg import Call, InvalidArgumentError
 
 
 def launch(count: int, *arguments: object) -> None:
@@ -147,6 +148,22 @@ def test_gradients_are_summed_in_buckets_of_one_type(monkeypatch):
     assert [[p.numel() for p in bucket] for bucket in _buckets(made)] == [[4, 4], [4], [20], [2]]
     ALONE.sum_gradients(made)
     assert all(p.grad is None for p in made)
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_a_launcher_that_divides_weights_is_refused(monkeypatch, kind):
+    """Before anything is played: it would wait for ever in the first learning pass."""
+
+    class Launched:
+        distributed_type = DistributedType(kind)
+        num_processes = 2
+
+        def __init__(self, **named):
+            pass
+
+    monkeypatch.setattr("algorithms.processes.Accelerator", Launched)
+    with pytest.raises(InvalidArgumentError, match=f"does not serve {kind}"):
+        make_accelerator()
 
 
 def test_alone_nothing_is_sent():
