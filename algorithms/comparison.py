@@ -80,6 +80,8 @@ class Pair:
       improvement: the probability that a run of ours ends higher than one of theirs.
       improvement_area: the same for the area under the curve.
       difference: of the mean last evaluations, runs resampled.
+      relative: that difference as a part of theirs; ``None`` where the measure has no zero that means nothing at all,
+        as returns, or a run of theirs never succeeds.
       paired: the same on the same initial states, states resampled; ``None`` where they differ or are not recorded.
     """
 
@@ -89,6 +91,7 @@ class Pair:
     improvement: Estimate
     improvement_area: Estimate
     difference: Estimate
+    relative: Estimate | None
     paired: Estimate | None
 
 
@@ -319,8 +322,13 @@ def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
         improvement=statistics.probability_of_improvement(*ends),
         improvement_area=statistics.probability_of_improvement(*areas),
         difference=statistics.difference(*ends),
+        relative=_relative(*ends) if measure == "success_rate" else None,
         paired=_paired(ours, theirs, name),
     )
+
+
+def _relative(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
+    return statistics.relative_difference(ours, theirs) if min(theirs) > 0 else None
 
 
 def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:

@@ -250,6 +250,31 @@ def _mean_difference(ours: Floats, theirs: Floats, axis: int) -> Any:
     return np.mean(ours, axis=axis) - np.mean(theirs, axis=axis)
 
 
+def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
+    """By which part of the second mean the first one is greater, each set resampled by itself.
+
+    Args:
+      ours: shape (n,), finite.
+      theirs: shape (m,), finite, greater than 0.
+      seed: of the resampling.
+
+    Raises:
+      ShapeError: a set is empty.
+      InvalidArgumentError: a value is not finite, or one of the second set is not greater than 0.
+
+    Example:
+      >>> relative_difference([1.0, 0.5], [0.5, 0.5]).value
+      0.5
+    """
+    if not all(value > 0 for value in theirs):
+        raise InvalidArgumentError(f"'theirs' must be greater than 0 (got {list(theirs)})")
+    return _between(ours, theirs, _mean_ratio, seed=seed)
+
+
+def _mean_ratio(ours: Floats, theirs: Floats, axis: int) -> Any:
+    return np.mean(ours, axis=axis) / np.mean(theirs, axis=axis) - 1
+
+
 def probability_of_improvement(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
     """P(X > Y) + P(X = Y) / 2 for a run X of ours and a run Y of theirs: the Mann-Whitney statistic over n m.
 

@@ -101,6 +101,7 @@ def _comparisons(scenario: str, pairs: Sequence[Pair], what: str) -> Table:
             "P(first ends higher)",
             "P(first has more area)",
             f"difference of final {what}",
+            "as a part of the second",
             "the same, by pairs of episodes",
         ),
         rows=tuple(
@@ -110,6 +111,7 @@ def _comparisons(scenario: str, pairs: Sequence[Pair], what: str) -> Table:
                 str(pair.improvement),
                 str(pair.improvement_area),
                 str(pair.difference),
+                told(pair.relative),
                 told(pair.paired),
             )
             for pair in pairs

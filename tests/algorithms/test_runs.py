@@ -210,10 +210,19 @@ def test_the_figures_of_a_comparison(tmp_path):
     assert pair.improvement.value == pytest.approx(8.5 / 9)
     assert pair.improvement_area.value == 1.0
     assert pair.difference.value == pytest.approx(0.1)
+    assert pair.relative.value == pytest.approx(0.95 / 0.85 - 1)
     assert pair.paired.value == pytest.approx(0.1) and pair.paired.n == 20
     assert pair.paired.low > 0
     shown = "\n".join(map(markdown, tables(found)))
     assert "0.944 [0.778, 1.000]" in shown and "never" in shown
+
+
+def test_a_part_of_nothing_is_not_told(tmp_path):
+    """Where no episode of theirs ever succeeds."""
+    write_run(tmp_path / "0", sampling="aaw")
+    write_run(tmp_path / "1", sampling="all", successes=(0.0, 0.0, 0.0))
+    (pair,) = compare_runs(read_runs([tmp_path])[0]).pairs
+    assert pair.relative is None and pair.difference.value > 0
 
 
 def test_pairs_need_the_same_initial_states(tmp_path):

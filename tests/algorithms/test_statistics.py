@@ -30,6 +30,11 @@ def test_values_counted_by_hand():
     assert statistics.interquartile_mean(runs[:3]).value == pytest.approx(1.3 / 3)  # none is cut
     assert statistics.probability_of_improvement([2, 3], [1, 3]).value == 0.625
     assert statistics.difference([1, 2], [0, 0, 3]).value == 0.5
+    assert statistics.relative_difference([1, 2], [1, 1, 1]).value == 0.5
+    # resamples of the first have the means 1, 1.5, 2; of the second 1, always
+    assert ends(statistics.relative_difference([1, 2], [1, 1])) == (0.5, 0.0, 1.0)
+    with pytest.raises(InvalidArgumentError, match="'theirs' must be greater than 0"):
+        statistics.relative_difference([1, 2], [1, 0])
     assert statistics.area_under_curve([0, 1, 3], [0.0, 1.0, 0.0]) == 0.5
     assert statistics.updates_until([0, 5, 9], [0.1, 0.9, 0.2], 0.9) == 5
 
