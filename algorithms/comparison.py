@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from algorithms import statistics
-from algorithms.runs import Run, episode_values, scenario_of, settings_of
+from algorithms.runs import Record, Run, episode_values, scenario_of, settings_of
 from algorithms.statistics import Estimate
 from tsmg import InvalidArgumentError
 
@@ -278,8 +278,8 @@ def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summa
         area=statistics.mean(areas) if areas else None,
         until=statistics.median_time(times) if times and measure == "success_rate" else None,
         invalid=over_runs(runs, f"{prefix}/invalid_rate", -1, statistics.mean),
-        trained=_mean([_thousands(run, ("trained_tokens",)) for run in runs]),
-        generated=_mean([_generated(run) for run in runs]),
+        trained=_mean([trained_tokens(run.updates) / 1000 for run in runs]),
+        generated=_mean([generated_tokens(run, run.updates) / 1000 for run in runs]),
         best=best,
     )
 
@@ -290,17 +290,21 @@ def _mean(values: Sequence[float]) -> Estimate | None:
     return attrs.evolve(statistics.mean(known), places=0) if known else None
 
 
-def _thousands(run: Run, names: Sequence[str]) -> float:
-    """The sum over updates of a product of metrics, in thousands."""
-    return sum(math.prod(r.get(name) or 0.0 for name in names) for r in run.updates) / 1000
+def trained_tokens(updates: Sequence[Record]) -> float:
+    """Tokens in the loss of these updates."""
+    return _sum_of_products(updates, ("trained_tokens",))
 
 
-def _generated(run: Run) -> float:
-    """Tokens of all replies of training, as far as one agent acts at each step."""
+def generated_tokens(run: Run, updates: Sequence[Record]) -> float:
+    """Tokens of all replies of these updates of a run, as far as one agent acts at each step; 0 if it does not tell."""
     sizes = [run.setting(f"algorithm.{name}") for name in ("groups", "group_size")]
     if not all(isinstance(size, int) for size in sizes):
         return 0.0
-    return float(math.prod(sizes)) * _thousands(run, ("reply_length", "episode_length"))
+    return float(math.prod(sizes)) * _sum_of_products(updates, ("reply_length", "episode_length"))
+
+
+def _sum_of_products(updates: Sequence[Record], names: Sequence[str]) -> float:
+    return sum(math.prod(r.get(name) or 0.0 for name in names) for r in updates)
 
 
 def _pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:

@@ -61,8 +61,16 @@ def _grouping_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--csv",
+    "numbers",
+    type=click.Path(dir_okay=False),
+    help="Also write every evaluation of every run into this file.",
+)
 @_grouping_options
-def compare(runs: tuple[str, ...], by: str | None, threshold: float, greedy: bool) -> None:
+def compare(
+    runs: tuple[str, ...], numbers: str | None, by: str | None, threshold: float, greedy: bool
+) -> None:
     """Compare runs, or folders of runs: groups that differ in their seed alone, with intervals over runs.
 
     Runs of different games are compared apart. What cannot be read is named, and the rest is compared.
@@ -72,6 +80,10 @@ def compare(runs: tuple[str, ...], by: str | None, threshold: float, greedy: boo
 
     found, problems = read_runs(runs)
     comparison = compare_runs(found, by=by, threshold=threshold, greedy=greedy)
+    if numbers is not None:
+        from algorithms.raw_numbers import write_csv
+
+        write_csv([summary.group for summary in comparison.summaries], numbers)
     for table in tables(comparison):
         _print_table(table)
     _print_notes([*problems, *comparison.notes])

@@ -1,5 +1,6 @@
 """Reading run folders: whole, half-finished, corrupt and foreign ones; groups and comparisons of them."""
 
+import csv
 import json
 import re
 import subprocess
@@ -215,6 +216,29 @@ def test_the_figures_of_a_comparison(tmp_path):
     assert pair.paired.low > 0
     shown = "\n".join(map(markdown, tables(found)))
     assert "0.944 [0.778, 1.000]" in shown and "never" in shown
+
+
+def test_every_evaluation_of_every_run_is_a_row(tmp_path):
+    """Also of unfinished runs; tokens are those of the updates before."""
+    two_arms(tmp_path)
+    write_run(tmp_path / "all" / "9", sampling="all", seed=9, updates=20, groups=2, group_size=4)
+    result = compare(tmp_path, "--csv", tmp_path / "numbers.csv")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "numbers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    runs = read_runs([tmp_path])[0]
+    assert len(rows) == sum(len(run.evaluations) for run in runs)
+    unfinished = [row for row in rows if row["seed"] == "9"]
+    assert [row["finished"] for row in unfinished] == ["0", "0", "0"]
+    assert [row["update"] for row in unfinished] == ["0", "5", "10"]
+    assert [float(row["eval/success_rate"]) for row in unfinished] == [0.2, 0.5, 0.95]
+    run = next(run for run in runs if run.seed == 9)
+    per_update = [record["trained_tokens"] for record in run.updates]
+    trained = [int(row["trained_tokens"]) for row in unfinished]
+    assert trained == [0, sum(per_update[:5]), sum(per_update[:10])]
+    played = 2 * 4 * 2.0 * 3.0  # tokens an update: episodes, steps of each, tokens of a reply
+    assert [int(row["generated_tokens"]) for row in unfinished] == [0, 5 * played, 10 * played]
+    assert compare(tmp_path, "--csv", tmp_path / "nowhere" / "numbers.csv").exit_code != 0
 
 
 def test_a_part_of_nothing_is_not_told(tmp_path):
