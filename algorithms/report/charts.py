@@ -21,7 +21,7 @@ from algorithms import statistics
 from algorithms.comparison import Group, evaluated_episodes
 from algorithms.runs import Run
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0569a", "#8a6d00", "#5c6670")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0569a", "#8a6d00", "#5c6670", "#5b4fd6", "#000000")
 """Of the groups, on a light ground; told apart also by most colour-blind readers."""
 _INK, _FAINT = "#1c2127", "#8a929b"
 _RESAMPLES = 999
@@ -118,7 +118,7 @@ def svg(chart: Chart, groups: Sequence[Group]) -> str | None:
 
     Args:
       chart: what to show.
-      groups: a curve each; the n-th has the page's colour ``--c`` n modulo 6.
+      groups: a curve each; the n-th has the page's colour ``--c`` n, and after the last the first again.
     """
     marks = [f"#fe01{n:02x}" for n in range(len(COLOURS))]
     ink, faint = "#fe02ff", "#fe03ff"
@@ -156,9 +156,15 @@ def picture(charts: Sequence[Chart], groups: Sequence[Group], file: str | Path) 
         for axes in places[len(charts) :]:
             axes.set_axis_off()
         lines = [Line2D([], [], color=_colour(COLOURS, n)) for n in range(len(groups))]
-        names = [f"{group.name.lstrip('_')} ({len(group.runs)} runs)" for group in groups]
+        names = [f"{group.name.lstrip('_')} ({counted(group)})" for group in groups]
         figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
         figure.savefig(file, dpi=150)
+
+
+def counted(group: Group) -> str:
+    """How many runs a group has, in words."""
+    count = len(group.runs)
+    return f"{count} run{'s' if count > 1 else ''}"
 
 
 def _colour(colours: Sequence[str], n: int) -> str:

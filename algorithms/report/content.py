@@ -7,7 +7,7 @@ import attrs
 
 from algorithms import statistics
 from algorithms.comparison import Comparison, Group, Summary, compare_runs
-from algorithms.report.charts import Chart
+from algorithms.report.charts import Chart, counted
 from algorithms.report.episodes import viewer_data
 from algorithms.runs import Run, flat
 from algorithms.statistics import Estimate, number_text
@@ -191,8 +191,7 @@ def _answer(summary: Summary) -> Answer:
     return Answer(
         name=group.name,
         scenario=group.scenario,
-        runs=(f"{count} run{'s' if count > 1 else ''}")
-        + ("" if whole == count else f", {whole} finished"),
+        runs=counted(group) + ("" if whole == count else f", {whole} finished"),
         verdict=verdict,
         tone=tone,
         what=what,

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 from click.testing import CliRunner
 
 from algorithms.cli import main
 from algorithms.report import report_content, report_markdown, report_page
-from algorithms.report.charts import Chart, group_curve, svg
+from algorithms.report.charts import COLOURS, Chart, group_curve, svg
 from algorithms.report.texts import LONGEST, embedded_json, shown_text
 from algorithms.runs import read_runs
 from tests.run_folders import episode, write_run
@@ -328,3 +329,12 @@ def test_the_viewer_works_in_a_browser_as_narrow_as_a_phone(tmp_path):
     assert "return so far 1" in second[2] and "<action>" in second[2]
     assert "success: no" in lost[0] and "return 0" in lost[0]
     assert lake[0].startswith("FrozenLake-v0")
+
+
+def test_the_page_has_every_colour_on_both_grounds():
+    style = (resources.files("algorithms.report") / "templates" / "page.css").read_text()
+    light = style.index("prefers-color-scheme: dark")
+    for n, colour in enumerate(COLOURS):
+        assert f"--c{n}: {colour};" in style[:light]
+        assert f"--c{n}: " in style[light:]
+    assert len(set(COLOURS)) == len(COLOURS) >= 8  # the arms of the paper's experiment
