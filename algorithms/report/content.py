@@ -1,6 +1,6 @@
 """What a report says, as plain values: the answer, the charts, the tables, the gaps, the episodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -86,6 +86,7 @@ class Content:
     Attributes:
       title: of the page.
       answers: one for each group.
+      against: how groups do against each other, a sentence each.
       panels: charts, by scenario.
       tables: figures and comparisons.
       notes: gaps and differences, a sentence each.
@@ -95,6 +96,7 @@ class Content:
 
     title: str
     answers: tuple[Answer, ...]
+    against: tuple[str, ...]
     panels: tuple[Panel, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
@@ -132,12 +134,35 @@ def report_content(
     return Content(
         title=next(iter(titles)) if len(titles) == 1 else f"{len(runs)} runs",
         answers=tuple(_answer(summary) for summary in comparison.summaries),
+        against=tuple(_against(comparison)),
         panels=tuple(_panels(comparison)),
         tables=tuple(tables(comparison)),
         notes=(*problems, *comparison.notes, *_clone_notes(groups)),
         settings=tuple(_settings(runs)),
         episodes=tuple(viewer_data(groups, per_run=episodes)),
     )
+
+
+def _against(comparison: Comparison) -> Iterator[str]:
+    """Which of two groups ends higher, as far as the interval over runs tells."""
+    what = {s.group.scenario: NAMES[s.measure] for s in comparison.summaries}
+    for pair in comparison.pairs:
+        low, high = pair.difference.low, pair.difference.high
+        if low is None or high is None:
+            verdict = "one run in a group tells nothing about another seed"
+        elif low <= 0 <= high:
+            verdict = "no clear difference"
+        else:
+            verdict = f"{pair.ours if low > 0 else pair.theirs} ends higher"
+        figures = [
+            f"{name} {estimate if estimate.low is not None else estimate.text}"
+            for name, estimate in (
+                (f"difference of final {what[pair.scenario]}", pair.difference),
+                ("as a part of the second", pair.relative),
+            )
+            if estimate is not None
+        ]
+        yield f"{pair.scenario}, {pair.ours} against {pair.theirs}: {verdict} ({'; '.join(figures)})."
 
 
 def _clone_notes(groups: Sequence[Group]) -> list[str]:

@@ -68,8 +68,11 @@ def _shown(value: Any) -> Any:
 
 
 def report_markdown(content: Content) -> str:
-    """The answer, the tables and the gaps, in Markdown."""
-    parts = [f"# {shown_text(content.title)}", *map(_sentence, content.answers)]
+    """The comparisons, the answers, the tables and the gaps, in Markdown."""
+    parts = [f"# {shown_text(content.title)}"]
+    if content.against:
+        parts.append("\n".join(f"- {shown_text(sentence)}" for sentence in content.against))
+    parts += map(_sentence, content.answers)
     parts += [f"## {shown_text(table.title)}\n\n{markdown(table)}" for table in content.tables]
     if content.notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {shown_text(note)}" for note in content.notes))

@@ -338,3 +338,29 @@ def test_the_page_has_every_colour_on_both_grounds():
         assert f"--c{n}: {colour};" in style[:light]
         assert f"--c{n}: " in style[light:]
     assert len(set(COLOURS)) == len(COLOURS) >= 8  # the arms of the paper's experiment
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ((0.5, 0.5, 0.55), "aaw ends higher (difference of final success 0.417"),
+        ((0.9, 0.95, 1.0), "no clear difference"),
+        ((1.0, 1.0, 1.0), "all ends higher"),
+    ],
+)
+def test_which_of_two_groups_ends_higher(tmp_path, theirs, said):
+    for seed, (end, other) in enumerate(zip((0.9, 0.95, 0.95), theirs, strict=True)):
+        write_run(tmp_path / "a" / str(seed), seed=seed, successes=(0.2, end))
+        write_run(tmp_path / "b" / str(seed), seed=seed, successes=(0.2, other), sampling="all")
+    content = report_content(read_runs([tmp_path])[0], by="algorithm.sampling")
+    (sentence,) = content.against
+    assert said in sentence.replace("algorithm.sampling=", "")
+    assert sentence in report_page(content).replace("&lt;", "<")
+    assert sentence in report_markdown(content)
+
+
+def test_one_run_against_another_tells_nothing_of_seeds(tmp_path):
+    write_run(tmp_path / "a", successes=(0.2, 0.95))
+    write_run(tmp_path / "b", successes=(0.2, 0.5), sampling="all")
+    (sentence,) = report_content(read_runs([tmp_path])[0]).against
+    assert "one run in a group tells nothing about another seed" in sentence
