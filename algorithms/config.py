@@ -136,9 +136,10 @@ class MSGRPOConfig:
     token_budget: int = option(
         4096, "most tokens in a forward pass while learning, each prompt counted once", within(1)
     )
-    sharding: Literal["none", "zero1"] = option(
+    sharding: Literal["none", "zero1", "fsdp"] = option(
         "none",
-        "what several processes divide among them: nothing, or the optimiser's moments (zero1)",
+        "what several processes divide among them: nothing, the optimiser's moments (zero1), or also the weights and "
+        "gradients of layers (fsdp)",
         one_of,
     )
     max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))

@@ -21,11 +21,12 @@ This module only composes: ``rollouts`` plays, ``estimator`` compares, draws and
 optimiser step follows.
 """
 
+import contextlib
 import copy
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.memory import within_memory
 from algorithms.processes import Processes, divided_optimizer, make_accelerator
 from algorithms.rollouts import Rollouts, check_failures, collect_groups, fixed_starts
+from algorithms.sharding import brought_together, clip_gradients, divide, is_divided, whole
 from algorithms.state import (
     TrainingState,
     load_model_state,
@@ -161,6 +163,8 @@ class MSGRPOTrainer:
         self.processes = Processes.of(self.accelerator)
         self._place_networks()
         self._learners = self._find_learners()
+        self._divided = self._divide_networks()
+        self._has_layouts = False
         self.optimizer = self._make_optimizer()
 
     @property
@@ -169,22 +173,46 @@ class MSGRPOTrainer:
         return self._learners[0].policy
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save the policy; policies of their own in a folder for each, named by its first agent."""
-        for learner in self._learners:
-            place = Path(folder) if len(self._learners) == 1 else Path(folder) / learner.agents[0]
-            learner.policy.save_pretrained(place)
+        """Save the policy; policies of their own in a folder for each, named by its first agent.
+
+        Where several processes divide its weights all call this, and each saves it.
+        """
+        self.saver(everywhere=True)(Path(folder))
+
+    def saver(self, *, everywhere: bool = False) -> Callable[[Path], None]:
+        """What saves the policy as it stands, so that one process alone can; all of them ask for it together.
+
+        Args:
+          everywhere: whether other processes than the first are to save it as well.
+        """
+        keep = everywhere or self.processes.is_first
+        weights = [
+            brought_together(learner.policy.model.network.state_dict(), keep=keep)
+            if self._divided
+            else None
+            for learner in self._learners
+        ]
+
+        def save(folder: Path) -> None:
+            for learner, whole_weights in zip(self._learners, weights, strict=True):
+                place = folder if len(self._learners) == 1 else folder / learner.agents[0]
+                learner.policy.save_pretrained(place, weights=whole_weights)
+
+        return save
 
     def state(self) -> TrainingState:
         """All that further updates depend on, beside game, settings and the policies that training started from.
 
         Several processes call this together; where they divide something among them, the first one's state is whole.
         """
+        keep = self.processes.is_first or not self._divided
         learners = {
-            f"learner{n}": model_state(x.policy.model) for n, x in enumerate(self._learners)
+            f"learner{n}": model_state(x.policy.model, keep=keep)
+            for n, x in enumerate(self._learners)
         }
         past = {f"past{n}": opponent.state() for n, opponent in enumerate(self._past_selves())}
         return TrainingState.of(
-            {**learners, **past, "optimizer": optimizer_state(self.optimizer)},
+            {**learners, **past, "optimizer": optimizer_state(self.optimizer, keep=keep)},
             update=self.update_index,
             token_budget=self.token_budget,
             starts=self._start_digests,
@@ -252,9 +280,33 @@ class MSGRPOTrainer:
             for names in agents.values()
         ]
 
+    def _divide_networks(self) -> list[torch.nn.Module]:
+        """Leave to each process its part of the networks, where that is asked; these networks."""
+        if self.config.sharding != "fsdp" or self.processes.count == 1:
+            return []
+        if self._past_selves():
+            raise InvalidArgumentError("'sharding' fsdp does not go with opponents from the past")
+        _ = self._start_digests  # of whole weights
+        models = [m for x in self._learners for m in (x.policy.model, x.start.model)]
+        for model in models:
+            model.one_pass = True
+        found: list[torch.nn.Module] = []
+        for model in models:
+            if not any(is_divided(p) for p in model.network.parameters()):  # adapters' starts share
+                divide(model.network, self.processes.count)
+                found.append(model.network)
+        return found
+
+    def _whole_while_playing(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block every process holds the policies whole; what they started from stays divided."""
+        played = [x.policy.model.network for x in self._learners]
+        return whole(played if self._divided else [])
+
     def _make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW, divided among the processes where that is asked."""
         parameters, rate = self._parameters(), self.config.learning_rate
+        if self._divided:  # one weight at a time, since some are divided and some are not
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0, foreach=False)
         if self.config.sharding == "none" or self.processes.count == 1:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
         return divided_optimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
@@ -280,20 +332,24 @@ class MSGRPOTrainer:
         c = self.config
         learning = self._at(c.temperature if temperature is None else temperature, self.policies)
         plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
-        return evaluate(
-            self.evaluation_game,
-            learning,
-            plans,
-            casting=self.casting,
-            max_failure_rate=c.max_failure_rate,
-            processes=self.processes,
-        )
+        with self._whole_while_playing():
+            return evaluate(
+                self.evaluation_game,
+                learning,
+                plans,
+                casting=self.casting,
+                max_failure_rate=c.max_failure_rate,
+                processes=self.processes,
+            )
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
         started = time.perf_counter()
         parts = casts(self.casting, self.policies, self.config.groups)
-        collected = [self._collect(cast, self.processes.share(groups)) for cast, groups in parts]
+        with self._whole_while_playing():
+            collected = [
+                self._collect(cast, self.processes.share(groups)) for cast, groups in parts
+            ]
         rollouts = Rollouts(
             groups=tuple(group for part in collected for group in part.groups),
             failed=tuple(episode for part in collected for episode in part.failed),
@@ -392,47 +448,93 @@ class MSGRPOTrainer:
             group["lr"] = lr
         tally = _Tally()
         mine = part_of_rows(rows, self.processes.index, self.processes.count)
+        if rows:
+            self._find_layouts(rows[0].call)
         measured: Metrics = {}  # before the step: the recorded log-probabilities are of these weights
         for _ in range(self.config.epochs):
             if not rows:
                 break
-            tally = self._gradient(mine, tally)
-            self.processes.sum_gradients(self._parameters())
-            norm = self.accelerator.clip_grad_norm_(self._parameters(), self.config.max_grad_norm)
-            if not math.isfinite(float(norm)):
+            tally = self._gradient(mine, tally, rows)
+            parameters = self._parameters()
+            self.processes.sum_gradients([p for p in parameters if not is_divided(p)])
+            norm = self._clip(parameters)
+            if not math.isfinite(norm):
                 raise ModelError(
                     f"the gradient at update {self.update_index} is not finite; "
                     "a lower learning rate or a float32 model may help"
                 )
-            tally.grad_norm = float(norm)
+            tally.grad_norm = norm
             self.optimizer.step()
         tally = _Tally.of_all(self.processes.gather([tally]))
         if rows and not self.config.kl_coefficient:
-            measured["kl"] = self._measured_kl(rows)
+            with whole([x.start.model.network for x in self._learners] if self._divided else []):
+                measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
 
-    def _gradient(self, rows: Sequence[TrainingRow], before: "_Tally") -> "_Tally":
+    def _clip(self, parameters: Sequence[torch.nn.Parameter]) -> float:
+        most = self.config.max_grad_norm
+        if self._divided:
+            return clip_gradients(parameters, most)
+        return float(self.accelerator.clip_grad_norm_(parameters, most))
+
+    def _find_layouts(self, call: Call) -> None:
+        """Find out how contexts are computed, once, while all layers are whole: it takes passes."""
+        if not self._divided or self._has_layouts:
+            return
+        with whole(self._divided):
+            for learner in self._learners:
+                for policy in (learner.policy, learner.start):
+                    policy.model.settled_layout(call.prompt_ids)
+        self._has_layouts = True
+
+    def _gradient(
+        self, rows: Sequence[TrainingRow], before: "_Tally", everyones: Sequence[TrainingRow]
+    ) -> "_Tally":
         """The gradient of the loss, in smaller parts from now on where memory runs out; returns the new tally."""
 
         def attempt(size: int) -> _Tally:
             self.token_budget = size
             self.optimizer.zero_grad()
             tally = copy.deepcopy(before)
-            self.backward(rows, tally)
+            self.backward(rows, tally, everyones)
             return tally
 
+        if self._divided:  # the others would wait for the passes of a second attempt
+            return attempt(self.token_budget)
         tally, _ = within_memory(attempt, self.token_budget)
         return tally
 
-    def backward(self, rows: Sequence[TrainingRow], tally: "_Tally | None" = None) -> None:
-        """Add the gradient of the loss on these calls to the ``grad`` of the weights, part by part."""
+    def backward(
+        self,
+        rows: Sequence[TrainingRow],
+        tally: "_Tally | None" = None,
+        everyones: Sequence[TrainingRow] = (),
+    ) -> None:
+        """Add the gradient of the loss on these calls to the ``grad`` of the weights, part by part.
+
+        Args:
+          rows: this process's.
+          tally: what is counted along the way.
+          everyones: all processes' rows, where weights are divided: then all make as many passes, and one that has
+            fewer parts learns nothing from the first row of all.
+        """
         for learner in self._learners:
-            mine = [row for row in rows if row.agent in learner.agents]
-            for part in micro_batches(mine, self.token_budget):
+            mine, all_rows = (
+                [row for row in some if row.agent in learner.agents] for some in (rows, everyones)
+            )
+            parts = list(micro_batches(mine, self.token_budget))
+            for part in parts:
                 terms, entropies = self._terms(learner, part)
                 self.accelerator.backward(terms.loss)
                 if tally is not None:
                     tally.add(terms, entropies)
+            for _ in range(self._missing(len(parts))):
+                nothing, _ = self._terms(learner, [attrs.evolve(all_rows[0], weight=0.0)])
+                self.accelerator.backward(nothing.loss)
+
+    def _missing(self, parts: int) -> int:
+        """How many parts another process has more than this one, where all must have as many."""
+        return max(self.processes.gather([parts])) - parts if self._divided else 0
 
     def _terms(
         self, learner: _Learner, part: Sequence[TrainingRow]

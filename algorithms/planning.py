@@ -11,14 +11,14 @@ context takes, and memory that an allocator holds without using it.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
 from algorithms.config import MSGRPOConfig, one_of, option, within
 from tsmg import InvalidArgumentError
 
-Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp"]
+Sharding = Literal["none", "zero1", "fsdp"]
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Phase = Literal["always", "playing", "learning", "stepping"]
 
@@ -28,7 +28,6 @@ LOGITS_AT_ONCE = 2**24
 SPARE = 0.1
 """The share of a device's memory that is left free, where it is asked what fits, for what is not counted."""
 
-_STAGE = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}
 _BYTES = {"float32": 4, "bfloat16": 2, "mixed": 4}
 _LEARNT_LOGIT = 33  # bytes: logits, law and their gradients, eight numbers of float32, and a mask
 _PLAYED_LOGIT = 16  # bytes: a law in float64 and its cumulative sums
@@ -79,8 +78,8 @@ class PlannedRun:
     nodes: int = option(1, "nodes, of equal devices", within(1))
     sharding: Sharding = option(
         "none",
-        "what is divided among the devices: nothing; moments (zero1); gradients as well (zero2); weights as well "
-        "(zero3, fsdp)",
+        "what is divided among the devices: nothing; moments (zero1); also gradients and weights of layers, which are "
+        "whole while playing (fsdp)",
         one_of,
     )
     dtype: Dtype = option(
@@ -252,40 +251,61 @@ def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
 
 
 def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
-    """Weights, what the KL is measured against, gradients and moments; and what sharded weights are gathered into."""
+    """Weights, what the KL is measured against, gradients and moments."""
     wide, learnt, count = _BYTES[run.dtype], _learnt_bytes(sizes, run), _learnt(sizes)
-    stepped, spread, own = (_shards(run, stage) for stage in (1, 2, 3))
-    weights = math.ceil((sizes.parameters * wide + sizes.adapters * 4) / own)
     how = f"{_short(sizes.parameters)} x {wide} B"
     if sizes.adapters:
-        both = f"{how} + {_short(sizes.adapters)} x 4 B"
-        how = f"({both})" if own > 1 else both
-    yield _always("weights", weights, how, own)
+        how = f"{how} + {_short(sizes.adapters)} x 4 B"
+    weights = _held(sizes, run, sizes.parameters) * wide + _held(sizes, run, sizes.adapters) * 4
+    yield _always("weights", weights, how + _of_layers(run))
     if not sizes.adapters:
-        yield _always("reference", weights, "a frozen copy, for the KL", own)
-    yield _always(
-        "gradients", math.ceil(count * learnt / spread), f"{_short(count)} x {learnt} B", spread
-    )
+        yield _always("reference", weights, "a frozen copy, for the KL" + _of_layers(run))
+    gradients = _held(sizes, run, count) * learnt
+    yield _always("gradients", gradients, f"{_short(count)} x {learnt} B" + _of_layers(run))
     moment = _moment_bytes(sizes, run)
-    yield _always(
-        "moments",
-        math.ceil(2 * count * moment / stepped),
-        f"2 x {_short(count)} x {moment} B",
-        stepped,
-    )
-    if own > 1:
-        gathered = (sizes.layer * 2 + sizes.ends) * wide
-        yield _always("gathered weights", gathered, f"two layers and both ends x {wide} B", 1)
+    told = f"2 x {_short(count)} x {moment} B"
+    if run.sharding == "zero1":
+        share = math.ceil(2 * count * moment / run.devices)
+        yield _always("moments", share, told + f" / {run.devices}" * (run.devices > 1))
+    else:
+        yield _always("moments", 2 * _held(sizes, run, count) * moment, told + _of_layers(run))
 
 
-def _always(name: str, size: int, how: str, shards: int) -> Item:
-    divided = f" / {shards}" if shards > 1 else ""
-    return Item(phase="always", name=name, size=size, how=how + divided)
+def _of_layers(run: PlannedRun) -> str:
+    return f", layers / {run.devices}" if _divides_layers(run) else ""
 
 
-def _shards(run: PlannedRun, stage: int) -> int:
-    """Among how many devices a thing is divided, from a stage on: 1 moments, 2 gradients, 3 weights."""
-    return run.devices if _STAGE[run.sharding] >= stage else 1
+def _divides_layers(run: PlannedRun) -> bool:
+    return run.sharding == "fsdp" and run.devices > 1
+
+
+def _held(sizes: NetworkSizes, run: PlannedRun, count: int) -> int:
+    """How many of so many weights a device holds: all, or what is in no layer, and its part of the layers.
+
+    Adapters are in layers.
+    """
+    if not _divides_layers(run):
+        return count
+    inside = min(count, sizes.layers * sizes.layer) if count != sizes.adapters else count
+    return count - inside + math.ceil(inside / run.devices)
+
+
+def _always(name: str, size: int, how: str) -> Item:
+    return Item(phase="always", name=name, size=size, how=how)
+
+
+def _gathered(sizes: NetworkSizes, run: PlannedRun, layers: int, phase: Phase) -> Iterator[Item]:
+    """Of layers that are divided: the other devices' parts, of as many layers as are whole at once."""
+    if _divides_layers(run):
+        wide, adapters = _BYTES[run.dtype], 4 * sizes.adapters / max(1, sizes.layers)
+        others = 1 - 1 / run.devices
+        size = math.ceil(layers * (sizes.layer * wide + adapters) * others)
+        yield Item(
+            phase=phase,
+            name="gathered weights",
+            size=size,
+            how=f"{layers} layers, the others' parts",
+        )
 
 
 def _learnt(sizes: NetworkSizes) -> int:
@@ -330,6 +350,7 @@ def _playing(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
         else f"a pass: {run.entering:,} tokens x {_short(entering / run.entering)}B"
     )
     yield Item(phase="playing", name="working space", size=max(entering, logits), how=how)
+    yield from _gathered(sizes, run, sizes.layers, "playing")
 
 
 def cache_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
@@ -377,6 +398,7 @@ def _learning(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
         else f"a layer and back: {run.part:,} tokens x {_short(again / run.part)}B"
     )
     yield Item(phase="learning", name="working space", size=max(logits, again), how=how)
+    yield from _gathered(sizes, run, min(2, sizes.layers), "learning")
 
 
 def layer_bytes(sizes: NetworkSizes, run: PlannedRun) -> float:
@@ -423,7 +445,7 @@ def _copied(sizes: NetworkSizes, run: PlannedRun) -> int:
     """
     if run.dtype != "mixed":
         return 0
-    passing = run.recompute and (sizes.adapters or _shards(run, 3) > 1)
+    passing = run.recompute and (sizes.adapters or _divides_layers(run))
     return 2 * (sizes.layer if passing else sizes.linear)
 
 
@@ -443,9 +465,14 @@ def _returning_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
 
 
 def _stepping(sizes: NetworkSizes, run: PlannedRun) -> Item:
-    """On accelerators AdamW holds the roots of all second moments at once."""
-    size = math.ceil(_learnt(sizes) * _moment_bytes(sizes, run) / _shards(run, 1))
-    return Item(phase="stepping", name="working space", size=size, how="roots of second moments")
+    """On accelerators AdamW holds the roots of all second moments at once; where layers are divided, of one weight."""
+    count, how = _learnt(sizes), "roots of second moments"
+    if _divides_layers(run):
+        count, how = min(count, max(sizes.ends, sizes.layer)), f"{how} of one weight at most"
+    elif run.sharding == "zero1":
+        count = math.ceil(count / run.devices)
+    size = count * _moment_bytes(sizes, run)
+    return Item(phase="stepping", name="working space", size=size, how=how)
 
 
 # ---- what fits ----------------------------------------------------------------------------------
@@ -538,9 +565,10 @@ def _changes(
     sizes: NetworkSizes, run: PlannedRun, adapted: NetworkSizes | None
 ) -> Iterator[tuple[tuple[str, ...], PlannedRun, NetworkSizes]]:
     """The changes to try: options, settings and network."""
-    divided: list[Sharding] = ["zero1"] if run.devices > 1 and run.sharding == "none" else []
+    ways: tuple[Sharding, ...] = get_args(Sharding)
+    divided = ways[ways.index(run.sharding) + 1 :] if run.devices > 1 else ()
     for learning, network, dtype in _ways(sizes, run, adapted):
-        for sharding in (run.sharding, *divided):  # of the ways to divide, the one that is served
+        for sharding in (run.sharding, *divided):
             for recompute in sorted({run.recompute, True}):
                 changed = attrs.evolve(run, sharding=sharding, recompute=recompute, dtype=dtype)
                 again = ("--recompute",) if recompute != run.recompute else ()

@@ -6,10 +6,11 @@ them apart.
 """
 
 import atexit
+import gc
 import itertools
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, final
 
 import attrs
@@ -48,7 +49,7 @@ def make_accelerator() -> Accelerator:
     if accelerator.distributed_type in _DIVIDE_WEIGHTS:
         raise InvalidArgumentError(
             f"training does not serve {accelerator.distributed_type.value}: launch with --multi_gpu alone; "
-            "'sharding' zero1 divides the optimiser's moments"
+            "'sharding' fsdp divides the weights of layers"
         )
     if accelerator.num_processes > 1:
         atexit.register(_leave)
@@ -61,9 +62,10 @@ def divided_optimizer(
     **settings: Any,
 ) -> torch.optim.Optimizer:
     """An optimiser of which each process holds the state for its share of the weights, and steps these for all."""
-    divided: torch.optim.Optimizer = ZeroRedundancyOptimizer(parameters, optimizer, **settings)
-    _divided.add(divided)
-    return divided
+    divided: Any = ZeroRedundancyOptimizer(parameters, optimizer, **settings)
+    lets_go(divided, lambda optimizer: setattr(optimizer, "process_group", None))
+    whole: torch.optim.Optimizer = divided
+    return whole
 
 
 def has_whole_state(optimizer: torch.optim.Optimizer) -> bool:
@@ -77,13 +79,29 @@ def has_whole_state(optimizer: torch.optim.Optimizer) -> bool:
     return bool(optimizer.rank == 0)
 
 
-_divided: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_holders: list[tuple[weakref.ref[Any], Callable[[Any], None]]] = []
+
+
+def lets_go(holder: T, let_go: Callable[[T], None]) -> None:
+    """Have an object let go of the processes' group before this process leaves it.
+
+    Args:
+      holder: what holds the group; it is not kept alive by this.
+      let_go: is then called with it, if it still lives.
+    """
+    _holders.append((weakref.ref(holder), let_go))
 
 
 def _leave() -> None:
-    """Stop the threads that speak with the other processes: one that lives at the end can abort a finished process."""
-    for optimizer in _divided:
-        optimizer.process_group = None  # these threads live as long as anything holds the group
+    """Stop the threads that speak with the other processes: one that lives at the end can abort a finished process.
+
+    These threads live as long as anything holds the group.
+    """
+    gc.collect()
+    for reference, let_go in _holders:
+        holder = reference()
+        if holder is not None:
+            let_go(holder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

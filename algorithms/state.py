@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from algorithms.processes import has_whole_state
+from algorithms.sharding import brought_together, divided_like
 from lap import TabularModel
 from lap.lora import is_adapter
 from tsmg import RunFolderError
@@ -125,11 +126,16 @@ def _learnt(model: Any) -> dict[str, Tensor]:
     return adapters or weights
 
 
-def model_state(model: Any) -> TrainingState:
-    """What a model learns (its adapters if it has some, else all weights), and what a table's rows stand for."""
+def model_state(model: Any, *, keep: bool = True) -> TrainingState:
+    """What a model learns (its adapters if it has some, else all weights), and what a table's rows stand for.
+
+    Args:
+      model: where processes divide its weights, all call this.
+      keep: whether this process wants the tensors.
+    """
     contexts = model.contexts if isinstance(model, TabularModel) else ()
     return TrainingState(
-        tensors=_learnt(model),
+        tensors=brought_together(_learnt(model), keep=keep),
         values={"weights_version": model.weights_version, "contexts": contexts},
     )
 
@@ -148,7 +154,7 @@ def load_model_state(model: Any, state: TrainingState) -> None:
         for text, prefix in state.values["contexts"]:
             model.row(text, prefix)
     for name, weight in weights.items():
-        weight.copy_(state.tensors[name])
+        weight.copy_(divided_like(state.tensors[name], weight))
     model.weights_version = version
 
 
@@ -176,10 +182,14 @@ def model_digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
+def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> TrainingState:
     """What an optimiser remembers, its tensors named by parameter and kind.
 
     Of one that several processes divide, the first process gets all and the others nothing; all must call this.
+
+    Args:
+      optimizer: whose.
+      keep: whether this process wants the tensors of divided weights.
     """
     if not has_whole_state(optimizer):
         return TrainingState(tensors={}, values={})
@@ -189,8 +199,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> TrainingState:
         for parameter, remembered in whole["state"].items()
         for name, value in remembered.items()
     }
+    tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
     return TrainingState(
-        tensors={key: value for key, value in entries.items() if isinstance(value, Tensor)},
+        tensors=brought_together(tensors, keep=keep),
         values={
             "numbers": {k: value for k, value in entries.items() if not isinstance(value, Tensor)},
             "groups": [dict(sorted(group.items())) for group in whole["param_groups"]],
@@ -205,17 +216,25 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState)
       RunFolderError: the state is of other parameters.
     """
     remembered: dict[int, dict[str, Any]] = {}
-    copies = {key: tensor.clone() for key, tensor in state.tensors.items()}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     here = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     with as_saved():
-        for key, value in {**copies, **state.values["numbers"]}.items():
+        for key, value in {**state.tensors, **state.values["numbers"]}.items():
             parameter, _, name = key.partition("/")
-            remembered.setdefault(int(parameter), {})[name] = value
+            here_too = _part(value, parameters[int(parameter)])
+            remembered.setdefault(int(parameter), {})[name] = here_too
         groups = [
             {**group, **{name: _like(group.get(name), value) for name, value in saved.items()}}
             for group, saved in zip(here, state.values["groups"], strict=True)
         ]
         optimizer.load_state_dict({"state": remembered, "param_groups": groups})
+
+
+def _part(value: Any, weight: Tensor) -> Any:
+    """What an optimiser remembers of a weight, as far as this process holds the weight; tensors are copied."""
+    if not isinstance(value, Tensor):
+        return value
+    return divided_like(value, weight) if value.shape == weight.shape else value.clone()
 
 
 def _like(here: Any, saved: Any) -> Any:

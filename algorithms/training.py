@@ -190,8 +190,10 @@ def run_training(
     with Interruption() as asked, opened(folder, kept=point.lines if point else None) as files:
         if point is None:
             files.write_config(settings)
-        if is_first and trainer.update_index == 0 and not has_start(files.path):
-            write_whole_folder(files.path / START, trainer.save_pretrained)
+        if trainer.processes.first_says(trainer.update_index == 0 and not has_start(files.path)):
+            save = trainer.saver()
+            if is_first:
+                write_whole_folder(files.path / START, save)
         records = list(read_lines(files.path / METRICS)) if is_first else []
         steps = _Run(
             trainer=trainer,
@@ -329,14 +331,14 @@ class _Run:
 
     def checkpoint(self) -> None:
         """The policy, and all that training needs to go on; older ones go when it is whole."""
-        training = self.trainer.state()
+        training, save = self.trainer.state(), self.trainer.saver()
         if not self.trainer.processes.is_first:
             return
         index = self.trainer.update_index
         save_checkpoint(
             self.files.path,
             index,
-            save_policy=self.trainer.save_pretrained,
+            save_policy=save,
             training=training,
             lines=self.files.sync(),
         )
@@ -377,9 +379,10 @@ class _Run:
         sampled = self.trainer.evaluate(episodes, seed=seed)
         greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
         is_first = self.trainer.processes.is_first
-        if is_first and self.run.keep_best and sampled.reward > self.history.best:
-            best = self.files.path / CHECKPOINTS / BEST
-            write_whole_folder(best, self.trainer.save_pretrained)
+        if self.run.keep_best and sampled.reward > self.history.best:  # the same in all processes
+            save = self.trainer.saver()
+            if is_first:
+                write_whole_folder(self.files.path / CHECKPOINTS / BEST, save)
         self._record(
             {
                 "update": float(self.trainer.update_index),

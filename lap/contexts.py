@@ -82,21 +82,26 @@ def context_logits(network: Any, trees: Sequence[ReplyTree], layout: Layout) -> 
     return head_logits(network, context_states(network, trees, layout))
 
 
-def context_states(network: Any, trees: Sequence[ReplyTree], layout: Layout) -> Tensor:
+def context_states(
+    network: Any, trees: Sequence[ReplyTree], layout: Layout, *, one_pass: bool = False
+) -> Tensor:
     """The last hidden states at every context of every tree, in order; differentiable.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
       trees: what to look at.
       layout: not ``plain``.
+      one_pass: whether all rows are padded to the longest, so that they pass through the layers together.
 
     Returns:
       Shape (sum of the trees' prefixes, width of the network).
     """
+    padding = 1.0 if one_pass else _PADDING
     if layout == "trees":
-        arranged = [_tree_batch(trees, rows) for rows in batches(trees, width=_row_width(network))]
+        parts = batches(trees, width=_row_width(network), padding=padding)
+        arranged = [_tree_batch(trees, rows) for rows in parts]
     else:
-        arranged = _path_batches(trees)
+        arranged = _path_batches(trees, padding)
     states = torch.cat([_states(network, batch) for batch in arranged])
     order = torch.from_numpy(np.concatenate([batch.contexts for batch in arranged]).argsort())
     return states[order.to(states.device)]
@@ -200,12 +205,12 @@ class _Batch:
 _P = TypeVar("_P")
 
 
-def _little_padding(sized: Sequence[tuple[int, _P]]) -> list[list[tuple[int, _P]]]:
-    """Things of a length, the longest first, in batches of which at most a tenth is padding."""
+def _little_padding(sized: Sequence[tuple[int, _P]], padding: float) -> list[list[tuple[int, _P]]]:
+    """Things of a length, the longest first, in batches of which at most this share is padding."""
     found: list[list[tuple[int, _P]]] = []
     filled = 0
     for size, thing in sized:
-        if not found or filled + size < (1 - _PADDING) * (len(found[-1]) + 1) * found[-1][0][0]:
+        if not found or filled + size < (1 - padding) * (len(found[-1]) + 1) * found[-1][0][0]:
             found.append([])
             filled = 0
         found[-1].append((size, thing))
@@ -241,15 +246,18 @@ def _row_width(network: Any) -> int:
     return max(1, int(embeddings.weight.shape[1]) // 2)
 
 
-def batches(trees: Sequence[ReplyTree], *, width: int) -> list[list[Row]]:
+def batches(
+    trees: Sequence[ReplyTree], *, width: int, padding: float = _PADDING
+) -> list[list[Row]]:
     """Trees in rows, and rows of alike length in batches.
 
     Trees whose prompts begin alike are joined. Then the longest piece opens a row, and the longest pieces that still
-    fit fill it. A batch is closed before more than a tenth of it would be padding.
+    fit fill it. A batch is closed before more than a share of it would be padding.
 
     Args:
       trees: what to arrange.
       width: rows are filled up to it, or to the longest piece if that is longer.
+      padding: the share; 1 for a single batch.
     """
     pieces = sorted(_joined(trees, 4 * width), key=lambda piece: piece[0], reverse=True)
     rows = []
@@ -257,7 +265,7 @@ def batches(trees: Sequence[ReplyTree], *, width: int) -> list[list[Row]]:
         members, pieces = _filled(pieces, max(pieces[0][0], width))
         rows.append(_row(trees, members))
     longest_first = sorted(rows, key=lambda row: len(row.tokens), reverse=True)
-    parts = _little_padding([(len(row.tokens), row) for row in longest_first])
+    parts = _little_padding([(len(row.tokens), row) for row in longest_first], padding)
     return [[row for _, row in part] for part in parts]
 
 
@@ -362,12 +370,12 @@ def _tree_batch(trees: Sequence[ReplyTree], rows: Sequence[Row]) -> _Batch:
 # ---- a row per reply ---------------------------------------------------------------------------------
 
 
-def _path_batches(trees: Sequence[ReplyTree]) -> list[_Batch]:
+def _path_batches(trees: Sequence[ReplyTree], padding: float) -> list[_Batch]:
     """Rows of alike length together."""
     paths = _paths(trees)
     lengths = [len(trees[t].prompt) + len(path) for t, path in paths]
     order = sorted(range(len(paths)), key=lambda i: lengths[i], reverse=True)
-    parts = _little_padding([(lengths[i], i) for i in order])
+    parts = _little_padding([(lengths[i], i) for i in order], padding)
     place = {p: (b, row) for b, part in enumerate(parts) for row, (_, p) in enumerate(part)}
     found: list[list[tuple[int, int, int]]] = [[] for _ in parts]
     number, row_of = 0, _row_of_context(paths)

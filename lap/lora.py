@@ -7,12 +7,13 @@ Language Models", arXiv:2106.09685.
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import attrs
 import torch
+from torch import Tensor
 
 from tsmg import InvalidArgumentError, ModelError
 
@@ -108,10 +109,18 @@ def load_adapters(network: Any, folder: str | Path) -> Any:
         return _peft().PeftModel.from_pretrained(network, str(folder), is_trainable=True)
 
 
-def save_adapters(network: Any, folder: str | Path) -> None:
-    """Save the adapters (safetensors) and what they belong to."""
+def save_adapters(
+    network: Any, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Save the adapters (safetensors) and what they belong to.
+
+    Args:
+      network: it has adapters.
+      folder: where to.
+      weights: all of them by name, where the network holds parts of them.
+    """
     adapted = next(module for module in network.modules() if hasattr(module, "peft_config"))
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    adapted.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
 
 
 def base_of(folder: str | Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 import attrs
+from torch import Tensor
 
 from lap.model import LanguageModel
 from lap.models.transformers import TransformersModel
@@ -94,15 +95,21 @@ class LanguageAgentPolicy(Generic[M]):
         """The same weights, prompt and parser under another sampling law."""
         return attrs.evolve(self, sampling=sampling)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Save prompt, parser and sampling beside the checkpoint of the model (safetensors).
+
+        Args:
+          folder: where to.
+          weights: all of the model's by name, where its network holds parts of them.
 
         Raises:
           RunFolderError: the model has no checkpoint format.
         """
         if not isinstance(self.model, TransformersModel):
             raise RunFolderError(f"{type(self.model).__name__} cannot be saved as a checkpoint")
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, weights=weights)
         parts = {
             "prompt": {"type": type(self.prompt).__name__, **_fields(self.prompt)},
             "parser": {"type": type(self.parser).__name__, **_fields(self.parser)},

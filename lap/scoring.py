@@ -35,7 +35,12 @@ _Choice = tuple[int, int, tuple[int, ...] | None]
 
 
 def score(
-    network: Any, calls: Sequence[Call], *, layout: Layout, sampling: Sampling
+    network: Any,
+    calls: Sequence[Call],
+    *,
+    layout: Layout,
+    sampling: Sampling,
+    one_pass: bool = False,
 ) -> TokenLogprobs:
     """Log-probabilities and entropies at every token of recorded replies.
 
@@ -44,6 +49,7 @@ def score(
       calls: the records.
       layout: how contexts are computed (``contexts.find_layout``).
       sampling: the law that the tokens were drawn from; not greedy.
+      one_pass: whether all calls pass through the layers at once, whatever the padding.
     """
     replies: dict[Ids, list[Ids]] = {}
     for call in calls:
@@ -53,7 +59,9 @@ def score(
     row_of = {context: row for row, context in enumerate(contexts)}
     chosen_by = [_choices(call, row_of) for call in calls]
     distinct = sorted({choice for choices in chosen_by for choice in choices}, key=_place)
-    logprobs_C, entropies_C = _scores(network, trees, distinct, layout=layout, sampling=sampling)
+    logprobs_C, entropies_C = _scores(
+        network, trees, distinct, layout=layout, sampling=sampling, one_pass=one_pass
+    )
     number = {choice: n for n, choice in enumerate(distinct)}
     width = max((len(call.reply_ids) for call in calls), default=0)
     index = [[number[choice] for choice in choices] for choices in chosen_by]
@@ -88,11 +96,12 @@ def _scores(
     *,
     layout: Layout,
     sampling: Sampling,
+    one_pass: bool,
 ) -> _Scores:
     """Scores of each choice, in the order of their rows. Shapes (choices,)."""
     if layout == "plain":
         return _law_scores(context_logits(network, trees, layout), choices, sampling)
-    states = context_states(network, trees, layout)
+    states = context_states(network, trees, layout, one_pass=one_pass)
     head: Any = causal_network(network).get_output_embeddings()
     at_once = max(1, _AT_ONCE // len(head.weight))
     parts = [choices[n : n + at_once] for n in range(0, len(choices), at_once)]

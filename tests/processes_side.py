@@ -17,12 +17,14 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
 from algorithms.casting import Cast, casts
 from algorithms.rollouts import Rollouts
-from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling
+from algorithms.sharding import brought_together
+from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
 from tsmg import AbstractGame, PlayRandomLegal, RunStoppedError, with_invalid_rule
@@ -33,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one group": {"groups": 1},  # another process has nothing to play
     "no signal": {"groups": 3, "kl_coefficient": 0.0, "game": "silent"},  # nothing to learn
     "two roles": {"groups": 3, "game": "PrisonersDilemma-v0"},
+    "adapters, clipped": {"groups": 3, "lora": True, "max_grad_norm": 0.05},
 }
 
 
@@ -43,10 +46,11 @@ def game_of(name: str) -> AbstractGame[Any, Any]:
     return with_invalid_rule(games.make(name), PlayRandomLegal(penalty=0.1))
 
 
-def policy_of(seed: int) -> LanguageAgentPolicy[Any]:
+def policy_of(seed: int, *, lora: bool = False) -> LanguageAgentPolicy[Any]:
+    model = tiny_model(seed=seed)
     return LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
-        model=tiny_model(seed=seed),
+        model=model.with_lora(LoraSettings(r=4), seed=seed) if lora else model,
         sampling=Sampling(max_reply_tokens=6),
     )
 
@@ -55,8 +59,10 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def learnt(*, game: str = "LineWalk-v0", **settings: Any) -> dict[str, Any]:
-    """Updates by plain gradient descent on recorded episodes: the first gradient, weights and metrics after all.
+def learnt(
+    *, game: str = "LineWalk-v0", lora: bool = False, max_grad_norm: float = 1e9, **settings: Any
+) -> dict[str, Any]:
+    """Updates by plain gradient descent on recorded episodes: the first gradient, weights before and after, metrics.
 
     Each process starts from other weights: those of the first one count.
     """
@@ -65,18 +71,26 @@ def learnt(*, game: str = "LineWalk-v0", **settings: Any) -> dict[str, Any]:
         kept_episodes=2,
         max_reply_tokens=8,
         learning_rate=0.01,
-        max_grad_norm=1e9,
+        max_grad_norm=max_grad_norm,
         **settings,
     )
-    trainer = MSGRPOTrainer(game=game_of(game), policy=policy_of(rank()), config=config)
+    trainer = MSGRPOTrainer(game=game_of(game), policy=policy_of(rank(), lora=lora), config=config)
     parameters = list(trainer.policy.model.network.parameters())
     trainer.optimizer = torch.optim.SGD(parameters, lr=1.0)
+    start = [numbers(p.detach()) for p in parameters]
     replay(trainer)
     metrics = [trainer.update().metrics]
-    gradient = [0.0 if p.grad is None else p.grad.reshape(-1).tolist() for p in parameters]
+    gradient = [0.0 if p.grad is None else numbers(p.grad) for p in parameters]
     metrics += [trainer.update().metrics for _ in range(UPDATES - 1)]
-    weights = [p.detach().reshape(-1).tolist() for p in parameters]
-    return {"gradient": gradient, "weights": weights, "metrics": metrics}
+    weights = [numbers(p.detach()) for p in parameters]
+    return {"gradient": gradient, "start": start, "weights": weights, "metrics": metrics}
+
+
+def numbers(tensor: torch.Tensor) -> list[float]:
+    """All numbers of a tensor of which this process may hold a part."""
+    (together,) = brought_together({"": tensor}, keep=True).values()
+    found: list[float] = together.reshape(-1).tolist()
+    return found
 
 
 def differences(found: Mapping[str, Any], alone: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +99,7 @@ def differences(found: Mapping[str, Any], alone: Mapping[str, Any]) -> dict[str,
     Returns:
       The difference of the first gradients, that of what the weights moved by, and how far they moved.
     """
-    start = flat(p.detach().reshape(-1) for p in policy_of(0).model.network.parameters())
+    start = flat(alone["start"])
     gradient, expected = flat(found["gradient"]), flat(alone["gradient"])
     moved, expected_moved = flat(found["weights"]) - start, flat(alone["weights"]) - start
     return {
@@ -128,7 +142,8 @@ def watch_updates(after: int, held: list[int]) -> None:
         done = update(trainer)
         optimizer = getattr(trainer.optimizer, "optim", trainer.optimizer)
         moments = [m for kept in optimizer.state.values() for m in kept.values() if m.ndim]
-        held[:] = [sum(m.numel() for m in moments)]
+        mine = (m.to_local() if isinstance(m, DTensor) else m for m in moments)
+        held[:] = [sum(m.numel() for m in mine)]
         if trainer.update_index == after and rank() == trainer.processes.count - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return done
@@ -181,7 +196,8 @@ def main() -> None:
         arguments.place.with_name(f"held-{rank()}.txt").write_text(str(held[0]))
         groups.append(weakref.ref(torch.distributed.group.WORLD))
         return
-    found = {name: learnt(**settings) for name, settings in CASES.items()}
+    sharding = arguments.sharding
+    found = {name: learnt(**settings, sharding=sharding) for name, settings in CASES.items()}
     if arguments.what == "compare":
         for name, ours in json.loads(arguments.place.read_text()).items():
             print(name, differences(ours, found[name]))

@@ -7,7 +7,7 @@ only, and shares prompts and common beginnings of replies likewise (``lap.scorin
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -90,6 +90,9 @@ class TransformersModel:
         self.token_budget = token_budget
         self.autocast = autocast
         self.recomputes = False
+        self.one_pass = (
+            False  # whether what is learnt from at once passes through the layers at once
+        )
         self.layout: Layout | None = None  # found out at the first use
         self.memory: Memory | None = None
         self._ends = _end_ids(network, tokenizer)
@@ -156,12 +159,19 @@ class TransformersModel:
             reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone."""
+    def save_pretrained(
+        self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone.
+
+        Args:
+          folder: where to.
+          weights: all of them by name, where the network holds parts of them.
+        """
         if self.has_adapters:
-            save_adapters(self.network, folder)
+            save_adapters(self.network, folder, weights=weights)
         else:
-            self.network.save_pretrained(str(folder))
+            self.network.save_pretrained(str(folder), state_dict=weights)
         self.tokenizer.save_pretrained(str(folder))
 
     def with_lora(self, settings: LoraSettings | None = None, *, seed: int = 0) -> Self:
@@ -258,7 +268,8 @@ class TransformersModel:
                 judge=judge,
                 budget=self.token_budget,
                 memory=self.memory or Memory(0),
-                trees=bool(encoded and self.memory) and self._layout(encoded[0][0]) == "trees",
+                trees=bool(encoded and self.memory)
+                and self.settled_layout(encoded[0][0]) == "trees",
             )
         return [
             self._record(
@@ -367,9 +378,11 @@ class TransformersModel:
         """
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        layout = self._layout(calls[0].prompt_ids)
+        layout = self.settled_layout(calls[0].prompt_ids)
         with self._computing(learning=torch.is_grad_enabled()):
-            return score(self.network, calls, layout=layout, sampling=sampling)
+            return score(
+                self.network, calls, layout=layout, sampling=sampling, one_pass=self.one_pass
+            )
 
     def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
         """The call by which a given reply would be recorded, in the tokenizer's own tokens.
@@ -395,14 +408,14 @@ class TransformersModel:
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
         """
-        layout = self._layout(trees[0].prompt)
+        layout = self.settled_layout(trees[0].prompt)
         with self._computing(learning=torch.is_grad_enabled()):
             logits = context_logits(self.network, trees, layout)
         contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
         return logits, {context: row for row, context in enumerate(contexts)}
 
-    def _layout(self, prompt: Ids) -> Layout:
-        """How contexts are computed for this network; a prompt to find it out with."""
+    def settled_layout(self, prompt: Ids) -> Layout:
+        """How contexts are computed for this network, found out at the first use by a few passes over a prompt."""
         if self.layout is None:
             self.layout = find_layout(self.network, prompt)
         return self.layout

@@ -16,6 +16,7 @@ import torch
 from algorithms import MSGRPOTrainer, RunFolder
 from algorithms.checkpoints import CHECKPOINTS
 from algorithms.durable import fault
+from lap import LanguageAgentPolicy
 from tests.algorithms.test_failures import Native
 from tests.whole_runs import CONFIG, RUN, contents, lines, run
 from tsmg import (
@@ -68,7 +69,12 @@ def test_a_full_disk_while_a_checkpoint_is_written(
 ) -> None:
     from algorithms import state
 
-    place = {"save_file": state, "save_pretrained": MSGRPOTrainer, "fsync": os, "rename": Path}
+    place = {
+        "save_file": state,
+        "save_pretrained": LanguageAgentPolicy,
+        "fsync": os,
+        "rename": Path,
+    }
     with monkeypatch.context() as patch:
         call = fails_once_there(
             tmp_path, "checkpoints/update-000002", getattr(place[step], step), full

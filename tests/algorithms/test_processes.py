@@ -11,9 +11,15 @@ import torch
 from accelerate.utils import DistributedType
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
+import games
+from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.batch import TrainingRow, part_of_rows
+from algorithms.casting import InTurn, PastSelves
 from algorithms.processes import ALONE, Processes, _buckets, make_accelerator
+from algorithms.sharding import divide
+from lap import TabularModel
 from tests import processes_side
 from tests.whole_runs import contents, lines
 from tsmg import Call, InvalidArgumentError
@@ -29,6 +35,7 @@ def launch(count: int, *arguments: object) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=600,  # processes that do not make as many passes wait for ever
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
 
@@ -46,9 +53,12 @@ def alone():
     return {name: processes_side.learnt(**case) for name, case in processes_side.CASES.items()}
 
 
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(tmp_path, alone, count):
-    launch(count, "learn", tmp_path / "learnt.json")
+def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
+    tmp_path, alone, count, sharding
+):
+    launch(count, "learn", tmp_path / "learnt.json", "--sharding", sharding)
     found = json.loads((tmp_path / "learnt.json").read_text())
     assert found.keys() == alone.keys()
     for case, ours in found.items():
@@ -87,6 +97,33 @@ def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(
     all_moments = held_by(whole, 0)
     shares = [held_by(divided, n) for n in (0, 1)]
     assert held_by(whole, 1) == all_moments == sum(shares) and max(shares) < 0.6 * all_moments
+
+
+def test_divided_weights_are_whole_again_in_what_is_written(tmp_path):
+    """A run that was stopped goes on bit for bit; figures and policies are those of one process, up to rounding."""
+    whole, stopped = (tmp_path / n / "run" for n in ("whole", "stopped"))
+    for folder in (whole, stopped):
+        folder.parent.mkdir()
+    launch(2, "run", whole, "--sharding", "fsdp")
+    launch(2, "run", stopped, "--sharding", "fsdp", "--stop-after", 3)
+    launch(2, "run", stopped, "--sharding", "fsdp", "--resume")
+    assert contents(stopped) == contents(whole)
+    processes_side.run(tmp_path / "alone", resume=False)
+    for line, other in zip(
+        lines(whole / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
+    ):
+        assert line == about(other, 1e-3)
+    place = Path("checkpoints") / "update-000005"
+    ours, theirs = (
+        load_file(run / place / "model.safetensors") for run in (whole, tmp_path / "alone")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+    configs = [(run / place / "config.json").read_text() for run in (whole, tmp_path / "alone")]
+    assert configs[0] == configs[1]
+    shares = [held_by(whole, n) for n in (0, 1)]
+    moments = 2 * sum(weight.numel() for weight in theirs.values())
+    assert max(shares) < 0.9 * moments  # of layers half each, of the rest all
 
 
 def but_for_config(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -164,6 +201,22 @@ def test_a_launcher_that_divides_weights_is_refused(monkeypatch, kind):
     monkeypatch.setattr("algorithms.processes.Accelerator", Launched)
     with pytest.raises(InvalidArgumentError, match=f"does not serve {kind}"):
         make_accelerator()
+
+
+def test_what_cannot_be_divided_is_refused():
+    with pytest.raises(InvalidArgumentError, match="a network of layers"):
+        divide(TabularModel(("1", "2"), capacity=1).network, 2)
+    game = games.make("TicTacToe-v0")
+    policy = processes_side.policy_of(0)
+    trainer = MSGRPOTrainer(
+        game=game,
+        policy=policy,
+        config=MSGRPOConfig(sharding="fsdp"),
+        casting=InTurn(PastSelves(policy)),
+    )
+    trainer.processes = Processes(index=0, count=2)
+    with pytest.raises(InvalidArgumentError, match="opponents from the past"):
+        trainer._divide_networks()
 
 
 def test_alone_nothing_is_sent():

@@ -85,6 +85,26 @@ def test_the_plain_way_gives_the_same_gradient(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_all_calls_can_pass_through_the_layers_at_once(family):
+    """As processes do that divide the layers: however long the calls are, one pass."""
+    network = model(family)
+    calls = sampled(network, Sampling(max_reply_tokens=12))
+    calls += network.sample(PROMPTS[:1], [Stream(1)], sampling=Sampling(max_reply_tokens=40))
+    many = network.logprobs(calls, sampling=Sampling())
+    inner = next(m for m in network.network.modules() if isinstance(m, torch.nn.ModuleList))[0]
+    passes = []
+    inner.register_forward_hook(lambda *_: passes.append(1))
+    network.one_pass = True
+    once = network.logprobs(calls, sampling=Sampling())
+    assert len(passes) == 1
+    network.one_pass = False
+    network.logprobs(calls, sampling=Sampling())
+    assert len(passes) > 2
+    torch.testing.assert_close(once.logprobs_B_L, many.logprobs_B_L, rtol=0, atol=2e-5)
+    torch.testing.assert_close(once.entropies_B_L, many.entropies_B_L, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_small_cache_and_a_memory_change_nothing(family):
     network = model(family)
     calls = sampled(network, Sampling(max_reply_tokens=12))
