@@ -18,6 +18,7 @@ from algorithms.rollouts import GroupOn
 from algorithms.weighting import WeightingKind
 from tsmg import Facts, InvalidArgumentError
 
+Sharding = Literal["none", "zero1", "fsdp"]
 Course = Literal["linear", "constant"]
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -136,7 +137,7 @@ class MSGRPOConfig:
     token_budget: int = option(
         4096, "most tokens in a forward pass while learning, each prompt counted once", within(1)
     )
-    sharding: Literal["none", "zero1", "fsdp"] = option(
+    sharding: Sharding = option(
         "none",
         "what several processes divide among them: nothing, the optimiser's moments (zero1), or also the weights and "
         "gradients of layers (fsdp)",

@@ -45,7 +45,14 @@ from algorithms.losses import LossTerms, kl_k3, policy_loss
 from algorithms.memory import within_memory
 from algorithms.processes import Processes, divided_optimizer, make_accelerator
 from algorithms.rollouts import Rollouts, check_failures, collect_groups, fixed_starts
-from algorithms.sharding import brought_together, clip_gradients, divide, is_divided, whole
+from algorithms.sharding import (
+    brought_together,
+    clip_gradients,
+    divide,
+    is_divided,
+    layers_of,
+    whole,
+)
 from algorithms.state import (
     TrainingState,
     load_model_state,
@@ -70,6 +77,7 @@ Metrics = dict[str, float | None]
 # At least so many prompts of an update (all, if there are fewer), and less than twice as many, on whose calls the KL
 # to the start is measured when the loss does without. All calls of a prompt cost little more than one of them.
 _KL_PROMPTS = 16
+_ANY_PROMPT = tuple(range(8))  # ids that every vocabulary has, to try a network with
 
 
 @attrs.frozen(kw_only=True)
@@ -164,7 +172,6 @@ class MSGRPOTrainer:
         self._place_networks()
         self._learners = self._find_learners()
         self._divided = self._divide_networks()
-        self._has_layouts = False
         self.optimizer = self._make_optimizer()
 
     @property
@@ -289,7 +296,9 @@ class MSGRPOTrainer:
         _ = self._start_digests  # of whole weights
         models = [m for x in self._learners for m in (x.policy.model, x.start.model)]
         for model in models:
+            layers_of(model.network)  # refused before anything changes
             model.one_pass = True
+            model.settled_layout(_ANY_PROMPT)  # it takes passes, which are not the same everywhere
         found: list[torch.nn.Module] = []
         for model in models:
             if not any(is_divided(p) for p in model.network.parameters()):  # adapters' starts share
@@ -299,8 +308,7 @@ class MSGRPOTrainer:
 
     def _whole_while_playing(self) -> contextlib.AbstractContextManager[None]:
         """Within the block every process holds the policies whole; what they started from stays divided."""
-        played = [x.policy.model.network for x in self._learners]
-        return whole(played if self._divided else [])
+        return whole([x.policy.model.network for x in self._learners])
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW, divided among the processes where that is asked."""
@@ -448,8 +456,6 @@ class MSGRPOTrainer:
             group["lr"] = lr
         tally = _Tally()
         mine = part_of_rows(rows, self.processes.index, self.processes.count)
-        if rows:
-            self._find_layouts(rows[0].call)
         measured: Metrics = {}  # before the step: the recorded log-probabilities are of these weights
         for _ in range(self.config.epochs):
             if not rows:
@@ -467,7 +473,7 @@ class MSGRPOTrainer:
             self.optimizer.step()
         tally = _Tally.of_all(self.processes.gather([tally]))
         if rows and not self.config.kl_coefficient:
-            with whole([x.start.model.network for x in self._learners] if self._divided else []):
+            with whole([x.start.model.network for x in self._learners]):
                 measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
 
@@ -476,16 +482,6 @@ class MSGRPOTrainer:
         if self._divided:
             return clip_gradients(parameters, most)
         return float(self.accelerator.clip_grad_norm_(parameters, most))
-
-    def _find_layouts(self, call: Call) -> None:
-        """Find out how contexts are computed, once, while all layers are whole: it takes passes."""
-        if not self._divided or self._has_layouts:
-            return
-        with whole(self._divided):
-            for learner in self._learners:
-                for policy in (learner.policy, learner.start):
-                    policy.model.settled_layout(call.prompt_ids)
-        self._has_layouts = True
 
     def _gradient(
         self, rows: Sequence[TrainingRow], before: "_Tally", everyones: Sequence[TrainingRow]

@@ -15,10 +15,9 @@ from typing import Literal, get_args
 
 import attrs
 
-from algorithms.config import MSGRPOConfig, one_of, option, within
+from algorithms.config import MSGRPOConfig, Sharding, one_of, option, within
 from tsmg import InvalidArgumentError
 
-Sharding = Literal["none", "zero1", "fsdp"]
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Phase = Literal["always", "playing", "learning", "stepping"]
 
@@ -253,41 +252,35 @@ def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
 def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     """Weights, what the KL is measured against, gradients and moments."""
     wide, learnt, count = _BYTES[run.dtype], _learnt_bytes(sizes, run), _learnt(sizes)
-    how = f"{_short(sizes.parameters)} x {wide} B"
+    inside = sizes.layers * sizes.layer
+    base, adapters = (
+        _held(run, sizes.parameters, inside),
+        _held(run, sizes.adapters, sizes.adapters),
+    )
+    trained, how = adapters if sizes.adapters else base, f"{_short(sizes.parameters)} x {wide} B"
     if sizes.adapters:
         how = f"{how} + {_short(sizes.adapters)} x 4 B"
-    weights = _held(sizes, run, sizes.parameters) * wide + _held(sizes, run, sizes.adapters) * 4
-    yield _always("weights", weights, how + _of_layers(run))
+    layers = f", layers / {run.devices}" if _divides_layers(run) else ""
+    yield _always("weights", base * wide + adapters * 4, how + layers)
     if not sizes.adapters:
-        yield _always("reference", weights, "a frozen copy, for the KL" + _of_layers(run))
-    gradients = _held(sizes, run, count) * learnt
-    yield _always("gradients", gradients, f"{_short(count)} x {learnt} B" + _of_layers(run))
+        yield _always("reference", base * wide, "a frozen copy, for the KL" + layers)
+    yield _always("gradients", trained * learnt, f"{_short(count)} x {learnt} B" + layers)
     moment = _moment_bytes(sizes, run)
     told = f"2 x {_short(count)} x {moment} B"
-    if run.sharding == "zero1":
+    if run.sharding == "zero1" and run.devices > 1:
         share = math.ceil(2 * count * moment / run.devices)
-        yield _always("moments", share, told + f" / {run.devices}" * (run.devices > 1))
+        yield _always("moments", share, f"{told} / {run.devices}")
     else:
-        yield _always("moments", 2 * _held(sizes, run, count) * moment, told + _of_layers(run))
-
-
-def _of_layers(run: PlannedRun) -> str:
-    return f", layers / {run.devices}" if _divides_layers(run) else ""
+        yield _always("moments", 2 * trained * moment, told + layers)
 
 
 def _divides_layers(run: PlannedRun) -> bool:
     return run.sharding == "fsdp" and run.devices > 1
 
 
-def _held(sizes: NetworkSizes, run: PlannedRun, count: int) -> int:
-    """How many of so many weights a device holds: all, or what is in no layer, and its part of the layers.
-
-    Adapters are in layers.
-    """
-    if not _divides_layers(run):
-        return count
-    inside = min(count, sizes.layers * sizes.layer) if count != sizes.adapters else count
-    return count - inside + math.ceil(inside / run.devices)
+def _held(run: PlannedRun, count: int, inside: int) -> int:
+    """How many of so many weights a device holds, of which some are in layers."""
+    return count - inside + math.ceil(inside / run.devices) if _divides_layers(run) else count
 
 
 def _always(name: str, size: int, how: str) -> Item:

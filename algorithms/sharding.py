@@ -21,6 +21,20 @@ from algorithms.processes import lets_go
 from tsmg import InvalidArgumentError
 
 
+def layers_of(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers of a network of the transformers library.
+
+    Raises:
+      InvalidArgumentError: it has none that can be told apart.
+    """
+    layers = [m for m in network.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if not layers:
+        raise InvalidArgumentError(
+            f"'sharding' fsdp wants a network of layers (got {type(network).__name__})"
+        )
+    return list(layers)
+
+
 def divide(network: torch.nn.Module, count: int) -> None:
     """Leave to each process its part of every layer, in place.
 
@@ -31,11 +45,7 @@ def divide(network: torch.nn.Module, count: int) -> None:
     Raises:
       InvalidArgumentError: it has no layers that can be told apart.
     """
-    layers = [m for m in network.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if not layers:
-        raise InvalidArgumentError(
-            f"'sharding' fsdp wants a network of layers (got {type(network).__name__})"
-        )
+    layers = layers_of(network)
     mesh = init_device_mesh(next(network.parameters()).device.type, (count,))
     lets_go(mesh, lambda one: vars(one).clear())  # torch's caches keep it alive
     divided: list[Any] = [fully_shard(layer, mesh=mesh) for layer in layers]

@@ -191,9 +191,7 @@ def run_training(
         if point is None:
             files.write_config(settings)
         if trainer.processes.first_says(trainer.update_index == 0 and not has_start(files.path)):
-            save = trainer.saver()
-            if is_first:
-                write_whole_folder(files.path / START, save)
+            _write_policy(trainer, files.path / START)
         records = list(read_lines(files.path / METRICS)) if is_first else []
         steps = _Run(
             trainer=trainer,
@@ -288,6 +286,13 @@ class _History:
             self.updates.append(record)
 
 
+def _write_policy(trainer: MSGRPOTrainer, folder: Path) -> None:
+    """Save the policy as it stands; all processes call this together, and the first one writes."""
+    save = trainer.saver()
+    if trainer.processes.is_first:
+        write_whole_folder(folder, save)
+
+
 @attrs.frozen(kw_only=True)
 class _Run:
     """The steps of a run, each with what it writes down."""
@@ -378,11 +383,8 @@ class _Run:
         seed = self.run.evaluation_seed
         sampled = self.trainer.evaluate(episodes, seed=seed)
         greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
-        is_first = self.trainer.processes.is_first
         if self.run.keep_best and sampled.reward > self.history.best:  # the same in all processes
-            save = self.trainer.saver()
-            if is_first:
-                write_whole_folder(self.files.path / CHECKPOINTS / BEST, save)
+            _write_policy(self.trainer, self.files.path / CHECKPOINTS / BEST)
         self._record(
             {
                 "update": float(self.trainer.update_index),

@@ -20,13 +20,13 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from algorithms import CreditRule, Estimator, MSGRPOConfig, RoleGroup, Selected
+from algorithms import CreditRule, Estimator, MSGRPOConfig, RoleGroup, Selected, TrainingRow
 from proofs.enumeration import Line
 from proofs.gradients import Array, PlayLaw
 from tsmg import EpisodeGroup, InvalidArgumentError, Stream
 
 GROUP_LIMIT = 20_000
-_BLOCKS = 20
+BLOCKS = 20  # of batches, for intervals
 _PART = 512
 _T_QUANTILE = 2.093  # of Student's t with 19 degrees of freedom, two-sided 95%
 
@@ -188,10 +188,7 @@ class Examination:
         whole = float(getattr(self, name))
         if self.exact:
             return whole, whole
-        left_out = [float(getattr(one, name)) for one in self._left_out]
-        n = len(left_out)
-        error = math.sqrt((n - 1) / n * sum((x - sum(left_out) / n) ** 2 for x in left_out))
-        return whole - _T_QUANTILE * error, whole + _T_QUANTILE * error
+        return jackknife(whole, [float(getattr(one, name)) for one in self._left_out])
 
     def standard_error_D(self) -> Array:
         """Of ``mean_D``; zeros where the examination is exact. Shape (D,)."""
@@ -220,6 +217,18 @@ class Examination:
         """Of one batch: of ``copies`` independent groups."""
         spread = self._total.second_C_C / self._total.weight - np.outer(self._mean_C, self._mean_C)
         return spread / self._copies
+
+
+def jackknife(whole: float, left_out: Sequence[float]) -> tuple[float, float]:
+    """The 95% confidence interval of a figure of batches that stand in ``BLOCKS`` blocks.
+
+    Args:
+      whole: the figure of all of them.
+      left_out: the figure without each of the blocks.
+    """
+    n = len(left_out)
+    error = math.sqrt((n - 1) / n * sum((x - sum(left_out) / n) ** 2 for x in left_out))
+    return whole - _T_QUANTILE * error, whole + _T_QUANTILE * error
 
 
 def examine(
@@ -261,8 +270,8 @@ def examine(
         raise InvalidArgumentError(
             "'common_chance' must be off: groups that share draws are not independent lines"
         )
-    if samples < _BLOCKS:
-        raise InvalidArgumentError(f"'samples' must be at least {_BLOCKS} (got {samples})")
+    if samples < BLOCKS:
+        raise InvalidArgumentError(f"'samples' must be at least {BLOCKS} (got {samples})")
     estimator = Estimator.of(config, law.game.facts, credit=credit)
     bench = _Bench(law=law, estimator=estimator, classes=_classes(law, estimator.group_on))
     apart = config.groups == 1 or (
@@ -273,7 +282,7 @@ def examine(
         exact, batches = True, bench.count()
     else:
         together = 1 if apart else config.groups
-        numbers = [range(b, samples, _BLOCKS) for b in range(_BLOCKS)]
+        numbers = [range(b, samples, BLOCKS) for b in range(BLOCKS)]
         blocks = tuple(_Moments.of(bench.drawn(one, seed, together)) for one in numbers)
         exact, batches = False, samples
     return Examination(
@@ -354,18 +363,27 @@ class _Bench:
     ) -> _Batch:
         """The batch of which this is selected."""
         coefficients_C = np.zeros(len(self.law.calls))
-        trained = 0
-        for row in self.estimator.rows(roles, selected, asked=groups):
+        rows = self.estimator.rows(roles, selected, asked=groups)
+        for row in rows:
             number = self.law.call_number(row.agent, row.call)
             coefficients_C[number] += row.weight * row.advantage
-            trained += sum(row.call.trainable)
-        sampled = sum(len(call.reply_ids) for r in roles for calls in r.calls_G for call in calls)
         return _Batch(
             weight=weight,
             coefficients_C=coefficients_C,
-            tokens=(sampled, trained),
-            silent=1 - len({one.group for one in selected}) / len(roles),
+            tokens=tokens_of(roles, rows),
+            silent=silent_share(roles, selected),
         )
+
+
+def tokens_of(roles: Sequence[RoleGroup], rows: Sequence[TrainingRow]) -> tuple[int, int]:
+    """How many tokens the learners sampled for a batch, and how many are trained on."""
+    calls = (call for role in roles for calls_T in role.calls_G for call in calls_T)
+    return sum(len(call.reply_ids) for call in calls), sum(sum(row.call.trainable) for row in rows)
+
+
+def silent_share(roles: Sequence[RoleGroup], selected: Sequence[Selected]) -> float:
+    """The share of groups, in their roles, of which nothing is selected."""
+    return 1 - len({one.group for one in selected}) / len(roles)
 
 
 def _multinomial(chosen: Sequence[int], p_E: Array) -> float:

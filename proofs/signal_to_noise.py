@@ -13,17 +13,14 @@ from typing import Any, final
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer, collect_groups
 from lap import LanguageAgentPolicy
+from proofs.gradients import Array
+from proofs.laboratory import BLOCKS, jackknife, silent_share, tokens_of
 from tsmg import AbstractGame, EpisodeGroup, InvalidArgumentError, Stream
 
-Array = NDArray[np.float64]
-
-_BLOCKS = 20
 _AT_ONCE = 16  # groups that are played together
-_T_QUANTILE = 2.093  # of Student's t with 19 degrees of freedom, two-sided 95%
 _UNBIASED: Mapping[str, Any] = {
     "sampling": "all",
     "baseline": "leave_one_out",
@@ -91,10 +88,8 @@ def interval(values: Array) -> tuple[float, float]:
     """
     if not np.isfinite(values).all():
         return math.nan, math.nan
-    left_out = values[1:]
-    n = len(left_out)
-    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-    return float(values[0]) - _T_QUANTILE * error, float(values[0]) + _T_QUANTILE * error
+    whole, *left_out = map(float, values)
+    return jackknife(whole, left_out)
 
 
 def measure_signal(
@@ -133,8 +128,8 @@ def measure_signal(
       >>> bool(found["all"].snr > found["half"].snr > 0)
       True
     """
-    if groups < 2 * _BLOCKS:
-        raise InvalidArgumentError(f"'groups' must be at least {2 * _BLOCKS} (got {groups})")
+    if groups < 2 * BLOCKS:
+        raise InvalidArgumentError(f"'groups' must be at least {2 * BLOCKS} (got {groups})")
     base = attrs.evolve(config, groups=1, kl_coefficient=0.0, entropy_coefficient=0.0)
     trainer = MSGRPOTrainer(game=game, policy=policy, config=base)
     wanted = {name: attrs.evolve(base, **changes) for name, changes in estimators.items()}
@@ -238,12 +233,12 @@ def _look(
     trainer.backward(rows)
     weights = [w for group in trainer.optimizer.param_groups for w in group["params"]]
     parts = [w.new_zeros(w.numel()) if w.grad is None else w.grad.flatten() for w in weights]
-    calls = [call for role in roles for calls_T in role.calls_G for call in calls_T]
+    generated, trained = tokens_of(roles, rows)
     return _Look(
         gradient_D=torch.cat(parts).neg_(),
-        generated=sum(len(call.reply_ids) for call in calls),
-        trained=sum(sum(row.call.trainable) for row in rows),
-        silent=1 - len({one.group for one in selected}) / len(roles),
+        generated=generated,
+        trained=trained,
+        silent=silent_share(roles, selected),
     )
 
 
@@ -252,13 +247,13 @@ class _Tally:
 
     def __init__(self, groups: int) -> None:
         self.groups = groups
-        self.gradients: list[Any] = [0.0] * _BLOCKS
+        self.gradients: list[Any] = [0.0] * BLOCKS
         self.count, self.squares, self.products, self.generated, self.trained, self.silent = (
-            np.zeros(_BLOCKS) for _ in range(6)
+            np.zeros(BLOCKS) for _ in range(6)
         )
 
     def add(self, number: int, look: _Look, true_D: torch.Tensor) -> None:
-        block = number * _BLOCKS // self.groups
+        block = number * BLOCKS // self.groups
         self.gradients[block] = look.gradient_D + self.gradients[block]
         self.count[block] += 1
         self.squares[block] += _product(look.gradient_D, look.gradient_D)

@@ -36,6 +36,8 @@ CASES: dict[str, dict[str, Any]] = {
     "no signal": {"groups": 3, "kl_coefficient": 0.0, "game": "silent"},  # nothing to learn
     "two roles": {"groups": 3, "game": "PrisonersDilemma-v0"},
     "adapters, clipped": {"groups": 3, "lora": True, "max_grad_norm": 0.05},
+    "KL measured": {"groups": 3, "kl_coefficient": 0.0},
+    "adapters, KL measured": {"groups": 3, "kl_coefficient": 0.0, "lora": True},
 }
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import attrs
@@ -50,6 +50,8 @@ def run_jobs(
 ) -> list[Done]:
     """Do the runs that are not done yet; a run that fails does not keep the others from being done.
 
+    A run whose policy another one takes is done first, and what waits for it keeps no place among those side by side.
+
     Args:
       experiment: whose.
       todo: the runs.
@@ -59,33 +61,28 @@ def run_jobs(
     """
     root = Path(output)
     left = [job for job in todo if not is_done(root / job.place)]
+    running: dict[Future[Done], Job] = {}
     ended: list[Done] = []
-    started: dict[Path, Future[Done]] = {}
     with ThreadPoolExecutor(max_workers=parallel) as pool:
-        for job in left:  # a run whose policy another one needs comes before it
-            source = started.get(job.source.place) if job.source else None
-            started[job.place] = pool.submit(_run_after, source, experiment, job, root)
-        for future in as_completed(started.values()):
-            ended.append(future.result())
-            report(ended[-1])
+        while left or running:
+            awaited = {job.place for job in (*left, *running.values())}
+            ready = [job for job in left if job.source is None or job.source.place not in awaited]
+            for job in ready[: parallel - len(running)]:
+                left.remove(job)
+                running[pool.submit(_run, experiment, job, root)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[future]
+                ended.append(future.result())
+                report(ended[-1])
     return ended
-
-
-def _run_after(
-    source: "Future[Done] | None", experiment: Experiment, job: Job, output: Path
-) -> Done:
-    """A run, once the one that it takes its policy from has ended."""
-    if source is not None:
-        source.result()
-    if job.source is not None and not is_done(output / job.source.place):
-        return Done(
-            job=job, error=f"{str(output / job.source.place)!r} is not done, and has its policy"
-        )
-    return _run(experiment, job, output)
 
 
 def _run(experiment: Experiment, job: Job, output: Path) -> Done:
     """One run in a process of its own; its folder takes its name when it is whole."""
+    if job.source is not None and not is_done(output / job.source.place):
+        return Done(
+            job=job, error=f"{str(output / job.source.place)!r} is not done, and has its policy"
+        )
     folder = output / job.place
     if folder.exists():
         return Done(

@@ -90,9 +90,7 @@ class TransformersModel:
         self.token_budget = token_budget
         self.autocast = autocast
         self.recomputes = False
-        self.one_pass = (
-            False  # whether what is learnt from at once passes through the layers at once
-        )
+        self.one_pass = False  # whether calls are scored in a single pass through the layers
         self.layout: Layout | None = None  # found out at the first use
         self.memory: Memory | None = None
         self._ends = _end_ids(network, tokenizer)

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import attrs
@@ -148,13 +149,14 @@ def test_runs_come_seed_by_seed():
     assert {j.scenario.name for j in laptop if j.arm.name == "large-trained"} == {"lake"}
 
 
-def fake_processes(monkeypatch, failing=()):
+def fake_processes(monkeypatch, failing=(), before=lambda place, started: None):
     """Instead of training, a written run; returns the places in the order in which they were run."""
     started = []
 
     def start(command, *, stdout, env, **_):
         *_, place, folder = command
         started.append(place)
+        before(place, started)
         assert env["OMP_NUM_THREADS"] == "1"
         if place in failing:
             Path(folder).mkdir(parents=True)
@@ -188,6 +190,24 @@ def test_what_is_done_is_not_repeated_and_a_failure_keeps_nothing_back(tmp_path,
     (tmp_path / "lake/aaw/1/metrics.jsonl").write_text("")
     (done,) = run_jobs(experiment, jobs(experiment), tmp_path)
     assert "move it away" in done.error and is_done(tmp_path / "lake/aaw/0")
+
+
+def test_what_waits_for_a_run_keeps_no_place(tmp_path, monkeypatch):
+    last = "slippery-lake/uniform/1"
+    all_else, seen = threading.Event(), []
+
+    def before(place, started):
+        if place == last:
+            all_else.set()
+        if place == "lake/aaw/0":  # as long as anything else can be done
+            seen.append((all_else.wait(10), list(started)))
+
+    experiment = read_experiment(SMOKE)
+    started = fake_processes(monkeypatch, before=before)
+    ended = run_jobs(experiment, jobs(experiment), tmp_path, parallel=2)
+    ((in_time, meanwhile),) = seen
+    assert in_time and len(meanwhile) == 8 and not any(done.error for done in ended)
+    assert started[8:] == ["slippery-lake/aaw/0"]
 
 
 def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
