@@ -15,7 +15,8 @@ from tsmg import RunFolderError
 
 Record = Mapping[str, Any]
 # Parts of config.json that tell where or from what a run was made, not what it is.
-_NOT_COMPARED = ("references", "threads", "title", "versions")
+# what a run found out, where it ran, and what it is called
+_NOT_COMPARED = ("cloning", "decoding", "references", "threads", "title", "versions")
 SCENARIO = ("scenario", "game", "game_settings", "horizon", "held_out")
 """The parts of ``config.json`` that say what was played."""
 

@@ -137,7 +137,7 @@ def report_content(
         against=tuple(_against(comparison)),
         panels=tuple(_panels(comparison)),
         tables=tuple(tables(comparison)),
-        notes=(*problems, *comparison.notes, *_clone_notes(groups)),
+        notes=(*problems, *comparison.notes, *_clone_notes(groups), *_decoding_notes(groups)),
         settings=tuple(_settings(runs)),
         episodes=tuple(viewer_data(groups, per_run=episodes)),
     )
@@ -203,6 +203,21 @@ def _clones(group: Group) -> list[tuple[str, str, float]]:
 def _divergence(run: Run) -> float | None:
     cloning = run.config.get("cloning")
     return finite(cloning.get("divergence")) if isinstance(cloning, Mapping) else None
+
+
+def _decoding_notes(groups: Sequence[Group]) -> Iterator[str]:
+    """At what temperature a policy was evaluated whose best one was looked for, and what the others gave."""
+    for group in groups:
+        for run in group.runs:
+            decoding = run.config.get("decoding")
+            found = decoding if isinstance(decoding, Mapping) else {}
+            tried = found.get("tried")
+            if isinstance(tried, Mapping) and tried:
+                told = ", ".join(f"{value} at {name}" for name, value in tried.items())
+                yield (
+                    f"{group.scenario}, {group.name}, seed {run.seed}: temperature {found.get('temperature')}, chosen "
+                    f"by the mean return of other episodes ({told})."
+                )
 
 
 def _answer(summary: Summary) -> Answer:

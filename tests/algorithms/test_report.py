@@ -164,6 +164,22 @@ def test_a_clone_that_did_not_converge_is_called_so(tmp_path):
     assert "Not converged" not in note
 
 
+def test_the_temperature_that_was_chosen_for_a_baseline_is_told(tmp_path):
+    for seed, temperature in enumerate((0.0, 0.5)):
+        decoding = {"temperature": temperature, "tried": {"0.0": 0.54, "0.5": 0.37 + seed}}
+        described = {"arm": "large", "scenario": "lake", "decoding": decoding}
+        write_run(tmp_path / str(seed), seed=seed, successes=(0.5,), described=described)
+    untried = {"temperature": 1.0, "tried": {}}
+    for name, decoding in (("a", untried), ("b", ["1"]), ("c", {"tried": 3})):
+        described = {"arm": name, "scenario": "lake", "decoding": decoding}
+        write_run(tmp_path / name, successes=(0.5,), described=described)
+    notes = report_content(*read_runs([tmp_path])).notes
+    assert notes == (
+        "lake, large, seed 0: temperature 0.0, chosen by the mean return of other episodes (0.54 at 0.0, 0.37 at 0.5).",
+        "lake, large, seed 1: temperature 0.5, chosen by the mean return of other episodes (0.54 at 0.0, 1.37 at 0.5).",
+    )
+
+
 def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_path):
     write_run(tmp_path / "a")
     cut = write_run(tmp_path / "b", seed=1)

@@ -64,6 +64,14 @@ def test_a_foreign_configuration_is_named(tmp_path, change, sentence):
     assert sentence in str(caught.value) and str(path / "config.json") in str(caught.value)
 
 
+def test_what_a_run_found_out_does_not_set_it_apart(tmp_path):
+    for seed in (0, 1):
+        found = {"cloning": {"divergence": 0.1 + seed}, "decoding": {"temperature": seed / 2}}
+        write_run(tmp_path / str(seed), seed=seed, described={"arm": "large", **found})
+    (group,) = group_runs(read_runs([tmp_path])[0])
+    assert group.name == "large" and len(group.runs) == 2
+
+
 def cut(path):
     """As a crash leaves it: the last evaluation is not there, and a line is half written."""
     file = path / "metrics.jsonl"
