@@ -1,4 +1,4 @@
-"""The code blocks of a page, and what runs them as a reader would: in order, in an empty folder, with names kept.
+"""The code blocks of a page, and what runs them as a reader would: in order, in a folder of their own, with names kept.
 
 A block is run by what it is:
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import types
@@ -30,6 +31,7 @@ WRITTEN = subprocess.run(
 PAGES = [ROOT / name for name in sorted(WRITTEN.stdout.split())]  # none that the site generates
 READ = [*PAGES, *sorted(ROOT.glob("*.md"))]
 FORMALISM = [page for page in PAGES if page.parent.name == "formalism"]
+DATA = re.compile(r"\]\((\w+\.csv)\)")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 
@@ -58,13 +60,19 @@ def names_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Reader]]:
-    """Makes a reader of a page, in a folder of its own with an empty cache."""
+    """Makes a reader of a page, in a folder of its own with its data and an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("TSMG_CACHE", str(tmp_path / "cache"))
     before = set(sys.modules)
-    yield lambda page: Reader(tmp_path, names_of(page.parent))
+
+    def make(page: Path) -> Reader:
+        for data in DATA.findall(page.read_text(encoding="utf-8")):
+            shutil.copy(page.parent / data, tmp_path)
+        return Reader(tmp_path, names_of(page.parent))
+
+    yield make
     for name in set(sys.modules) - before:
         if (tmp_path / f"{name}.py").is_file():
             del sys.modules[name]
@@ -243,8 +251,9 @@ def test_every_equation_and_every_number_has_a_check(page: Path) -> None:
     assert unexecuted(text) == []
 
 
-def test_every_number_of_the_advice_comes_out_of_an_example() -> None:
-    assert unexecuted((ROOT / "docs" / "choosing.md").read_text(encoding="utf-8")) == []
+@pytest.mark.parametrize("page", ["choosing.md", "experiment.md"])
+def test_every_number_comes_out_of_an_example(page: str) -> None:
+    assert unexecuted((ROOT / "docs" / page).read_text(encoding="utf-8")) == []
 
 
 def test_an_equation_has_one_page() -> None:

@@ -3,6 +3,7 @@
 ``python docs/sitegen/pictures.py runs/NAME`` keeps what the picture of a run needs in ``docs/pictures``.
 """
 
+import csv
 import io
 import json
 import re
@@ -12,10 +13,12 @@ from html import escape
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import games
+from algorithms import statistics
 from algorithms.plots import draw_run
 from algorithms.tracking import METRICS, read_lines
 from proofs import examine
@@ -24,9 +27,16 @@ from proofs.statements.cases import choice_case
 from tsmg import Finite
 
 DATA = Path(__file__).parents[1] / "pictures" / "default_run.jsonl"
+EXPERIMENT = Path(__file__).parents[1] / "experiment.csv"
 SHOWN = ("update", "reward", "invalid_rate", "entropy", "eval/reward", "eval_greedy/reward")
 INK = "#010203"  # stands for the colour of the text, whatever it will be
 BLUE, ORANGE = "#2f7fc1", "#d9730d"  # at least 3 to 1 against both backgrounds
+ARMS = {
+    "aaw": (BLUE, "-"),
+    "uniform": (ORANGE, "-"),
+    "full-equal-trained": (INK, "--"),
+    "full-equal-generated": (INK, ":"),
+}
 SETTINGS = {
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
@@ -50,6 +60,29 @@ def kept(run: Path) -> str:
 def default_run() -> Figure:
     """The curve of a default run, by what draws ``curve.png``."""
     return draw_run(read_lines(DATA), ceiling=1.0, size=(5, 7))
+
+
+def experiment() -> Figure:
+    """The mean over the runs of each arm at every evaluation, with the interval of the two that are compared first."""
+    with EXPERIMENT.open(encoding="utf-8", newline="") as file:
+        records = [record for record in csv.DictReader(file) if record["finished"] == "1"]
+    figure = _figure((5, 7))
+    shown = (("lake", "eval/success_rate", "success"), ("snake", "eval/reward", "return"))
+    for axes, (scenario, name, label) in zip(figure.subplots(2, 1), shown, strict=True):
+        for arm, (colour, style) in ARMS.items():
+            runs = [r for r in records if (r["scenario"], r["group"]) == (scenario, arm)]
+            updates = sorted({int(r["update"]) for r in runs})
+            means = [
+                statistics.mean([float(r[name]) for r in runs if int(r["update"]) == update])
+                for update in updates
+            ]
+            axes.plot(updates, [m.value for m in means], style, color=colour, label=arm)
+            if style == "-":
+                ends = np.array([(m.low, m.high) for m in means], dtype=float)  # nan: none
+                axes.fill_between(updates, *ends.T, color=colour, alpha=0.2, linewidth=0)
+        axes.set(title=scenario, xlabel="update", ylabel=label)
+    figure.axes[0].legend(loc="lower right")
+    return figure
 
 
 def kuhn_estimators() -> Figure:
@@ -125,6 +158,7 @@ def _bars(values: Mapping[str, tuple[float, ...]], labels: tuple[str, ...]) -> F
 PICTURES: Mapping[str, Callable[[], Figure]] = {
     "default-run": default_run,
     "division": division,
+    "experiment": experiment,
     "kuhn-estimators": kuhn_estimators,
 }
 
