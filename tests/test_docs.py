@@ -60,19 +60,13 @@ def names_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Reader]]:
-    """Makes a reader of a page, in a folder of its own with its data and an empty cache."""
+    """Makes a reader of a page, in a folder of its own with an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("TSMG_CACHE", str(tmp_path / "cache"))
     before = set(sys.modules)
-
-    def make(page: Path) -> Reader:
-        for data in DATA.findall(page.read_text(encoding="utf-8")):
-            shutil.copy(page.parent / data, tmp_path)
-        return Reader(tmp_path, names_of(page.parent))
-
-    yield make
+    yield lambda page: Reader(tmp_path, names_of(page.parent))
     for name in set(sys.modules) - before:
         if (tmp_path / f"{name}.py").is_file():
             del sys.modules[name]
@@ -85,7 +79,10 @@ def runs(page: Path) -> bool:
 @pytest.mark.parametrize("page", [*filter(runs, READ)], ids=lambda p: p.stem)
 def test_the_blocks_of_a_page_run(page: Path, reader: Callable[[Path], Reader]) -> None:
     text = page.read_text(encoding="utf-8")
-    assert reader(page).run(page.name, text) >= 1
+    reading = reader(page)
+    for data in DATA.findall(text):
+        shutil.copy(page.parent / data, reading.folder)
+    assert reading.run(page.name, text) >= 1
     in_blocks = "".join(block.code for block in blocks_of(text))
     assert in_blocks.count(">>> ") == text.count(">>> ")  # examples outside of blocks would be lost
 
