@@ -14,8 +14,7 @@ from algorithms.tracking import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS,
 from tsmg import RunFolderError
 
 Record = Mapping[str, Any]
-# Parts of config.json that tell where or from what a run was made, not what it is.
-# what a run found out, where it ran, and what it is called
+# Parts of config.json that tell where a run was made, what it is called and what it found out, not what it is.
 _NOT_COMPARED = ("cloning", "decoding", "references", "threads", "title", "versions")
 SCENARIO = ("scenario", "game", "game_settings", "horizon", "held_out")
 """The parts of ``config.json`` that say what was played."""

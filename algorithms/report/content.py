@@ -201,22 +201,26 @@ def _clones(group: Group) -> list[tuple[str, str, float]]:
 
 
 def _divergence(run: Run) -> float | None:
-    cloning = run.config.get("cloning")
-    return finite(cloning.get("divergence")) if isinstance(cloning, Mapping) else None
+    return finite(run.setting("cloning.divergence"))
+
+
+_TRIED = "decoding.tried."
 
 
 def _decoding_notes(groups: Sequence[Group]) -> Iterator[str]:
     """At what temperature a policy was evaluated whose best one was looked for, and what the others gave."""
     for group in groups:
         for run in group.runs:
-            decoding = run.config.get("decoding")
-            found = decoding if isinstance(decoding, Mapping) else {}
-            tried = found.get("tried")
-            if isinstance(tried, Mapping) and tried:
-                told = ", ".join(f"{value} at {name}" for name, value in tried.items())
+            told = ", ".join(
+                f"{value} at {name.removeprefix(_TRIED)}"
+                for name, value in flat(run.config).items()
+                if name.startswith(_TRIED)
+            )
+            if told:
+                chosen = run.setting("decoding.temperature")
                 yield (
-                    f"{group.scenario}, {group.name}, seed {run.seed}: temperature {found.get('temperature')}, chosen "
-                    f"by the mean return of other episodes ({told})."
+                    f"{group.scenario}, {group.name}, seed {run.seed}: temperature {chosen}, chosen by the mean return "
+                    f"of other episodes ({told})."
                 )
 
 
