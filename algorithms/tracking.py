@@ -202,10 +202,13 @@ def _flat(config: Any, name: str = "") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a run's numbers depend on."""
+    """What a run's numbers depend on beside its settings: versions, and the instructions that torch uses here."""
+    import torch  # noqa: PLC0415 - who reads a run folder does without
+
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         **{name: _version(name) for name in _VERSIONS},
     }
 

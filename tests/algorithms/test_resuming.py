@@ -390,6 +390,19 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         trainer(tabular()).state().part("none")
 
 
+@pytest.mark.parametrize("other", ["cpu_capability", "torch"])
+def test_a_run_that_goes_on_elsewhere_says_that_numbers_may_differ(
+    other: str, whole: Path, tmp_path: Path
+) -> None:
+    differs = "other versions or on another machine"
+    shutil.copytree(whole, tmp_path / "run")
+    assert differs not in " ".join(run(tmp_path / "run", resume=True))
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["versions"][other] = "another"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert differs in " ".join(run(tmp_path / "run", resume=True))
+
+
 def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) -> None:
     """Checkpoints hold the adapters, not the weights below them; other weights below are noticed."""
 
