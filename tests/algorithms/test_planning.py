@@ -360,12 +360,12 @@ def test_sharding_divides_what_it_says():
 
 
 def test_layers_are_whole_while_playing_and_two_of_them_while_learning():
-    sizes = sizes_of(WIDE)
+    sizes = sizes_of(NARROW)  # of four layers
     plan = make_plan(sizes, run_of(gpus=4, sharding="fsdp"))
     others = 4 * sizes.layer * 3 / 4
     assert item(plan, "playing", "gathered weights") == sizes.layers * others
     assert item(plan, "learning", "gathered weights") == 2 * others
-    adapted = make_plan(sizes_of(WIDE, lora=True), run_of(gpus=4, sharding="fsdp"))
+    adapted = make_plan(sizes_of(NARROW, lora=True), run_of(gpus=4, sharding="fsdp"))
     assert item(adapted, "playing", "gathered weights") > sizes.layers * others
     for run in (run_of(gpus=4), run_of(sharding="fsdp")):  # of one device nothing is divided
         assert not any(i.name == "gathered weights" for i in make_plan(sizes, run).items)
