@@ -155,6 +155,14 @@ class Job:
         """Whether anything is learnt in it."""
         return self.arm.kind == "train" and self.source is None
 
+    @property
+    def clone(self) -> tuple[Any, ...] | None:
+        """What its policy is cloned from and how, equal for runs that begin with one clone; ``None``: no clone."""
+        if self.source is not None or self.arm.model is not None:
+            return None
+        arm = self.arm
+        return self.scenario, arm.player, arm.player_settings, arm.recipe, self.seed
+
 
 def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, Any]:
     return {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}

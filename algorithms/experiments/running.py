@@ -51,6 +51,7 @@ def run_jobs(
     """Do the runs that are not done yet; a run that fails does not keep the others from being done.
 
     A run whose policy another one takes is done first, and what waits for it keeps no place among those side by side.
+    Runs that begin with one clone are not begun side by side while there are others: each would make it.
 
     Args:
       experiment: whose.
@@ -65,9 +66,7 @@ def run_jobs(
     ended: list[Done] = []
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         while left or running:
-            awaited = {job.place for job in (*left, *running.values())}
-            ready = [job for job in left if job.source is None or job.source.place not in awaited]
-            for job in ready[: parallel - len(running)]:
+            while len(running) < parallel and (job := _next(left, list(running.values()))):
                 left.remove(job)
                 running[pool.submit(_run, experiment, job, root)] = job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -75,6 +74,14 @@ def run_jobs(
                 ended.append(future.result())
                 report(ended[-1])
     return ended
+
+
+def _next(left: Sequence[Job], running: Sequence[Job]) -> Job | None:
+    """The run to begin: one that waits for no other, and that need not make a clone which another is making."""
+    awaited = {job.place for job in (*left, *running)}
+    ready = [job for job in left if job.source is None or job.source.place not in awaited]
+    clones = [job.clone for job in running if job.clone is not None]
+    return min(ready, key=lambda job: job.clone in clones, default=None)
 
 
 def _run(experiment: Experiment, job: Job, output: Path) -> Done:

@@ -193,7 +193,7 @@ def test_what_is_done_is_not_repeated_and_a_failure_keeps_nothing_back(tmp_path,
 
 
 def test_what_waits_for_a_run_keeps_no_place(tmp_path, monkeypatch):
-    last = "slippery-lake/uniform/1"
+    last = "slippery-lake/uniform/0"
     all_else, seen = threading.Event(), []
 
     def before(place, started):
@@ -208,6 +208,25 @@ def test_what_waits_for_a_run_keeps_no_place(tmp_path, monkeypatch):
     ((in_time, meanwhile),) = seen
     assert in_time and len(meanwhile) == 8 and not any(done.error for done in ended)
     assert started[8:] == ["slippery-lake/aaw/0"]
+
+
+def test_runs_of_one_clone_are_begun_one_after_the_other(tmp_path, monkeypatch):
+    """Each would make it otherwise."""
+    both = threading.Barrier(2, timeout=10)
+
+    def before(place, started):
+        if len(started) <= 2:  # so that the first two are side by side
+            both.wait()
+
+    experiment = read_experiment(SMOKE)
+    clones = {str(job.place): job.clone for job in jobs(experiment)}
+    assert clones["lake/aaw/0"] == clones["lake/uniform/0"] != clones["lake/aaw/1"]
+    assert clones["slippery-lake/aaw/0"] is None
+    started = fake_processes(monkeypatch, before=before)
+    run_jobs(experiment, jobs(experiment), tmp_path, parallel=2)
+    assert {*started[:2]} == {"lake/aaw/0", "lake/optimal-clone/0"}
+    run_jobs(experiment, jobs(experiment, ["aaw", "uniform"])[:2], tmp_path / "two", parallel=2)
+    assert {*started[-2:]} == {"lake/aaw/0", "lake/uniform/0"}  # where there is nothing else
 
 
 def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
