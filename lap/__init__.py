@@ -2,6 +2,7 @@
 
 from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
+from lap.engine.sampling import Sampling
 from lap.lora import LoraSettings
 from lap.model import LanguageModel, TokenLogprobs, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
@@ -19,8 +20,6 @@ from lap.prompts import (
     Segment,
 )
 from lap.replies import reply_dist
-from lap.sampling import Sampling
-from lap.seed import SeedRecipe, divergence_from_player, seed_model, seed_policy
 
 __all__ = [
     "AbstractParser",
@@ -38,7 +37,6 @@ __all__ = [
     "PromptEncoder",
     "Sampling",
     "ScriptedModel",
-    "SeedRecipe",
     "Segment",
     "TabularModel",
     "TagParser",
@@ -47,9 +45,6 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
-    "divergence_from_player",
     "remembering",
     "reply_dist",
-    "seed_model",
-    "seed_policy",
 ]

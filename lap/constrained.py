@@ -14,11 +14,11 @@ from typing import Any, Protocol, final, runtime_checkable
 import attrs
 import torch
 
+from lap.engine.sampling import Sampling
 from lap.model import Decided
 from lap.policy import LanguageAgentPolicy
 from lap.prompts import Prompt
 from lap.replies import ListableModel
-from lap.sampling import Sampling
 from tsmg import (
     AbstractGame,
     Call,

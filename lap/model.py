@@ -7,8 +7,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from lap.engine.sampling import Sampling
 from lap.prompts import Prompt
-from lap.sampling import Sampling
 from tsmg import Call, Stream
 
 Decided = Callable[[str], bool]

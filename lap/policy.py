@@ -11,12 +11,12 @@ from typing import Any, Generic, TypeVar, final
 import attrs
 from torch import Tensor
 
+from lap.engine.sampling import Sampling
 from lap.model import LanguageModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import ListableModel, reply_dist
-from lap.sampling import Sampling
 from tsmg import (
     AgentPolicy,
     Call,

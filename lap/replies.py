@@ -11,9 +11,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lap.engine.sampling import Sampling
 from lap.model import Decided
 from lap.prompts import Prompt
-from lap.sampling import Sampling
 from tsmg import Call, Finite, NotEnumerableError
 
 REPLY_LIMIT = 10_000

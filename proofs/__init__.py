@@ -1,12 +1,12 @@
 """Executable statements about games, policies, credit and sampling."""
 
-from proofs.enumeration import Line, lines
-from proofs.gradients import PlayLaw, central_differences
-from proofs.induced import InducedPlayer
-from proofs.laboratory import Examination, examine
-from proofs.signal_to_noise import Signal, measure_signal
-from proofs.states import StateGraph, state_graph
-from proofs.values import best_response_return, expected_returns, nash_conv
+from proofs.estimators.laboratory import Examination, examine
+from proofs.estimators.signal_to_noise import Signal, measure_signal
+from proofs.exact.enumeration import Line, lines
+from proofs.exact.gradients import PlayLaw, central_differences
+from proofs.exact.induced import InducedPlayer
+from proofs.exact.states import StateGraph, state_graph
+from proofs.exact.values import best_response_return, expected_returns, nash_conv
 
 __all__ = [
     "Examination",

@@ -14,8 +14,7 @@ import numpy as np
 from rich.console import Console
 
 import tsmg
-from algorithms.config import MSGRPOConfig
-from algorithms.options import (
+from algorithms.cli.options import (
     config_options,
     game_options,
     literal,
@@ -23,6 +22,7 @@ from algorithms.options import (
     set_option,
     split_game,
 )
+from algorithms.method.config import MSGRPOConfig
 
 if TYPE_CHECKING:
     from proofs.proving import Outcome
@@ -126,7 +126,14 @@ def lab(
         raise click.UsageError(f"{game.name} is a sampled game: it has no exact gradient")
     import torch
 
-    from proofs.comparison import ESTIMATORS, compare, plain_config, plot, rows, word_policy_law
+    from proofs.estimators.comparison import (
+        ESTIMATORS,
+        compare,
+        plain_config,
+        plot,
+        rows,
+        word_policy_law,
+    )
 
     torch.set_num_threads(1)  # the tables are small
     config = plain_config(group_size=group_size, kept_episodes=kept, groups=groups)
@@ -197,7 +204,7 @@ def signal(
     import torch
 
     from lap import LanguageAgentPolicy
-    from proofs.signal_to_noise import comparison_rows, measure_signal
+    from proofs.estimators.signal_to_noise import comparison_rows, measure_signal
 
     torch.set_num_threads(threads)
     policy: LanguageAgentPolicy[Any] = LanguageAgentPolicy.from_pretrained(folder)
@@ -224,8 +231,8 @@ def signal(
 )
 def aaw_map(output: Path, size: str, std: bool) -> None:
     """Where AAW beats uniform sub-sampling and full groups: exact, over success rate, horizon, G and K."""
-    from proofs.aaw_map import aaw_map as points_of
-    from proofs.aaw_map import plot_map, write_csv
+    from proofs.estimators.aaw_map import aaw_map as points_of
+    from proofs.estimators.aaw_map import plot_map, write_csv
 
     points = points_of(divided=std)
     output.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
 from lap.prompts import AbstractPrompt
-from proofs.enumeration import LINE_LIMIT, lines
+from proofs.exact.enumeration import LINE_LIMIT, lines
 from tsmg import (
     AbstractExplicitGame,
     AbstractInvalidRule,

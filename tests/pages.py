@@ -142,7 +142,7 @@ class Reader:
                 assert same, f"{where}: {command}\n--- on the page\n{told}--- here\n{got}"
 
     def _command(self, where: str, command: str, answers: str) -> str:
-        from algorithms.cli import main
+        from algorithms.cli.main import main
 
         name, *arguments = shlex.split(command, comments=True)
         assert name == "tsmg", f"{where}: cannot run {name!r}"

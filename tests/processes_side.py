@@ -21,9 +21,9 @@ from torch.distributed.tensor import DTensor
 
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
-from algorithms.casting import Cast, casts
-from algorithms.rollouts import Rollouts
-from algorithms.sharding import brought_together
+from algorithms.distributed.sharding import brought_together
+from algorithms.play.matchups import Cast, casts
+from algorithms.play.rollouts import Rollouts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller

@@ -60,13 +60,13 @@ def test_public_names_have_docstrings(package: str) -> None:
 
 # The modules whose functions are formulas: docs/style.md says what is due there.
 FORMULAS = (
-    "algorithms.advantages",
-    "algorithms.credit",
-    "algorithms.episode_sampling",
-    "algorithms.losses",
+    "algorithms.method.advantages",
+    "algorithms.method.credit",
+    "algorithms.method.episode_sampling",
+    "algorithms.method.losses",
     "algorithms.returns",
-    "algorithms.weighting",
-    "proofs.values",
+    "algorithms.method.weighting",
+    "proofs.exact.values",
 )
 
 

@@ -26,7 +26,8 @@ CASES = 40
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Surfaces put stand-ins into modules and change the folder."""
-    from algorithms import cli, run_commands
+    from algorithms.cli import main as cli
+    from algorithms.cli import runs as run_commands
 
     monkeypatch.chdir(tmp_path)
     for module, names in (

@@ -300,7 +300,7 @@ def test_the_picture_follows_the_imports() -> None:
     assert diagram.levels(edges)["tsmg"] == 0
     assert ("proofs", "algorithms") in diagram.drawn(edges)
     assert ("algorithms", "tsmg") in edges and ("algorithms", "tsmg") not in diagram.drawn(edges)
-    assert set(edges[("algorithms", "games")]) == {"algorithms.cli", "algorithms.options"}
+    assert set(edges[("algorithms", "games")]) == {"algorithms.cli.main", "algorithms.cli.options"}
     assert all(f">{package}</text>" in diagram.svg() for package in api.PACKAGES)
 
 
@@ -345,7 +345,7 @@ def keys(page: str, *titles: str) -> set[str]:
 
 def test_the_page_of_metrics_lists_what_is_written() -> None:
     from algorithms import MSGRPOTrainer
-    from algorithms.ms_grpo import evaluation_metrics
+    from algorithms.training.trainer import evaluation_metrics
     from games import KuhnPoker
     from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
     from tests.runs import SMALL_RUN

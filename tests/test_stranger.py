@@ -5,13 +5,13 @@ from pathlib import Path
 import attrs
 from click.testing import CliRunner
 
-import lap
+import algorithms
 import tsmg
-from algorithms.cli import main
-from algorithms.tracking import read_lines
+from algorithms.cli.main import main
+from algorithms.runs.writer import read_lines
 from tsmg.testing import check_game
 
-TINY = lap.SeedRecipe(width=32, layers=1, heads=2, inner=48, episodes=20, steps=20, batch=8)
+TINY = algorithms.SeedRecipe(width=32, layers=1, heads=2, inner=48, episodes=20, steps=20, batch=8)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +72,9 @@ def test_it_is_conformant_and_plays_by_hand() -> None:
 
 
 def test_it_trains(tmp_path: Path) -> None:
-    lap.seed_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(tmp_path / "tiny")
+    algorithms.seed_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(
+        tmp_path / "tiny"
+    )
     sizes = "--updates 2 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 4 --threads 1"
     run(
         *("train", "--game", "tests.test_stranger:Nim", "--model", str(tmp_path / "tiny")),

@@ -7,7 +7,7 @@ from typing import Any
 
 import games
 from algorithms import MSGRPOConfig, RunConfig, run_training
-from algorithms.durable import MANIFEST
+from algorithms.runs.atomic import MANIFEST
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tsmg import PlayRandomLegal, with_invalid_rule

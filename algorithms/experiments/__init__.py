@@ -1,13 +1,13 @@
 """Experiments as files: what is run, with which seeds, and how it is judged, fixed before the first run."""
 
-from algorithms.experiments.plan import Arm as Arm
-from algorithms.experiments.plan import Experiment as Experiment
-from algorithms.experiments.plan import Job as Job
-from algorithms.experiments.plan import Scenario as Scenario
-from algorithms.experiments.plan import jobs as jobs
-from algorithms.experiments.plan import read_experiment as read_experiment
-from algorithms.experiments.plan import shipped as shipped
-from algorithms.experiments.running import run_jobs as run_jobs
+from algorithms.experiments.scheduler import run_jobs as run_jobs
+from algorithms.experiments.spec import Arm as Arm
+from algorithms.experiments.spec import Experiment as Experiment
+from algorithms.experiments.spec import Job as Job
+from algorithms.experiments.spec import Scenario as Scenario
+from algorithms.experiments.spec import jobs as jobs
+from algorithms.experiments.spec import read_experiment as read_experiment
+from algorithms.experiments.spec import shipped as shipped
 
 __all__ = [
     "Arm",

@@ -12,7 +12,7 @@ from fractions import Fraction
 from algorithms import MSGRPOConfig
 from lap import MemorylessPrompt
 from proofs import Line, PlayLaw
-from proofs.gradients import Array
+from proofs.exact.gradients import Array
 from proofs.small_games import FiniteGame, tabular_policy
 from tsmg import (
     EpisodeGroup,

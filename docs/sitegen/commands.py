@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import click
 
-from algorithms.cli import main
-from algorithms.config import MSGRPOConfig, RunConfig, choices
+from algorithms.cli.main import main
+from algorithms.method.config import MSGRPOConfig, RunConfig, choices
 
 COMMANDS = "reference/command_line.md"
 SETTINGS = "reference/settings.md"

@@ -204,15 +204,20 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
     """The best expected return over all starts, or from the start of the transcript."""
     steps = tsmg.step_limit(game)
     start = record.start.state.state
-    if isinstance(game, Snake) or algorithms.optimal_return(game, start, steps) is None:
+    if (
+        isinstance(game, Snake)
+        or algorithms.play.optimum.optimal_return(game, start, steps) is None
+    ):
         return  # boards of Snake are too many, and counting them takes long
     law = _small_law(game)
     if law is None:
-        best = algorithms.optimal_return(game, start, steps)
-        yield f"- Best expected return from the start of the transcript: {best:.6g} (`algorithms.optimal_return`)."
+        best = algorithms.play.optimum.optimal_return(game, start, steps)
+        yield f"- Best expected return from the start of the transcript: {best:.6g} (`algorithms.play.optimum.optimal_return`)."
         return
-    best = sum(p * (algorithms.optimal_return(game, state, steps) or 0.0) for state, p in law)
-    yield f"- Best expected return: {best:.6g} (`algorithms.optimal_return`)."
+    best = sum(
+        p * (algorithms.play.optimum.optimal_return(game, state, steps) or 0.0) for state, p in law
+    )
+    yield f"- Best expected return: {best:.6g} (`algorithms.play.optimum.optimal_return`)."
 
 
 def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, float]] | None:

@@ -18,11 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import games
-from algorithms import statistics
-from algorithms.plots import draw_run
-from algorithms.tracking import METRICS, read_lines
+from algorithms.analysis import statistics
+from algorithms.analysis.plots import draw_run
+from algorithms.runs.writer import METRICS, read_lines
 from proofs import examine
-from proofs.comparison import ESTIMATORS, plain_config, word_policy_law
+from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_law
 from proofs.statements.cases import choice_case
 from tsmg import Finite
 

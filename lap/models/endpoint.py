@@ -12,9 +12,9 @@ from typing import Any, final
 
 import attrs
 
+from lap.engine.sampling import Sampling
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Message, Prompt
-from lap.sampling import Sampling
 from tsmg import Call, InvalidArgumentError, ModelError, Stream
 
 CONTROL_TOKENS = (

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import final
 
+from lap.engine.sampling import Sampling
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Prompt
-from lap.sampling import Sampling
 from tsmg import Call, Distribution, ModelError, Stream, certainly
 
 

@@ -10,9 +10,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lap.engine.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Prompt
-from lap.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
 from tsmg import Call, InvalidArgumentError, ModelError, Stream
 
 Context = tuple[str, tuple[int, ...]]

@@ -1,8 +1,8 @@
 """Any causal language model of the transformers library, by name or from a local folder.
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
-and go on together as long as they draw the same tokens (``lap.decoding``). Learning computes logits at reply positions
-only, and shares prompts and common beginnings of replies likewise (``lap.scoring``).
+and go on together as long as they draw the same tokens (``lap.engine.decoding``). Learning computes logits at reply positions
+only, and shares prompts and common beginnings of replies likewise (``lap.engine.scoring``).
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from lap.contexts import (
+from lap.encoding import PromptEncoder
+from lap.engine.contexts import (
     Ids,
     Layout,
     ReplyTree,
@@ -25,8 +26,9 @@ from lap.contexts import (
     context_logits,
     find_layout,
 )
-from lap.decoding import Growing, Memory, decode
-from lap.encoding import PromptEncoder
+from lap.engine.decoding import Growing, Memory, decode
+from lap.engine.sampling import Sampling, token_logprobs
+from lap.engine.scoring import score
 from lap.lora import (
     ADAPTER_FILE,
     AdaptersOff,
@@ -40,8 +42,6 @@ from lap.lora import (
 )
 from lap.model import Decided, TokenLogprobs
 from lap.prompts import Prompt
-from lap.sampling import Sampling, token_logprobs
-from lap.scoring import score
 from tsmg import Call, ContextLengthError, ModelError, Stream
 
 _MEMORY = 2**26  # bytes of logits that a remembering model holds

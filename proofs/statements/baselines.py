@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from proofs.laboratory import examine
+from proofs.estimators.laboratory import examine
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D
 from proofs.statements.cases import CARDS, Case, choice_case, random_cases

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from proofs.gradients import Array, PlayLaw
+from proofs.exact.gradients import Array, PlayLaw
 
 Coefficients = Callable[[Sequence[int]], Sequence[float]]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.gradients import PlayLaw
+from proofs.exact.gradients import PlayLaw
 from proofs.small_games import (
     WORDS,
     FiniteGame,

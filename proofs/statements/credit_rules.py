@@ -8,8 +8,8 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from proofs.gradients import Array, PlayLaw
-from proofs.laboratory import examine
+from proofs.estimators.laboratory import examine
+from proofs.exact.gradients import Array, PlayLaw
 from proofs.small_games import FiniteGame, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.cases import Case, random_cases

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms import kl_k3, policy_loss
+from algorithms import policy_loss
+from algorithms.method.losses import kl_k3
 from proofs.statement import Array, Sides, Statement
 
 KLEstimate = Callable[[Tensor, Tensor], Tensor]

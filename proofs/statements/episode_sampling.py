@@ -10,15 +10,10 @@ import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from algorithms import (
-    SamplingRule,
-    group_relative_advantages,
-    inclusion_probabilities,
-    sampling_weights,
-    selection_dist,
-)
-from algorithms.advantages import StdKind
-from proofs.laboratory import Examination, examine
+from algorithms import group_relative_advantages, inclusion_probabilities, sampling_weights
+from algorithms.method.advantages import StdKind
+from algorithms.method.episode_sampling import SamplingRule, selection_dist
+from proofs.estimators.laboratory import Examination, examine
 from proofs.statement import Array, Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case, random_cases

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lap import LastTurnsPrompt, MemorylessPrompt, TabularModel
 from lap.prompts import AbstractPrompt
-from proofs.enumeration import ExactPolicy, Line, lines
-from proofs.induced import InducedPlayer
+from proofs.exact.enumeration import ExactPolicy, Line, lines
+from proofs.exact.induced import InducedPlayer
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.cases import Case

@@ -9,11 +9,11 @@ import attrs
 from hypothesis import strategies as st
 
 from lap.prompts import AbstractPrompt
-from proofs.enumeration import lines
+from proofs.exact.enumeration import lines
+from proofs.exact.values import best_response_return
 from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.induced_game import LAST_TURN, NO_MEMORY, OthersFixed
-from proofs.values import best_response_return
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,

@@ -7,11 +7,11 @@ import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from algorithms import collect_groups
+from algorithms.play.rollouts import collect_groups
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.aaw_map import binomial
-from proofs.gradients import Array, PlayLaw
-from proofs.laboratory import examine
+from proofs.estimators.aaw_map import binomial
+from proofs.estimators.laboratory import examine
+from proofs.exact.gradients import Array, PlayLaw
 from proofs.small_games import FiniteGame, choice_game, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D

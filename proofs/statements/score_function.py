@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.enumeration import lines
-from proofs.gradients import Array, central_differences
-from proofs.laboratory import examine
+from proofs.estimators.laboratory import examine
+from proofs.exact.enumeration import lines
+from proofs.exact.gradients import Array, central_differences
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D

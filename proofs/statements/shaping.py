@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from algorithms import credit_rule, group_relative_advantages
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.enumeration import Line, lines
-from proofs.gradients import Array
+from proofs.exact.enumeration import Line, lines
+from proofs.exact.gradients import Array
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.memory import with_time

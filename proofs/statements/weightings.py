@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from algorithms import CreditRule
-from proofs.gradients import Array, PlayLaw
-from proofs.laboratory import Examination, examine
+from algorithms.method.credit import CreditRule
+from proofs.estimators.laboratory import Examination, examine
+from proofs.exact.gradients import Array, PlayLaw
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D

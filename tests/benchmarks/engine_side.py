@@ -21,9 +21,12 @@ from typing import Any
 import attrs
 import torch
 
+import algorithms
 import games
-import lap
-from algorithms import MSGRPOConfig, MSGRPOTrainer, TrainingRow, Update, collect_groups
+from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms.method.batch import TrainingRow
+from algorithms.play.rollouts import collect_groups
+from algorithms.training.trainer import Update
 from lap import LanguageAgentPolicy, TransformersModel
 from tsmg import Call, EpisodeGroup, Reply, Request, Stream
 
@@ -66,7 +69,7 @@ def tell(**figures: object) -> None:
 
 
 def policy() -> LanguageAgentPolicy[TransformersModel]:
-    return lap.seed_policy(GAME)
+    return algorithms.seed_policy(GAME)
 
 
 def ours(**settings: Any) -> MSGRPOTrainer:

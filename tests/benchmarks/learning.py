@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+import algorithms
 import games
-import lap
 import tsmg
-from algorithms import Against, InTurn, MSGRPOConfig, MSGRPOTrainer
-from algorithms.rollouts import fixed_starts
+from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms.play.matchups import Against, InTurn
+from algorithms.play.rollouts import fixed_starts
 from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
 
 
@@ -44,7 +45,7 @@ def main() -> None:
 
 def policy_of(game: Any, seed: int, steps: int = 400) -> Any:
     """The game's seed model."""
-    return lap.seed_policy(game, recipe=lap.SeedRecipe(seed=seed, steps=steps))
+    return algorithms.seed_policy(game, recipe=algorithms.SeedRecipe(seed=seed, steps=steps))
 
 
 def train(trainer: MSGRPOTrainer, report: Callable[[], str], parts: int = 4) -> None:

@@ -14,14 +14,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from algorithms import (
-    MSGRPOConfig,
-    SamplingRule,
-    TrainingRow,
-    group_relative_advantages,
-    policy_loss,
-    select_episodes,
-)
+from algorithms import MSGRPOConfig, group_relative_advantages, policy_loss, select_episodes
+from algorithms.method.batch import TrainingRow
+from algorithms.method.episode_sampling import SamplingRule
 from games import FrozenLake
 from lap import TagParser, TransformersModel
 from tsmg import EpisodeKey, Parsed, Purpose, Said, Stream

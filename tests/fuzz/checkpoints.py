@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from algorithms.checkpoints import checkpoint_folder, has_start, resume_point
-from algorithms.durable import MANIFEST, _listed, fault
-from algorithms.state import (
+from algorithms.runs.atomic import MANIFEST, _listed, fault
+from algorithms.runs.checkpoints import checkpoint_folder, has_start, resume_point
+from algorithms.runs.state import (
     TrainingState,
     load_model_state,
     load_optimizer_state,
@@ -26,9 +26,9 @@ from tests.fuzz.guard import Case, declared, executed, scratch
 from tests.fuzz.source import CANARY, Source, altered, damaged
 
 MODULES = (
-    "algorithms.checkpoints",
-    "algorithms.durable",
-    "algorithms.state",
+    "algorithms.runs.checkpoints",
+    "algorithms.runs.atomic",
+    "algorithms.runs.state",
     "lap.policy",
     "lap.lora",
 )

@@ -11,10 +11,10 @@ import click
 from click.testing import CliRunner
 
 import games
-from algorithms import cli
-from algorithms.config import MSGRPOConfig, RunConfig
-from algorithms.experiments.plan import jobs, read_experiment, shipped
-from algorithms.options import game_arguments, literal
+from algorithms.cli import main as cli
+from algorithms.cli.options import game_arguments, literal
+from algorithms.experiments.spec import jobs, read_experiment, shipped
+from algorithms.method.config import MSGRPOConfig, RunConfig
 from lap import LoraSettings, Sampling
 from tests.fuzz.guard import Case, declared, scratch, word, wrong
 from tests.fuzz.source import CANARY, Source, altered, damaged
@@ -22,9 +22,9 @@ from tests.run_folders import write_run
 from tsmg import registered
 
 MODULES = (
-    "algorithms.config",
-    "algorithms.experiments.plan",
-    "algorithms.options",
+    "algorithms.method.config",
+    "algorithms.experiments.spec",
+    "algorithms.cli.options",
     "tsmg.registry",
 )
 CASES = 30_000

@@ -6,23 +6,23 @@ from typing import Any
 
 import attrs
 
-from algorithms.comparison import Group
-from algorithms.report import report_content
-from algorithms.report.episodes import viewer_data
-from algorithms.report.page import report_markdown, report_page
-from algorithms.report.texts import embedded_json
-from algorithms.runs import Run, read_run, scenario_of
-from algorithms.tracking import read_lines
+from algorithms.analysis.comparison import Group
+from algorithms.analysis.report import report_content
+from algorithms.analysis.report.episodes import viewer_data
+from algorithms.analysis.report.page import report_markdown, report_page
+from algorithms.analysis.report.texts import embedded_json
+from algorithms.runs.reader import Run, read_run, scenario_of
+from algorithms.runs.writer import read_lines
 from tests.fuzz.guard import Case, declared, scratch, wrong
 from tests.fuzz.run_folders import transcript
 from tests.fuzz.source import Source, altered, damaged
 from tests.run_folders import write_run
 
 MODULES = (
-    "algorithms.report.episodes",
-    "algorithms.report.texts",
-    "algorithms.report.page",
-    "algorithms.runs",
+    "algorithms.analysis.report.episodes",
+    "algorithms.analysis.report.texts",
+    "algorithms.analysis.report.page",
+    "algorithms.runs.reader",
 )
 CASES = 20_000
 _PAGES = 400  # one in so many cases is a whole page

@@ -9,17 +9,18 @@ from typing import Any
 from click.testing import CliRunner
 from rich.console import Console
 
-from algorithms import cli, run_commands
-from algorithms.comparison import compare_runs
-from algorithms.printing import printable
-from algorithms.runs import read_run
-from algorithms.tables import Table, tables
+from algorithms.analysis.comparison import compare_runs
+from algorithms.analysis.printing import printable
+from algorithms.analysis.tables import Table, tables
+from algorithms.cli import main as cli
+from algorithms.cli import runs as run_commands
+from algorithms.runs.reader import read_run
 from tests.fuzz.guard import Case, scratch, word, wrong
 from tests.fuzz.run_folders import transcript
 from tests.fuzz.source import CANARY, Source, altered
 from tests.run_folders import write_run
 
-MODULES = ("algorithms.printing", "algorithms.run_commands")
+MODULES = ("algorithms.analysis.printing", "algorithms.cli.runs")
 CASES = 20_000
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 _COMMANDS = 20  # one case in so many is a command

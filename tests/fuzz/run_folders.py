@@ -6,16 +6,21 @@ from typing import Any
 
 import attrs
 
-from algorithms.checkpoints import best_reward
-from algorithms.comparison import compare_runs
-from algorithms.runs import flat, read_run, read_runs, scenario_of, settings_of
-from algorithms.tables import markdown, tables
-from algorithms.tracking import check_same_run, read_config, read_lines
+from algorithms.analysis.comparison import compare_runs
+from algorithms.analysis.tables import markdown, tables
+from algorithms.runs.checkpoints import best_reward
+from algorithms.runs.reader import flat, read_run, read_runs, scenario_of, settings_of
+from algorithms.runs.writer import check_same_run, read_config, read_lines
 from tests.fuzz.guard import Case, declared, scratch, wrong
 from tests.fuzz.source import Source, altered, damaged
 from tests.run_folders import write_run
 
-MODULES = ("algorithms.runs", "algorithms.tracking", "algorithms.comparison", "algorithms.tables")
+MODULES = (
+    "algorithms.runs.reader",
+    "algorithms.runs.writer",
+    "algorithms.analysis.comparison",
+    "algorithms.analysis.tables",
+)
 CASES = 20_000
 _FILES = ("config.json", "metrics.jsonl", "evaluations.jsonl", "timings.jsonl", "episodes.jsonl")
 _COMPARED = 40  # one in so many cases: intervals are resampled thousands of times

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import games
-from algorithms.optimum import optimal_return
+from algorithms.play.optimum import optimal_return
 from games import bandit, kuhn_poker, matrix, tic_tac_toe
 from games.kuhn_poker import KuhnEquilibrium, KuhnPoker
 from games.line_walk import LineWalk

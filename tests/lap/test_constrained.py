@@ -10,8 +10,8 @@ from typeguard import suppress_type_checks
 
 import games
 from algorithms import evaluate
-from algorithms.cli import main
-from algorithms.rollouts import fixed_starts
+from algorithms.cli.main import main
+from algorithms.play.rollouts import fixed_starts
 from lap import (
     ConstrainedPolicy,
     LanguageAgentPolicy,

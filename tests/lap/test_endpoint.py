@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 import games
-from algorithms.cli import main
+from algorithms.cli.main import main
 from lap import EndpointModel, LanguageAgentPolicy, MemorylessPrompt, Prompt, Sampling
 from lap.models.endpoint import CONTROL_TOKENS, broken_up
 from lap.prompts import Message, Segment

@@ -19,9 +19,9 @@ from lap import (
     TabularModel,
     TagParser,
     TransformersModel,
-    contexts,
 )
-from lap.contexts import ReplyTree, batches, context_logits, find_layout, in_common
+from lap.engine import contexts
+from lap.engine.contexts import ReplyTree, batches, context_logits, find_layout, in_common
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
 
@@ -241,7 +241,7 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     """The head of a large vocabulary is applied in parts, and again backwards."""
     results = []
     for at_once in (2**24, 7 * 320):
-        monkeypatch.setattr("lap.scoring._AT_ONCE", at_once)
+        monkeypatch.setattr("lap.engine.scoring._AT_ONCE", at_once)
         model = tiny_model(sharp=3.0)
         calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
         model.logprobs(calls[:1], sampling=sampling)  # finds out what the network can do

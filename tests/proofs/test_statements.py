@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from algorithms import cli
+from algorithms.cli import main as cli
 from proofs.proving import Outcome, listing, prove, prove_all
 from proofs.statement import Sides, Statement, difference
 from proofs.statements import all_statements

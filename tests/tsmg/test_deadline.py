@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 import games
-from tests.algorithms.test_failures import Native
+from tests.algorithms.play.test_failures import Native
 from tsmg import (
     AbstractExplicitGame,
     AbstractSampledGame,

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import games
 import tsmg
-from algorithms.cli import main
+from algorithms.cli.main import main
 from games.matrix import MatrixGame
 from tests.seeded import BEYOND, CAUGHT, DEFECTS, KNOWN, FaceDown
 from tests.strategies import Coins

@@ -1,0 +1,389 @@
+"""Groups of runs that differ in their seed alone, their figures with intervals, and comparisons between them."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from algorithms.analysis import statistics
+from algorithms.analysis.statistics import Estimate
+from algorithms.runs.reader import Record, Run, episode_values, scenario_of, settings_of
+from tsmg import InvalidArgumentError
+
+THRESHOLD = 0.9
+_FIELDS_IN_NAME = 3  # more differences than this are counted, not named
+_PAIRED_GROUPS = 4  # up to so many groups all pairs are compared, of more each with the first
+
+
+@attrs.frozen(kw_only=True)
+class Group:
+    """Runs of one scenario and one configuration.
+
+    Attributes:
+      name: in what it differs from the others.
+      scenario: what was played.
+      runs: its runs, whole and half-finished ones.
+    """
+
+    name: str
+    scenario: str
+    runs: tuple[Run, ...]
+
+    @property
+    def whole(self) -> tuple[Run, ...]:
+        """The runs that are finished."""
+        return tuple(run for run in self.runs if run.is_finished)
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """The figures of a group; ``None`` where no run of it is finished or the metric is not defined.
+
+    Attributes:
+      group: whose.
+      measure: what was measured: ``success_rate`` or ``reward``.
+      start, final: the first and the last evaluation.
+      other_final: the last evaluation of the other decoding (greedy, or sampled).
+      middle: the interquartile mean of the last evaluation.
+      area: mean height of the curve of evaluations, on the episodes that all of them played.
+      until: updates until the threshold; infinite where it was never reached.
+      invalid: the last evaluation's invalid rate.
+      trained, generated: tokens in the loss, and tokens of all training episodes, in thousands.
+      best: the seed of the best run.
+    """
+
+    group: Group
+    measure: str
+    start: Estimate | None
+    final: Estimate | None
+    other_final: Estimate | None
+    middle: Estimate | None
+    area: Estimate | None
+    until: Estimate | None
+    invalid: Estimate | None
+    trained: Estimate | None
+    generated: Estimate | None
+    best: Any
+
+
+@attrs.frozen(kw_only=True)
+class Pair:
+    """One group against another of the same scenario.
+
+    Attributes:
+      ours, theirs: the groups' names.
+      scenario: what was played.
+      improvement: the probability that a run of ours ends higher than one of theirs.
+      improvement_area: the same for the area under the curve.
+      difference: of the mean last evaluations, runs resampled.
+      relative: that difference as a part of theirs; ``None`` where the measure has no zero that means nothing at all,
+        as returns, or a run of theirs never succeeds.
+      paired: the same on the same initial states, states resampled; ``None`` where they differ or are not recorded.
+    """
+
+    ours: str
+    theirs: str
+    scenario: str
+    improvement: Estimate
+    improvement_area: Estimate
+    difference: Estimate
+    relative: Estimate | None
+    paired: Estimate | None
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """What some runs come to, side by side.
+
+    Attributes:
+      summaries: of each group.
+      pairs: of groups of one scenario.
+      notes: what a reader should know of gaps and differences, a sentence each.
+      threshold: of the updates until it, in units of the measure.
+      prefix: which evaluation the figures are of: ``eval`` or ``eval_greedy``.
+    """
+
+    summaries: tuple[Summary, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+    threshold: float
+    prefix: str
+
+
+def compare_runs(
+    runs: Sequence[Run],
+    *,
+    by: str | None = None,
+    threshold: float = THRESHOLD,
+    greedy: bool = False,
+) -> Comparison:
+    """Group runs and compare the groups, each scenario by itself.
+
+    Args:
+      runs: as read.
+      by: group by this field of the configuration; by everything but the seed unless given.
+      threshold: for the updates until it.
+      greedy: whether the figures are of greedy play instead of play at the training temperature.
+
+    Raises:
+      InvalidArgumentError: no run has the field.
+    """
+    prefix = "eval_greedy" if greedy else "eval"
+    groups = group_runs(runs, by=by)
+    measures = {scenario: _measure(groups, scenario, prefix) for scenario in _scenarios(groups)}
+    summaries = [_summary(g, measures[g.scenario], prefix, threshold) for g in groups]
+    pairs = [
+        _pair(a, b, measures[a.scenario], prefix)
+        for scenario in _scenarios(groups)
+        for a, b in _pairs([g for g in groups if g.scenario == scenario and g.whole])
+    ]
+    return Comparison(
+        summaries=tuple(summaries),
+        pairs=tuple(pairs),
+        notes=tuple(_notes(groups)),
+        threshold=threshold,
+        prefix=prefix,
+    )
+
+
+def group_runs(runs: Sequence[Run], *, by: str | None = None) -> list[Group]:
+    """Groups of equal scenario and configuration, or of equal scenario and one equal field.
+
+    Args:
+      runs: as read.
+      by: the field, by its name or dotted path.
+
+    Raises:
+      InvalidArgumentError: no run has the field.
+    """
+    if by is not None and all(run.setting(by) is None for run in runs):
+        raise InvalidArgumentError(f"no run has the field {by!r} in its config.json (--by)")
+    found: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        key = str(settings_of(run)) if by is None else f"{by}={run.setting(by)}"
+        found.setdefault((scenario_of(run), key), []).append(run)
+    names = _names(list(found.values())) if by is None else [key for _, key in found]
+    names = [name.removeprefix("arm=") for name in names]
+    return [
+        Group(name=name, scenario=scenario, runs=tuple(members))
+        for (scenario, _), members, name in zip(found, found.values(), names, strict=True)
+    ]
+
+
+def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """In what each group differs from the others of its scenario; an arm's own name where it has one."""
+    settings = [settings_of(members[0]) for members in groups]
+    scenarios = [scenario_of(members[0]) for members in groups]
+    names = []
+    for members, own, scenario in zip(groups, settings, scenarios, strict=True):
+        beside = [s for s, where in zip(settings, scenarios, strict=True) if where == scenario]
+        differing = [f for f in own if len({s.get(f) for s in beside}) > 1]
+        told = [f"{f.rpartition('.')[2]}={_bare(own[f])}" for f in differing[:_FIELDS_IN_NAME]]
+        more = len(differing) - len(told)
+        told += [f"and {more} more"] if more else []
+        arm = members[0].config.get("arm")
+        names.append(str(arm) if arm else ", ".join(told) or "all runs")
+    repeated = Counter(zip(scenarios, names, strict=True))
+    seen: Counter[tuple[str, str]] = Counter()
+    for i, key in enumerate(zip(scenarios, list(names), strict=True)):
+        seen[key] += 1
+        names[i] += f" ({seen[key]})" if repeated[key] > 1 else ""
+    return names
+
+
+def _bare(value: str) -> str:
+    return value.strip('"')
+
+
+def _scenarios(groups: Sequence[Group]) -> list[str]:
+    return list(dict.fromkeys(group.scenario for group in groups))
+
+
+def _measure(groups: Sequence[Group], scenario: str, prefix: str) -> str:
+    """Success where every evaluation of the scenario has one, else the return."""
+    runs = [run for group in groups if group.scenario == scenario for run in group.runs]
+    ends = [run.evaluations[-1] for run in runs if run.evaluations]
+    name = f"{prefix}/success_rate"
+    return "success_rate" if ends and all(r.get(name) is not None for r in ends) else "reward"
+
+
+def over_runs(
+    runs: Sequence[Run], name: str, index: int, statistic: Callable[..., Estimate]
+) -> Estimate | None:
+    """A metric of the first (0) or last (-1) evaluation over runs; of one run, over its episodes.
+
+    Args:
+      runs: finished ones.
+      name: of the metric, with its prefix.
+      index: which evaluation.
+      statistic: of the runs' values.
+    """
+    values = [
+        run.evaluations[index][name]
+        for run in runs
+        if run.evaluations and run.evaluations[index].get(name) is not None
+    ]
+    if len(values) == 1 and len(runs) == 1:
+        return _over_episodes(runs[0], name, index)
+    return statistic(values) if values else None
+
+
+def _over_episodes(run: Run, name: str, index: int) -> Estimate:
+    """A metric of a single run, with an interval over the episodes of its evaluation where they are known."""
+    record = run.evaluations[index]
+    value = float(record[name])
+    if name.endswith("success_rate"):
+        count = evaluated_episodes(run, record["update"], name)
+        if count and 0 <= value <= 1:
+            return statistics.proportion(round(value * count), count)
+    kept = _recorded(run, record["update"], name)
+    return statistics.mean(list(kept.values()) if kept else [value])
+
+
+def evaluated_episodes(run: Run, update: float, name: str) -> int:
+    """How many episodes an evaluation had: as recorded, else as configured; 0 where neither tells."""
+    recorded = _recorded(run, update, name)
+    if recorded:
+        return len(recorded)
+    at_an_end = update in (0, run.planned_updates)
+    count = run.config["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
+    return count if isinstance(count, int) and count > 0 else 0
+
+
+def _recorded(run: Run, update: float, name: str) -> dict[str, float]:
+    """The values of a metric in each episode of an evaluation, by the episode's start."""
+    record = next((r for r in run.per_episode if r["update"] == update), {})
+    return episode_values(record, name)
+
+
+def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summary:
+    runs = group.whole
+    name, other = f"{prefix}/{measure}", "eval" if prefix == "eval_greedy" else "eval_greedy"
+    curves = [c for run in runs if (c := run.curve_alike(name))[0]]
+    areas = [statistics.area_under_curve(*curve) for curve in curves]
+    times = [statistics.updates_until(*curve, threshold) for curve in curves]
+    ends = [run.curve(name)[1][-1] for run in runs if run.curve(name)[1]]
+    best = runs[int(np.argmax(ends))].seed if len(ends) == len(runs) > 0 else None
+    return Summary(
+        group=group,
+        measure=measure,
+        start=over_runs(runs, name, 0, statistics.mean),
+        final=over_runs(runs, name, -1, statistics.mean),
+        other_final=over_runs(runs, f"{other}/{measure}", -1, statistics.mean),
+        middle=statistics.interquartile_mean(ends) if ends else None,
+        area=statistics.mean(areas) if areas else None,
+        until=statistics.median_time(times) if times and measure == "success_rate" else None,
+        invalid=over_runs(runs, f"{prefix}/invalid_rate", -1, statistics.mean),
+        trained=_mean([trained_tokens(run.updates) / 1000 for run in runs]),
+        generated=_mean([generated_tokens(run, run.updates) / 1000 for run in runs]),
+        best=best,
+    )
+
+
+def _mean(values: Sequence[float]) -> Estimate | None:
+    """The mean of what is known, without decimals; a value of 0 means that nothing is."""
+    known = [value for value in values if value > 0]
+    return attrs.evolve(statistics.mean(known), places=0) if known else None
+
+
+def trained_tokens(updates: Sequence[Record]) -> float:
+    """Tokens in the loss of these updates."""
+    return _sum_of_products(updates, ("trained_tokens",))
+
+
+def generated_tokens(run: Run, updates: Sequence[Record]) -> float:
+    """Tokens of all replies of these updates of a run, as far as one agent acts at each step; 0 if it does not tell."""
+    sizes = [run.setting(f"algorithm.{name}") for name in ("groups", "group_size")]
+    if not all(isinstance(size, int) for size in sizes):
+        return 0.0
+    return float(math.prod(sizes)) * _sum_of_products(updates, ("reply_length", "episode_length"))
+
+
+def _sum_of_products(updates: Sequence[Record], names: Sequence[str]) -> float:
+    return sum(math.prod(r.get(name) or 0.0 for name in names) for r in updates)
+
+
+def _pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
+    if len(groups) <= _PAIRED_GROUPS:
+        return list(itertools.combinations(groups, 2))
+    return [(groups[0], group) for group in groups[1:]]
+
+
+def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
+    name = f"{prefix}/{measure}"
+    runs = [[run for run in group.whole if run.curve(name)[0]] for group in (ours, theirs)]
+    curves = [[run.curve_alike(name) for run in side] for side in runs]
+    ends = [[run.curve(name)[1][-1] for run in side] for side in runs]
+    areas = [[statistics.area_under_curve(*curve) for curve in side if curve[0]] for side in curves]
+    return Pair(
+        ours=ours.name,
+        theirs=theirs.name,
+        scenario=ours.scenario,
+        improvement=statistics.probability_of_improvement(*ends),
+        improvement_area=statistics.probability_of_improvement(*areas),
+        difference=statistics.difference(*ends),
+        relative=_relative(*ends) if measure == "success_rate" else None,
+        paired=_paired(ours, theirs, name),
+    )
+
+
+def _relative(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
+    return statistics.relative_difference(ours, theirs) if min(theirs) > 0 else None
+
+
+def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:
+    """The difference on the same initial states: each state's value is a group's mean over its runs."""
+    sides = [
+        [_recorded(run, run.evaluations[-1]["update"], name) for run in group.whole]
+        for group in (ours, theirs)
+    ]
+    common = set.intersection(*(set(values) for side in sides for values in side))
+    if not common:
+        return None
+    means = [
+        [sum(values[start] for values in side) / len(side) for start in sorted(common)]
+        for side in sides
+    ]
+    return statistics.paired_difference(*means)
+
+
+def _notes(groups: Sequence[Group]) -> list[str]:
+    notes = []
+    scenarios = _scenarios(groups)
+    if len(scenarios) > 1:
+        first, other = (next(g for g in groups if g.scenario == s).runs[0] for s in scenarios[:2])
+        notes.append(
+            f"the runs play different games: {scenarios[0]} in {str(first.path)!r}, {scenarios[1]} in "
+            f"{str(other.path)!r} (config.json, fields 'game' and 'game_settings'); they are compared apart"
+        )
+    for scenario in scenarios:
+        runs = [run for group in groups if group.scenario == scenario for run in group.runs]
+        for field in ("run.evaluation_seed", "run.final_episodes", "held_out", "horizon"):
+            values = {str(run.setting(field)) for run in runs}
+            if len(values) > 1:
+                notes.append(
+                    f"{scenario}: the runs were not evaluated alike (config.json, field {field!r}: "
+                    f"{', '.join(sorted(values))})"
+                )
+    notes += [note for group in groups for note in _group_notes(group)]
+    return notes
+
+
+def _group_notes(group: Group) -> list[str]:
+    notes = []
+    left = len(group.runs) - len(group.whole)
+    if left:
+        notes.append(
+            f"{group.name}: {left} of {len(group.runs)} runs are not finished and not counted"
+        )
+    repeated = [str(s) for s, n in Counter(str(run.seed) for run in group.runs).items() if n > 1]
+    if repeated:
+        notes.append(
+            f"{group.name}: more than one run has seed {', '.join(repeated)} (config.json, field "
+            "'algorithm.seed'); intervals take them for independent"
+        )
+    return notes

@@ -1,0 +1,83 @@
+"""Plots of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from algorithms.runs.writer import METRICS, read_lines
+
+_BLUE, _ORANGE, _GREY = "#2f7fc1", "#d9730d", "#999999"
+
+
+def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "") -> Path:
+    """Draw ``curve.png`` from a run's metrics: return, invalid rate, entropy.
+
+    Args:
+      folder: the run folder.
+      ceiling: the exact optimum of the evaluation episodes, if it is known.
+      title: what the run is.
+
+    Returns:
+      The file.
+
+    Raises:
+      RunFolderError: the folder has no readable metrics.
+    """
+    figure = draw_run(read_lines(Path(folder) / METRICS), ceiling=ceiling, title=title)
+    file = Path(folder) / "curve.png"
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def draw_run(
+    records: Sequence[dict[str, Any]],
+    *,
+    ceiling: float | None = None,
+    title: str = "",
+    size: tuple[float, float] = (7, 8),
+) -> Figure:
+    """The picture of a run.
+
+    Args:
+      records: the lines of its metrics.
+      ceiling: the exact optimum of the evaluation episodes, if it is known.
+      title: what the run is.
+      size: width and height in inches.
+
+    Returns:
+      The figure: return, invalid rate and entropy over the updates.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+    _line(top, records, "reward", "training episodes", _GREY)
+    _line(top, records, "eval/reward", "evaluation, sampled", _BLUE, marker="o")
+    _line(top, records, "eval_greedy/reward", "evaluation, greedy", _ORANGE, marker="s")
+    if ceiling is not None:
+        top.axhline(
+            ceiling, color="black", linestyle="--", label="exact optimum of the same starts"
+        )
+    top.set_ylabel("mean return")
+    top.set_title(title)
+    top.legend(loc="lower right")
+    _line(middle, records, "invalid_rate", "invalid texts", _BLUE)
+    middle.set_ylabel("invalid rate")
+    middle.set_ylim(bottom=0)
+    _line(bottom, records, "entropy", "entropy", _BLUE)
+    bottom.set_ylabel("entropy (nats)")
+    bottom.set_ylim(bottom=0)
+    bottom.set_xlabel("update")
+    for axes in (top, middle, bottom):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _line(
+    axes: Any, records: Sequence[dict[str, Any]], name: str, label: str, color: str, **style: Any
+) -> None:
+    points = [(r["update"], r[name]) for r in records if r.get(name) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=label, color=color, **style)

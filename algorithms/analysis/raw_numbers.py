@@ -1,0 +1,61 @@
+"""What each run measured, as a file of comma-separated values: a row for each evaluation."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from algorithms.analysis.comparison import Group, generated_tokens, trained_tokens
+from algorithms.analysis.printing import printable
+from tsmg import RunFolderError
+
+EVALUATED = ("success_rate", "reward", "invalid_rate", "episode_length")
+COLUMNS = (
+    *("scenario", "group", "seed", "finished", "update", "trained_tokens", "generated_tokens"),
+    *(f"{play}/{name}" for play in ("eval", "eval_greedy") for name in EVALUATED),
+)
+
+
+def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """The evaluations of all runs, unfinished ones too, with the tokens of all updates before each.
+
+    Args:
+      groups: as ``compare_runs`` found them.
+
+    Yields:
+      A value for each of ``COLUMNS``; ``None`` where the run does not tell.
+    """
+    for group in groups:
+        for run in group.runs:
+            for evaluation in run.evaluations:
+                update = evaluation["update"]
+                before = [one for one in run.updates if one["update"] <= update]
+                yield {
+                    "scenario": printable(group.scenario),
+                    "group": printable(group.name),
+                    "seed": run.seed,
+                    "finished": int(run.is_finished),
+                    "update": int(update),
+                    "trained_tokens": round(trained_tokens(before)),
+                    "generated_tokens": round(generated_tokens(run, before)),
+                    **{name: evaluation.get(name) for name in COLUMNS if "/" in name},
+                }
+
+
+def write_csv(groups: Sequence[Group], file: str | Path) -> None:
+    """Write the evaluations of all runs.
+
+    Args:
+      groups: as ``compare_runs`` found them.
+      file: where to.
+
+    Raises:
+      RunFolderError: it cannot be written.
+    """
+    try:
+        with Path(file).open("w", newline="", encoding="utf-8", errors="replace") as out:
+            writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(evaluation_rows(groups))
+    except OSError as error:
+        raise RunFolderError(f"the numbers cannot be written: {error}") from error

@@ -1,0 +1,1 @@
+"""Several processes that train one policy, and weights that are sharded among them."""

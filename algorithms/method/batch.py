@@ -1,0 +1,174 @@
+"""The token batch: which calls are trained on, with which advantage and weight."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from algorithms.method.advantages import has_signal
+from algorithms.method.episode_sampling import Selected
+from algorithms.method.weighting import WeightingKind, token_weights
+from tsmg import Call, EpisodeGroup
+
+
+@attrs.frozen(kw_only=True)
+class TrainingRow:
+    """One call to learn from.
+
+    Attributes:
+      agent: who called.
+      call: the record; its reply ids are trained on as they were sampled.
+      advantage: A of this call.
+      weight: w of each of its tokens.
+    """
+
+    agent: str
+    call: Call
+    advantage: float
+    weight: float
+
+
+@attrs.frozen(kw_only=True)
+class RoleGroup:
+    """One role in one group: the unit within which returns are compared. Learning needs no more of the episodes.
+
+    Attributes:
+      number: the group's, in its update.
+      agent: the role.
+      returns_G: the return of each episode, penalties included.
+      advantages_G: whole-episode advantages A_e, by which episodes are drawn.
+      credits_G: for each episode, the advantage of each of the agent's calls.
+      calls_G: for each episode, the agent's calls.
+    """
+
+    number: int
+    agent: str
+    returns_G: tuple[float, ...]
+    advantages_G: tuple[float, ...]
+    credits_G: tuple[tuple[float, ...], ...]
+    calls_G: tuple[tuple[Call, ...], ...]
+
+    @classmethod
+    def of(
+        cls,
+        group: EpisodeGroup[Any],
+        agent: str,
+        *,
+        advantages_G: Sequence[float],
+        credits_G: Sequence[Sequence[float]],
+    ) -> "RoleGroup":
+        """What is learnt from a group in a role.
+
+        Args:
+          group: the episodes.
+          agent: the role.
+          advantages_G: whole-episode advantages.
+          credits_G: for each episode, the advantage of each of the agent's calls.
+        """
+        return cls(
+            number=group.episodes[0].key.group,
+            agent=agent,
+            returns_G=group.returns_G(agent),
+            advantages_G=tuple(advantages_G),
+            credits_G=tuple(map(tuple, credits_G)),
+            calls_G=tuple(
+                tuple(call for _, call in episode.calls(agent)) for episode in group.episodes
+            ),
+        )
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether some advantage differs from 0."""
+        return has_signal(np.array(self.advantages_G))
+
+
+def training_rows(
+    role_groups: Sequence[RoleGroup],
+    selected: Sequence[Selected],
+    *,
+    weighting: WeightingKind,
+    denominator_episodes: int,
+) -> list[TrainingRow]:
+    """The calls of the selected episodes, in a fixed order.
+
+    Calls of equal prompt and reply stand together, so that a micro-batch computes each only once.
+
+    Args:
+      role_groups: the groups of the update, one per role.
+      selected: which episodes are trained on; ``group`` indexes ``role_groups``.
+      weighting: how tokens are weighted.
+      denominator_episodes: D, fixed by configuration.
+    """
+    calls = [role_groups[s.group].calls_G[s.episode] for s in selected]
+    weights = token_weights(
+        weighting,
+        episode_weights_E=[s.weight for s in selected],
+        tokens_per_call=[[sum(call.trainable) for call in row] for row in calls],
+        denominator_episodes=denominator_episodes,
+    )
+    rows = [
+        TrainingRow(agent=role_groups[s.group].agent, call=call, advantage=advantage, weight=weight)
+        for s, calls_T, weights_T in zip(selected, calls, weights, strict=True)
+        for call, advantage, weight in zip(
+            calls_T, role_groups[s.group].credits_G[s.episode], weights_T, strict=True
+        )
+        if any(call.trainable)
+    ]
+    return sorted(
+        rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids)
+    )
+
+
+def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[TrainingRow]]:
+    """Cut sorted rows into parts of at most so many tokens; a row that has more is a part of its own.
+
+    A prompt counts once in a part, and so does a reply to it, as they are computed. The loss is a weighted sum, so the
+    parts' gradients add up to the whole one.
+
+    Args:
+      rows: as ``training_rows`` sorts them.
+      tokens: the limit.
+    """
+    part: list[TrainingRow] = []
+    size = 0
+    for row in rows:
+        cost = _added_tokens(row.call, part[-1].call if part else None)
+        if part and size + cost > tokens:
+            yield part
+            part, size, cost = [], 0, _added_tokens(row.call, None)
+        part.append(row)
+        size += cost
+    if part:
+        yield part
+
+
+def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[TrainingRow]:
+    """One of so many parts of sorted rows, of about as many tokens each; a part may be empty.
+
+    Args:
+      rows: as ``training_rows`` sorts them.
+      part: which part, from 0.
+      parts: how many.
+    """
+    if parts == 1:
+        return list(rows)
+    costs = [
+        _added_tokens(row.call, before.call if before else None)
+        for before, row in zip((None, *rows), rows, strict=False)
+    ]
+    starts = itertools.accumulate(costs, initial=0)
+    total = max(1, sum(costs))
+    return [
+        row
+        for row, start in zip(rows, starts, strict=False)
+        if min(start * parts // total, parts - 1) == part
+    ]
+
+
+def _added_tokens(call: Call, before: Call | None) -> int:
+    """What a call adds to a part that ends with another one."""
+    if before is None or call.prompt_ids != before.prompt_ids:
+        return len(call.prompt_ids) + len(call.reply_ids)
+    return 0 if call.reply_ids == before.reply_ids else len(call.reply_ids)

@@ -1,0 +1,220 @@
+"""Credit rules: from a group of episodes to an advantage per (episode, agent, call).
+
+Each rule compares returns with those of the group by ``group_relative_advantages``; they differ in which returns they
+compare. Which episodes are trained on is decided by the whole-episode advantages, whatever the credit rule.
+
+Source: the whole episode's credit is the paper's (arXiv:2508.10839) [paper]; the others say theirs, or are ours [ours].
+
+Example:
+  >>> import games, lap, tsmg
+  >>> game = games.make("LineWalk-v0", length=4, horizon=4)
+  >>> policy = lap.LanguageAgentPolicy(
+  ...     model=lap.TabularModel(("left", "right")),
+  ...     parser=lap.WholeReplyParser(),
+  ...     sampling=lap.Sampling(max_reply_tokens=1),
+  ... )
+  >>> plans = [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=2, episode=e)) for e in range(4)]
+  >>> group = tsmg.EpisodeGroup(episodes=tuple(tsmg.play(game, policy, plans)))
+  >>> group.returns_G("walker"), [len(episode.steps) for episode in group.episodes]
+  ((0.0, 0.0, 1.0, 1.0), [4, 3, 2, 4])
+  >>> episode_advantages(group, "walker", std="none", eps=0.0)
+  [-0.5, -0.5, 0.5, 0.5]
+  >>> relative = functools.partial(group_relative_advantages, std="none")
+  >>> whole_episode_credit(group, "walker", relative=relative)[3]
+  [0.5, 0.5, 0.5, 0.5]
+  >>> to_go_credit(group, "walker", relative=relative)[3]
+  [0.5, 0.5, 0.75, 0.75]
+  >>> [round(a, 3) for a in turn_credit(group, "walker", relative=relative)[3]]
+  [0.5, 0.5, 0.667, 0.5]
+  >>> [round(a, 3) for a in anchor_state_credit(group, "walker", relative=relative)[3]]
+  [1.167, 0.833, 0.833, 0.833]
+  >>> rule = credit_rule("to_go", std="none", eps=0.0)
+  >>> rule(group, "walker") == to_go_credit(group, "walker", relative=relative)
+  True
+"""
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.method.advantages import BaselineKind, StdKind, group_relative_advantages
+from tsmg import AgentStep, Episode, EpisodeGroup, InvalidArgumentError, Step
+
+CreditKind = Literal["episode", "to_go", "turn", "anchor_state"]
+
+
+class CreditRule(Protocol):
+    """How a group's rewards become advantages of single calls."""
+
+    def __call__(self, group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+        """One advantage per call of the agent, for each episode of the group."""
+        ...
+
+
+class _Relative(Protocol):
+    """``group_relative_advantages`` with its settings."""
+
+    def __call__(self, returns_G: Sequence[float]) -> NDArray[np.float64]: ...
+
+
+def credit_rule(
+    kind: CreditKind, *, std: StdKind, eps: float, baseline: BaselineKind = "mean"
+) -> CreditRule:
+    """A credit rule by name.
+
+    Args:
+      kind: which returns are compared, see ``CREDIT_RULES``.
+      std: what advantages are divided by.
+      eps: added to it.
+      baseline: what is subtracted.
+
+    Raises:
+      InvalidArgumentError: an unknown kind.
+    """
+    if kind not in CREDIT_RULES:
+        raise InvalidArgumentError(f"'kind' must be one of {tuple(CREDIT_RULES)} (got {kind!r})")
+    relative = functools.partial(group_relative_advantages, std=std, eps=eps, baseline=baseline)
+    return functools.partial(CREDIT_RULES[kind], relative=relative)
+
+
+def episode_advantages(
+    group: EpisodeGroup[Any],
+    agent: str,
+    *,
+    std: StdKind,
+    eps: float,
+    baseline: BaselineKind = "mean",
+) -> list[float]:
+    """A_e of one role in a group: the return, penalties included, relative to the group.
+
+    Source: arXiv:2508.10839 (the whole cumulative episode reward, relative to the group) [paper]; std, eps and baseline
+    are options [ours].
+    """
+    advantages_G = group_relative_advantages(
+        group.returns_G(agent), std=std, eps=eps, baseline=baseline
+    )
+    return [float(advantage) for advantage in advantages_G]
+
+
+def whole_episode_credit(
+    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
+) -> list[list[float]]:
+    """A_{e,t,l} = A_e: the whole episode's advantage for every step and token.
+
+    Source: arXiv:2508.10839 [paper].
+    """
+    advantages_G = relative(group.returns_G(agent)).tolist()
+    return [
+        [advantage] * len(_call_steps(episode, agent))
+        for episode, advantage in zip(group.episodes, advantages_G, strict=True)
+    ]
+
+
+def to_go_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+    """What was earned from step t on, sum_{u >= t} gamma^u r_u, relative to what the whole group earned from t on.
+
+    Episodes that are over at t earned 0 there, and count: whether an episode is over is no reason to leave it out of
+    the comparison (see ``turn_credit``).
+    """
+    to_go = [_to_go(episode, agent, from_start=True) for episode in group.episodes]
+    advantages_T_G = [
+        relative([row[t] if t < len(row) else 0.0 for row in to_go])
+        for t in range(max(map(len, to_go)))
+    ]
+    return [
+        [float(advantages_T_G[t][e]) for t in _call_steps(episode, agent)]
+        for e, episode in enumerate(group.episodes)
+    ]
+
+
+def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+    """What was earned from the agent's n-th step on, relative to the members that have an n-th step.
+
+    Biased where the policy decides how long an episode lasts: a member that alone has an n-th step learns nothing
+    there, so with the baseline of the others the n-th turn's part of the gradient counts 1 - (1 - q_n)^(G - 1), with
+    q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
+    """
+
+    def turn(episode: Episode[Any], t: int) -> int:
+        return sum(_own(step, agent) is not None for step in episode.steps[:t])
+
+    return _compared(group, agent, turn, relative=relative, from_start=True)
+
+
+def anchor_state_credit(
+    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
+) -> list[list[float]]:
+    """The episode's advantage, plus that of the step among all steps of the group with the same observation.
+
+    A step's return is what was earned from there on, discounted from there. A step that no other shares has only the
+    episode's advantage. So observations weigh by how often they are shared, and the direction turns; where a text
+    recurs within an episode it can reverse (``tsmg prove --only anchor``).
+
+    Source: GiGPO, arXiv:2505.10978 (the weight of the step's advantage is 1 there, and here).
+    """
+
+    def anchor(episode: Episode[Any], t: int) -> Hashable:
+        own = _own(episode.steps[t], agent)
+        return own and own.observation
+
+    whole = whole_episode_credit(group, agent, relative=relative)
+    steps = _compared(group, agent, anchor, relative=relative, from_start=False)
+    return [
+        [a + b for a, b in zip(one, other, strict=True)]
+        for one, other in zip(whole, steps, strict=True)
+    ]
+
+
+CREDIT_RULES = {
+    "episode": whole_episode_credit,
+    "to_go": to_go_credit,
+    "turn": turn_credit,
+    "anchor_state": anchor_state_credit,
+}
+
+
+def _compared(
+    group: EpisodeGroup[Any],
+    agent: str,
+    key: Callable[[Episode[Any], int], Hashable],
+    *,
+    relative: _Relative,
+    from_start: bool,
+) -> list[list[float]]:
+    """Each call relative to the calls whose step has the same key; 0 for a call that is alone."""
+    steps = [_call_steps(episode, agent) for episode in group.episodes]
+    to_go = [_to_go(episode, agent, from_start=from_start) for episode in group.episodes]
+    alike: dict[Hashable, list[tuple[int, int]]] = {}
+    for e, episode in enumerate(group.episodes):
+        for call, t in enumerate(steps[e]):
+            alike.setdefault(key(episode, t), []).append((e, call))
+    advantages = [[0.0] * len(calls) for calls in steps]
+    for members in alike.values():
+        if len(members) > 1:
+            found = relative([to_go[e][steps[e][call]] for e, call in members])
+            for (e, call), advantage in zip(members, found, strict=True):
+                advantages[e][call] = float(advantage)
+    return advantages
+
+
+def _own(step: Step[Any], agent: str) -> AgentStep | None:
+    """What the agent did at a step."""
+    return next((one for one in step.agent_steps if one.agent == agent), None)
+
+
+def _call_steps(episode: Episode[Any], agent: str) -> list[int]:
+    """The index in ``steps`` of each of the agent's calls."""
+    return [t for t, _ in episode.calls(agent)]
+
+
+def _to_go(episode: Episode[Any], agent: str, *, from_start: bool) -> list[float]:
+    """What was earned from every step on, penalties included; discounted from the first step, or from that step."""
+    total, to_go = 0.0, []
+    for reward in reversed(episode.rewards_T(agent)):
+        total = reward + episode.discount * total
+        to_go.append(total)
+    to_go.reverse()
+    return [episode.discount**t * own if from_start else own for t, own in enumerate(to_go)]

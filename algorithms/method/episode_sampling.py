@@ -1,0 +1,541 @@
+"""Absolute-advantage-weighted (AAW) episode sampling: which of the played episodes are trained on.
+
+Advantages are computed on all G episodes of a group; then K of them are drawn, more likely the
+larger |A|. Source: arXiv:2508.10839, absolute advantages and sub-sampling from a larger batch
+[paper]; the formula, the exponent, drawing without replacement and within a group are
+reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
+
+Facts that the tests check:
+
+- returns that are not all equal and alpha = 1: the first draw is above the group's mean with
+  probability 1/2;
+- the std cancels in p, within a group;
+- with replacement and no correction the effective advantage is proportional to A|A|;
+- a draw divided by its inclusion probability restores the full group's policy-gradient term (not
+  the KL and entropy terms: an episode of advantage 0 is never drawn).
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from algorithms.method.advantages import (
+    SIGNAL_TOLERANCE,
+    Numbers,
+    finite_vector,
+    has_signal,
+    signal_mask,
+)
+from tsmg import (
+    Distribution,
+    Finite,
+    InvalidArgumentError,
+    NoSignalError,
+    Stream,
+    certainly,
+    product,
+)
+
+__all__ = [
+    "SIGNAL_TOLERANCE",
+    "SamplingKind",
+    "SamplingRule",
+    "Scope",
+    "Selected",
+    "denominator_episodes",
+    "draw_episodes",
+    "effective_sample_size",
+    "inclusion_probabilities",
+    "sampling_weights",
+    "select_episodes",
+    "selection_dist",
+]
+
+SamplingKind = Literal["aaw", "uniform", "all"]
+Scope = Literal["group", "batch"]
+
+_LEAST_RATIO = 1e-100  # the least p_e / max p of an episode with a signal: it stays drawable
+_LEAST_PROBABILITY = 1e-200
+_SUM_TOLERANCE = 1e-9
+_TAIL = 45.0  # exp(-45) < 1e-19
+_FIRST_NODE = -3.6  # exp(s - exp(-s)) < 1e-17 there
+_UNDERFLOW = 1e-100
+_BLOCK = 2**21
+
+
+@attrs.frozen(kw_only=True)
+class SamplingRule:
+    """How episodes are chosen from a batch of groups.
+
+    Attributes:
+      kind: "aaw" draws by |A|^alpha; "uniform" draws among all episodes, those of advantage 0
+        included; "all" takes every episode once with weight 1, and uses nothing else of the rule.
+      kept: K, how many draws a group (scope "group"), or K times the number of groups from the
+        whole batch (scope "batch"). Fewer are selected where fewer advantages differ from 0.
+      alpha: exponent of "aaw".
+      replacement: whether an episode can be drawn again; it is then selected more than once.
+      scope: draw within each group, or over the batch.
+      corrected: whether to divide by the inclusion probabilities.
+    """
+
+    kind: SamplingKind
+    kept: int
+    alpha: float = 1.0
+    replacement: bool = False
+    scope: Scope = "group"
+    corrected: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Selected:
+    """An episode that is trained on.
+
+    Attributes:
+      group: index of its group in the batch.
+      episode: its index in the group.
+      weight: what its terms of the loss are multiplied with, beside the denominator that the
+        configuration fixes: 1 without correction, kept / (G pi_e) with it.
+    """
+
+    group: int
+    episode: int
+    weight: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Pool:
+    """Episodes that are drawn from together: of one group, or of the batch.
+
+    Attributes:
+      choices: what is selected when an episode is drawn.
+      probabilities: of the first draw; ``None`` where there is nothing to draw by.
+      count: how many draws.
+    """
+
+    choices: tuple[Selected, ...]
+    probabilities: NDArray[np.float64] | None
+    count: int
+
+    def chosen(self, drawn: Iterable[int]) -> tuple[Selected, ...]:
+        """What is selected when these are drawn."""
+        return tuple(self.choices[i] for i in drawn)
+
+
+def sampling_weights(advantages_G: Numbers, *, alpha: float = 1.0) -> Finite[int]:
+    """AAW sampling weights, p_e = |A_e|^alpha / sum_j |A_j|^alpha.
+
+    Source: arXiv:2508.10839 (the idea) [paper]; the formula is reconstructed [ours].
+
+    Args:
+      advantages_G: A, group-relative advantages. Shape (G,), finite; unit: reward / std.
+      alpha: exponent, finite and at least 0; 0 is uniform over the episodes with a signal.
+
+    Returns:
+      Distribution over episode indices 0..G-1. An advantage within ``SIGNAL_TOLERANCE * max(1,
+      max |A|)`` of 0 has probability exactly 0; every other one more than 0, whatever alpha.
+
+    Raises:
+      ShapeError: ``advantages_G`` is not one-dimensional, or G is 0.
+      InvalidArgumentError: an advantage is not finite, or alpha is negative or not finite.
+      NoSignalError: every advantage is 0 (the caller skips and counts such groups).
+
+    Example:
+      >>> sampling_weights([1.0, -1.0, 0.0, 0.0]).prob(0)
+      0.5
+    """
+    probabilities_G = _absolute_probabilities(finite_vector("advantages_G", advantages_G), alpha)
+    return Finite(tuple(enumerate(probabilities_G.tolist())))
+
+
+def draw_episodes(
+    probabilities: NDArray[np.float64], count: int, rng: Stream, *, replacement: bool = False
+) -> tuple[int, ...]:
+    """Successive draws of episodes; without replacement, each among those that are left.
+
+    Args:
+      probabilities: p. Shape (G,); each 0 or at least 1e-200, sum 1.
+      count: K, how many draws, at least 1.
+      rng: one draw of this stream is used for each episode.
+      replacement: whether an episode can be drawn again.
+
+    Returns:
+      Episode indices in the order of the draws. Without replacement they differ, and where fewer
+      than K probabilities are above 0, only those episodes are drawn.
+
+    Raises:
+      ShapeError: ``probabilities`` is not one row of numbers, or is empty.
+      InvalidArgumentError: they are not a distribution, or ``count`` is below 1.
+
+    Example:
+      >>> draw_episodes(np.array([0.0, 1.0, 0.0]), 2, Stream("example"))
+      (1,)
+      >>> draw_episodes(np.array([0.0, 1.0, 0.0]), 2, Stream("example"), replacement=True)
+      (1, 1)
+    """
+    left = _checked_probabilities(probabilities, count).copy()
+    drawn: list[int] = []
+    for _ in range(count if replacement else min(count, int(np.count_nonzero(left)))):
+        drawn.append(_draw(left, rng))
+        if not replacement:
+            left[drawn[-1]] = 0.0
+    return tuple(drawn)
+
+
+def inclusion_probabilities(
+    probabilities: NDArray[np.float64], count: int, *, replacement: bool = False
+) -> NDArray[np.float64]:
+    """How likely each episode is to be among K successive draws.
+
+    Successive draws without replacement are the order in which independent clocks ring, T_j ~
+    Exp(p_j), so
+
+        pi_e = int_0^inf p_e exp(-p_e t) P(fewer than K of the others ring before t) dt
+             = int_0^1 P(fewer than K of the others ring before -ln(u) / p_e) du,
+
+    one integral over a Poisson-binomial count [ours; the second form is the one in the design,
+    section 1.4]. It is evaluated in the first form by the trapezoidal rule after t = exp(s -
+    exp(-s)), which converges geometrically: relative error about 1e-14, for small pi_e too. Cost:
+    O(G K) for each of some hundred nodes.
+
+    Args:
+      probabilities: p. Shape (G,); each 0 or at least 1e-200, sum 1.
+      count: K, how many draws, at least 1.
+      replacement: whether an episode can be drawn again.
+
+    Returns:
+      pi. Shape (G,). Without replacement it sums to min(K, number of p_e > 0); it is 1 for all
+      p_e > 0 where K is at least their number, and 0 where p_e is 0. With replacement, the expected
+      number of draws K p_e instead, which may exceed 1.
+
+    Raises:
+      ShapeError: ``probabilities`` is not one row of numbers, or is empty.
+      InvalidArgumentError: they are not a distribution, or ``count`` is below 1.
+
+    Example:
+      >>> inclusion_probabilities(np.array([0.5, 0.25, 0.25]), 2).round(6).tolist()
+      [0.833333, 0.583333, 0.583333]
+      >>> inclusion_probabilities(np.array([0.5, 0.25, 0.25]), 2, replacement=True).tolist()
+      [1.0, 0.5, 0.5]
+    """
+    probabilities = _checked_probabilities(probabilities, count)
+    if replacement:
+        return count * probabilities
+    possible = probabilities > 0
+    included = np.zeros_like(probabilities)
+    included[possible] = _successive_inclusion(probabilities[possible], count)
+    return included
+
+
+def select_episodes(
+    advantages_by_group: Sequence[NDArray[np.float64]],
+    rule: SamplingRule,
+    *,
+    rngs: Sequence[Stream],
+) -> list[Selected]:
+    """Choose the episodes of a batch to train on.
+
+    Each weight is made for a loss that is divided by ``denominator_episodes(...)``, D, which the
+    configuration fixes. A corrected weight is kept / (G pi_e), with the size G of the episode's
+    own group; so
+
+        E[ sum over selected of weight * f_e ] / D  =  mean over groups of (1/G) sum over e of f_e
+
+    over all e that can be drawn: with "uniform" every e, with "aaw" every e of advantage
+    different from 0, so the policy-gradient term is restored and the KL and entropy terms are
+    not. In "aaw" a group without signal adds nothing, and stays in D (``has_signal`` tells, for
+    the count).
+
+    Args:
+      advantages_by_group: A of each group of the batch, each of shape (G,), finite.
+      rule: how they are chosen.
+      rngs: one stream a group; scope "batch" uses the first alone, "all" none.
+
+    Returns:
+      The selected episodes, group by group (scope "batch": in the order of the draws).
+
+    Raises:
+      ShapeError: a group's advantages are not one row of numbers, or there are none.
+      InvalidArgumentError: an unknown kind or scope, ``kept`` below 1 or (without replacement)
+        above the number of episodes, a bad alpha, not one stream a group, an advantage that is
+        not finite.
+
+    Example:
+      >>> chosen = select_episodes(
+      ...     [np.array([1.0, -1.0, 0.0]), np.zeros(3)],
+      ...     SamplingRule(kind="aaw", kept=2, corrected=True), rngs=[Stream(0), Stream(1)])
+      >>> sorted((one.group, one.episode, round(one.weight, 4)) for one in chosen)
+      [(0, 0, 0.6667), (0, 1, 0.6667)]
+    """
+    groups = _checked_groups(advantages_by_group)
+    if rule.kind == "all":
+        return _everything(groups)
+    if len(rngs) != len(groups):
+        raise InvalidArgumentError(
+            f"'rngs' must hold one stream a group (got {len(rngs)} for {len(groups)} groups)"
+        )
+    pools = _pools(groups, rule)
+    selected: list[Selected] = []
+    for pool, rng in zip(pools, rngs, strict=False):
+        if pool.probabilities is not None:
+            drawn = draw_episodes(pool.probabilities, pool.count, rng, replacement=rule.replacement)
+            selected += pool.chosen(drawn)
+    return selected
+
+
+def selection_dist(
+    advantages_by_group: Sequence[NDArray[np.float64]], rule: SamplingRule
+) -> Distribution[tuple[Selected, ...]]:
+    """The law of what ``select_episodes`` selects, apart from the order of the draws.
+
+    Args:
+      advantages_by_group: A of each group, as for ``select_episodes``.
+      rule: how they are chosen.
+
+    Returns:
+      A finite law of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
+
+    Raises:
+      ShapeError, InvalidArgumentError: as for ``select_episodes``.
+
+    Example:
+      >>> law = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
+      >>> [(one.episode, p) for (one,), p in law.atoms()]
+      [(0, 0.5), (1, 0.25), (2, 0.25)]
+    """
+    groups = _checked_groups(advantages_by_group)
+    if rule.kind == "all":
+        return certainly(tuple(_everything(groups)))
+    pools = _pools(groups, rule)
+    laws = [
+        _drawn_dist(pool.probabilities, pool.count, rule.replacement).map(pool.chosen)
+        for pool in pools
+        if pool.probabilities is not None
+    ]
+    return product(laws).map(lambda parts: tuple(itertools.chain.from_iterable(parts)))
+
+
+def denominator_episodes(kind: SamplingKind, *, groups: int, group_size: int, kept: int) -> int:
+    """D, the number of episodes that the loss is divided by: what was asked for, drawn or not.
+
+    Args:
+      kind: how episodes are chosen.
+      groups: how many groups were played, those without signal included.
+      group_size: G.
+      kept: K.
+
+    Returns:
+      groups * K, or groups * G where every episode is trained on.
+
+    Example:
+      >>> denominator_episodes("aaw", groups=8, group_size=16, kept=4)
+      32
+    """
+    return groups * (group_size if kind == "all" else kept)
+
+
+def effective_sample_size(weights: Numbers) -> float:
+    """Kish's effective sample size, (sum w)^2 / sum w^2.
+
+    Args:
+      weights: w, each finite and at least 0. Shape (E,); E may be 0.
+
+    Returns:
+      Between 1 and E: E for equal weights. 0 if there is no weight above 0. Unit: episodes.
+
+    Raises:
+      ShapeError: not one row of numbers.
+      InvalidArgumentError: a weight is negative or not finite.
+
+    Example:
+      >>> effective_sample_size([1.0, 1.0, 0.0, 0.0]), effective_sample_size([])
+      (2.0, 0.0)
+    """
+    if not np.size(weights):
+        return 0.0
+    vector = finite_vector("weights", weights)
+    if (vector < 0).any():
+        raise InvalidArgumentError(f"'weights' must be at least 0 (got {vector.tolist()})")
+    if not vector.any():
+        return 0.0
+    shares = vector / vector.max()
+    return float(shares.sum() ** 2 / (shares**2).sum())
+
+
+def _absolute_probabilities(advantages: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """p_e = |A_e|^alpha / sum; exactly 0 where there is no signal."""
+    if not 0 <= alpha < math.inf:
+        raise InvalidArgumentError(f"'alpha' must be finite and at least 0 (got {alpha})")
+    signal = signal_mask(advantages)
+    if not signal.any():
+        raise NoSignalError(
+            f"every advantage is 0 to within {SIGNAL_TOLERANCE:g} (got {advantages.tolist()}): "
+            "are all returns of the group equal?"
+        )
+    sizes = np.abs(advantages) / np.abs(advantages).max()
+    weights = np.where(signal, np.maximum(sizes**alpha, _LEAST_RATIO), 0.0)
+    probabilities: NDArray[np.float64] = weights / weights.sum()
+    return probabilities
+
+
+def _checked_probabilities(probabilities: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The probabilities, which must be a distribution, and ``count`` at least 1."""
+    vector = finite_vector("probabilities", probabilities)
+    if not ((vector == 0) | (vector >= _LEAST_PROBABILITY)).all():
+        raise InvalidArgumentError(
+            f"'probabilities' must be 0 or at least {_LEAST_PROBABILITY:g} (got {vector.tolist()})"
+        )
+    if abs(vector.sum() - 1) > _SUM_TOLERANCE:
+        raise InvalidArgumentError(
+            f"'probabilities' must sum to 1 (got {vector.sum()}: {vector.tolist()})"
+        )
+    if count < 1:
+        raise InvalidArgumentError(f"'count' must be at least 1 (got {count})")
+    return vector
+
+
+def _draw(weights: NDArray[np.float64], rng: Stream) -> int:
+    """One index, with probability proportional to its weight; never one of weight 0."""
+    cumulative = np.cumsum(weights)
+    index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+    return min(index, int(np.flatnonzero(weights)[-1]))
+
+
+def _successive_inclusion(p_G: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Inclusion probabilities for p above 0, without replacement."""
+    if count >= p_G.size:
+        return np.ones_like(p_G)
+    if (p_G == p_G[0]).all():
+        return np.full_like(p_G, count / p_G.size)
+    t_M, weights_M = _nodes(p_G, count)
+    block = max(1, _BLOCK // (p_G.size * count))
+    total_G = np.zeros_like(p_G)
+    for start in range(0, t_M.size, block):
+        rows = slice(start, start + block)
+        silent_G_M = np.exp(-np.outer(p_G, t_M[rows]))
+        fewer_G_M = _fewer_of_the_others(silent_G_M, -np.expm1(-np.outer(p_G, t_M[rows])), count)
+        total_G += p_G * ((silent_G_M * fewer_G_M) @ weights_M[rows])
+    return np.minimum(total_G, 1.0)
+
+
+def _nodes(p_G: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times t_M and weights dt of the trapezoidal rule in s, where t = exp(s - exp(-s)).
+
+    Before the first node everything is silent; after the last, K + 1 of the clocks have rung for
+    certain. The count's law gets narrower in s as 1 / sqrt(G), and the step with it.
+    """
+    step = 1 / max(8.0, math.sqrt(2 * p_G.size))
+    last = math.log(_TAIL) - math.log(np.sort(p_G)[-1 - count]) + 0.1
+    s_M = np.arange(_FIRST_NODE, last + step, step)
+    t_M = np.exp(s_M - np.exp(-s_M))
+    return t_M, step * t_M * (1 + np.exp(-s_M))
+
+
+def _fewer_of_the_others(
+    silent_G_M: NDArray[np.float64], rung_G_M: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    """P(fewer than K of the others have rung), for each clock at each time. Shape (G, M).
+
+    The others of e are those before e and those after e; all terms are positive, so nothing
+    cancels.
+    """
+    before_G_M_K = _counts_before(silent_G_M, rung_G_M, count)
+    after_G_M_K = _counts_before(silent_G_M[::-1], rung_G_M[::-1], count)[::-1]
+    at_most_G_M_K = np.cumsum(after_G_M_K, axis=2)
+    result: NDArray[np.float64] = (before_G_M_K * at_most_G_M_K[:, :, ::-1]).sum(axis=2)
+    return result
+
+
+def _counts_before(
+    silent_G_M: NDArray[np.float64], rung_G_M: NDArray[np.float64], count: int
+) -> NDArray[np.float64]:
+    """P(exactly k of the clocks 0..e-1 have rung), k < K, for each e. Shape (G, M, K)."""
+    counts = np.zeros((*silent_G_M.shape, count))
+    counts[0, :, 0] = 1.0
+    for e in range(1, len(counts)):
+        counts[e] = counts[e - 1] * silent_G_M[e - 1, :, None]
+        counts[e, :, 1:] += counts[e - 1, :, :-1] * rung_G_M[e - 1, :, None]
+        counts[e][counts[e] < _UNDERFLOW] = 0.0  # denormal numbers are slow
+    return counts
+
+
+def _everything(groups: Sequence[NDArray[np.float64]]) -> list[Selected]:
+    """Every episode once, with weight 1."""
+    return [
+        Selected(group=g, episode=e, weight=1.0)
+        for g, one in enumerate(groups)
+        for e in range(one.size)
+    ]
+
+
+def _checked_groups(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    return [finite_vector(f"advantages_by_group[{g}]", one) for g, one in enumerate(groups)]
+
+
+def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_Pool]:
+    """The sets of episodes that are drawn from together: the groups, or the batch."""
+    if rule.scope not in ("group", "batch"):
+        raise InvalidArgumentError(f"'scope' must be group or batch (got {rule.scope!r})")
+    sizes = [one.size for one in groups]
+    labels = [[(g, e) for e in range(size)] for g, size in enumerate(sizes)]
+    count = rule.kept
+    if rule.scope == "batch" and groups:
+        labels = [list(itertools.chain.from_iterable(labels))]
+        count, groups = rule.kept * len(groups), [np.concatenate(groups)]
+    pools = []
+    for labelled, advantages in zip(labels, groups, strict=True):
+        _check_count(count, len(labelled), rule.replacement)
+        probabilities = _pool_probabilities(advantages, rule.kind, rule.alpha)
+        weights = np.ones(len(labelled))
+        if rule.corrected and probabilities is not None:
+            included = inclusion_probabilities(probabilities, count, replacement=rule.replacement)
+            weights = np.divide(rule.kept, included, out=weights, where=included > 0)
+            weights = weights / [sizes[group] for group, _ in labelled]
+        choices = tuple(
+            Selected(group=group, episode=episode, weight=float(weight))
+            for (group, episode), weight in zip(labelled, weights, strict=True)
+        )
+        pools.append(_Pool(choices=choices, probabilities=probabilities, count=count))
+    return pools
+
+
+def _check_count(count: int, size: int, replacement: bool) -> None:
+    """Whether as many draws can be made as the configuration asks for, signal or not."""
+    if count < 1 or (count > size and not replacement):
+        raise InvalidArgumentError(
+            f"'kept' must ask for at least 1 draw and, without replacement, for at most as many as "
+            f"there are episodes (got {count} draws from {size} episodes)"
+        )
+
+
+def _drawn_dist(
+    p_G: NDArray[np.float64], count: int, replacement: bool
+) -> Distribution[tuple[int, ...]]:
+    """The law of which episodes are drawn, in ascending order: built up draw by draw."""
+    law: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(count if replacement else min(count, int(np.count_nonzero(p_G)))):
+        longer: dict[tuple[int, ...], float] = {}
+        for drawn, probability in law.items():
+            taken = () if replacement else drawn
+            left = [i for i in np.flatnonzero(p_G).tolist() if i not in taken]
+            total = math.fsum(p_G[left])
+            for i in left:
+                grown = tuple(sorted((*drawn, i)))
+                longer[grown] = longer.get(grown, 0.0) + probability * float(p_G[i]) / total
+        law = longer
+    return Finite(law)
+
+
+def _pool_probabilities(
+    advantages: NDArray[np.float64], kind: SamplingKind, alpha: float
+) -> NDArray[np.float64] | None:
+    """What to draw from one pool by; ``None`` where it has no signal."""
+    if kind == "uniform":
+        return np.full(advantages.size, 1 / advantages.size)
+    if kind != "aaw":
+        raise InvalidArgumentError(f"'kind' must be aaw, uniform or all (got {kind!r})")
+    return _absolute_probabilities(advantages, alpha) if has_signal(advantages) else None

@@ -1,0 +1,55 @@
+"""What a result is held against: the exact optimum, a uniform player and the game's own, on the same episodes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from algorithms.play.evaluation import evaluate
+from algorithms.play.matchups import AbstractCasting
+from algorithms.play.optimum import mean_optimal_return
+from tsmg import AbstractGame, AbstractPlayer, EpisodePlan, PlayerPolicy, UniformPlayer
+
+
+def reference_figures(
+    game: AbstractGame[Any, Any],
+    plans: Sequence[EpisodePlan[Any]],
+    *,
+    casting: AbstractCasting | None = None,
+) -> dict[str, Any]:
+    """Figures that a policy's own can be held against, as plain data for ``config.json``.
+
+    Args:
+      game: what is played.
+      plans: the episodes.
+      casting: who plays whom; opponents that are models are not asked, and then no player is either.
+
+    Returns:
+      ``optimum``: the mean exact optimum (reward), or ``None``; ``uniform`` and ``scripted``: mean return and success
+      rate of these players in the roles that learn, or ``None`` where there is no such player.
+    """
+    opponents = casting.opponents() if casting else ()
+    cheap = all(isinstance(opponent, PlayerPolicy) for opponent in opponents)
+    players = (UniformPlayer(game), game.scripted_player()) if cheap else (None, None)
+    uniform, scripted = (_played(game, player, plans, casting) for player in players)
+    return {
+        "optimum": mean_optimal_return(game, list(plans)),
+        "uniform": uniform,
+        "scripted": scripted,
+    }
+
+
+def _played(
+    game: AbstractGame[Any, Any],
+    player: AbstractPlayer[Any, Any] | None,
+    plans: Sequence[EpisodePlan[Any]],
+    casting: AbstractCasting | None,
+) -> dict[str, float | None] | None:
+    """How a scripted player does; ``None`` where it cannot play."""
+    if player is None:
+        return None
+    policy = PlayerPolicy(game, player)
+    found = evaluate(game, policy, plans, casting=casting, max_failure_rate=1.0)
+    if not math.isfinite(found.reward):
+        return None
+    success = None if math.isnan(found.success_rate) else found.success_rate
+    return {"reward": found.reward, "success_rate": success}

@@ -1,0 +1,169 @@
+"""Evaluation on fixed episodes: the same starts and the same chance for every policy and update."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from algorithms.distributed.processes import ALONE, Processes
+from algorithms.play.matchups import AbstractCasting, SelfPlay, casts
+from algorithms.play.rollouts import check_failures, play_checked
+from lap import remembering
+from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How an episode went for one agent, without the episode.
+
+    Attributes:
+      agent: who.
+      reward: its return, penalties left out.
+      success: whether it succeeded; ``None`` where the game defines none.
+      texts: how many texts it said.
+      invalid: how many of them named no legal action.
+      steps: of the episode.
+    """
+
+    agent: str
+    reward: float
+    success: bool | None
+    texts: int
+    invalid: int
+    steps: int
+
+    @classmethod
+    def of(cls, game: AbstractGame[Any, Any], episode: Episode[Any], agent: str) -> "Outcome":
+        """The outcome of an episode for an agent.
+
+        Args:
+          game: says what a success is.
+          episode: the record.
+          agent: who.
+        """
+        return cls(
+            agent=agent,
+            reward=episode.episode_return(agent, penalties=False),
+            success=game.success(episode, agent),
+            texts=len(episode.agent_steps(agent)),
+            invalid=episode.invalid_count(agent),
+            steps=len(episode.steps),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """How a policy did, in one role or several.
+
+    Attributes:
+      episodes: the records, as far as this process played them; an episode that is looked at in two roles is there
+        twice.
+      reward: mean return, penalties left out.
+      reward_by_agent: the same for each role.
+      success_rate: share of successes among episodes that define one; NaN if none does.
+      invalid_rate: share of the texts that named no legal action.
+      episode_length: mean number of steps.
+      failed: the episodes in which the game raised, as far as this process played them; no figure counts them.
+      failures: how many failed in all.
+      returns: of each episode in each role, penalties left out.
+      successes: the same; ``None`` where the game defines none.
+      starts: the same: a hash of its place and of what the agents read first in it.
+    """
+
+    episodes: tuple[Episode[Any], ...]
+    reward: float
+    reward_by_agent: Mapping[str, float]
+    success_rate: float
+    invalid_rate: float
+    episode_length: float
+    failed: tuple[FailedEpisode[Any], ...] = ()
+    failures: int = 0
+    returns: tuple[float, ...] = ()
+    successes: tuple[bool | None, ...] = ()
+    starts: tuple[str, ...] = ()
+
+
+def evaluate(
+    game: AbstractGame[Any, Any],
+    policy: AgentPolicy | Mapping[str, AgentPolicy],
+    plans: Sequence[EpisodePlan[Any]],
+    *,
+    casting: AbstractCasting | None = None,
+    max_failure_rate: float = 0.0,
+    processes: Processes = ALONE,
+) -> Evaluation:
+    """Play fixed episodes and summarise them for the agents that learn.
+
+    Args:
+      game: what is played.
+      policy: the policy that learns; or one per agent.
+      plans: the episodes; the casting counts them as it counts groups.
+      casting: who plays whom; all agents learn unless given.
+      max_failure_rate: the greatest share of failed episodes that is accepted.
+      processes: who shares the work; each process comes to the same figures.
+
+    Raises:
+      TooManyFailuresError: more episodes failed.
+    """
+    learning = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
+    roles: list[tuple[tuple[int, ...], Episode[Any], str]] = []  # with their places in the whole
+    failed: list[FailedEpisode[Any]] = []
+    for c, (cast, numbers) in enumerate(casts(casting or SelfPlay(), learning, len(plans))):
+        mine = processes.share(numbers)
+        records = play_checked(game, remembering(cast.policies), [plans[n] for n in mine])
+        failed += [record for record in records if isinstance(record, FailedEpisode)]
+        roles += [
+            ((c, a, n), record, agent)
+            for a, agent in enumerate(cast.learners)
+            for n, record in zip(mine, records, strict=True)
+            if isinstance(record, Episode)
+        ]
+    said = processes.gather(episode.error for episode in failed)
+    failures = check_failures(failed, len(plans), max_failure_rate, said=said)
+    told = sorted(
+        processes.gather(
+            (place, _start_mark(episode), Outcome.of(game, episode, agent))
+            for place, episode, agent in roles
+        ),
+        key=lambda one: one[0],
+    )
+    return attrs.evolve(
+        summarise([outcome for _, _, outcome in told]),
+        episodes=tuple(episode for _, episode, _ in roles),
+        failed=tuple(failed),
+        failures=failures,
+        starts=tuple(mark for _, mark, _ in told),
+    )
+
+
+def summarise(outcomes: Sequence[Outcome]) -> Evaluation:
+    """The figures of some outcomes."""
+    by_agent: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        by_agent.setdefault(outcome.agent, []).append(outcome.reward)
+    texts = sum(outcome.texts for outcome in outcomes)
+    return Evaluation(
+        episodes=(),
+        reward=mean(outcome.reward for outcome in outcomes),
+        reward_by_agent={agent: mean(values) for agent, values in by_agent.items()},
+        success_rate=mean(float(o.success) for o in outcomes if o.success is not None),
+        invalid_rate=sum(outcome.invalid for outcome in outcomes) / texts if texts else 0.0,
+        episode_length=mean(float(outcome.steps) for outcome in outcomes),
+        returns=tuple(outcome.reward for outcome in outcomes),
+        successes=tuple(outcome.success for outcome in outcomes),
+    )
+
+
+def _start_mark(episode: Episode[Any]) -> str:
+    place = [episode.key.seed, episode.key.group]
+    read = [a.observation.text for step in episode.steps[:1] for a in step.agent_steps]
+    return hashlib.blake2b(json.dumps(place + read).encode(), digest_size=6).hexdigest()
+
+
+def mean(values: Any) -> float:
+    """The mean of some numbers; NaN if there are none."""
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

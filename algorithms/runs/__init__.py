@@ -1,0 +1,1 @@
+"""Run folders: files that are written atomically, checkpoints, and their reader."""

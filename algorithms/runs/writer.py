@@ -1,0 +1,361 @@
+"""The run folder: everything about a run, in files that a stranger can read.
+
+config.json       the resolved configuration, versions and seeds
+metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
+evaluations.jsonl one line per evaluation: return and success of each episode, so that runs can be compared in pairs
+timings.jsonl     the seconds of each update, apart, since they never repeat
+episodes.jsonl    a sample of whole transcripts
+failures.jsonl    the episodes in which the game raised: the error, and what was played until then
+warnings.jsonl    what looked wrong while the run went on
+start/            the policy before training (safetensors)
+checkpoints/      policies and the state of training, by update; see ``algorithms.runs.checkpoints``
+curve.png         return, invalid rate and entropy over the updates
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from algorithms.runs.atomic import sync, write_whole_file
+from tsmg import AgentStep, Call, Episode, FailedEpisode, Parsed, RunFolderError, Step
+
+if TYPE_CHECKING:  # it needs torch, and who reads a run folder does not
+    from algorithms.play.evaluation import Evaluation
+
+if sys.platform != "win32":
+    import fcntl
+
+CONFIG, METRICS, EVALUATIONS, TIMINGS, EPISODES, FAILURES, WARNINGS = (
+    "config.json",
+    "metrics.jsonl",
+    "evaluations.jsonl",
+    "timings.jsonl",
+    "episodes.jsonl",
+    "failures.jsonl",
+    "warnings.jsonl",
+)
+_LINES = (METRICS, EVALUATIONS, TIMINGS, EPISODES, FAILURES, WARNINGS)
+_PLACES = 4  # of a token's log-probability in a transcript, which people read
+_VERSIONS = ("tsmg", "torch", "transformers", "accelerate", "numpy", "gymnasium", "pettingzoo")
+
+
+class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
+    """Writes a run's files; each line is flushed as it is written. Leaving its ``with`` block closes them.
+
+    One process at a time can write to a folder.
+
+    Args:
+      path: the folder; it must not hold a run already, unless that is gone on with.
+      kept: to go on with a run, how many bytes of each file of lines stay; none of a file that is not named.
+
+    Raises:
+      RunFolderError: it holds a run and ``kept`` is not given, another process writes to it, or it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, kept: Mapping[str, int] | None = None) -> None:
+        self.path = Path(path)
+        if kept is None and (self.path / CONFIG).exists():
+            raise RunFolderError(
+                f"{str(self.path)!r} already holds a run; choose another folder or remove it"
+            )
+        self._open = contextlib.ExitStack()
+        self._files: dict[str, IO[str]] = {}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+            for name in _LINES:
+                file = (self.path / name).open("a")
+                self._files[name] = self._open.enter_context(file)
+                file.truncate((kept or {}).get(name, 0))
+        except OSError as error:
+            self._open.close()
+            raise RunFolderError(f"cannot write to {str(self.path)!r}: {error}") from error
+
+    def _lock(self) -> None:
+        """Keep other processes out, until this one closes the folder or ends in any way."""
+        if sys.platform == "win32":
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        self._open.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError("another process writes to it") from error
+        except OSError:
+            pass  # a file system without locks
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """The resolved configuration, with the versions of what it ran on.
+
+        Raises:
+          RunFolderError: it cannot be written.
+        """
+        full = {**config, "versions": versions()}
+        text = json.dumps(full, indent=2, sort_keys=True) + "\n"
+        try:
+            write_whole_file(self.path / CONFIG, text)
+        except OSError as error:
+            raise RunFolderError(f"cannot write {str(self.path / CONFIG)!r}: {error}") from error
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """One line of a ``.jsonl`` file; a number that is not finite becomes null.
+
+        Raises:
+          RunFolderError: it cannot be written (the disk is full, say).
+        """
+        try:
+            self._files[name].write(json.dumps(_finite(record)) + "\n")
+            self._files[name].flush()
+        except OSError as error:
+            raise RunFolderError(f"cannot write {str(self.path / name)!r}: {error}") from error
+
+    def sync(self) -> dict[str, int]:
+        """Bring all lines to the disk; returns how many bytes each file has."""
+        for name in self._files:
+            sync(self.path / name)
+        return {name: (self.path / name).stat().st_size for name in self._files}
+
+    def __exit__(self, *raised: object) -> None:
+        # each line was flushed: closing can only fail where writing did
+        with contextlib.suppress(OSError):
+            self._open.close()
+
+
+class NoFolder(contextlib.AbstractContextManager["NoFolder"]):
+    """The run folder for a process that writes nothing, since another one does.
+
+    Args:
+      path: the run folder.
+      kept: as for ``RunFolder``.
+    """
+
+    def __init__(self, path: str | Path, *, kept: Mapping[str, int] | None = None) -> None:
+        self.path = Path(path)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def write(self, name: str, record: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def sync(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing."""
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The configuration of a run.
+
+    Raises:
+      RunFolderError: there is none, or it is malformed.
+    """
+    file = Path(folder) / CONFIG
+    try:
+        config: Any = json.loads(file.read_text())
+    except OSError as error:
+        raise RunFolderError(f"no run in {str(folder)!r} (there is no {CONFIG})") from error
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{str(file)!r} is malformed: {error}") from error
+    if not isinstance(config, dict):
+        raise RunFolderError(f"{str(file)!r} is malformed: it is no JSON object")
+    return config
+
+
+def check_same_run(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """A run goes on with the settings that it began with.
+
+    Args:
+      folder: the run folder.
+      config: the settings now.
+
+    Raises:
+      RunFolderError: a setting differs, or there is no run; the message names the first one.
+    """
+    there = _flat(read_config(folder))
+    here = _flat(json.loads(json.dumps(config)))
+    for name in sorted(there.keys() | here.keys()):
+        if not name.startswith("versions.") and there.get(name) != here.get(name):
+            raise RunFolderError(
+                f"a resumed run keeps its settings: {name!r} is {there.get(name)!r} in {str(folder)!r} "
+                f"(got {here.get(name)!r})"
+            )
+
+
+def _flat(config: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {name: config}
+    return {
+        key: value
+        for inner, part in config.items()
+        for key, value in _flat(part, f"{name}.{inner}".lstrip(".")).items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """What a run's numbers depend on beside its settings: versions, and the instructions that torch uses here."""
+    import torch  # noqa: PLC0415 - who reads a run folder does without
+
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        **{name: _version(name) for name in _VERSIONS},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def read_lines(file: str | Path) -> list[dict[str, Any]]:
+    """The records of a ``.jsonl`` file.
+
+    Raises:
+      RunFolderError: the file is missing or malformed; the message names file and line.
+    """
+    try:
+        lines = Path(file).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"cannot read {str(file)!r}: {error}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RunFolderError(f"{str(file)!r}, line {number}: {error}") from error
+        if not isinstance(record, dict):
+            raise RunFolderError(f"{str(file)!r}, line {number}: it is no JSON object")
+        records.append(record)
+    return records
+
+
+def finite(value: Any) -> float | None:
+    """A number as a finite float; ``None`` for everything else, such as integers that are too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+# The texts of a call's reply tokens; ``None`` where its tokenizer is not at hand.
+TokenTexts = Callable[[Call], Sequence[str] | None]
+
+
+def transcript(
+    episode: Episode[Any],
+    *,
+    update: int | None = None,
+    successes: Mapping[str, bool | None] | None = None,
+    token_texts: TokenTexts | None = None,
+) -> dict[str, Any]:
+    """An episode as plain data: what was read, replied, understood, played and earned.
+
+    Args:
+      episode: the record.
+      update: how many updates were done before.
+      successes: what the game says of each agent.
+      token_texts: gives the texts of a call's tokens.
+    """
+    return {
+        "update": update,
+        "phase": episode.key.phase.value,
+        "game": episode.game,
+        "seed": episode.key.seed,
+        "group": episode.key.group,
+        "episode": episode.key.episode,
+        "ending": episode.ending.value,
+        "agents": list(episode.agents),
+        "discount": episode.discount,
+        "returns": {agent: episode.episode_return(agent) for agent in episode.agents},
+        "successes": dict(successes or {}),
+        "steps": _told(episode.steps, token_texts),
+        "final_observations": dict(episode.final_observations),
+    }
+
+
+def failure(episode: FailedEpisode[Any], *, update: int | None = None) -> dict[str, Any]:
+    """An episode in which the game raised, as plain data: the error, and what was played until then."""
+    return {
+        "update": update,
+        "seed": episode.key.seed,
+        "phase": episode.key.phase.value,
+        "group": episode.key.group,
+        "episode": episode.key.episode,
+        "error": episode.error,
+        "steps": _told(episode.steps, None),
+    }
+
+
+def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") -> dict[str, Any]:
+    """An evaluation, episode by episode.
+
+    Equal ``starts`` of two episodes mean that they began alike, so that they can be compared in pairs.
+    """
+    return {
+        "update": float(update),
+        "starts": list(sampled.starts),
+        "returns": list(sampled.returns),
+        "successes": list(sampled.successes),
+        "greedy_starts": list(greedy.starts),
+        "greedy_returns": list(greedy.returns),
+        "greedy_successes": list(greedy.successes),
+    }
+
+
+def _told(steps: Sequence[Step[Any]], token_texts: TokenTexts | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "t": step.t,
+            "agents": [_agent_told(a, token_texts) for a in step.agent_steps],
+            "rewards": list(step.rewards_N),
+            "penalties": list(step.penalties_N),
+        }
+        for step in steps
+    ]
+
+
+def _agent_told(step: AgentStep, token_texts: TokenTexts | None) -> dict[str, Any]:
+    calls = step.reply.calls
+    return {
+        "agent": step.agent,
+        "observation": step.observation.text,
+        "feedback": step.observation.feedback,
+        "reply": step.reply.text,
+        "outcome": step.outcome.kind.value,
+        "action": str(step.outcome.action) if isinstance(step.outcome, Parsed) else None,
+        "logprob": sum(sum(call.logprobs) for call in calls),
+        "calls": [_call_told(call, token_texts) for call in calls],
+    }
+
+
+def _call_told(call: Call, token_texts: TokenTexts | None) -> dict[str, Any]:
+    texts = token_texts(call) if token_texts else None
+    return {
+        "ids": list(call.reply_ids),
+        "logprobs": [round(logprob, _PLACES) for logprob in call.logprobs],
+        "texts": None if texts is None else list(texts),
+        "finished": call.finished,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Training: the trainer, a whole run, behaviour cloning, and the checks beside them."""

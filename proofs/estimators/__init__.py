@@ -1,0 +1,1 @@
+"""The estimator laboratory: bias, variance and signal of gradient estimators."""

@@ -1,0 +1,166 @@
+"""Estimators side by side on one game: what ``tsmg lab`` shows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from algorithms import MSGRPOConfig
+from proofs.estimators.laboratory import GROUP_LIMIT, Examination, examine
+from proofs.exact.enumeration import LINE_LIMIT, lines
+from proofs.exact.gradients import PlayLaw
+from proofs.small_games import random_policy
+from tsmg import AbstractExplicitGame, PlayerPolicy, UniformPlayer
+
+# Differences from the plain estimator: every episode of a group, relative to its mean, not divided.
+ESTIMATORS: Mapping[str, Mapping[str, Any]] = {
+    "group mean": {},
+    "leave-one-out": {"baseline": "leave_one_out"},
+    "no baseline": {"baseline": "none"},
+    "divided by std": {"std": "population"},
+    "rewards to go": {"credit": "to_go"},
+    "turn by turn": {"credit": "turn"},
+    "anchor states": {"credit": "anchor_state"},
+    "episode weighting": {"weighting": "episode"},
+    "step weighting": {"weighting": "step"},
+    "token weighting": {"weighting": "token"},
+    "AAW": {"sampling": "aaw"},
+    "AAW, corrected": {"sampling": "aaw", "corrected": True},
+    "uniform part": {"sampling": "uniform"},
+    "MS-GRPO": {"sampling": "aaw", "std": "population"},
+}
+
+
+def plain_config(
+    *, group_size: int, kept_episodes: int, groups: int = 1, **settings: Any
+) -> MSGRPOConfig:
+    """The settings that ``ESTIMATORS`` change: every episode, the group's mean, no std, the weighting "constant"."""
+    return MSGRPOConfig(
+        groups=groups,
+        group_size=group_size,
+        kept_episodes=kept_episodes,
+        **{"sampling": "all", "std": "none", **settings},
+    )
+
+
+def word_policy_law(
+    game: AbstractExplicitGame[Any, Any],
+    *,
+    seed: int = 0,
+    spread: float = 1.0,
+    limit: int = LINE_LIMIT,
+) -> PlayLaw:
+    """The law of play of a tabular policy whose words are the game's action texts, one a reply.
+
+    Args:
+      game: an explicit game with finite laws.
+      seed: of the policy's logits, which are normally distributed.
+      spread: their standard deviation; 0 for the uniform policy.
+      limit: how many lines of play are held at most.
+
+    Raises:
+      NotEnumerableError: there are more.
+    """
+    uniform = PlayerPolicy(game, UniformPlayer(game))
+    words = {
+        step.reply.text: None
+        for line in lines(game, uniform, limit=limit)
+        for agent in game.agents
+        for step in line.episode.agent_steps(agent)
+    }
+    policy = random_policy(game, tuple(words), seed=seed, spread=spread, limit=limit)
+    return PlayLaw.of(game, policy, limit=limit)
+
+
+def compare(
+    law: PlayLaw,
+    config: MSGRPOConfig,
+    estimators: Mapping[str, Mapping[str, Any]] = ESTIMATORS,
+    *,
+    limit: int = GROUP_LIMIT,
+    samples: int = 4000,
+    seed: int = 0,
+    report: Callable[[str], None] = lambda name: None,
+) -> dict[str, Examination]:
+    """An examination of each estimator.
+
+    Args:
+      law: the law of play.
+      config: the plain settings.
+      estimators: by name, which settings differ.
+      limit: how many different groups are listed at most; beyond it batches are drawn.
+      samples: how many batches are then drawn.
+      seed: of the draws.
+      report: is told the name of each estimator before it is looked at.
+    """
+    found = {}
+    for name, settings in estimators.items():
+        report(name)
+        changed = attrs.evolve(config, **settings)
+        found[name] = examine(law, changed, limit=limit, samples=samples, seed=seed)
+    return found
+
+
+def plot(found: Mapping[str, Examination], file: str | Path, *, title: str) -> None:
+    """Bars: cosine with the true gradient, and signal-to-noise per generated and per trained token, with intervals.
+
+    Args:
+      found: examinations by name.
+      file: where the picture is written; its ending says in which format.
+      title: the headline.
+    """
+    panels = (
+        ("cosine", "cosine with the true gradient", 1.0),
+        ("snr_per_generated_token", "signal-to-noise per 1000 generated tokens", 1000.0),
+        ("snr_per_trained_token", "signal-to-noise per 1000 trained tokens", 1000.0),
+    )
+    figure = Figure(figsize=(11, 1.2 + 0.32 * len(found)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, (name, label, unit) in zip(axes, panels, strict=True):
+        values = [unit * getattr(one, name) for one in found.values()]
+        ends = [one.interval(name) for one in found.values()]
+        axis.barh(list(found), values, color="#4878a8", height=0.65)
+        for place, (low, high) in enumerate(ends):
+            axis.plot([unit * low, unit * high], [place, place], color="black", linewidth=1)
+        axis.set_xlabel(label)
+        axis.axvline(0, color="black", linewidth=0.6)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    figure.savefig(file, dpi=120)
+
+
+def rows(found: Mapping[str, Examination]) -> Sequence[tuple[str, ...]]:
+    """The table of ``tsmg lab`` as text: a headline, and a row per estimator."""
+    headline = (
+        "estimator",
+        "cosine",
+        "scale",
+        "std",
+        "SNR",
+        "/1k generated",
+        "/1k trained",
+        "silent",
+    )
+    return [headline, *((name, *_figures(one)) for name, one in found.items())]
+
+
+def _figures(one: Examination) -> tuple[str, ...]:
+    def shown(name: str, digits: int, unit: float = 1.0) -> str:
+        low, high = one.interval(name)
+        value = f"{unit * getattr(one, name):.{digits}f}"
+        return value if one.exact else f"{value} ±{unit * (high - low) / 2:.{digits}f}"
+
+    return (
+        shown("cosine", 3),
+        shown("scale", 3),
+        f"{one.variance**0.5:.3f}",
+        shown("snr", 3),
+        shown("snr_per_generated_token", 1, 1000),
+        shown("snr_per_trained_token", 1, 1000),
+        shown("silent_share", 2),
+    )

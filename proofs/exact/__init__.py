@@ -1,0 +1,1 @@
+"""Exact values by enumeration: trajectories, gradients, state values, the induced game."""

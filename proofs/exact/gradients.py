@@ -1,0 +1,283 @@
+"""The whole law of play of a finite game under finite policies, its expected returns and their exact gradient.
+
+With V_i the expected return of agent i, the gradient that learning is after is the sum over the agents that learn of
+grad V_i in the weights of agent i's own replies, the others held fixed. (Where agents share weights this is not the
+gradient of the summed returns, which vanishes in a zero-sum game.) Two routes give it:
+
+    score sum      sum over lines of p(line) R_i(line) sum over agent i's calls of grad log M(reply | prompt)
+    autodiff       of V_i, with the probability of each line as a product of the model's own
+
+Both are in float64 as far as the model is.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, final
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from algorithms.play.matchups import frozen_copy
+from lap import LanguageAgentPolicy
+from proofs.exact.enumeration import LINE_LIMIT, ExactPolicy, Line, Policies, lines
+from tsmg import AbstractExplicitGame, Call, InvalidArgumentError, Start
+
+Array = NDArray[np.float64]
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False, slots=False)
+class PlayLaw:
+    """Every line of play with its probability, and how the learners' weights move it.
+
+    Axes: ``_E`` lines, ``_C`` distinct calls of learners, ``_D`` weights of all learners' models, one after the other
+    in the order in which the agents come.
+
+    Attributes:
+      game: what is played.
+      policies: who plays, by agent.
+      learners: the agents whose weights are learnt.
+      lines: how an episode can go.
+
+    Example:
+      >>> import games, lap
+      >>> game = games.make("BernoulliBandit-v0", means=(0.25, 0.75), pulls=1)
+      >>> policy = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2"), capacity=1),
+      ...     parser=lap.WholeReplyParser(), sampling=lap.Sampling(max_reply_tokens=1))
+      >>> law = PlayLaw.of(game, policy)
+      >>> round(law.expected_return("player"), 6)  # (1/4 + 3/4 + 0) / 3: a third of the replies is empty
+      0.333333
+      >>> law.gradient_D.round(6).tolist()
+      [-0.027778, 0.138889, -0.111111]
+    """
+
+    game: AbstractExplicitGame[Any, Any]
+    policies: Mapping[str, ExactPolicy]
+    learners: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def of(
+        cls,
+        game: AbstractExplicitGame[Any, Any],
+        policies: Policies,
+        *,
+        learners: Sequence[str] | None = None,
+        starts: Sequence[Start[Any]] | None = None,
+        limit: int = LINE_LIMIT,
+    ) -> "PlayLaw":
+        """The law of play; see ``lines`` for the arguments and errors.
+
+        Args:
+          game: an explicit game with finite laws.
+          policies: one for all agents, or one per agent.
+          learners: the agents that learn; all that have a language-agent policy unless given.
+          starts: where to begin, each equally likely; the game's own initial law unless given.
+          limit: how many lines are held at most.
+
+        Raises:
+          InvalidArgumentError: nobody learns, or a learner's policy is no language-agent policy.
+        """
+        found = lines(game, policies, starts=starts, limit=limit)
+        by_agent = (
+            policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
+        )
+        able = [a for a in game.agents if isinstance(by_agent[a], LanguageAgentPolicy)]
+        wanted = able if learners is None else list(learners)
+        if not wanted or not set(wanted) <= set(able):
+            raise InvalidArgumentError(
+                f"'learners' must name agents with a language-agent policy (got {wanted} of {able})"
+            )
+        ordered = tuple(agent for agent in game.agents if agent in wanted)
+        return cls(game=game, policies=by_agent, learners=ordered, lines=found)
+
+    @cached_property
+    def probabilities_E(self) -> Array:
+        """The probability of each line. Shape (E,)."""
+        return np.array([float(line.probability) for line in self.lines])
+
+    def returns_E(self, agent: str) -> Array:
+        """The agent's return in each line, penalties included. Shape (E,)."""
+        return np.array([line.episode.episode_return(agent) for line in self.lines])
+
+    def expected_return(self, agent: str) -> float:
+        """V of the agent, penalties included."""
+        return float(self.probabilities_E @ self.returns_E(agent))
+
+    @cached_property
+    def calls(self) -> tuple[tuple[str, Call], ...]:
+        """(agent, call): the distinct calls of learners; agents that share a policy share calls. Length C."""
+        return tuple(self._numbering[0])
+
+    def call_number(self, agent: str, call: Call) -> int:
+        """The place in ``calls`` of a call that stands in one of the lines."""
+        return self._numbering[1][id(self.policies[agent]), id(call)]
+
+    @cached_property
+    def _numbering(self) -> tuple[list[tuple[str, Call]], dict[tuple[int, int], int]]:
+        """The distinct calls; and where each recorded one is found, by identity, since hashing them is slow."""
+        calls: list[tuple[str, Call]] = []
+        by_value: dict[tuple[int, Call], int] = {}
+        by_identity: dict[tuple[int, int], int] = {}
+        for line in self.lines:
+            for agent in self.learners:
+                policy = id(self.policies[agent])
+                for _, call in line.episode.calls(agent):
+                    if (policy, id(call)) in by_identity:
+                        continue
+                    number = by_value.setdefault((policy, call), len(calls))
+                    by_identity[policy, id(call)] = number
+                    if number == len(calls):
+                        calls.append((agent, call))
+        return calls, by_identity
+
+    def counts_E_C(self, agent: str) -> Array:
+        """How often the agent makes each call in each line. Shape (E, C)."""
+        counts = np.zeros((len(self.lines), len(self.calls)))
+        for e, line in enumerate(self.lines):
+            for _, call in line.episode.calls(agent):
+                counts[e, self.call_number(agent, call)] += 1
+        return counts
+
+    @cached_property
+    def models(self) -> tuple[Any, ...]:
+        """The distinct models that learn, in the order of the agents."""
+        models = {id(m): m for m in (self.learner(agent).model for agent in self.learners)}
+        return tuple(models.values())
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What the D weights are, in order."""
+        return [p for model in self.models for p in model.network.parameters()]
+
+    @cached_property
+    def scores_C_D(self) -> Array:
+        """The gradient of the log-probability of each call (of the tokens that the policy chose). Shape (C, D)."""
+        parameters = self.parameters
+        logprobs_C = self._logprobs_C()
+        rows: list[Tensor] = [_flat_gradient(logprob, parameters) for logprob in logprobs_C]
+        scores_C_D: Array = torch.stack(rows).numpy(force=True)
+        return scores_C_D
+
+    def role_gradient_D(self, agent: str) -> Array:
+        """The gradient of the agent's expected return in its own replies' weights: the score sum. Shape (D,)."""
+        weighted_E = self.probabilities_E * self.returns_E(agent)
+        gradient_D: Array = weighted_E @ self.counts_E_C(agent) @ self.scores_C_D
+        return gradient_D
+
+    @cached_property
+    def gradient_D(self) -> Array:
+        """The sum over the learners of ``role_gradient_D``. Shape (D,)."""
+        roles: Array = np.stack([self.role_gradient_D(agent) for agent in self.learners])
+        total_D: Array = roles.sum(axis=0)
+        return total_D
+
+    def autodiff_gradient_D(self) -> Array:
+        """The same by automatic differentiation of each learner's expected return. Shape (D,)."""
+        roles = [self.expectation_gradient_D(a, self.returns_E(a)) for a in self.learners]
+        total_D: Array = np.stack(roles).sum(axis=0)
+        return total_D
+
+    def expectation_gradient_D(self, agent: str, values_E: Array) -> Array:
+        """The gradient of the mean of a value over lines in one learner's own replies' weights, by autodiff.
+
+        Args:
+          agent: the learner; the other agents' probabilities are held fixed.
+          values_E: what is averaged. Shape (E,).
+
+        Returns:
+          Shape (D,).
+        """
+        n = self.game.agents.index(agent)
+        others_E = [
+            float(line.chance)
+            * float(np.prod([float(p) for m, p in enumerate(line.replies_N) if m != n]))
+            for line in self.lines
+        ]
+        own_E = (torch.from_numpy(self.counts_E_C(agent)) @ self._logprobs_C().double()).exp()
+        others = torch.tensor(others_E, dtype=torch.float64)
+        mean = (others * own_E * torch.from_numpy(values_E)).sum()
+        gradient_D: Array = _flat_gradient(mean, self.parameters).numpy(force=True)
+        return gradient_D
+
+    def learner(self, agent: str) -> LanguageAgentPolicy[Any]:
+        """The policy of an agent that learns."""
+        policy = self.policies[agent]
+        assert isinstance(policy, LanguageAgentPolicy)  # noqa: S101 - seen to in ``of``
+        return policy
+
+    def _logprobs_C(self) -> Tensor:
+        """Differentiable log-probabilities of the distinct calls. Shape (C,)."""
+        found: list[Tensor | None] = [None] * len(self.calls)
+        owners: dict[int, list[int]] = {}
+        for number, (agent, _) in enumerate(self.calls):
+            owners.setdefault(id(self.policies[agent]), []).append(number)
+        for numbers in owners.values():
+            policy = self.learner(self.calls[numbers[0]][0])
+            scores = policy.model.logprobs(
+                [self.calls[c][1] for c in numbers], sampling=policy.sampling
+            )
+            summed = (scores.logprobs_B_L * scores.mask_B_L).sum(-1)
+            for place, number in enumerate(numbers):
+                found[number] = summed[place]
+        return torch.stack([one for one in found if one is not None])
+
+
+def _flat_gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> Tensor:
+    """The gradient in all parameters, zeros where they do not matter. Shape (D,), float64."""
+    grads = torch.autograd.grad(
+        value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return torch.cat([grad.double().flatten() for grad in grads])
+
+
+def central_differences(
+    law: PlayLaw, *, step: float = 1e-5, starts: Sequence[Start[Any]] | None = None
+) -> Array:
+    """The gradient by playing everything again with each weight a little larger, and a little smaller. Shape (D,).
+
+    Independent of scores and of automatic differentiation; slow, and for models in float64 only. The error is of the
+    order of ``step`` squared, and of rounding over ``step``.
+
+    Args:
+      law: what is played; its models' weights are moved and put back.
+      step: h of (V(theta + h) - V(theta - h)) / 2 h.
+      starts: as the law was made with.
+    """
+    parts = []
+    for model in law.models:
+        gradient = np.zeros(sum(p.numel() for p in model.network.parameters()))
+        for agent in law.learners:
+            if law.learner(agent).model is model:
+                gradient += _differences(law, agent, step, starts)
+        parts.append(gradient)
+    return np.concatenate(parts)
+
+
+def _differences(
+    law: PlayLaw, agent: str, step: float, starts: Sequence[Start[Any]] | None
+) -> Array:
+    """The central differences of one agent's value in its own weights, the others' copies held fixed."""
+    policy = law.learner(agent)
+    moved = frozen_copy(policy)
+    policies = {**law.policies, agent: moved}
+
+    def value() -> float:
+        found = lines(law.game, policies, starts=starts)
+        return sum(float(x.probability) * x.episode.episode_return(agent) for x in found)
+
+    differences = []
+    for p in moved.model.network.parameters():
+        flat = p.data.view(-1)
+        for d in range(flat.numel()):
+            kept = float(flat[d])
+            flat[d] = kept + step
+            above = value()
+            flat[d] = kept - step
+            below = value()
+            flat[d] = kept
+            differences.append((above - below) / (2 * step))
+    return np.array(differences)

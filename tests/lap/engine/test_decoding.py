@@ -1,0 +1,144 @@
+"""Ways that replies usually take: computed beside a prompt, and drawn by the same law as without."""
+
+import attrs
+import pytest
+import torch
+
+import lap.engine.decoding
+from lap import Message, Prompt, Sampling, Segment
+from lap.engine.decoding import Memory
+from tests.checkpoints import tiny_model
+from tsmg import ModelError, Stream
+
+SAMPLING = Sampling(max_reply_tokens=5)
+
+
+def prompts(first: int, count: int) -> list[Prompt]:
+    texts = (f"P F {n}\nF H {n % 3}\n" for n in range(first, first + count))
+    return [Prompt((Message("user", (Segment(text, trusted=False),)),)) for text in texts]
+
+
+def streams(count: int, *, first: int = 0) -> list[Stream]:
+    return [Stream("ways", first + n) for n in range(count)]
+
+
+def sampled(model, times: int, count: int = 24, *, sampling: Sampling = SAMPLING):
+    """The calls of several batches of prompts that all differ."""
+    return [
+        call
+        for t in range(times)
+        for call in model.sample(
+            prompts(t * count, count), streams(count, first=t * count), sampling=sampling
+        )
+    ]
+
+
+@pytest.fixture
+def guessed(monkeypatch):
+    """How many prompts each pass of trees had, and how many of their beginnings there were."""
+    seen = []
+    likely = lap.engine.decoding._likely
+
+    def spied(*arguments):
+        trees = likely(*arguments)
+        seen.append([len(tree.prefixes) for tree in trees])
+        return trees
+
+    monkeypatch.setattr(lap.engine.decoding, "_likely", spied)
+    return seen
+
+
+def check_alike(found, expected):
+    for mine, whole in zip(found, expected, strict=True):
+        assert mine.reply_ids == whole.reply_ids
+        assert mine.logprobs == pytest.approx(whole.logprobs, abs=1e-5)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_ways_change_no_law_and_no_draw(guessed, few):
+    """Where replies are few, their ways are soon known; where they are many, none is."""
+    model = tiny_model(sharp=6.0 if few else 1.0)
+    sampling = attrs.evolve(SAMPLING, max_reply_tokens=2 if few else 5)
+    plain = sampled(model, 5, sampling=sampling)
+    assert guessed == []  # a model that remembers nothing knows no ways
+    check_alike(sampled(model.remembering(), 5, sampling=sampling), plain)
+    assert any(guessed) == few
+
+
+def test_a_reply_that_leaves_the_ways_is_drawn_all_the_same(guessed, monkeypatch):
+    """Ways are cut to the commonest ones; nearly every reply leaves them somewhere."""
+    model = tiny_model(sharp=3.0)
+    plain = sampled(model, 4)
+    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+    monkeypatch.setattr(lap.engine.decoding, "_WAYS", 3)
+    found = sampled(model.remembering(), 4)
+    assert {size for sizes in guessed for size in sizes} <= {2, 3, 4} and any(guessed)
+    check_alike(found, plain)
+    assert len({call.reply_ids[:2] for call in found}) > 4  # more than there are ways
+    learnt = model.logprobs(found, sampling=SAMPLING).logprobs_B_L
+    for call, row in zip(found, learnt, strict=True):
+        assert row[: len(call.logprobs)].tolist() == pytest.approx(call.logprobs, abs=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 120])
+def test_prompts_beyond_the_budget_wait_for_their_ways(guessed, monkeypatch, budget):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+    model = tiny_model(sharp=3.0)
+    plain = sampled(model, 3)
+    view = model.remembering()
+    view.token_budget = budget
+    check_alike(sampled(view, 3), plain)
+    assert all(len(sizes) < 24 for sizes in guessed)
+
+
+def test_long_prompts_and_a_small_memory_go_the_other_way(guessed, monkeypatch):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+    model = tiny_model(sharp=6.0)
+    monkeypatch.setattr(lap.engine.decoding, "_LONG", 4)
+    sampled(model.remembering(), 2)
+    assert not any(guessed)
+    monkeypatch.setattr(lap.engine.decoding, "_LONG", 512)
+    monkeypatch.setattr("lap.models.transformers._MEMORY", 2 * 320 * 4)
+    sampled(model.remembering(), 2)
+    assert not any(guessed)
+
+
+def test_a_full_memory_forgets_all_but_the_latest():
+    """Three contexts fit; five at once are held all the same."""
+    memory = Memory(3 * 8 * 4)
+
+    def add(*prompts: int) -> None:
+        contexts = [((n,), ()) for n in prompts]
+        memory.add(contexts, torch.full((len(contexts), 8), float(prompts[0])))
+
+    def held() -> set[int]:
+        return {n for n in range(9) if ((n,), ()) in memory}
+
+    add(0, 1)
+    add(2)
+    assert held() == {0, 1, 2}
+    add(3)
+    assert held() == {3}
+    add(4, 5, 6, 7, 8)
+    assert held() == {4, 5, 6, 7, 8}
+
+
+def test_ways_are_the_beginnings_of_nearly_all_draws():
+    memory = Memory(10**6)
+    assert memory.ways() == []
+    memory.drawn([()] * 100 + [(1,)] * 60 + [(2,)] * 35)
+    assert memory.ways() == [(), (1,), (2,)]
+    memory.drawn((3, n) for n in range(200))
+    assert memory.ways() == []
+
+
+def test_logits_that_are_not_finite_are_refused_beside_ways_too(guessed, monkeypatch):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+    model = tiny_model(sharp=6.0)
+    view = model.remembering()
+    sampled(view, 1)
+    with torch.no_grad():
+        model.network.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        view.sample(prompts(1000, 4), streams(4), sampling=SAMPLING)
+    assert guessed[-1]

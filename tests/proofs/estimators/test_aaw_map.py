@@ -1,0 +1,143 @@
+"""The map of where AAW pays: against the laboratory's enumeration, and what the page says of it."""
+
+import csv
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from algorithms import MSGRPOConfig
+from algorithms.cli import main as cli
+from proofs import PlayLaw, examine
+from proofs.estimators.aaw_map import (
+    HORIZONS,
+    SIZES,
+    SUCCESS_RATES,
+    Corridor,
+    Point,
+    aaw_map,
+    figures,
+)
+from proofs.small_games import FiniteGame, tabular_policy
+from tsmg import Facts, InvalidArgumentError, Transition, certainly
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+@functools.cache
+def the_map(divided: bool = True) -> tuple[Point, ...]:
+    return tuple(aaw_map(divided=divided))
+
+
+def corridor_law(rate: float, horizon: int) -> PlayLaw:
+    """The corridor as a game, played by a table."""
+    moves: dict[Any, Any] = {}
+    for t in range(horizon):
+        for fine in (True, False):
+            for action in ("right", "wrong"):
+                won = fine and action == "right"
+                paid = float(won and t + 1 == horizon)
+                law = certainly(Transition((t + 1, won), (paid,)))
+                moves.setdefault((t, fine), {})[(action,)] = law
+    game = FiniteGame(
+        starts=certainly((0, True)),
+        moves=moves,
+        texts={(t, fine): f"step {t}" for t, fine in moves},
+        facts=Facts(perfect_information=True),
+    )
+    p = rate ** (1 / horizon)
+    laws = {f"step {t}": {"right": p, "wrong": 1 - p} for t in range(horizon)}
+    return PlayLaw.of(game, tabular_policy(("right", "wrong"), laws=laws))
+
+
+@pytest.mark.parametrize(
+    ("rate", "horizon", "size", "kept"), [(0.3, 1, 3, 1), (0.3, 2, 3, 2), (0.6, 2, 4, 2)]
+)
+@pytest.mark.parametrize("divided", [True, False])
+def test_figures_are_those_of_the_laboratory(
+    rate: float, horizon: int, size: int, kept: int, divided: bool
+) -> None:
+    law = corridor_law(rate, horizon)
+    corridor = Corridor(success_rate=rate, horizon=horizon)
+    assert law.expected_return("player") == pytest.approx(rate)
+    assert float(law.gradient_D @ law.gradient_D) == pytest.approx(corridor.gradient_square)
+    for sampling in ("aaw", "uniform", "all"):
+        mine = figures(corridor, size=size, kept=kept, sampling=sampling, divided=divided)
+        config = MSGRPOConfig(
+            groups=1,
+            group_size=size,
+            kept_episodes=kept,
+            sampling=sampling,
+            std="population" if divided else "none",
+            eps=0.0,
+        )
+        found = examine(law, config)
+        assert found.exact and found.cosine == pytest.approx(1.0)
+        assert (mine.signal, mine.variance, mine.snr) == pytest.approx(
+            (found.scale, found.variance, found.snr), abs=1e-12
+        )
+        assert mine.generated == pytest.approx(found.generated_tokens)
+        silent = rate**size + (1 - rate) ** size
+        draws = size if sampling == "all" else kept
+        assert mine.trained == pytest.approx((1 - silent) * draws * horizon)
+        if sampling == "aaw":
+            assert mine.trained == pytest.approx(found.trained_tokens)
+
+
+def test_the_page_holds_the_present_map() -> None:
+    """The committed table is what the command makes; the counts and ends in the page are its own."""
+    with (DOCS / "aaw_map.csv").open() as stream:
+        written = list(csv.DictReader(stream))
+    points = the_map()
+    assert len(written) == len(points) == 546
+    for row, point in zip(written, points, strict=True):
+        for name, value in row.items():
+            assert float(value) == pytest.approx(getattr(point, name), rel=1e-3)
+    assert {p.horizon for p in points} == set(HORIZONS) and {p.size for p in points} == set(SIZES)
+    page = (DOCS / "aaw_map.md").read_text()
+    for name, ends in (
+        ("over_uniform", "0.85 to 17.8 | 518 of 546 cells"),
+        ("over_full_trained", "0.42 to 15.8 | 491 of 546"),
+        ("over_full_generated", "0.013 to 1.87 | 73 of 546"),
+    ):
+        values = sorted(getattr(point, name) for point in points)
+        wins = sum(value > 1 for value in values)
+        low, high, count = ends.split(" ")[0], ends.split(" ")[2], int(ends.split(" ")[4])
+        assert ends in page
+        assert (f"{values[0]:.2g}", f"{values[-1]:.3g}", wins) == (low, high, count)
+
+
+def test_what_the_page_concludes() -> None:
+    points = the_map()
+    losses = [p for p in points if p.over_uniform < 1]
+    assert losses and all(p.success_rate == 0.5 for p in losses)
+    useful = [p for p in points if p.over_full_generated > 1.1]
+    assert useful and all(p.success_rate <= 0.2 and p.horizon >= 4 for p in useful)
+    assert {p.size // p.kept for p in useful} == {2, 4, 8}
+    bare = the_map(divided=False)
+    assert all(p.over_uniform > 1 - 1e-9 and p.over_full_trained > 1 - 1e-9 for p in bare)
+    assert sum(p.over_full_generated > 1 for p in bare) == 113
+
+
+def test_the_command(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.main, ["aaw-map", "--output", str(tmp_path), "--size", "4"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "aaw_map.png").stat().st_size > 10_000
+    assert (tmp_path / "aaw_map.csv").read_text() == (DOCS / "aaw_map.csv").read_text()
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, float("nan")])
+def test_refusals(rate: float) -> None:
+    with pytest.raises(InvalidArgumentError):
+        Corridor(success_rate=rate)
+    with pytest.raises(InvalidArgumentError):
+        Corridor(success_rate=0.5, horizon=0)
+    with pytest.raises(InvalidArgumentError):
+        figures(Corridor(success_rate=0.5), size=4, kept=5, sampling="aaw")
+
+
+def test_points_are_of_the_grid() -> None:
+    assert {p.success_rate for p in aaw_map(sizes=(4,))} == set(SUCCESS_RATES)
+    assert all(isinstance(p, Point) and p.kept < p.size for p in aaw_map(horizons=(1,)))
