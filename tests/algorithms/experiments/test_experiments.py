@@ -348,7 +348,7 @@ def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache
     seeds = []
     starts = worker.fixed_starts
     monkeypatch.setattr(
-        one,
+        worker,
         "fixed_starts",
         lambda game, n, seed: seeds.append((n, seed)) or starts(game, n, seed=seed),
     )
