@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from algorithms.method.losses import policy_loss as policy_loss
     from algorithms.method.weighting import token_weights as token_weights
     from algorithms.play.evaluation import evaluate as evaluate
-    from algorithms.training.cloning import SeedRecipe as SeedRecipe
-    from algorithms.training.cloning import seed_policy as seed_policy
+    from algorithms.training.cloning import CloningConfig as CloningConfig
+    from algorithms.training.cloning import cloned_policy as cloned_policy
     from algorithms.training.run import run_training as run_training
     from algorithms.training.trainer import MSGRPOTrainer as MSGRPOTrainer
 
@@ -40,8 +40,8 @@ _MODULES = {
     "policy_loss": "method.losses",
     "token_weights": "method.weighting",
     "evaluate": "play.evaluation",
-    "SeedRecipe": "training.cloning",
-    "seed_policy": "training.cloning",
+    "CloningConfig": "training.cloning",
+    "cloned_policy": "training.cloning",
     "run_training": "training.run",
     "MSGRPOTrainer": "training.trainer",
 }

@@ -9,7 +9,7 @@ from tsmg import InvalidArgumentError
 def discounted_return(rewards_T: Sequence[float], discount: float) -> float:
     """The whole-episode return, R = sum_t gamma^t r_t.
 
-    The same law as ``tsmg.Episode.episode_return``, for rewards that are not in a record. The sum
+    The same distribution as ``tsmg.Episode.episode_return``, for rewards that are not in a record. The sum
     is rounded once, at the end, so at discount 1 the order of the rewards does not matter.
     Source: arXiv:2508.10839, the whole cumulative episode reward [paper]; gamma = 1 there [ours].
 

@@ -70,7 +70,7 @@ class PackageDiagram(SphinxDirective):
         picture = nodes.raw("", diagram.svg(), format="html")
         rows = "".join(
             f"<tr><td><code>{a}</code></td><td><code>{b}</code></td><td>{how}</td></tr>"
-            for a, b, how in diagram.table()
+            for a, b, how in diagram.pmf()
         )
         head = "<thead><tr><th>package</th><th>imports</th><th>in</th></tr></thead>"
         table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'

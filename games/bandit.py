@@ -19,7 +19,7 @@ from tsmg import (
     Sampleable,
     Stream,
     Transition,
-    certainly,
+    deterministic,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, StandStill
@@ -69,7 +69,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
     @abc.abstractmethod
     def arm_dist(self, context: int, arm: int) -> Distribution[float]:
-        """The law of an arm's reward."""
+        """The distribution of an arm's reward."""
 
     def _context_dist(self) -> Distribution[int]:
         return uniform(range(len(self.means)))
@@ -94,10 +94,10 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
         def next_context(reward: float) -> Distribution[Transition[Pulls]]:
             done = (*state.done, (state.context, arm, reward))
             if len(done) >= self.pulls:  # nobody would read another context
-                return certainly(Transition(Pulls(state.context, done), (reward,)))
+                return deterministic(Transition(Pulls(state.context, done), (reward,)))
             return self._context_dist().map(lambda c: Transition(Pulls(c, done), (reward,)))
 
-        return self.arm_dist(state.context, arm).then(next_context)
+        return self.arm_dist(state.context, arm).bind(next_context)
 
     def observation_text(self, state: Pulls, agent: str) -> str:
         many = len(self.means) > 1
@@ -226,11 +226,11 @@ class GaussianBandit(AbstractBandit):
     def arm_dist(self, context: int, arm: int) -> Distribution[float]:
         mean = self.means[context][arm]
         if not self.deviation:
-            return certainly(mean)
+            return deterministic(mean)
 
-        law = statistics.NormalDist(mean, self.deviation)
+        dist = statistics.NormalDist(mean, self.deviation)
 
         def draw(rng: Stream) -> float:
-            return law.inv_cdf(max(rng.random(), _LEAST))
+            return dist.inv_cdf(max(rng.random(), _LEAST))
 
         return Sampleable(draw, f"normal with mean {mean} and deviation {self.deviation}")

@@ -24,7 +24,7 @@ from tsmg import (
     Finite,
     InvalidArgumentError,
     Transition,
-    certainly,
+    deterministic,
     mixture,
     product,
     uniform,
@@ -207,19 +207,19 @@ def _landmarks(lake: Lake) -> str:
 def random_lake_dist(size: int, frozen_probability: float) -> Distribution[Lake]:
     """Maps whose inner cells are frozen independently, given that the map is solvable.
 
-    The start is the top left cell and the goal the bottom right one. The law is lazy: it is sampled
+    The start is the top left cell and the goal the bottom right one. The distribution is lazy: it is sampled
     cell by cell, and enumerated only when asked (2^(size^2 - 2) maps).
     """
     p = Fraction(str(frozen_probability))
-    cell = certainly("F") if p == 1 else Finite((("F", p), ("H", 1 - p)))
-    corners = {0: certainly("F"), size * size - 1: certainly("G")}
+    cell = deterministic("F") if p == 1 else Finite((("F", p), ("H", 1 - p)))
+    corners = {0: deterministic("F"), size * size - 1: deterministic("G")}
     cells = product([corners.get(i, cell) for i in range(size * size)])
 
     def lake(letters: tuple[str, ...]) -> Lake:
         joined = "".join(letters)
         return Lake(tuple(joined[i : i + size] for i in range(0, size * size, size)))
 
-    return cells.map(lake).given(Lake.is_solvable)
+    return cells.map(lake).condition(Lake.is_solvable)
 
 
 # These checks are converters: attrs runs validators last, after the defaults that build on them.
@@ -292,7 +292,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 
     def initial_state_dist(self) -> Distribution[LakeState]:
         if self.map is not None:
-            return certainly(LakeState(self.map, self.map.start))
+            return deterministic(LakeState(self.map, self.map.start))
         lakes = random_lake_dist(self.size, self.frozen_probability)
         return lakes.map(lambda lake: LakeState(lake, lake.start))
 
@@ -343,16 +343,16 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 def _law(
     lake: Lake, position: int, move: Move, slippery: bool
 ) -> Distribution[Transition[LakeState]]:
-    """The transition law; cached, since small lakes are revisited all the time."""
+    """The transition distribution; cached, since small lakes are revisited all the time."""
 
     def arrive(taken: Move) -> Transition[LakeState]:
         state = LakeState(lake, lake.target(position, taken))
         return Transition(state, _GOAL_REWARD if state.cell == "G" else _NOTHING)
 
     if not slippery:
-        return certainly(arrive(move))
+        return deterministic(arrive(move))
     sideways = (Move((move.value - 1) % 4), move, Move((move.value + 1) % 4))
-    return Finite(uniform(sideways).map(arrive).table())
+    return Finite(uniform(sideways).map(arrive).pmf())
 
 
 @final
@@ -383,5 +383,5 @@ def _myopic_law(lake: Lake, position: int, attention: float) -> Distribution[Mov
     distances = {move: lake.distance_to_goal(targets[move]) for move in safe}
     nearest = [move for move in safe if distances[move] == min(distances.values())]
     looked = Fraction(str(attention))
-    law = mixture([(looked, uniform(nearest)), (1 - looked, uniform(_MOVES))])
-    return Finite(law.table())
+    dist = mixture([(looked, uniform(nearest)), (1 - looked, uniform(_MOVES))])
+    return Finite(dist.pmf())

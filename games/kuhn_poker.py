@@ -19,7 +19,7 @@ from tsmg import (
     Finite,
     InvalidArgumentError,
     Transition,
-    certainly,
+    deterministic,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
@@ -101,7 +101,7 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
     ) -> Distribution[Transition[Hand]]:
         (deed,) = joint_action.values()
         after = attrs.evolve(state, deeds=(*state.deeds, deed))
-        return certainly(
+        return deterministic(
             Transition(after, payoffs(after) if self.is_terminal(after) else (0.0, 0.0))
         )
 
@@ -174,8 +174,8 @@ class KuhnEquilibrium(AbstractPlayer[Hand, Deed]):
     def action_dist(self, state: Hand, agent: str) -> Distribution[Deed]:
         card = state.cards[_AGENTS.index(agent)]
         bet = self._bets(state.deeds)[CARDS.index(card)]
-        law: dict[Deed, float] = {"bet": bet, "pass": 1 - bet}
-        return Finite(law)
+        dist: dict[Deed, float] = {"bet": bet, "pass": 1 - bet}
+        return Finite(dist)
 
     def _bets(self, deeds: tuple[Deed, ...]) -> tuple[float, float, float]:
         """How often a jack, a queen and a king bet."""

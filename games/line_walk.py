@@ -15,7 +15,7 @@ from tsmg import (
     Facts,
     Finite,
     Transition,
-    certainly,
+    deterministic,
 )
 from tsmg.invalid import AbstractInvalidRule, StandStill
 
@@ -73,7 +73,7 @@ class LineWalk(AbstractExplicitGame[int, str]):
         )
 
     def initial_state_dist(self) -> Distribution[int]:
-        return certainly(self.length // 2)
+        return deterministic(self.length // 2)
 
     def is_terminal(self, state: int) -> bool:
         return state in (0, self.length)
@@ -89,12 +89,12 @@ class LineWalk(AbstractExplicitGame[int, str]):
     ) -> Distribution[Transition[int]]:
         step = _STEPS[joint_action[_AGENT]]
         slip = Fraction(str(self.slip))
-        law = (
+        dist = (
             Finite({state + step: 1 - slip, state - step: slip})
             if slip
-            else certainly(state + step)
+            else deterministic(state + step)
         )
-        return law.map(lambda there: Transition(there, (float(there == self.length),)))
+        return dist.map(lambda there: Transition(there, (float(there == self.length),)))
 
     def observation_text(self, state: int, agent: str) -> str:
         return f"You are at {state} on a line from 0 to {self.length}."

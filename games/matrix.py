@@ -14,7 +14,7 @@ from tsmg import (
     Facts,
     InvalidArgumentError,
     Transition,
-    certainly,
+    deterministic,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
 
@@ -119,7 +119,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         )
 
     def initial_state_dist(self) -> Distribution[Rounds]:
-        return certainly(Rounds())
+        return deterministic(Rounds())
 
     def is_terminal(self, state: Rounds) -> bool:
         return len(state.played) >= self.rounds
@@ -135,7 +135,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
     ) -> Distribution[Transition[Rounds]]:
         row, column = joint_action["row"], joint_action["column"]
         after = Rounds((*state.played, (row, column)))
-        return certainly(Transition(after, self.payoffs[row][column]))
+        return deterministic(Transition(after, self.payoffs[row][column]))
 
     def _names(self, agent: str) -> tuple[str, ...]:
         return self.row_actions if agent == "row" else self.column_actions

@@ -25,7 +25,7 @@ from tsmg import (
     Finite,
     InvalidArgumentError,
     Transition,
-    certainly,
+    deterministic,
     mixture,
     uniform,
 )
@@ -101,9 +101,9 @@ def _uniform_index(count: int) -> Distribution[int]:
 
 
 def _place(board: Board, put: Callable[[Cell], Board]) -> Distribution[Board]:
-    """The law of a board with something put on a uniform free cell; as it is where none is free."""
+    """The distribution of a board with something put on a uniform free cell; as it is where none is free."""
     free = board.free_cells()
-    return _uniform_index(len(free)).map(lambda i: put(free[i])) if free else certainly(board)
+    return _uniform_index(len(free)).map(lambda i: put(free[i])) if free else deterministic(board)
 
 
 def _to_side(value: object) -> int:
@@ -203,13 +203,13 @@ class Snake(AbstractExplicitGame[Board, Direction]):
 
     def initial_state_dist(self) -> Distribution[Board]:
         nothing = Board(self.width, self.height, snakes=(), foods=((),) * len(FOODS))
-        law: Distribution[Board] = certainly(nothing)
+        dist: Distribution[Board] = deterministic(nothing)
         for kind, count in enumerate(self._food_counts):
             for _ in range(count):
-                law = law.then(functools.partial(_place_food, kind))
+                dist = dist.bind(functools.partial(_place_food, kind))
         for _ in range(self.snakes):
-            law = law.then(_place_snake)
-        return law
+            dist = dist.bind(_place_snake)
+        return dist
 
     def is_terminal(self, state: Board) -> bool:
         return len(state.alive) <= (1 if self.snakes > 1 else 0)
@@ -245,10 +245,10 @@ class Snake(AbstractExplicitGame[Board, Direction]):
                 rewards[i] += self.food_rewards[kind]
                 eaten.append(kind)
         moved = attrs.evolve(state, snakes=tuple(snakes), foods=tuple(map(tuple, foods)))
-        law: Distribution[Board] = certainly(moved)
+        dist: Distribution[Board] = deterministic(moved)
         for kind in eaten:
-            law = law.then(functools.partial(_place_food, kind))
-        return law.map(functools.partial(Transition, rewards_N=tuple(rewards)))
+            dist = dist.bind(functools.partial(_place_food, kind))
+        return dist.map(functools.partial(Transition, rewards_N=tuple(rewards)))
 
     def observation_text(self, state: Board, agent: str) -> str:
         own = self.agents.index(agent)
@@ -386,8 +386,10 @@ class GreedySnake(AbstractPlayer[Board, Direction]):
             for d in safe
         }
         best = [d for d in safe if distances[d] == min(distances.values())]
-        law = mixture([(self.attention, uniform(best)), (1 - self.attention, uniform(_DIRECTIONS))])
-        return Finite(law.table())
+        dist = mixture(
+            [(self.attention, uniform(best)), (1 - self.attention, uniform(_DIRECTIONS))]
+        )
+        return Finite(dist.pmf())
 
 
 def _distance(a: Cell, b: Cell) -> int:

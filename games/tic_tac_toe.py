@@ -17,7 +17,7 @@ from tsmg import (
     Facts,
     Finite,
     Transition,
-    certainly,
+    deterministic,
     mixture,
     uniform,
 )
@@ -111,7 +111,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
     agents = _AGENTS
 
     def initial_state_dist(self) -> Distribution[str]:
-        return certainly(_EMPTY)
+        return deterministic(_EMPTY)
 
     def is_terminal(self, state: str) -> bool:
         return _is_over(state)
@@ -154,7 +154,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
 @functools.lru_cache(maxsize=32_768)
 def _law(board: str, cell: int) -> Distribution[Transition[str]]:
     after = _marked(board, cell)
-    return certainly(Transition(after, _WINS.get(winner(after), _NOTHING)))
+    return deterministic(Transition(after, _WINS.get(winner(after), _NOTHING)))
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -203,5 +203,5 @@ def _myopic_law(board: str, attention: float) -> Distribution[int]:
         for mark in (mine, yours)
     )
     looked = Fraction(str(attention))
-    law = mixture([(looked, uniform(wins or blocks or free)), (1 - looked, uniform(free))])
-    return Finite(law.table())
+    dist = mixture([(looked, uniform(wins or blocks or free)), (1 - looked, uniform(free))])
+    return Finite(dist.pmf())

@@ -10,7 +10,7 @@ from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
-from lap.policy import LanguageAgentPolicy, remembering
+from lap.policy import LanguageAgentPolicy, with_logit_cache
 from lap.prompts import (
     AbstractPrompt,
     LastTurnsPrompt,
@@ -45,6 +45,6 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
-    "remembering",
     "reply_dist",
+    "with_logit_cache",
 ]

@@ -2,9 +2,9 @@
 
 At each token only those can be drawn that continue the canonical reply of a legal action. Their probabilities (at the
 policy's temperature, nothing truncated) are renormalised; greedy play takes the most probable of them. This is
-*another law* than Pi, the induced policy, and than Pi given that the reply is canonical: what follows a token is not
-looked ahead to. For evaluation without invalid texts and without sampling noise, and for the entropy of actions; not
-for training.
+*another distribution* than Pi, the induced policy, and than Pi given that the reply is canonical: what follows a
+token is not looked ahead to. For evaluation without invalid texts and without sampling noise, and for the entropy of
+actions; not for training.
 """
 
 import math
@@ -15,13 +15,13 @@ import attrs
 import torch
 
 from lap.engine.sampling import Sampling
-from lap.model import Decided
+from lap.model import StopCriterion
 from lap.policy import LanguageAgentPolicy
 from lap.prompts import Prompt
 from lap.replies import ListableModel
 from tsmg import (
     AbstractGame,
-    Call,
+    Completion,
     Distribution,
     Finite,
     GameLawError,
@@ -37,7 +37,9 @@ _Ids = tuple[int, ...]
 class _Writer(ListableModel, Protocol):
     """A model whose replies can be listed, and that can write a given one."""
 
-    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call: ...
+    def written(
+        self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
+    ) -> Completion: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +73,7 @@ class ConstrainedPolicy:
       >>> game = games.make("BernoulliBandit-v0")
       >>> free = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2", "3")), parser=lap.WholeReplyParser())
       >>> policy = ConstrainedPolicy(game=game, policy=free)
-      >>> match = tsmg.Match.begin(game, tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=0)))
+      >>> match = tsmg.Match.begin(game, tsmg.EpisodeSpec(key=tsmg.EpisodeKey(seed=0)))
       >>> [(r.action, round(r.probability, 3), round(r.mass, 4)) for r in policy.canonical(match.requests[0])]
       [(0, 0.333, 0.0625), (1, 0.333, 0.0625), (2, 0.333, 0.0625)]
     """
@@ -81,22 +83,22 @@ class ConstrainedPolicy:
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """One canonical reply per request; equal requests are computed once."""
-        laws: dict[Hashable, Distribution[Reply]] = {}
+        dists: dict[Hashable, Distribution[Reply]] = {}
         replies = []
         for request in requests:
             key = self.reply_key(request)
-            if key not in laws:
-                laws[key] = self.reply_dist(request)
-            replies.append(laws[key].sample(request.stream()))
+            if key not in dists:
+                dists[key] = self.reply_dist(request)
+            replies.append(dists[key].sample(request.stream()))
         return replies
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """Pi_trie, as a law of replies; the greatest probability alone where the sampling is greedy."""
+        """Pi_trie, as a distribution of replies; the greatest probability alone where the sampling is greedy."""
         found = self.canonical(request)
         return Finite([(one.reply, one.probability) for one in found if one.probability > 0])
 
     def reply_key(self, request: Request) -> Hashable:
-        """All that the law of the reply depends on, beside the weights."""
+        """All that the distribution of the reply depends on, beside the weights."""
         return self.policy.reply_key(request), self._texts(request)
 
     def action_entropy(self, request: Request) -> float:
@@ -110,7 +112,7 @@ class ConstrainedPolicy:
 
         Raises:
           GameLawError: the legal actions cannot be listed, or one reply is the beginning of another.
-          NotEnumerableError: the model's laws cannot be looked at.
+          NotEnumerableError: the model's distributions cannot be looked at.
         """
         model: object = self.policy.model
         if not isinstance(model, _Writer):
@@ -118,7 +120,7 @@ class ConstrainedPolicy:
         prompt = self.policy.reply_key(request)
         texts = self._texts(request)
         ids = self._written(model, prompt, texts)
-        free, limited = self._laws(model, prompt, ids)
+        free, limited = self._dists(model, prompt, ids)
         return tuple(
             CanonicalReply(
                 action=action,
@@ -142,7 +144,7 @@ class ConstrainedPolicy:
     ) -> list[_Ids]:
         parser = self.policy.parser
         ids = [
-            model.written(prompt, parser.wrap(text), decided=parser.decided).reply_ids
+            model.written(prompt, parser.wrap(text), stop_criterion=parser.is_complete).reply_ids
             for _, text in texts
         ]
         whole = set(ids)
@@ -152,7 +154,7 @@ class ConstrainedPolicy:
             )
         return ids
 
-    def _laws(
+    def _dists(
         self, model: _Writer, prompt: Prompt, ids: Sequence[_Ids]
     ) -> tuple[dict[_Ids, list[float]], dict[_Ids, list[float]]]:
         """Log-probabilities of each reply's tokens: of the free model, and renormalised over the trie."""
@@ -164,22 +166,22 @@ class ConstrainedPolicy:
         whole_P_V = free_P_V = model.next_logprobs(prompt, prefixes, sampling=self._untruncated)
         if self.policy.sampling != self._untruncated:
             free_P_V = model.next_logprobs(prompt, prefixes, sampling=self.policy.sampling)
-        free_law: dict[_Ids, dict[int, float]] = {}
-        limited_law: dict[_Ids, dict[int, float]] = {}
+        free_dist: dict[_Ids, dict[int, float]] = {}
+        limited_dist: dict[_Ids, dict[int, float]] = {}
         for prefix, free_V, whole_V in zip(prefixes, free_P_V, whole_P_V, strict=True):
             tokens = sorted(children[prefix])
             limited = self._renormalised(whole_V[tokens].double())
-            free_law[prefix] = dict(zip(tokens, free_V[tokens].tolist(), strict=True))
-            limited_law[prefix] = dict(zip(tokens, limited.tolist(), strict=True))
+            free_dist[prefix] = dict(zip(tokens, free_V[tokens].tolist(), strict=True))
+            limited_dist[prefix] = dict(zip(tokens, limited.tolist(), strict=True))
 
-        def along(law: dict[_Ids, dict[int, float]], row: _Ids) -> list[float]:
-            return [law[row[:n]][token] for n, token in enumerate(row)]
+        def along(dist: dict[_Ids, dict[int, float]], row: _Ids) -> list[float]:
+            return [dist[row[:n]][token] for n, token in enumerate(row)]
 
-        return {r: along(free_law, r) for r in ids}, {r: along(limited_law, r) for r in ids}
+        return {r: along(free_dist, r) for r in ids}, {r: along(limited_dist, r) for r in ids}
 
     @property
     def _untruncated(self) -> Sampling:
-        """The law that is limited to the trie: top-k and the like might leave nothing of it."""
+        """The distribution that is limited to the trie: top-k and the like might leave nothing of it."""
         temperature = self.policy.sampling.temperature or 1.0
         return Sampling(
             temperature=temperature, max_reply_tokens=self.policy.sampling.max_reply_tokens
@@ -193,6 +195,6 @@ class ConstrainedPolicy:
         chosen[logprobs.argmax()] = 0.0
         return chosen
 
-    def _reply(self, call: Call) -> Reply:
-        said = self.policy.parser.parse(call.reply_text)
-        return Reply(text=call.reply_text, said=said, calls=(call,))
+    def _reply(self, completion: Completion) -> Reply:
+        said = self.policy.parser.parse(completion.reply_text)
+        return Reply(text=completion.reply_text, parser_outcome=said, completions=(completion,))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lap.engine.sampling import Sampling
 from lap.prompts import Prompt
-from tsmg import Call, Stream
+from tsmg import Completion, Stream
 
-Decided = Callable[[str], bool]
+StopCriterion = Callable[[str], bool]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -21,7 +21,7 @@ class TokenLogprobs:
     Attributes:
       logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
         after the end of a reply.
-      entropies_B_L: entropy of the law that each token was drawn from, in nats; differentiable.
+      entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
       mask_B_L: True where the policy chose the token: the loss mask.
     """
 
@@ -47,19 +47,19 @@ class LanguageModel(Protocol):
         rngs: Sequence[Stream],
         *,
         sampling: Sampling,
-        decided: Decided | None = None,
-    ) -> list[Call]:
+        stop_criterion: StopCriterion | None = None,
+    ) -> list[Completion]:
         """One reply per prompt; the l-th token of row b is picked by ``rngs[b].at(l)`` alone.
 
         Args:
           prompts: what is asked.
           rngs: one stream per prompt.
-          sampling: the law to sample from.
-          decided: says whether a reply may stop, given its text so far.
+          sampling: the distribution to sample from.
+          stop_criterion: says whether a reply may stop, given its text so far.
         """
         ...
 
-    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies under the present weights, differentiable.
 
         Raises:
@@ -77,7 +77,9 @@ class TrainableModel(LanguageModel, Protocol):
 
     network: torch.nn.Module
 
-    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+    def written(
+        self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
+    ) -> Completion:
         """The call by which a given reply would be recorded, in the tokens that the model writes texts in.
 
         Its log-probabilities are not known, and are 0 in the record.
@@ -85,7 +87,7 @@ class TrainableModel(LanguageModel, Protocol):
         Args:
           prompt: what is asked.
           reply: the text.
-          decided: says whether a reply may stop, given its text so far; otherwise it stops with an end token.
+          stop_criterion: says whether a reply may stop, given its text so far; otherwise it stops with an end token.
 
         Raises:
           ModelError: the model cannot say the reply.

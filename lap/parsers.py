@@ -1,7 +1,7 @@
 """W, the parser of a language-agent policy: from a reply to the action text in it.
 
 The reply format is the parser's own: it says how to reply (``instructions``), writes a reply that says a given
-text (``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply decides (``decided``).
+text (``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply decides (``stop_criterion``).
 """
 
 import abc
@@ -10,7 +10,7 @@ from typing import Literal, final
 
 import attrs
 
-from tsmg import InvalidArgumentError, ParserOutcome, Said, Unreadable
+from tsmg import ActionText, InvalidArgumentError, ParseFailure, ParserOutcome
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
@@ -28,14 +28,14 @@ class AbstractParser(abc.ABC):
 
     @abc.abstractmethod
     def wrap(self, text: str) -> str:
-        """A reply that says ``text``: ``parse(wrap(text)) == Said(text)``.
+        """A reply that says ``text``: ``parse(wrap(text)) == ActionText(text)``.
 
         Raises:
           InvalidArgumentError: no reply of this form can say the text.
         """
 
     @abc.abstractmethod
-    def decided(self, prefix: str) -> bool:
+    def is_complete(self, prefix: str) -> bool:
         """Whether every continuation of this prefix parses alike, so that the reply may stop."""
 
 
@@ -81,25 +81,25 @@ class TagParser(AbstractParser):
     def parse(self, reply: str) -> ParserOutcome:
         _, ended, rest = reply.partition(self.after) if self.after else ("", "", reply)
         if self.after and not ended:
-            return Unreadable(f"no {self.after} in the reply")
+            return ParseFailure(f"no {self.after} in the reply")
         return self._first(rest) if self.match == "first" else self._last(rest)
 
     def _last(self, reply: str) -> ParserOutcome:
         end = reply.rfind(self._close)
         begin = reply.rfind(self._open, 0, max(end, 0))
         if end < 0 or begin < 0:
-            return Unreadable(f"no {self._open}...{self._close} in the reply")
-        return Said(reply[begin + len(self._open) : end])
+            return ParseFailure(f"no {self._open}...{self._close} in the reply")
+        return ActionText(reply[begin + len(self._open) : end])
 
     def _first(self, reply: str) -> ParserOutcome:
         begin = reply.find(self._open)
         if begin < 0:
-            return Unreadable(f"no {self._open} in the reply")
+            return ParseFailure(f"no {self._open} in the reply")
         begin += len(self._open)
         end = reply.find(self._close, begin)
         if end < 0:
-            return Unreadable(f"{self._open} is never closed in the reply")
-        return Said(reply[begin:end])
+            return ParseFailure(f"{self._open} is never closed in the reply")
+        return ActionText(reply[begin:end])
 
     def instructions(self) -> str:
         which = "" if self.match == "first" else " Only the last such pair of tags counts."
@@ -111,12 +111,12 @@ class TagParser(AbstractParser):
 
     def wrap(self, text: str) -> str:
         reply = self.after + self._tagged(text)
-        if self.parse(reply) != Said(text):
+        if self.parse(reply) != ActionText(text):
             raise InvalidArgumentError(f"'text' must not contain the tags (got {text!r})")
         return reply
 
-    def decided(self, prefix: str) -> bool:
-        return self.match == "first" and isinstance(self.parse(prefix), Said)
+    def is_complete(self, prefix: str) -> bool:
+        return self.match == "first" and isinstance(self.parse(prefix), ActionText)
 
 
 @final
@@ -126,15 +126,15 @@ class WholeReplyParser(AbstractParser):
 
     def parse(self, reply: str) -> ParserOutcome:
         text = reply.strip()
-        return Said(text) if text else Unreadable("the reply is empty")
+        return ActionText(text) if text else ParseFailure("the reply is empty")
 
     def instructions(self) -> str:
         return "Reply with your action and nothing else."
 
     def wrap(self, text: str) -> str:
-        if self.parse(text) != Said(text):
+        if self.parse(text) != ActionText(text):
             raise InvalidArgumentError(f"'text' must be non-empty and trimmed (got {text!r})")
         return text
 
-    def decided(self, prefix: str) -> bool:
+    def is_complete(self, prefix: str) -> bool:
         return False

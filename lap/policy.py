@@ -19,7 +19,7 @@ from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Promp
 from lap.replies import ListableModel, reply_dist
 from tsmg import (
     AgentPolicy,
-    Call,
+    Completion,
     ContextLengthError,
     Distribution,
     NotEnumerableError,
@@ -42,9 +42,9 @@ class LanguageAgentPolicy(Generic[M]):
 
     Attributes:
       prompt: F, from a history to a prompt.
-      model: M_theta, from a prompt to a law over replies.
+      model: M_theta, from a prompt to a distribution over replies.
       parser: W, from a reply to an action text.
-      sampling: the law that replies are drawn from; part of M_theta.
+      sampling: the distribution that replies are drawn from; part of M_theta.
     """
 
     model: M
@@ -59,20 +59,20 @@ class LanguageAgentPolicy(Generic[M]):
           ContextLengthError: a prompt has become too long for the model; the message names step and agent.
         """
         try:
-            calls = self.model.sample(
+            completions = self.model.sample(
                 [self.reply_key(request) for request in requests],
                 [request.stream() for request in requests],
                 sampling=self.sampling,
-                decided=self.parser.decided,
+                stop_criterion=self.parser.is_complete,
             )
         except ContextLengthError as error:
             asked = requests[error.index]
             error.add_note(f"asked of {asked.history.agent!r} at step {asked.step}")
             raise
-        return [self._reply(call) for call in calls]
+        return [self._reply(completion) for completion in completions]
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """The law of the reply: the policy, exactly.
+        """The distribution of the reply: the policy, exactly.
 
         Raises:
           NotEnumerableError: the model's replies cannot be listed, or are too many.
@@ -81,18 +81,24 @@ class LanguageAgentPolicy(Generic[M]):
         if not isinstance(model, ListableModel):
             raise NotEnumerableError(f"the replies of {type(model).__name__} cannot be listed")
         prompt = self.reply_key(request)
-        law = reply_dist(model, prompt, sampling=self.sampling, decided=self.parser.decided)
-        return law.map(self._reply)
+        dist = reply_dist(
+            model, prompt, sampling=self.sampling, stop_criterion=self.parser.is_complete
+        )
+        return dist.map(self._reply)
 
     def reply_key(self, request: Request) -> Prompt:
-        """All that the law of the reply depends on, beside the weights."""
+        """All that the distribution of the reply depends on, beside the weights."""
         return self.prompt.build(request.history, self.parser.instructions())
 
-    def _reply(self, call: Call) -> Reply:
-        return Reply(text=call.reply_text, said=self.parser.parse(call.reply_text), calls=(call,))
+    def _reply(self, completion: Completion) -> Reply:
+        return Reply(
+            text=completion.reply_text,
+            parser_outcome=self.parser.parse(completion.reply_text),
+            completions=(completion,),
+        )
 
     def with_sampling(self, sampling: Sampling) -> "LanguageAgentPolicy[M]":
-        """The same weights, prompt and parser under another sampling law."""
+        """The same weights, prompt and parser under another sampling distribution."""
         return attrs.evolve(self, sampling=sampling)
 
     def save_pretrained(
@@ -150,7 +156,7 @@ class LanguageAgentPolicy(Generic[M]):
             ) from error
 
 
-def remembering(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
+def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
     """The same policies for a time in which no weights change: they compute no context twice, where they can.
 
     A policy that several agents share stays shared.
@@ -161,7 +167,7 @@ def remembering(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
 
 def _view(policy: AgentPolicy) -> AgentPolicy:
     if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, TransformersModel):
-        return attrs.evolve(policy, model=policy.model.remembering())
+        return attrs.evolve(policy, model=policy.model.with_logit_cache())
     return policy
 
 

@@ -68,7 +68,7 @@ class MemorylessPrompt(AbstractPrompt):
 
     Attributes:
       with_rules: whether a system message tells the game's rules and the reply format. A model that was
-        trained on one game (a seed model) does without, which makes its prompts short.
+        trained on one game (a behaviour-cloned model) does without, which makes its prompts short.
     """
 
     with_rules: bool = True

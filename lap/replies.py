@@ -1,4 +1,4 @@
-"""The law of whole replies: every reply that a model can give, with its probability.
+"""The distribution of whole replies: every reply that a model can give, with its probability.
 
 M(y | x) = prod_l M(y_l | x, y_<l), over the strings y of at most L tokens. Small vocabularies only: the replies are
 listed, for exact statements about a policy.
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lap.engine.sampling import Sampling
-from lap.model import Decided
+from lap.model import StopCriterion
 from lap.prompts import Prompt
-from tsmg import Call, Finite, NotEnumerableError
+from tsmg import Completion, Finite, NotEnumerableError
 
 REPLY_LIMIT = 10_000
 
@@ -45,7 +45,7 @@ class ListableModel(Protocol):
         support: Sequence[tuple[int, ...]] | None = None,
         *,
         finished: bool = True,
-    ) -> Call:
+    ) -> Completion:
         """The record of a reply."""
         ...
 
@@ -60,16 +60,16 @@ def reply_dist(
     prompt: Prompt,
     *,
     sampling: Sampling,
-    decided: Decided | None = None,
+    stop_criterion: StopCriterion | None = None,
     limit: int = REPLY_LIMIT,
-) -> Finite[Call]:
-    """The law of the model's reply, as the records that sampling would make.
+) -> Finite[Completion]:
+    """The distribution of the model's reply, as the records that sampling would make.
 
     Args:
       model: whose replies.
       prompt: what is asked.
-      sampling: the law of each token, and where replies are cut.
-      decided: says whether a reply may stop, given its text so far.
+      sampling: the distribution of each token, and where replies are cut.
+      stop_criterion: says whether a reply may stop, given its text so far.
       limit: how many replies are listed at most.
 
     Raises:
@@ -77,29 +77,35 @@ def reply_dist(
 
     Example:
       >>> from lap import TabularModel
-      >>> law = reply_dist(TabularModel(("a", "b")), Prompt(()), sampling=Sampling(max_reply_tokens=1))
-      >>> sorted((call.reply_text, round(p, 4)) for call, p in law.atoms())
+      >>> dist = reply_dist(TabularModel(("a", "b")), Prompt(()), sampling=Sampling(max_reply_tokens=1))
+      >>> sorted((completion.reply_text, round(p, 4)) for completion, p in dist.enumerate())
       [('', 0.3333), ('a', 0.3333), ('b', 0.3333)]
     """
-    found: list[tuple[Call, float]] = []
+    found: list[tuple[Completion, float]] = []
     growing: list[_Begun] = [((), (), ())]
     for length in range(1, sampling.max_reply_tokens + 1):
-        law_P_V = model.next_logprobs(prompt, [ids for ids, _, _ in growing], sampling=sampling)
-        law_P_V = torch.log_softmax(law_P_V.double(), dim=-1)  # sums to 1 beyond float32, too
+        logprobs_P_V = model.next_logprobs(
+            prompt, [ids for ids, _, _ in growing], sampling=sampling
+        )
+        logprobs_P_V = torch.log_softmax(
+            logprobs_P_V.double(), dim=-1
+        )  # sums to 1 beyond float32, too
         longer: list[_Begun] = []
-        for (ids, logprobs, support), law_V in zip(growing, law_P_V, strict=True):
-            kept = tuple(law_V.isfinite().nonzero()[:, 0].tolist())
+        for (ids, logprobs, support), logprobs_V in zip(growing, logprobs_P_V, strict=True):
+            kept = tuple(logprobs_V.isfinite().nonzero()[:, 0].tolist())
             supports = (*support, kept)
             for token in kept:
-                grown = (*ids, token), (*logprobs, float(law_V[token])), supports
-                over = model.is_end(token) or bool(decided and decided(model.text(grown[0])))
+                grown = (*ids, token), (*logprobs, float(logprobs_V[token])), supports
+                over = model.is_end(token) or bool(
+                    stop_criterion and stop_criterion(model.text(grown[0]))
+                )
                 if not over and length < sampling.max_reply_tokens:
                     longer.append(grown)
                     continue
-                call = model.record(
+                completion = model.record(
                     prompt, *grown[:2], supports if sampling.truncates else None, finished=over
                 )
-                found.append((call, math.exp(math.fsum(grown[1]))))
+                found.append((completion, math.exp(math.fsum(grown[1]))))
             if len(found) + len(longer) > limit:
                 raise NotEnumerableError(
                     f"the model has more than {limit} replies: {len(found) + len(longer)} with "

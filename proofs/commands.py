@@ -143,12 +143,13 @@ def lab(
     for changes in wanted.values():
         attrs.evolve(config, **changes)  # refused before anything slow starts
     with console.status("listing the lines of play") as status:
-        law = word_policy_law(game, seed=policy_seed, spread=spread)
-        found = compare(law, config, wanted, limit=limit, samples=samples, report=status.update)
-    values = ", ".join(f"{agent} {law.expected_return(agent):.4f}" for agent in game.agents)
+        dist = word_policy_law(game, seed=policy_seed, spread=spread)
+        found = compare(dist, config, wanted, limit=limit, samples=samples, report=status.update)
+    values = ", ".join(f"{agent} {dist.expected_return(agent):.4f}" for agent in game.agents)
     click.echo(
-        f"{game.name}: {len(law.lines)} lines of play, {len(law.calls)} different calls; expected return: {values}; "
-        f"norm of the true gradient {float(np.linalg.norm(law.gradient_D)):.4f}\n"
+        f"{game.name}: {len(dist.trajectories)} lines of play, {len(dist.completions)} different completions; "
+        f"expected return: {values}; "
+        f"norm of the true gradient {float(np.linalg.norm(dist.gradient_D)):.4f}\n"
     )
     _print_columns(rows(found))
     exact = sum(one.exact for one in found.values())

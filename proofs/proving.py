@@ -131,12 +131,12 @@ def _prove_named(name: tuple[str, str], *, sweep: int | None) -> dict[str, Any]:
 
 def listing(statements: Sequence[Statement[Any]]) -> str:
     """The statements as a Markdown list: what is claimed, and what is told from it."""
-    lines = []
+    trajectories = []
     family = ""
     for statement in statements:
         if statement.family != family:
             family = statement.family
-            lines += ["", f"## {family}", ""]
+            trajectories += ["", f"## {family}", ""]
         claim = " ".join(statement.claim.partition("\n\n")[0].split())
-        lines.append(f"- **{statement.name}.** {claim} *Told from:* {statement.fault}")
-    return "\n".join(lines).lstrip("\n") + "\n"
+        trajectories.append(f"- **{statement.name}.** {claim} *Told from:* {statement.fault}")
+    return "\n".join(trajectories).lstrip("\n") + "\n"

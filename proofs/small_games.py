@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import LINE_LIMIT, lines
+from proofs.exact.enumeration import LINE_LIMIT, trajectories
 from tsmg import (
     AbstractExplicitGame,
     AbstractInvalidRule,
@@ -23,7 +23,7 @@ from tsmg import (
     PlayRandomLegal,
     StandStill,
     Transition,
-    certainly,
+    deterministic,
 )
 
 State = Hashable
@@ -38,8 +38,8 @@ class FiniteGame(AbstractExplicitGame[Any, str]):
     Attributes:
       agents: who plays.
       starts: mu_0.
-      moves: P: for each state that is not terminal, the law that follows each joint action; a joint action is a tuple
-        of action texts, in the order of the agents that act.
+      moves: P: for each state that is not terminal, the distribution that follows each joint action; a joint action
+        is a tuple of action texts, in the order of the agents that act.
       acting: who acts in a state; all agents unless it is named here.
       texts: what is read in a state, by every agent; the state's ``str`` unless it is named here.
       discount, horizon, invalid_rule, facts: as in every game.
@@ -87,30 +87,30 @@ def choice_game(
     """One decision, paid at once, and then forced steps ("on") up to the length of the choice.
 
     Args:
-      returns: what each choice pays, or the law of it.
+      returns: what each choice pays, or the distribution of it.
       lengths: how many steps an episode has after each choice, the choice itself included; 1 unless given.
     """
     moves: dict[Any, Mapping[tuple[str, ...], Law]] = {}
     decision: dict[tuple[str, ...], Law] = {}
     for action, paid in returns.items():
         length = (lengths or {}).get(action, 1)
-        law = paid if isinstance(paid, Finite) else certainly(paid)
+        dist = paid if isinstance(paid, Finite) else deterministic(paid)
         left = (action, length - 1)
         decision[(action,)] = Finite(
-            {Transition(left, (float(amount),)): p for amount, p in law.atoms()}
+            {Transition(left, (float(amount),)): p for amount, p in dist.enumerate()}
         )
         for n in range(1, length):
-            moves[action, n] = {("on",): certainly(Transition((action, n - 1), (0.0,)))}
+            moves[action, n] = {("on",): deterministic(Transition((action, n - 1), (0.0,)))}
     moves["choose"] = decision
     return FiniteGame(
-        starts=certainly("choose"), moves=moves, facts=Facts(perfect_information=True)
+        starts=deterministic("choose"), moves=moves, facts=Facts(perfect_information=True)
     )
 
 
 def tabular_policy(
     vocabulary: Sequence[str],
     *,
-    laws: Mapping[str, Mapping[str, float]] | None = None,
+    dists: Mapping[str, Mapping[str, float]] | None = None,
     capacity: int = 64,
     prompt: AbstractPrompt = MemorylessPrompt(with_rules=False),  # noqa: B008 - a frozen value
     tokens: int = 1,
@@ -119,8 +119,8 @@ def tabular_policy(
 
     Args:
       vocabulary: the words.
-      laws: by prompt text (without the line break at its end), the probability of each word; the empty word ends a
-        reply. Other prompts have the uniform law over words and end.
+      dists: by prompt text (without the line break at its end), the probability of each word; the empty word ends a
+        reply. Other prompts have the uniform distribution over words and end.
       capacity: how many contexts the table can hold.
       prompt: F.
       tokens: the greatest length of a reply.
@@ -128,8 +128,8 @@ def tabular_policy(
     model = TabularModel(vocabulary, capacity=capacity)
     words = (*vocabulary, "")
     with torch.no_grad():
-        for text, law in (laws or {}).items():
-            p_V = torch.tensor([law.get(word, 0.0) for word in words], dtype=torch.float64)
+        for text, dist in (dists or {}).items():
+            p_V = torch.tensor([dist.get(word, 0.0) for word in words], dtype=torch.float64)
             model.logits[model.row(text + "\n")] = p_V.log()
     return LanguageAgentPolicy(
         model=model,
@@ -161,7 +161,7 @@ def random_policy(
       limit: how many lines of play are looked at, at most.
     """
     uniform = tabular_policy(vocabulary, capacity=10_000, prompt=prompt, tokens=tokens)
-    lines(game, uniform, limit=limit)
+    trajectories(game, uniform, limit=limit)
     policy = tabular_policy(
         vocabulary, capacity=len(uniform.model.contexts), prompt=prompt, tokens=tokens
     )
@@ -175,15 +175,17 @@ WORDS = ("a", "b")
 _REWARDS = (-1.0, 0.0, 1.0, 2.0)
 
 
-def _laws(agents: int, states: int) -> st.SearchStrategy[Law]:
-    """Laws of up to two outcomes with fractions; state number ``states`` is terminal."""
+def _dists(agents: int, states: int) -> st.SearchStrategy[Law]:
+    """Distributions of up to two outcomes with fractions; state number ``states`` is terminal."""
     outcomes = st.builds(
         lambda state, rewards: Transition(state, tuple(rewards)),
         st.integers(0, states),
         st.lists(st.sampled_from(_REWARDS), min_size=agents, max_size=agents),
     )
     return st.builds(
-        lambda one, other, p: certainly(one) if one == other else Finite({one: p, other: 1 - p}),
+        lambda one, other, p: (
+            deterministic(one) if one == other else Finite({one: p, other: 1 - p})
+        ),
         outcomes,
         outcomes,
         st.sampled_from((Fraction(1, 2), Fraction(1, 3), Fraction(1, 4))),
@@ -215,13 +217,13 @@ def finite_games(
       aliased: whether different states may have the same text.
     """
     joints = list(itertools.product(WORDS, repeat=agents))
-    laws = _laws(agents, states)
+    dists = _dists(agents, states)
     first = draw(st.sampled_from((Fraction(1), Fraction(1, 2), Fraction(1, 3))))
     texts = ("x", "x", "y") if aliased and draw(st.booleans()) else ("x", "y", "z")
     return FiniteGame(
         agents=tuple(f"player{n}" for n in range(agents)) if agents > 1 else ("player",),
-        starts=Finite({0: first, 1: 1 - first}) if first < 1 and states > 1 else certainly(0),
-        moves={s: {joint: draw(laws) for joint in joints} for s in range(states)},
+        starts=Finite({0: first, 1: 1 - first}) if first < 1 and states > 1 else deterministic(0),
+        moves={s: {joint: draw(dists) for joint in joints} for s in range(states)},
         texts=dict(enumerate(texts)),
         discount=draw(st.sampled_from((1.0, 0.5))),
         horizon=horizon,

@@ -44,7 +44,7 @@ def tokenizer(style: str = "plain") -> PreTrainedTokenizerFast:
 
 
 def tiny_model(style: str = "plain", *, seed: int = 0, sharp: float = 1.0) -> TransformersModel:
-    """A random two-layer network of width 32; ``sharp`` scales its weights, for peaked laws."""
+    """A random two-layer network of width 32; ``sharp`` scales its weights, for peaked distributions."""
     made = tokenizer(style)
     config = Qwen2Config(
         vocab_size=len(made),

@@ -21,8 +21,8 @@ from torch.distributed.tensor import DTensor
 
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
-from algorithms.distributed.sharding import brought_together
-from algorithms.play.matchups import Cast, casts
+from algorithms.distributed.sharding import gathered
+from algorithms.play.matchups import Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
@@ -90,7 +90,7 @@ def learnt(
 
 def numbers(tensor: torch.Tensor) -> list[float]:
     """All numbers of a tensor of which this process may hold a part."""
-    (together,) = brought_together({"": tensor}, keep=True).values()
+    (together,) = gathered({"": tensor}, keep=True).values()
     found: list[float] = together.reshape(-1).tolist()
     return found
 
@@ -122,13 +122,15 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def replay(trainer: MSGRPOTrainer) -> None:
     """From now on the trainer meets episodes that its first weights played, all in one batch, whoever asks."""
-    ((cast, numbers),) = casts(trainer.casting, trainer.policies, trainer.config.groups)
+    ((cast, numbers),) = distinct_matchups(
+        trainer.matchups, trainer.policies, trainer.config.groups
+    )
     recorded = []
     for trainer.update_index in range(UPDATES):
         recorded.append(trainer._collect(cast, numbers))
     trainer.update_index = 0
 
-    def collect(cast: Cast, numbers: Sequence[int]) -> Rollouts:
+    def collect(cast: Matchup, numbers: Sequence[int]) -> Rollouts:
         groups = recorded[trainer.update_index].groups
         mine = tuple(group for group in groups if group.episodes[0].key.group in numbers)
         return Rollouts(groups=mine, failed=())

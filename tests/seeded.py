@@ -19,7 +19,7 @@ from tsmg import (
     Stream,
     TextOutcome,
     Transition,
-    certainly,
+    deterministic,
     uniform,
 )
 from tsmg.testing import KnownEpisode
@@ -150,7 +150,7 @@ class FaceDown(AbstractExplicitGame[Deal, str]):
     ) -> Distribution[Transition[Deal]]:
         (deed,) = joint_action.values()
         after = attrs.evolve(state, deeds=(*state.deeds[:1], deed))
-        return certainly(Transition(after, rewards(after, self.defect)))
+        return deterministic(Transition(after, rewards(after, self.defect)))
 
     def observation_text(self, state: Deal, agent: str) -> str:
         return text(state, agent, self.defect)

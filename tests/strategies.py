@@ -1,6 +1,6 @@
 """What the tests share: small games, scripted policies, Hypothesis strategies, statistical checks.
 
-A check is a function that answers whether a law holds, so that each test can hand it the library's
+A check is a function that answers whether a distribution holds, so that each test can hand it the library's
 own implementation and a named wrong one (the negative control).
 """
 
@@ -21,21 +21,21 @@ from tsmg import (
     AbstractGame,
     AbstractInvalidRule,
     AbstractSampledGame,
+    ActionText,
     Distribution,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Facts,
     Finite,
+    ParseFailure,
     PlayerPolicy,
     Reply,
     Request,
-    Said,
     StandStill,
     Stream,
     Transition,
     UniformPlayer,
-    Unreadable,
-    certainly,
+    deterministic,
     uniform,
 )
 
@@ -54,7 +54,7 @@ class Countdown(AbstractExplicitGame[tuple[int, int], int]):
     agents = ("first", "second")
 
     def initial_state_dist(self) -> Distribution[tuple[int, int]]:
-        return certainly((self.heap, 0))
+        return deterministic((self.heap, 0))
 
     def is_terminal(self, state: tuple[int, int]) -> bool:
         return state[0] == 0
@@ -71,7 +71,7 @@ class Countdown(AbstractExplicitGame[tuple[int, int], int]):
         heap, mover = state
         left = heap - joint_action[self.agents[mover]]
         rewards_N = (0.0, 0.0) if left else ((1.0, -1.0), (-1.0, 1.0))[mover]
-        return certainly(Transition((left, 1 - mover), rewards_N))
+        return deterministic(Transition((left, 1 - mover), rewards_N))
 
     def observation_text(self, state: tuple[int, int], agent: str) -> str:
         return f"{state[0]} left. It is {self.agents[state[1]]}'s move."
@@ -101,7 +101,7 @@ class Coins(AbstractExplicitGame[Rounds, str]):
         return Facts(zero_sum=True, longest_game=self.rounds)
 
     def initial_state_dist(self) -> Distribution[Rounds]:
-        return certainly(())
+        return deterministic(())
 
     def is_terminal(self, state: Rounds) -> bool:
         return len(state) >= self.rounds
@@ -163,8 +163,8 @@ class Dice(AbstractExplicitGame[tuple[str, int], str]):
         stage, total = state
         if stage == "choose":
             if joint_action["player"] == "hold":
-                return certainly(Transition(("over", total), (float(total),)))
-            return certainly(Transition(("roll", total), (0.0,)))
+                return deterministic(Transition(("over", total), (float(total),)))
+            return deterministic(Transition(("roll", total), (0.0,)))
 
         def rolled(face: int) -> Transition[tuple[str, int]]:
             stage = "over" if total + face > 6 else "choose"
@@ -222,7 +222,7 @@ class Faulty(AbstractExplicitGame[int, str]):
     def initial_state_dist(self) -> Distribution[int]:
         if self.fault == "start":
             raise ZeroDivisionError("no start")
-        return certainly(0)
+        return deterministic(0)
 
     def is_terminal(self, state: int) -> bool:
         return False
@@ -241,7 +241,7 @@ class Faulty(AbstractExplicitGame[int, str]):
         nan, inf = math.nan, math.inf
         wrong = {"nan": (0.0, nan), "infinite": (inf, 0.0), "short": (0.0,), "long": (0.0,) * 3}
         rewards_N = wrong.get(self.fault, (0.0, 0.0)) if state == 2 else (0.0, 0.0)
-        return certainly(Transition(state + 1, rewards_N))
+        return deterministic(Transition(state + 1, rewards_N))
 
     def observation_text(self, state: int, agent: str) -> str:
         if state == (4 if self.fault == "end" else 2) and self.fault in ("observe", "end"):
@@ -279,7 +279,10 @@ class Mumbler:
         return [self._reply(request.stream().choice(self.texts)) for request in requests]
 
     def _reply(self, text: str | None) -> Reply:
-        return Reply(text=text or "", said=Unreadable("nothing") if text is None else Said(text))
+        return Reply(
+            text=text or "",
+            parser_outcome=ParseFailure("nothing") if text is None else ActionText(text),
+        )
 
 
 def uniform_policy(game: AbstractGame[Any, Any]) -> PlayerPolicy:
@@ -295,9 +298,9 @@ def mumbler(game: AbstractGame[Any, Any]) -> Mumbler:
     return Mumbler((*(game.action_text(state, agent, a) for a in legal), "<|im_end|>\ud800", None))
 
 
-def plans(count: int, *, seed: int = 0, **kwargs: Any) -> list[EpisodePlan[Any]]:
+def specs(count: int, *, seed: int = 0, **kwargs: Any) -> list[EpisodeSpec[Any]]:
     """Plans for the members of one group."""
-    return [EpisodePlan(key=EpisodeKey(seed=seed, episode=i), **kwargs) for i in range(count)]
+    return [EpisodeSpec(key=EpisodeKey(seed=seed, episode=i), **kwargs) for i in range(count)]
 
 
 # ---- Hypothesis strategies -------------------------------------------------------------------
@@ -337,7 +340,7 @@ def texts() -> st.SearchStrategy[str]:
 
 @st.composite
 def finite_laws(draw: st.DrawFn, *, values: int = 4) -> Finite[int]:
-    """Laws over 0, ..., values - 1 in exact fractions, some of them 0."""
+    """Distributions over 0, ..., values - 1 in exact fractions, some of them 0."""
     weights = draw(st.lists(st.integers(0, 4), min_size=1, max_size=values).filter(any))
     return Finite({i: Fraction(weight, sum(weights)) for i, weight in enumerate(weights)})
 

@@ -194,7 +194,7 @@ def test_what_a_page_refers_to_exists(page: Path) -> None:
 def test_what_does_not_exist_is_noticed() -> None:
     assert unproved('`tsmg prove --only "the first draw"`, `tsmg prove --only shaping`') == []
     assert unproved('`tsmg prove --only "the last draw"`') == ["the last draw"]
-    assert undefined("`tsmg.Episode.start`, `algorithms.method.credit.to_go_credit`") == []
+    assert undefined("`tsmg.Episode.start`, `algorithms.method.credit.reward_to_go_credit`") == []
     assert undefined("`tsmg.Episode.begin`, `lap.nothing`") == ["tsmg.Episode.begin", "lap.nothing"]
     assert unlinked(PAGES[0], "[a](style.md) [b](https://x.org) [c](none.md#d)") == ["none.md"]
 

@@ -18,7 +18,7 @@ from tests.fuzz.guard import ROOT, Case, watched, wrong
 from tests.fuzz.parsers import check_parser
 from tests.fuzz.source import CANARY, Drawn, Source, altered, damaged
 from tests.fuzz.templates import check_encoder, encoder
-from tsmg import ParserOutcome, Said
+from tsmg import ActionText, ParserOutcome
 
 CASES = 40
 
@@ -65,7 +65,7 @@ class Raising:
             raise IndexError("no opening tag")
         return TagParser().parse(reply)
 
-    def decided(self, prefix: str) -> bool:
+    def is_complete(self, prefix: str) -> bool:
         return False
 
     def wrap(self, text: str) -> str:
@@ -78,8 +78,8 @@ class Hasty(Raising):
     def parse(self, reply: str) -> ParserOutcome:
         return TagParser(match="last").parse(reply)
 
-    def decided(self, prefix: str) -> bool:
-        return isinstance(self.parse(prefix), Said)
+    def is_complete(self, prefix: str) -> bool:
+        return isinstance(self.parse(prefix), ActionText)
 
 
 TAGS = ("<action>", "</action>", "left")

@@ -73,11 +73,11 @@ def test_every_package_is_listed_and_typed() -> None:
 
 
 def test_typeguard_watches_the_packages() -> None:
-    from tsmg import Stream, certainly
+    from tsmg import Stream, deterministic
     from tsmg.errors import TSMGError
 
     with pytest.raises(typeguard.TypeCheckError):
         Stream(0).integer("three")  # type: ignore[arg-type]
     with pytest.raises(typeguard.TypeCheckError):
-        certainly(1).table(limit="many")  # type: ignore[arg-type]
+        deterministic(1).pmf(limit="many")  # type: ignore[arg-type]
     assert issubclass(TSMGError, Exception)

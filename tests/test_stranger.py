@@ -11,7 +11,9 @@ from algorithms.cli.main import main
 from algorithms.runs.writer import read_lines
 from tsmg.testing import check_game
 
-TINY = algorithms.SeedRecipe(width=32, layers=1, heads=2, inner=48, episodes=20, steps=20, batch=8)
+TINY = algorithms.CloningConfig(
+    width=32, layers=1, heads=2, inner=48, episodes=20, steps=20, batch=8
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +27,7 @@ class Nim(tsmg.AbstractExplicitGame[tuple, tuple]):
     facts = tsmg.Facts(zero_sum=True, perfect_information=True, text_separates_states=True)
 
     def initial_state_dist(self):
-        return tsmg.certainly((self.heaps, "first"))
+        return tsmg.deterministic((self.heaps, "first"))
 
     def is_terminal(self, state):
         return sum(state[0]) == 0
@@ -46,7 +48,7 @@ class Nim(tsmg.AbstractExplicitGame[tuple, tuple]):
         if sum(left) == 0:
             rewards = (1, -1) if mover == "first" else (-1, 1)
         other = "second" if mover == "first" else "first"
-        return tsmg.certainly(tsmg.Transition((left, other), rewards))
+        return tsmg.deterministic(tsmg.Transition((left, other), rewards))
 
     def rules_text(self, agent):
         return "Take pieces from one heap; the last piece wins. A move is heap and number: a2."
@@ -72,7 +74,7 @@ def test_it_is_conformant_and_plays_by_hand() -> None:
 
 
 def test_it_trains(tmp_path: Path) -> None:
-    algorithms.seed_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(
+    algorithms.cloned_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(
         tmp_path / "tiny"
     )
     sizes = "--updates 2 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 4 --threads 1"

@@ -13,7 +13,7 @@ from tsmg.distribution import (
     Distribution,
     Finite,
     Sampleable,
-    certainly,
+    deterministic,
     mixture,
     product,
     uniform,
@@ -40,15 +40,15 @@ from tsmg.invalid import (
     Forfeit,
     PlayDefault,
     PlayRandomLegal,
+    Resolution,
     StandStill,
-    Verdict,
 )
-from tsmg.match import EpisodePlan, Match, draw_start, step_limit
+from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
 from tsmg.players import AbstractPlayer, AgentPolicy, PlayerPolicy, UniformPlayer
 from tsmg.randomness import EpisodeKey, Phase, Purpose, Stream
 from tsmg.records import (
     AgentStep,
-    Call,
+    Completion,
     Ending,
     Episode,
     EpisodeGroup,
@@ -61,17 +61,17 @@ from tsmg.records import (
     Step,
     Turn,
 )
-from tsmg.registry import GameSpec, make, register, registered
-from tsmg.runner import distinct_plans, play
+from tsmg.registry import RegisteredGame, make, register, registered
+from tsmg.runner import distinct_episodes, play
 from tsmg.text import (
+    ActionText,
     Illegal,
     Malformed,
     OutcomeKind,
     Parsed,
+    ParseFailure,
     ParserOutcome,
-    Said,
     TextOutcome,
-    Unreadable,
 )
 
 __all__ = [
@@ -80,12 +80,13 @@ __all__ = [
     "AbstractInvalidRule",
     "AbstractPlayer",
     "AbstractSampledGame",
+    "ActionText",
     "AgentPolicy",
     "AgentStep",
-    "Call",
     "ClosedGame",
     "ClosedState",
     "ClosedTransition",
+    "Completion",
     "ConformanceError",
     "ContextLengthError",
     "Distribution",
@@ -93,14 +94,13 @@ __all__ = [
     "Episode",
     "EpisodeGroup",
     "EpisodeKey",
-    "EpisodePlan",
+    "EpisodeSpec",
     "Facts",
     "FailedEpisode",
     "Finite",
     "Forfeit",
     "GameDeadlineError",
     "GameLawError",
-    "GameSpec",
     "History",
     "Illegal",
     "InvalidArgumentError",
@@ -111,6 +111,7 @@ __all__ = [
     "NotEnumerableError",
     "Observation",
     "OutcomeKind",
+    "ParseFailure",
     "Parsed",
     "ParserOutcome",
     "Phase",
@@ -118,11 +119,12 @@ __all__ = [
     "PlayRandomLegal",
     "PlayerPolicy",
     "Purpose",
+    "RegisteredGame",
     "Reply",
     "Request",
+    "Resolution",
     "RunFolderError",
     "RunStoppedError",
-    "Said",
     "Sampleable",
     "ShapeError",
     "StandStill",
@@ -136,10 +138,8 @@ __all__ = [
     "Turn",
     "UniformPlayer",
     "UnknownGameError",
-    "Unreadable",
-    "Verdict",
-    "certainly",
-    "distinct_plans",
+    "deterministic",
+    "distinct_episodes",
     "draw_start",
     "make",
     "mixture",

@@ -9,12 +9,12 @@ from typing import Any, Generic, NamedTuple, TypeVar, final
 
 import attrs
 
-from tsmg.distribution import Distribution, certainly
+from tsmg.distribution import Distribution, deterministic
 from tsmg.errors import NotEnumerableError
 from tsmg.game import A, AbstractExplicitGame, AbstractGame, S, Transition
-from tsmg.invalid import Verdict
+from tsmg.invalid import Resolution
 from tsmg.randomness import Stream
-from tsmg.text import Malformed, OutcomeKind, ParserOutcome, Said, TextOutcome
+from tsmg.text import ActionText, Malformed, OutcomeKind, ParserOutcome, TextOutcome
 
 S_state = TypeVar("S_state")
 
@@ -72,7 +72,7 @@ class ClosedGame(Generic[S, A]):
 
     def read(self, closed: ClosedState[S], agent: str, said: ParserOutcome) -> TextOutcome[A]:
         """psi, extended to the parser's failures: psi(s, failure) is ``Malformed``."""
-        if isinstance(said, Said):
+        if isinstance(said, ActionText):
             return self.game.read_action(closed.state, agent, said.text)
         return Malformed(said.reason)
 
@@ -87,7 +87,7 @@ class ClosedGame(Generic[S, A]):
     def transition_dist(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
     ) -> Distribution[ClosedTransition[S]]:
-        """The law of what follows, given all text outcomes.
+        """The distribution of what follows, given all text outcomes.
 
         Raises:
           NotEnumerableError: the game is not explicit.
@@ -95,13 +95,13 @@ class ClosedGame(Generic[S, A]):
         game = _explicit(self.game)
         last_N = self._last_N(closed, outcomes)
 
-        def law(verdict: Verdict) -> Distribution[ClosedTransition[S]]:
-            if verdict.joint_action is None:
-                return certainly(self._stand(closed, verdict, last_N))
-            moved = game.transition_dist(closed.state, dict(verdict.joint_action))
-            return moved.map(lambda transition: _moved(closed, transition, verdict, last_N))
+        def dist(resolution: Resolution) -> Distribution[ClosedTransition[S]]:
+            if resolution.joint_action is None:
+                return deterministic(self._stand(closed, resolution, last_N))
+            moved = game.transition_dist(closed.state, dict(resolution.joint_action))
+            return moved.map(lambda transition: _moved(closed, transition, resolution, last_N))
 
-        return self.game.invalid_rule.verdict_dist(self.game, closed.state, outcomes).then(law)
+        return self.game.invalid_rule.resolution_dist(self.game, closed.state, outcomes).bind(dist)
 
     def sample_transition(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]], rng: Stream
@@ -109,11 +109,11 @@ class ClosedGame(Generic[S, A]):
         """A draw of what follows."""
         last_N = self._last_N(closed, outcomes)
         rule = self.game.invalid_rule
-        verdict = rule.verdict_dist(self.game, closed.state, outcomes).sample(rng)
-        if verdict.joint_action is None:
-            return self._stand(closed, verdict, last_N)
-        transition = self.game.sample_transition(closed.state, dict(verdict.joint_action), rng)
-        return _moved(closed, transition, verdict, last_N)
+        resolution = rule.resolution_dist(self.game, closed.state, outcomes).sample(rng)
+        if resolution.joint_action is None:
+            return self._stand(closed, resolution, last_N)
+        transition = self.game.sample_transition(closed.state, dict(resolution.joint_action), rng)
+        return _moved(closed, transition, resolution, last_N)
 
     def _last_N(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
@@ -124,31 +124,33 @@ class ClosedGame(Generic[S, A]):
         )
 
     def _stand(
-        self, closed: ClosedState[S], verdict: Verdict, last_N: tuple[OutcomeKind | None, ...]
+        self, closed: ClosedState[S], resolution: Resolution, last_N: tuple[OutcomeKind | None, ...]
     ) -> ClosedTransition[S]:
         return ClosedTransition(
-            ClosedState(closed.state, last_N, closed.forfeited | verdict.forfeits),
+            ClosedState(closed.state, last_N, closed.forfeited | resolution.forfeits),
             (0.0,) * len(self.game.agents),
-            verdict.penalties_N,
+            resolution.penalties_N,
         )
 
 
 def _moved(
     closed: ClosedState[S],
     transition: Transition[S],
-    verdict: Verdict,
+    resolution: Resolution,
     last_N: tuple[OutcomeKind | None, ...],
 ) -> ClosedTransition[S]:
-    forfeited = closed.forfeited | verdict.forfeits
+    forfeited = closed.forfeited | resolution.forfeits
     return ClosedTransition(
         ClosedState(transition.state, last_N, forfeited),
         transition.rewards_N,
-        verdict.penalties_N,
-        verdict.joint_action,
+        resolution.penalties_N,
+        resolution.joint_action,
     )
 
 
 def _explicit(game: AbstractGame[S, A]) -> AbstractExplicitGame[S, A]:
     if not isinstance(game, AbstractExplicitGame):
-        raise NotEnumerableError(f"{game.name} is a sampled game: its laws cannot be enumerated")
+        raise NotEnumerableError(
+            f"{game.name} is a sampled game: its distributions cannot be enumerated"
+        )
     return game

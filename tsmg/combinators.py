@@ -111,8 +111,8 @@ class _DerivedExplicit(_Derived, AbstractExplicitGame[Any, Any]):
     inner: AbstractExplicitGame[Any, Any]
 
     def initial_state_dist(self) -> Distribution[Any]:
-        law = self.inner.initial_state_dist()
-        return law if self.changes.starts is None else law.given(self.changes.starts)
+        dist = self.inner.initial_state_dist()
+        return dist if self.changes.starts is None else dist.condition(self.changes.starts)
 
     def transition_dist(
         self, state: Any, joint_action: Mapping[str, Any]

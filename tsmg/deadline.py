@@ -16,7 +16,7 @@ from tsmg.text import TextOutcome
 
 
 def with_step_deadline(game: AbstractGame[Any, Any], seconds: float) -> AbstractGame[Any, Any]:
-    """The same game, in which a start, a transition, the law of one, or reading or writing a text has so much time.
+    """The same game with a time limit on each start, transition, distribution, observation and reading of a text.
 
     An alarm of the operating system (SIGALRM) interrupts the game. It reaches Python code in the main thread alone: in
     another thread there is no deadline, and native code that hangs is interrupted when it returns.
@@ -84,13 +84,13 @@ class _TimedExplicit(_Timed, AbstractExplicitGame[Any, Any]):
     inner: AbstractExplicitGame[Any, Any]
 
     def initial_state_dist(self) -> Distribution[Any]:
-        with _deadline(self.seconds, "the law of the starts"):
+        with _deadline(self.seconds, "the distribution of the starts"):
             return self.inner.initial_state_dist()
 
     def transition_dist(
         self, state: Any, joint_action: Mapping[str, Any]
     ) -> Distribution[Transition[Any]]:
-        with _deadline(self.seconds, "a transition's law"):
+        with _deadline(self.seconds, "a transition's distribution"):
             return self.inner.transition_dist(state, joint_action)
 
 

@@ -1,11 +1,11 @@
 """Probability distributions with one definition and several readings.
 
-A game states each of its laws once, as a ``Distribution``. Sampling (for play), enumeration (for
+A game states each of its distributions once, as a ``Distribution``. Sampling (for play), enumeration (for
 proofs) and expectation (for exact values) are derived from that one statement. Probabilities are
-``Fraction`` where the law is rational, so that proofs are exact, and ``float`` elsewhere.
+``Fraction`` where the distribution is rational, so that proofs are exact, and ``float`` elsewhere.
 
-``Finite`` is a table. ``then``, ``product`` and ``given`` build *lazy* laws: they are sampled piece
-by piece and enumerated only when asked, so a law over millions of maps costs nothing until its
+``Finite`` is a table. ``bind``, ``product`` and ``condition`` build *lazy* distributions: they are sampled piece
+by piece and enumerated only when asked, so a distribution over millions of maps costs nothing until its
 table is wanted. ``Sampleable`` can only be sampled (a Gaussian).
 """
 
@@ -32,67 +32,67 @@ _TOLERANCE = 1e-9
 
 
 class Distribution(abc.ABC, Generic[T]):
-    """A law over hashable values. Subclasses say how to sample and, if finite, how to enumerate."""
+    """A distribution over hashable values. Subclasses say how to sample and, if finite, how to enumerate."""
 
     @property
     @abc.abstractmethod
     def is_finite(self) -> bool:
-        """Whether the law can be enumerated; of ``then``, if every second law can be, too."""
+        """Whether the distribution can be enumerated; of ``bind``, if every second distribution can be, too."""
 
     @abc.abstractmethod
     def sample(self, rng: Stream) -> T:
         """One draw, a function of the stream alone."""
 
     @abc.abstractmethod
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         """(value, probability) pairs, lazily; a value may come more than once.
 
         Args:
-          limit: how many atoms a conditioned law may visit before it gives its first.
+          limit: how many atoms a conditioned distribution may visit before it gives its first.
 
         Raises:
-          NotEnumerableError: the law can only be sampled, or a condition visits too many atoms.
+          NotEnumerableError: the distribution can only be sampled, or a condition visits too many atoms.
         """
 
-    def table(self, limit: int = ENUMERATION_LIMIT) -> Mapping[T, Probability]:
+    def pmf(self, limit: int = ENUMERATION_LIMIT) -> Mapping[T, Probability]:
         """Value to probability, equal values merged, impossible values left out.
 
         Args:
           limit: how many atoms may be visited, those that a condition leaves out included.
 
         Raises:
-          NotEnumerableError: the law can only be sampled, or has more than ``limit`` atoms.
+          NotEnumerableError: the distribution can only be sampled, or has more than ``limit`` atoms.
         """
         merged: dict[T, Probability] = {}
-        for value, probability in _at_most(limit, self.atoms(limit)):
+        for value, probability in _at_most(limit, self.enumerate(limit)):
             if probability:
                 merged[value] = merged.get(value, 0) + probability
         return merged
 
     def support(self) -> tuple[T, ...]:
         """The possible values, each once."""
-        return tuple(self.table())
+        return tuple(self.pmf())
 
     def prob(self, value: T) -> Probability:
         """The probability of one value (0 outside the support)."""
-        return self.table().get(value, 0)
+        return self.pmf().get(value, 0)
 
-    def expect(self, function: Callable[[T], float]) -> float:
-        """The expectation of ``function`` under the law, by enumeration."""
-        atoms = _at_most(ENUMERATION_LIMIT, self.atoms())
+    def expectation(self, function: Callable[[T], float]) -> float:
+        """The expectation of ``function`` under the distribution, by enumeration."""
+        atoms = _at_most(ENUMERATION_LIMIT, self.enumerate())
         return float(sum(probability * function(value) for value, probability in atoms))
 
     def map(self, function: Callable[[T], U]) -> "Distribution[U]":
-        """The law of ``function(value)``."""
+        """The distribution of ``function(value)``."""
         return _Map(self, function)
 
-    def then(self, law: Callable[[T], "Distribution[U]"]) -> "Distribution[U]":
-        """The law of a second draw whose law depends on the first (lazy)."""
-        return _Then(self, law)
+    def bind(self, kernel: Callable[[T], "Distribution[U]"]) -> "Distribution[U]":
+        """The distribution of a second draw whose distribution depends on the first (lazy)."""
+        return _Bind(self, kernel)
 
-    def given(self, predicate: Callable[[T], bool]) -> "Distribution[T]":
-        """The law conditioned on an event (lazy; sampled by rejection)."""
-        return _Given(self, predicate)
+    def condition(self, predicate: Callable[[T], bool]) -> "Distribution[T]":
+        """The distribution conditioned on an event (lazy; sampled by rejection)."""
+        return _Condition(self, predicate)
 
 
 @final
@@ -141,15 +141,15 @@ class Finite(Distribution[T]):
             )
 
     def __repr__(self) -> str:
-        pairs = ", ".join(f"{v!r}: {p}" for v, p in self.atoms())
+        pairs = ", ".join(f"{v!r}: {p}" for v, p in self.enumerate())
         return f"Finite({{{pairs}}})"
 
     def __eq__(self, other: object) -> bool:
-        """Same law: same probability for every value, in whatever order."""
-        return isinstance(other, Finite) and self.table() == other.table()
+        """Same distribution: same probability for every value, in whatever order."""
+        return isinstance(other, Finite) and self.pmf() == other.pmf()
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.table().items()))
+        return hash(frozenset(self.pmf().items()))
 
     @property
     def is_finite(self) -> bool:
@@ -168,17 +168,17 @@ class Finite(Distribution[T]):
             index -= 1  # the cumulative sum ended a rounding below 1
         return self._values[index]
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         return zip(self._values, self._probabilities, strict=True)
 
 
 @final
 class Sampleable(Distribution[T]):
-    """A law that can only be sampled.
+    """A distribution that can only be sampled.
 
     Args:
       sampler: draws one value from a stream.
-      description: what the law is, for messages.
+      description: what the distribution is, for messages.
     """
 
     def __init__(self, sampler: Callable[[Stream], T], description: str) -> None:
@@ -195,7 +195,7 @@ class Sampleable(Distribution[T]):
     def sample(self, rng: Stream) -> T:
         return self._sampler(rng)
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         raise NotEnumerableError(f"{self!r} can be sampled, but not enumerated")
 
 
@@ -203,8 +203,8 @@ class Sampleable(Distribution[T]):
 class _Map(Distribution[U], Generic[T, U]):
     """A function of a draw."""
 
-    def __init__(self, law: Distribution[T], function: Callable[[T], U]) -> None:
-        self._law = law
+    def __init__(self, dist: Distribution[T], function: Callable[[T], U]) -> None:
+        self._law = dist
         self._function = function
 
     @property
@@ -214,32 +214,32 @@ class _Map(Distribution[U], Generic[T, U]):
     def sample(self, rng: Stream) -> U:
         return self._function(self._law.sample(rng))
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
         function = self._function
-        return ((function(value), p) for value, p in self._law.atoms(limit) if p)
+        return ((function(value), p) for value, p in self._law.enumerate(limit) if p)
 
 
 @final
-class _Then(Distribution[U], Generic[T, U]):
-    """First a draw from one law, then a draw from the law that it chooses."""
+class _Bind(Distribution[U], Generic[T, U]):
+    """First a draw from one distribution, then a draw from the distribution that it chooses."""
 
-    def __init__(self, first: Distribution[T], law: Callable[[T], Distribution[U]]) -> None:
+    def __init__(self, first: Distribution[T], dist: Callable[[T], Distribution[U]]) -> None:
         self._first = first
-        self._law = law
+        self._law = dist
 
     @property
     def is_finite(self) -> bool:
         if not self._first.is_finite:
             return False
-        return all(self._law(value).is_finite for value, p in self._first.atoms() if p)
+        return all(self._law(value).is_finite for value, p in self._first.enumerate() if p)
 
     def sample(self, rng: Stream) -> U:
         return self._law(self._first.sample(rng)).sample(rng)
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
-        for value, probability in self._first.atoms(limit):
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
+        for value, probability in self._first.enumerate(limit):
             if probability:
-                for outcome, conditional in self._law(value).atoms(limit):
+                for outcome, conditional in self._law(value).enumerate(limit):
                     yield outcome, probability * conditional
 
 
@@ -257,8 +257,10 @@ class _Product(Distribution[tuple[T, ...]], Generic[T]):
     def sample(self, rng: Stream) -> tuple[T, ...]:
         return tuple(factor.sample(rng) for factor in self._factors)
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[tuple[T, ...], Probability]]:
-        tables = [list(factor.table(limit).items()) for factor in self._factors]
+    def enumerate(
+        self, limit: int = ENUMERATION_LIMIT
+    ) -> Iterator[tuple[tuple[T, ...], Probability]]:
+        tables = [list(factor.pmf(limit).items()) for factor in self._factors]
         parts = [_weights([p for _, p in table]) for table in tables]
         whole = math.prod(unit for _, unit in parts)
         values = itertools.product(*([value for value, _ in table] for table in tables))
@@ -267,11 +269,11 @@ class _Product(Distribution[tuple[T, ...]], Generic[T]):
 
 
 @final
-class _Given(Distribution[T]):
-    """A law conditioned on an event."""
+class _Condition(Distribution[T]):
+    """A distribution conditioned on an event."""
 
-    def __init__(self, law: Distribution[T], predicate: Callable[[T], bool]) -> None:
-        self._law = law
+    def __init__(self, dist: Distribution[T], predicate: Callable[[T], bool]) -> None:
+        self._law = dist
         self._predicate = predicate
 
     @property
@@ -284,15 +286,17 @@ class _Given(Distribution[T]):
             if self._predicate(value):
                 return value
         raise InvalidArgumentError(
-            f"'given' must hold for some value (none in {_REJECTION_LIMIT} draws)"
+            f"'condition' must hold for some value (none in {_REJECTION_LIMIT} draws)"
         )
 
-    def atoms(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
+    def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         kept = [
-            (v, p) for v, p in _at_most(limit, self._law.atoms(limit)) if p and self._predicate(v)
+            (v, p)
+            for v, p in _at_most(limit, self._law.enumerate(limit))
+            if p and self._predicate(v)
         ]
         if not kept:
-            raise InvalidArgumentError("'given' must hold for some value (it holds for none)")
+            raise InvalidArgumentError("'condition' must hold for some value (it holds for none)")
         weights, _ = _weights([p for _, p in kept])
         total = sum(weights)
         for (value, _), weight in zip(kept, weights, strict=True):
@@ -302,7 +306,9 @@ class _Given(Distribution[T]):
 def _at_most(limit: int, atoms: Iterable[tuple[T, Probability]]) -> Iterator[tuple[T, Probability]]:
     for count, atom in enumerate(atoms):
         if count >= limit:
-            raise NotEnumerableError(f"the law has more than {limit} atoms (limit {limit})")
+            raise NotEnumerableError(
+                f"the distribution has more than {limit} atoms (limit {limit})"
+            )
         yield atom
 
 
@@ -324,18 +330,18 @@ def _ratio(weight: float, whole: float) -> Probability:
     return weight / whole
 
 
-def certainly(value: T) -> Finite[T]:
-    """The law that gives one value always.
+def deterministic(value: T) -> Finite[T]:
+    """The distribution that gives one value always.
 
     Example:
-      >>> certainly("only").table()
+      >>> deterministic("only").pmf()
       {'only': 1}
     """
     return Finite(((value, 1),), trusted=True)
 
 
 def uniform(values: Iterable[T]) -> Finite[T]:
-    """The uniform law over a non-empty collection, in exact fractions.
+    """The uniform distribution over a non-empty collection, in exact fractions.
 
     Raises:
       InvalidArgumentError: the collection is empty.
@@ -352,7 +358,7 @@ def uniform(values: Iterable[T]) -> Finite[T]:
 
 
 def product(factors: Sequence[Distribution[T]]) -> Distribution[tuple[T, ...]]:
-    """The law of independent draws, one from each factor (lazy).
+    """The distribution of independent draws, one from each factor (lazy).
 
     Example:
       >>> product([uniform("ab"), uniform("ab")]).prob(("a", "b"))
@@ -365,9 +371,9 @@ def mixture(weighted: Sequence[tuple[Probability, Distribution[T]]]) -> Distribu
     """Draw a component by its weight, then a value from it.
 
     Example:
-      >>> float(mixture([(0.5, certainly(1)), (0.5, uniform((1, 2)))]).prob(1))
+      >>> float(mixture([(0.5, deterministic(1)), (0.5, uniform((1, 2)))]).prob(1))
       0.75
     """
-    components = tuple(law for _, law in weighted)
+    components = tuple(dist for _, dist in weighted)
     index = Finite(tuple((i, weight) for i, (weight, _) in enumerate(weighted)))
-    return index.then(lambda i: components[i])
+    return index.bind(lambda i: components[i])

@@ -22,7 +22,7 @@ class NoSignalError(TSMGError, ValueError):
 
 
 class NotEnumerableError(TSMGError, TypeError):
-    """A law was asked for its table, but can only be sampled or is too large."""
+    """A distribution was asked for its table, but can only be sampled or is too large."""
 
 
 class UnknownGameError(TSMGError, LookupError):

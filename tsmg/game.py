@@ -4,7 +4,7 @@ Source: arXiv:2508.10839 (the name and the idea of a TSMG); the tuple
 Gamma = <I, S, mu_0, (A_i), P, (r_i), (phi_i), (psi_i), iota, gamma, H> is our reconstruction.
 
 A game is a value without memory: the state is an argument, randomness is an explicit stream, and
-the text maps are pure and total. There are two kinds. An *explicit* game gives its laws as
+the text maps are pure and total. There are two kinds. An *explicit* game gives its distributions as
 distributions, and everything else is derived from them. A *sampled* game can only be sampled (most
 adapters).
 """
@@ -45,8 +45,8 @@ class Facts:
       zero_sum: the rewards of all agents sum to 0 at every step.
       perfect_information: every agent's text tells the whole state.
       text_separates_states: for the agent who acts, different states have different texts.
-      stochastic_start: the initial law has more than one outcome.
-      stochastic_transitions: some transition law has more than one outcome.
+      stochastic_start: the initial distribution has more than one outcome.
+      stochastic_transitions: some transition distribution has more than one outcome.
       start_is_instance: starts are problem instances (maps, levels), so that some may be held out.
       symmetric: the agents are interchangeable.
       return_bounds: least and greatest undiscounted return of an agent.
@@ -88,7 +88,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
     @abc.abstractmethod
     def sample_initial_state(self, rng: Stream) -> S:
-        """A draw from mu_0, the law of the first state."""
+        """A draw from mu_0, the distribution of the first state."""
 
     @abc.abstractmethod
     def sample_transition(
@@ -166,17 +166,17 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
 
 class AbstractExplicitGame(AbstractGame[S, A]):
-    """A game that states its laws as distributions; samplers are derived, never written again."""
+    """A game that states its distributions as distributions; samplers are derived, never written again."""
 
     @abc.abstractmethod
     def initial_state_dist(self) -> Distribution[S]:
-        """mu_0: the law of the first state."""
+        """mu_0: the distribution of the first state."""
 
     @abc.abstractmethod
     def transition_dist(
         self, state: S, joint_action: Mapping[str, A]
     ) -> Distribution[Transition[S]]:
-        """P(. | state, joint_action): the law of the next state and the rewards."""
+        """P(. | state, joint_action): the distribution of the next state and the rewards."""
 
     def sample_initial_state(self, rng: Stream) -> S:
         return self.initial_state_dist().sample(rng)
@@ -188,7 +188,7 @@ class AbstractExplicitGame(AbstractGame[S, A]):
 
 
 class AbstractSampledGame(AbstractGame[S, A]):
-    """A game whose laws can only be sampled: it plays and trains like any other, without proofs."""
+    """A game whose distributions can only be sampled: it plays and trains like any other, without proofs."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,6 +1,6 @@
 """iota, the invalid rule: what a text that names no legal action does to the game.
 
-A rule answers with the law of a ``Verdict``: which joint action is played (or none: the game stands
+A rule answers with the distribution of a ``Resolution``: which joint action is played (or none: the game stands
 still), what each agent pays, and who forfeits. It says nothing about how the game moves, so one
 rule serves explicit and sampled games, turn-based and simultaneous ones. Penalties are kept apart
 from rewards: a fine breaks a declared zero-sum, the game itself does not.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from tsmg.distribution import Distribution, certainly, product, uniform
+from tsmg.distribution import Distribution, deterministic, product, uniform
 from tsmg.errors import GameLawError, InvalidArgumentError
 from tsmg.text import OutcomeKind, Parsed, TextOutcome
 
@@ -23,7 +23,7 @@ Outcomes = Mapping[str, TextOutcome[Any]]
 
 
 @attrs.frozen(kw_only=True)
-class Verdict:
+class Resolution:
     """What is played and what is paid at one step.
 
     Attributes:
@@ -54,16 +54,16 @@ class AbstractInvalidRule(abc.ABC):
     penalty: float = attrs.field(default=0.0, validator=_at_least_zero)
     with_feedback: bool = False
 
-    def verdict_dist(
+    def resolution_dist(
         self, game: "AbstractGame[Any, Any]", state: Hashable, outcomes: Outcomes
-    ) -> Distribution[Verdict]:
-        """The law of the verdict, given every acting agent's text outcome."""
+    ) -> Distribution[Resolution]:
+        """The distribution of the resolution, given every acting agent's text outcome."""
         offenders = tuple(a for a, outcome in outcomes.items() if not isinstance(outcome, Parsed))
         valid = {a: o.action for a, o in outcomes.items() if isinstance(o, Parsed)}
         penalties_N = tuple(-self.penalty if a in offenders else 0.0 for a in game.agents)
         if not offenders:
-            return certainly(
-                Verdict(joint_action=tuple(valid.items()), penalties_N=(0.0,) * len(game.agents))
+            return deterministic(
+                Resolution(joint_action=tuple(valid.items()), penalties_N=(0.0,) * len(game.agents))
             )
         return self._judge(game, state, valid=valid, offenders=offenders, penalties_N=penalties_N)
 
@@ -76,8 +76,8 @@ class AbstractInvalidRule(abc.ABC):
         valid: Mapping[str, Any],
         offenders: tuple[str, ...],
         penalties_N: tuple[float, ...],
-    ) -> Distribution[Verdict]:
-        """The law of the verdict when there is at least one offender."""
+    ) -> Distribution[Resolution]:
+        """The distribution of the resolution when there is at least one offender."""
 
     def feedback_text(self, kind: OutcomeKind | None) -> str:
         """What an agent is told about its last text; empty for a valid one or without feedback."""
@@ -108,9 +108,9 @@ class StandStill(AbstractInvalidRule):
         valid: Mapping[str, Any],
         offenders: tuple[str, ...],
         penalties_N: tuple[float, ...],
-    ) -> Distribution[Verdict]:
+    ) -> Distribution[Resolution]:
         if not valid and len(offenders) == 1:
-            return certainly(Verdict(joint_action=None, penalties_N=penalties_N))
+            return deterministic(Resolution(joint_action=None, penalties_N=penalties_N))
         actions = dict(valid)
         for agent in offenders:
             noop = game.noop_action(state, agent)
@@ -120,7 +120,9 @@ class StandStill(AbstractInvalidRule):
                     f"agents act at once (agent {agent!r}); declare one or choose another rule"
                 )
             actions[agent] = noop
-        return certainly(Verdict(joint_action=tuple(actions.items()), penalties_N=penalties_N))
+        return deterministic(
+            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
+        )
 
 
 @final
@@ -142,7 +144,7 @@ class PlayDefault(AbstractInvalidRule):
         valid: Mapping[str, Any],
         offenders: tuple[str, ...],
         penalties_N: tuple[float, ...],
-    ) -> Distribution[Verdict]:
+    ) -> Distribution[Resolution]:
         for agent in offenders:
             legal = game.legal_actions(state, agent)
             if legal is not None and self.action not in legal:
@@ -150,7 +152,9 @@ class PlayDefault(AbstractInvalidRule):
                     f"{game.name}: the default action {self.action!r} is not legal for {agent!r}"
                 )
         actions = {**valid, **dict.fromkeys(offenders, self.action)}
-        return certainly(Verdict(joint_action=tuple(actions.items()), penalties_N=penalties_N))
+        return deterministic(
+            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
+        )
 
 
 @final
@@ -166,8 +170,8 @@ class PlayRandomLegal(AbstractInvalidRule):
         valid: Mapping[str, Any],
         offenders: tuple[str, ...],
         penalties_N: tuple[float, ...],
-    ) -> Distribution[Verdict]:
-        laws = []
+    ) -> Distribution[Resolution]:
+        dists = []
         for agent in offenders:
             legal = game.legal_actions(state, agent)
             if not legal:
@@ -175,13 +179,13 @@ class PlayRandomLegal(AbstractInvalidRule):
                     f"{game.name}: 'PlayRandomLegal' needs legal actions that can be listed "
                     f"(agent {agent!r})"
                 )
-            laws.append(uniform(legal))
+            dists.append(uniform(legal))
 
-        def verdict(actions: tuple[Any, ...]) -> Verdict:
+        def resolution(actions: tuple[Any, ...]) -> Resolution:
             played = {**valid, **dict(zip(offenders, actions, strict=True))}
-            return Verdict(joint_action=tuple(played.items()), penalties_N=penalties_N)
+            return Resolution(joint_action=tuple(played.items()), penalties_N=penalties_N)
 
-        return product(laws).map(verdict)
+        return product(dists).map(resolution)
 
 
 @final
@@ -197,7 +201,7 @@ class Forfeit(AbstractInvalidRule):
         valid: Mapping[str, Any],
         offenders: tuple[str, ...],
         penalties_N: tuple[float, ...],
-    ) -> Distribution[Verdict]:
-        return certainly(
-            Verdict(joint_action=None, penalties_N=penalties_N, forfeits=frozenset(offenders))
+    ) -> Distribution[Resolution]:
+        return deterministic(
+            Resolution(joint_action=None, penalties_N=penalties_N, forfeits=frozenset(offenders))
         )

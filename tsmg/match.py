@@ -30,12 +30,12 @@ S = TypeVar("S")
 
 
 @attrs.frozen(kw_only=True)
-class EpisodePlan(Generic[S]):
+class EpisodeSpec(Generic[S]):
     """One episode to play.
 
     Attributes:
       key: its place in the run.
-      start: where it begins; drawn from the game's initial law with the key when ``None``.
+      start: where it begins; drawn from the game's initial distribution with the key when ``None``.
       common_chance: whether all episodes of the key's group share the game's chance draws.
     """
 
@@ -55,7 +55,7 @@ class Match(Generic[S]):
     Attributes:
       closed: what is played, closed under text.
       limit: how many steps an episode can have.
-      plan: the episode.
+      spec: the episode.
       start: where it began.
       state: the extended state.
       t: the time of the next step.
@@ -64,17 +64,17 @@ class Match(Generic[S]):
 
     Example:
       >>> import games, tsmg
-      >>> match = tsmg.Match.begin(games.make("BernoulliBandit-v0"), EpisodePlan(key=EpisodeKey(seed=0)))
+      >>> match = tsmg.Match.begin(games.make("BernoulliBandit-v0"), EpisodeSpec(key=EpisodeKey(seed=0)))
       >>> match.acting
       ('player',)
-      >>> after = match.move({"player": Reply(text="a", said=tsmg.Said("a"))})
+      >>> after = match.move({"player": Reply(text="a", parser_outcome=tsmg.ActionText("a"))})
       >>> match.t, after.t, len(after.steps)
       (0, 1, 1)
     """
 
     closed: ClosedGame[S, Any]
     limit: int
-    plan: EpisodePlan[S]
+    spec: EpisodeSpec[S]
     start: Start[S]
     state: ClosedState[S]
     t: int
@@ -82,20 +82,20 @@ class Match(Generic[S]):
     turns: Mapping[str, tuple[Turn, ...]]
 
     @classmethod
-    def begin(cls, game: AbstractGame[S, Any], plan: EpisodePlan[S]) -> "Match[S]":
+    def begin(cls, game: AbstractGame[S, Any], spec: EpisodeSpec[S]) -> "Match[S]":
         """A match at its start, which is drawn where the plan has none.
 
         Args:
           game: what is played; it needs a horizon or a declared longest game.
-          plan: the episode.
+          spec: the episode.
 
         Raises:
           InvalidArgumentError: there is no limit on the length of an episode.
         """
         limit = step_limit(game)
-        start: Start[S] = plan.start or draw_start(game, plan.key)
+        start: Start[S] = spec.start or draw_start(game, spec.key)
         turns = {agent: tuple(start.turns.get(agent, ())) for agent in game.agents}
-        return cls(ClosedGame(game), limit, plan, start, start.state, start.t, (), turns)
+        return cls(ClosedGame(game), limit, spec, start, start.state, start.t, (), turns)
 
     @property
     def game(self) -> AbstractGame[S, Any]:
@@ -134,7 +134,7 @@ class Match(Generic[S]):
             no finite reward for each agent.
         """
         outcomes = self._outcomes(replies)
-        key = self.plan.key.shared() if self.plan.common_chance else self.plan.key
+        key = self.spec.key.shared() if self.spec.common_chance else self.spec.key
         rng = key.stream(Purpose.CHANCE, step=self.t)
         return self._after(
             replies, outcomes, self.closed.sample_transition(self.state, outcomes, rng)
@@ -145,11 +145,11 @@ class Match(Generic[S]):
 
         Raises:
           GameLawError: as for ``move``.
-          NotEnumerableError: the game is not explicit, or its law is not finite.
+          NotEnumerableError: the game is not explicit, or its distribution is not finite.
         """
         outcomes = self._outcomes(replies)
-        law = self.closed.transition_dist(self.state, outcomes).table()
-        for transition, probability in law.items():
+        dist = self.closed.transition_dist(self.state, outcomes).pmf()
+        for transition, probability in dist.items():
             yield self._after(replies, outcomes, transition), probability
 
     def episode(self) -> Episode[S]:
@@ -164,7 +164,7 @@ class Match(Generic[S]):
             game=self.game.name,
             agents=self.game.agents,
             discount=self.game.discount,
-            key=self.plan.key,
+            key=self.spec.key,
             start=self.start,
             steps=self.steps,
             final_state=self.state,
@@ -186,7 +186,7 @@ class Match(Generic[S]):
         except Exception as error:
             error.add_note(f"agent {agent!r}")
             raise
-        return Request(history=history, key=self.plan.key, step=self.t, state=self.state.state)
+        return Request(history=history, key=self.spec.key, step=self.t, state=self.state.state)
 
     def _outcomes(self, replies: Mapping[str, Reply]) -> dict[str, TextOutcome[Any]]:
         asked = {request.history.agent for request in self.requests}
@@ -198,7 +198,7 @@ class Match(Generic[S]):
 
     def _read(self, agent: str, reply: Reply) -> TextOutcome[Any]:
         try:
-            return self.closed.read(self.state, agent, reply.said)
+            return self.closed.read(self.state, agent, reply.parser_outcome)
         except Exception as error:
             error.add_note(f"agent {agent!r}")
             raise
@@ -232,7 +232,7 @@ class Match(Generic[S]):
         return Match(
             self.closed,
             self.limit,
-            self.plan,
+            self.spec,
             self.start,
             transition.state,
             self.t + 1,
@@ -266,6 +266,6 @@ def step_limit(game: AbstractGame[Any, Any]) -> int:
 
 
 def draw_start(game: AbstractGame[Any, Any], key: EpisodeKey) -> Start[Any]:
-    """A start drawn from the game's initial law with the key's own stream."""
+    """A start drawn from the game's initial distribution with the key's own stream."""
     state = game.sample_initial_state(key.stream(Purpose.START))
     return Start(state=ClosedGame(game).close(state))

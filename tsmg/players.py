@@ -1,4 +1,4 @@
-"""Scripted players: action laws that read the game's state, and policies made of them."""
+"""Scripted players: action distributions that read the game's state, and policies made of them."""
 
 import abc
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ from tsmg.distribution import Distribution, uniform
 from tsmg.errors import GameLawError
 from tsmg.game import AbstractGame
 from tsmg.records import Reply, Request
-from tsmg.text import Said
+from tsmg.text import ActionText
 
 S_contra = TypeVar("S_contra", bound=Hashable, contravariant=True)
 A = TypeVar("A", bound=Hashable)
@@ -25,11 +25,11 @@ class AgentPolicy(Protocol):
 
 
 class AbstractPlayer(abc.ABC, Generic[S_contra, A]):
-    """A scripted player: the law of its action in a state."""
+    """A scripted player: the distribution of its action in a state."""
 
     @abc.abstractmethod
     def action_dist(self, state: S_contra, agent: str) -> Distribution[A]:
-        """The law of the agent's action."""
+        """The distribution of the agent's action."""
 
 
 @final
@@ -63,15 +63,15 @@ class PlayerPolicy:
         return [self.reply_dist(request).sample(request.stream()) for request in requests]
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """The law of the reply."""
+        """The distribution of the reply."""
         agent, state = request.history.agent, request.state
 
         def reply(action: Any) -> Reply:
             text = self.game.action_text(state, agent, action)
-            return Reply(text=text, said=Said(text))
+            return Reply(text=text, parser_outcome=ActionText(text))
 
         return self.player.action_dist(state, agent).map(reply)
 
     def reply_key(self, request: Request) -> Hashable:
-        """All that the law of the reply depends on."""
+        """All that the distribution of the reply depends on."""
         return request.history.agent, request.state

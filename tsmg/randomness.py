@@ -134,7 +134,9 @@ class EpisodeKey:
     group: int = 0
     episode: int = 0
 
-    def stream(self, purpose: Purpose, *, step: int = -1, agent: str = "", call: int = 0) -> Stream:
+    def stream(
+        self, purpose: Purpose, *, step: int = -1, agent: str = "", completion: int = 0
+    ) -> Stream:
         """The stream of one purpose at one step, of one agent's call."""
         return Stream(
             self.seed,
@@ -145,7 +147,7 @@ class EpisodeKey:
             purpose.value,
             step,
             agent,
-            call,
+            completion,
         )
 
     def shared(self) -> "EpisodeKey":

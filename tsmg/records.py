@@ -1,6 +1,6 @@
 """Immutable records of play: calls, turns, steps, episodes, groups.
 
-What is trained on is what was sampled: a ``Call`` keeps the token ids and log-probabilities of the
+What is trained on is what was sampled: a ``Completion`` keeps the token ids and log-probabilities of the
 moment, and nothing downstream re-tokenises a text. Axes: ``_N`` agents, ``_T`` steps, ``_G``
 episodes of a group.
 """
@@ -20,14 +20,14 @@ S = TypeVar("S")
 
 
 @attrs.frozen(kw_only=True)
-class Call:
+class Completion:
     """One call of a language model.
 
     Attributes:
       prompt_ids: token ids of the prompt.
       reply_ids: token ids as sampled, never re-tokenised.
       trainable: per reply token, whether the policy chose it (the loss mask).
-      logprobs: per reply token, its log-probability under the law that was sampled from, in nats.
+      logprobs: per reply token, its log-probability under the distribution that was sampled from, in nats.
       support: per reply token, the token ids that truncation kept; ``None`` if it kept all.
       finished: whether the reply ended by itself; False when it was cut at the token limit.
       prompt_text, reply_text: the same for human readers.
@@ -93,9 +93,11 @@ class Request:
     step: int
     state: Any = None
 
-    def stream(self, call: int = 0) -> Stream:
+    def stream(self, completion: int = 0) -> Stream:
         """The random stream of this agent's call at this step."""
-        return self.key.stream(Purpose.POLICY, step=self.step, agent=self.history.agent, call=call)
+        return self.key.stream(
+            Purpose.POLICY, step=self.step, agent=self.history.agent, completion=completion
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -103,8 +105,8 @@ class Reply:
     """A policy's answer: the whole text, what the parser found in it, the model calls behind it."""
 
     text: str
-    said: ParserOutcome
-    calls: tuple[Call, ...] = ()
+    parser_outcome: ParserOutcome
+    completions: tuple[Completion, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -199,12 +201,12 @@ class Episode(Generic[S]):
         """The steps at which the agent acted."""
         return tuple(a for step in self.steps for a in step.agent_steps if a.agent == agent)
 
-    def calls(self, agent: str) -> Iterator[tuple[int, Call]]:
+    def completions(self, agent: str) -> Iterator[tuple[int, Completion]]:
         """(index in ``steps``, call) for every model call of the agent, in order."""
         for index, step in enumerate(self.steps):
             for agent_step in step.agent_steps:
                 if agent_step.agent == agent:
-                    yield from ((index, call) for call in agent_step.reply.calls)
+                    yield from ((index, completion) for completion in agent_step.reply.completions)
 
     def rewards_T(self, agent: str, *, penalties: bool = True) -> tuple[float, ...]:
         """r_t per step for the agent, with or without the penalties of the invalid rule."""

@@ -16,7 +16,7 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-v[0-9]+")
 
 
 @attrs.frozen(kw_only=True)
-class GameSpec:
+class RegisteredGame:
     """A registered game: its id, how it is built, and one line about it."""
 
     id: str
@@ -25,7 +25,7 @@ class GameSpec:
     kwargs: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-_REGISTRY: dict[str, GameSpec] = {}
+_REGISTRY: dict[str, RegisteredGame] = {}
 
 
 def register(
@@ -47,10 +47,10 @@ def register(
     if id in _REGISTRY:
         raise InvalidArgumentError(f"'id' must be new (got {id!r}, which is registered)")
     line = summary or (inspect.getdoc(build) or "").partition("\n")[0]
-    _REGISTRY[id] = GameSpec(id=id, build=build, summary=line, kwargs=kwargs)
+    _REGISTRY[id] = RegisteredGame(id=id, build=build, summary=line, kwargs=kwargs)
 
 
-def registered() -> tuple[GameSpec, ...]:
+def registered() -> tuple[RegisteredGame, ...]:
     """All registered games, by id."""
     return tuple(_REGISTRY[id] for id in sorted(_REGISTRY))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame
-from tsmg.match import EpisodePlan, Match, draw_start, step_limit
+from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
 from tsmg.players import AgentPolicy
 from tsmg.randomness import EpisodeKey, Phase
 from tsmg.records import Episode, FailedEpisode, Reply, Request
@@ -16,7 +16,7 @@ _DRAWS_PER_INSTANCE = 20
 def play(
     game: AbstractGame[Any, Any],
     policies: AgentPolicy | Mapping[str, AgentPolicy],
-    plans: Sequence[EpisodePlan[Any]],
+    specs: Sequence[EpisodeSpec[Any]],
 ) -> list[Episode[Any] | FailedEpisode[Any]]:
     """Play every plan to its end and return the records in the order of the plans.
 
@@ -27,7 +27,7 @@ def play(
     Args:
       game: what is played; it needs a horizon or a declared longest game.
       policies: one policy for all agents, or one per agent (the same object may serve several).
-      plans: the episodes to play.
+      specs: the episodes to play.
 
     Raises:
       InvalidArgumentError: no limit on the length of an episode, or an agent without a policy.
@@ -37,7 +37,7 @@ def play(
     if missing:
         raise InvalidArgumentError(f"'policies' must name every agent (missing {missing})")
     step_limit(game)
-    live = [_Live(game, plan) for plan in plans]
+    live = [_Live(game, spec) for spec in specs]
     while moving := [episode for episode in live if episode.result is None]:
         for episode in moving:
             episode.observe()
@@ -65,15 +65,15 @@ def _distinct(policies: Iterable[AgentPolicy]) -> list[AgentPolicy]:
 class _Live:
     """One episode of a lockstep batch, and the game's failures kept apart; mutable and used once."""
 
-    def __init__(self, game: AbstractGame[Any, Any], plan: EpisodePlan[Any]) -> None:
+    def __init__(self, game: AbstractGame[Any, Any], spec: EpisodeSpec[Any]) -> None:
         self.game = game
-        self.plan = plan
+        self.spec = spec
         self.match: Match[Any] | None = None
         self.requests: tuple[Request, ...] = ()
         self.replies: dict[str, Reply] = {}
         self.result: Episode[Any] | FailedEpisode[Any] | None = None
         try:
-            self._reach(Match.begin(game, plan))
+            self._reach(Match.begin(game, spec))
         except Exception as error:
             self.result = self._failed(error)
 
@@ -99,20 +99,20 @@ class _Live:
             self.result = match.episode()
 
     def _failed(self, error: Exception) -> FailedEpisode[Any]:
-        first = self.plan.start.t if self.plan.start else 0
+        first = self.spec.start.t if self.spec.start else 0
         step = self.match.t if self.match else first
         notes = getattr(error, "__notes__", ())
-        where = ", ".join((self.game.name, f"step {step}", str(self.plan.key), *notes))
+        where = ", ".join((self.game.name, f"step {step}", str(self.spec.key), *notes))
         return FailedEpisode(
-            key=self.plan.key,
+            key=self.spec.key,
             error=f"{where}: {type(error).__name__}: {error}",
             steps=self.match.steps if self.match else (),
         )
 
 
-def distinct_plans(
+def distinct_episodes(
     game: AbstractGame[Any, Any], count: int, *, seed: int, phase: Phase
-) -> list[EpisodePlan[Any]]:
+) -> list[EpisodeSpec[Any]]:
     """Episodes on instances (maps, levels) that differ; where no more are found, they repeat.
 
     Args:
@@ -122,20 +122,20 @@ def distinct_plans(
       seed: of the starts.
       phase: what the episodes are for; each phase has starts of its own.
     """
-    plans: list[EpisodePlan[Any]] = []
+    specs: list[EpisodeSpec[Any]] = []
     seen: set[str] = set()
     patience = _DRAWS_PER_INSTANCE * count if game.facts.start_is_instance else 0
     group = 0
-    while len(plans) < count:
+    while len(specs) < count:
         key = EpisodeKey(seed=seed, phase=phase, group=group)
         group += 1
         try:
             start = draw_start(game, key)
             instance = game.instance_key(start.state.state)
         except Exception:  # the runner meets the same error again, and records it
-            plans.append(EpisodePlan(key=key))
+            specs.append(EpisodeSpec(key=key))
             continue
         if group > patience or instance not in seen:
-            plans.append(EpisodePlan(key=key, start=start))
+            specs.append(EpisodeSpec(key=key, start=start))
             seen.add(instance)
-    return plans
+    return specs

@@ -1,7 +1,7 @@
 """Typed outcomes of text: what a reply said, and what the game made of it.
 
 Two maps lie between a language model and a game, and each answers with a type of its own:
-the parser W takes a reply and finds the action text in it (``Said`` or ``Unreadable``); the game's
+the parser W takes a reply and finds the action text in it (``ActionText`` or ``ParseFailure``); the game's
 action map psi takes that text and finds an action (``Parsed``, ``Illegal`` or ``Malformed``). A bad
 reply is data.
 """
@@ -15,20 +15,20 @@ A_co = TypeVar("A_co", covariant=True)
 
 
 @attrs.frozen
-class Said:
+class ActionText:
     """The parser found this action text in the reply."""
 
     text: str
 
 
 @attrs.frozen
-class Unreadable:
+class ParseFailure:
     """The parser found no action text; ``reason`` says why."""
 
     reason: str
 
 
-ParserOutcome = Said | Unreadable
+ParserOutcome = ActionText | ParseFailure
 
 
 class OutcomeKind(enum.Enum):

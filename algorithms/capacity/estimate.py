@@ -28,9 +28,11 @@ SPARE = 0.1
 """The share of a device's memory that is left free, where it is asked what fits, for what is not counted."""
 
 _BYTES = {"float32": 4, "bfloat16": 2, "mixed": 4}
-_LEARNT_LOGIT = 33  # bytes: logits, law and their gradients, eight numbers of float32, and a mask
-_PLAYED_LOGIT = 16  # bytes: a law in float64 and its cumulative sums
-_PICKED_LOGIT = 8  # bytes more for the laws that tokens are picked from at once
+_LEARNT_LOGIT = (
+    33  # bytes: logits, distribution and their gradients, eight numbers of float32, and a mask
+)
+_PLAYED_LOGIT = 16  # bytes: a distribution in float64 and its cumulative sums
+_PICKED_LOGIT = 8  # bytes more for the distributions that tokens are picked from at once
 _REMEMBERED = 2**26  # bytes of logits that are remembered while playing
 _DEFAULT = {field.name: field.default for field in attrs.fields(MSGRPOConfig)}
 
@@ -69,7 +71,7 @@ class NetworkSizes:
 
 
 @attrs.frozen(kw_only=True)
-class PlannedRun:
+class CapacityConfig:
     """The devices and the settings of a run that is planned; every field has its help text."""
 
     gpus: int = option(1, "devices of a node", within(1))
@@ -142,14 +144,14 @@ class PlannedRun:
         return min(self.episodes, prompts) * self.prompt_tokens
 
     @property
-    def learnt_calls(self) -> int:
+    def learnt_completions(self) -> int:
         """Calls of an update that are learnt from, on all devices."""
         return self.groups * self.kept_episodes * self.horizon
 
     @property
     def learnt_tokens(self) -> int:
         """Tokens of the calls that the fullest device learns from, each prompt counted with each of its replies."""
-        return math.ceil(self.learnt_calls / self.devices) * self.row
+        return math.ceil(self.learnt_completions / self.devices) * self.row
 
     @property
     def part(self) -> int:
@@ -185,7 +187,7 @@ class Plan:
     """
 
     sizes: NetworkSizes
-    run: PlannedRun
+    run: CapacityConfig
     items: tuple[Item, ...]
 
     def held(self, phase: Phase) -> int:
@@ -227,7 +229,7 @@ class Advice:
     plan: Plan
 
 
-def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
+def estimate_capacity(sizes: NetworkSizes, run: CapacityConfig) -> Plan:
     """What a run holds in the memory of each device.
 
     Args:
@@ -239,7 +241,7 @@ def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
       ...     name="two layers", layers=2, hidden=8, intermediate=32, heads=2, kv_heads=1, head_size=4,
       ...     vocabulary=100, parameters=2_584, linear=2_384, layer=888, ends=800,
       ... )
-      >>> [(item.name, item.size) for item in make_plan(sizes, PlannedRun()).items][:3]
+      >>> [(item.name, item.size) for item in estimate_capacity(sizes, CapacityConfig()).items][:3]
       [('weights', 10336), ('reference', 10336), ('gradients', 10336)]
     """
     items = (*_static(sizes, run), *_playing(sizes, run), *_learning(sizes, run))
@@ -249,7 +251,7 @@ def make_plan(sizes: NetworkSizes, run: PlannedRun) -> Plan:
 # ---- what is always held ------------------------------------------------------------------------
 
 
-def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
+def _static(sizes: NetworkSizes, run: CapacityConfig) -> Iterator[Item]:
     """Weights, what the KL is measured against, gradients and moments."""
     wide, learnt, count = _BYTES[run.dtype], _learnt_bytes(sizes, run), _learnt(sizes)
     inside = sizes.layers * sizes.layer
@@ -274,11 +276,11 @@ def _static(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
         yield _always("moments", 2 * trained * moment, told + layers)
 
 
-def _divides_layers(run: PlannedRun) -> bool:
+def _divides_layers(run: CapacityConfig) -> bool:
     return run.sharding == "fsdp" and run.devices > 1
 
 
-def _held(run: PlannedRun, count: int, inside: int) -> int:
+def _held(run: CapacityConfig, count: int, inside: int) -> int:
     """How many of so many weights a device holds, of which some are in layers."""
     return count - inside + math.ceil(inside / run.devices) if _divides_layers(run) else count
 
@@ -287,7 +289,9 @@ def _always(name: str, size: int, how: str) -> Item:
     return Item(phase="always", name=name, size=size, how=how)
 
 
-def _gathered(sizes: NetworkSizes, run: PlannedRun, layers: int, phase: Phase) -> Iterator[Item]:
+def _gathered(
+    sizes: NetworkSizes, run: CapacityConfig, layers: int, phase: Phase
+) -> Iterator[Item]:
     """Of layers that are divided: the other devices' parts, of as many layers as are whole at once."""
     if _divides_layers(run):
         wide, adapters = _BYTES[run.dtype], 4 * sizes.adapters / max(1, sizes.layers)
@@ -305,12 +309,12 @@ def _learnt(sizes: NetworkSizes) -> int:
     return sizes.adapters or sizes.parameters
 
 
-def _learnt_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _learnt_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Adapters are in float32 whatever the weights are in."""
     return 4 if sizes.adapters else _BYTES[run.dtype]
 
 
-def _moment_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _moment_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     if run.optimizer_dtype == "learnt":
         return _learnt_bytes(sizes, run)
     return _BYTES[run.optimizer_dtype]
@@ -327,7 +331,7 @@ def _short(count: float) -> str:
 # ---- playing ------------------------------------------------------------------------------------
 
 
-def _playing(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
+def _playing(sizes: NetworkSizes, run: CapacityConfig) -> Iterator[Item]:
     rows, token = run.cached_rows, cache_bytes(sizes, run)
     yield Item(
         phase="playing",
@@ -346,23 +350,23 @@ def _playing(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     yield from _gathered(sizes, run, sizes.layers, "playing")
 
 
-def cache_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def cache_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Bytes of the key-value cache for a token: keys and values of every layer, in the type of the weights."""
     return 2 * sizes.layers * sizes.kv_heads * sizes.head_size * _BYTES[run.dtype]
 
 
-def _passing_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _passing_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """The most that a forward pass holds for a token beside the cache: three times the feed-forward width."""
     return 3 * sizes.intermediate * _computed(run) + 5 * sizes.hidden * _BYTES[run.dtype]
 
 
-def _played_logits(count: int, run: PlannedRun) -> int:
+def _played_logits(count: int, run: CapacityConfig) -> int:
     """Bytes for the logits of a step: they, and those of earlier steps as far as they are remembered, in float32."""
     remembered = max(4 * count, min(_REMEMBERED, 4 * count * run.max_reply_tokens))
     return count * _PLAYED_LOGIT + min(count, LOGITS_AT_ONCE) * _PICKED_LOGIT + remembered
 
 
-def _computed(run: PlannedRun) -> int:
+def _computed(run: CapacityConfig) -> int:
     """Bytes of a number in the type that is computed in."""
     return 4 if run.dtype == "float32" else 2
 
@@ -370,7 +374,7 @@ def _computed(run: PlannedRun) -> int:
 # ---- learning -----------------------------------------------------------------------------------
 
 
-def _learning(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
+def _learning(sizes: NetworkSizes, run: CapacityConfig) -> Iterator[Item]:
     whole = layer_bytes(sizes, run)
     token = sizes.hidden * _BYTES[run.dtype] if run.recompute else whole
     yield Item(
@@ -394,7 +398,7 @@ def _learning(sizes: NetworkSizes, run: PlannedRun) -> Iterator[Item]:
     yield from _gathered(sizes, run, min(2, sizes.layers), "learning")
 
 
-def layer_bytes(sizes: NetworkSizes, run: PlannedRun) -> float:
+def layer_bytes(sizes: NetworkSizes, run: CapacityConfig) -> float:
     """Bytes that a decoder layer keeps for a token until gradients have come back.
 
     With width h, attention width a (heads times their size) and feed-forward width i, in numbers: the inputs of both
@@ -419,19 +423,19 @@ def layer_bytes(sizes: NetworkSizes, run: PlannedRun) -> float:
     return norms + inputs + (4 * attention + 3 * i) * computed + ranks
 
 
-def _kept_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _kept_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Bytes for a token at the ends of the network: the last norm's input, and what it scales."""
     return sizes.hidden * (4 + (0 if sizes.adapters else _BYTES[run.dtype]))
 
 
-def _mask(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _mask(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Bytes of who attends to whom: a row of it for each token, as long as a row of the batch."""
     width = min(run.part, max(sizes.hidden // 2, run.row))
     converted = 2 * (1 if run.recompute else sizes.layers) if run.dtype == "mixed" else 0
     return run.part * width * (_BYTES[run.dtype] + converted)
 
 
-def _copied(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _copied(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Bytes of weights converted for computing: all of linear layers, which are kept while all weights are learnt.
 
     A layer's alone, where they are made again: frozen or sharded weights, and recomputation.
@@ -442,7 +446,7 @@ def _copied(sizes: NetworkSizes, run: PlannedRun) -> int:
     return 2 * (sizes.layer if passing else sizes.linear)
 
 
-def learnt_logits(sizes: NetworkSizes, run: PlannedRun) -> int:
+def learnt_logits(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """How many logits the learning pass holds at once.
 
     Args:
@@ -452,12 +456,12 @@ def learnt_logits(sizes: NetworkSizes, run: PlannedRun) -> int:
     return min(run.part, max(1, LOGITS_AT_ONCE // sizes.vocabulary)) * sizes.vocabulary
 
 
-def _returning_bytes(sizes: NetworkSizes, run: PlannedRun) -> int:
+def _returning_bytes(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """Bytes for a token of the gradients on their way through a layer."""
     return 3 * sizes.intermediate * _computed(run) + 2 * sizes.hidden * _BYTES[run.dtype]
 
 
-def _stepping(sizes: NetworkSizes, run: PlannedRun) -> Item:
+def _stepping(sizes: NetworkSizes, run: CapacityConfig) -> Item:
     """On accelerators AdamW holds the roots of all second moments at once; where layers are divided, of one weight."""
     count, how = _learnt(sizes), "roots of second moments"
     if _divides_layers(run):
@@ -471,7 +475,7 @@ def _stepping(sizes: NetworkSizes, run: PlannedRun) -> Item:
 # ---- what fits ----------------------------------------------------------------------------------
 
 
-def largest_token_budget(sizes: NetworkSizes, run: PlannedRun) -> int:
+def largest_token_budget(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """The greatest token budget that fits, up to all that a device learns from; 0 if none does.
 
     Args:
@@ -479,18 +483,19 @@ def largest_token_budget(sizes: NetworkSizes, run: PlannedRun) -> int:
       run: its own token budget is not looked at.
     """
     return _greatest(
-        lambda n: make_plan(sizes, attrs.evolve(run, token_budget=n)).fits, run.learnt_tokens
+        lambda n: estimate_capacity(sizes, attrs.evolve(run, token_budget=n)).fits,
+        run.learnt_tokens,
     )
 
 
-def most_rows(sizes: NetworkSizes, run: PlannedRun) -> int:
+def most_rows(sizes: NetworkSizes, run: CapacityConfig) -> int:
     """How many replies a device can hold in its key-value cache at once; 0 if not even one.
 
     Args:
       sizes: of the network.
       run: its own number of episodes is not looked at.
     """
-    free = (1 - SPARE) * run.memory * GIGABYTE - make_plan(sizes, run).held("always")
+    free = (1 - SPARE) * run.memory * GIGABYTE - estimate_capacity(sizes, run).held("always")
     row, entering = run.row * cache_bytes(sizes, run), _passing_bytes(sizes, run)
 
     def fits(rows: int) -> bool:
@@ -527,7 +532,7 @@ def first_limit(plan: Plan) -> str:
 
 
 def advice(
-    sizes: NetworkSizes, run: PlannedRun, *, adapted: NetworkSizes | None = None
+    sizes: NetworkSizes, run: CapacityConfig, *, adapted: NetworkSizes | None = None
 ) -> Advice | None:
     """The smallest change of settings under which a run fits; None if it fits, or if no change helps.
 
@@ -539,7 +544,7 @@ def advice(
       run: the settings.
       adapted: the network with adapters; these are not advised if it is left out.
     """
-    if make_plan(sizes, run).fits:
+    if estimate_capacity(sizes, run).fits:
         return None
     for options, changed, network in _changes(sizes, run, adapted):
         budget = largest_token_budget(network, changed)
@@ -548,15 +553,15 @@ def advice(
         smaller = budget < changed.token_budget
         told = (*options, f"--token-budget {budget}") if smaller else options
         lowered = attrs.evolve(changed, token_budget=budget) if smaller else changed
-        fitting = make_plan(network, lowered)
+        fitting = estimate_capacity(network, lowered)
         if fitting.fits:
             return Advice(options=told, plan=fitting)
     return None
 
 
 def _changes(
-    sizes: NetworkSizes, run: PlannedRun, adapted: NetworkSizes | None
-) -> Iterator[tuple[tuple[str, ...], PlannedRun, NetworkSizes]]:
+    sizes: NetworkSizes, run: CapacityConfig, adapted: NetworkSizes | None
+) -> Iterator[tuple[tuple[str, ...], CapacityConfig, NetworkSizes]]:
     """The changes to try: options, settings and network."""
     ways: tuple[Sharding, ...] = get_args(Sharding)
     divided = ways[ways.index(run.sharding) + 1 :] if run.devices > 1 else ()
@@ -570,7 +575,7 @@ def _changes(
 
 
 def _ways(
-    sizes: NetworkSizes, run: PlannedRun, adapted: NetworkSizes | None
+    sizes: NetworkSizes, run: CapacityConfig, adapted: NetworkSizes | None
 ) -> Iterator[tuple[tuple[str, ...], NetworkSizes, Dtype]]:
     """What can be learnt, all weights or adapters, and the type of the weights: options, network and type."""
     yield (), sizes, run.dtype

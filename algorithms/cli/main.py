@@ -88,7 +88,7 @@ def _model_options(command: Any) -> Any:
             "--model",
             default=None,
             help="Checkpoint: a name or a local folder; to evaluate, also an OpenAI-compatible endpoint as URL#model. "
-            "Unset: a small seed model of the game.",
+            "Unset: a small behaviour-cloned model of the game.",
         ),
         click.option(
             "--chat/--no-chat",
@@ -169,13 +169,13 @@ def _make_casting(
     game: tsmg.AbstractGame[Any, Any], policy: Any, opponent: str, role: str | None
 ) -> Any:
     """Who plays whom."""
-    from algorithms.play.matchups import Against, InTurn, PastSelves, SelfPlay
+    from algorithms.play.matchups import AlternatingRoles, FixedOpponents, PastOpponents, SelfPlay
 
     if opponent == "self":
         return SelfPlay()
     other: tsmg.AgentPolicy
     if opponent == "past":
-        other = PastSelves(policy)
+        other = PastOpponents(policy)
     elif opponent in ("scripted", "uniform"):
         scripted = game.scripted_player() if opponent == "scripted" else None
         other = tsmg.PlayerPolicy(game, scripted or tsmg.UniformPlayer(game))
@@ -186,8 +186,8 @@ def _make_casting(
 
         other = lap.LanguageAgentPolicy.from_pretrained(opponent)
     if role is None:
-        return InTurn(other)
-    return Against({agent: other for agent in game.agents if agent != role})
+        return AlternatingRoles(other)
+    return FixedOpponents({agent: other for agent in game.agents if agent != role})
 
 
 def _constrained(game: tsmg.AbstractGame[Any, Any], policy: Any) -> Any:
@@ -228,7 +228,9 @@ def _check_model(
         return
     if model is None:
         if chat or thinking:
-            raise click.UsageError("a seed model has no chat template; name one with --model")
+            raise click.UsageError(
+                "a behaviour-cloned model has no chat template; name one with --model"
+            )
         return
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
     files = ("config.json", "adapter_config.json")
@@ -247,11 +249,11 @@ def _make_policy(
     recipe_seed: int,
     threads: int,
 ) -> Any:
-    """The policy of a saved folder, of a checkpoint, or of the game's seed model."""
+    """The policy of a saved folder, of a checkpoint, or of the game's behaviour-cloned model."""
     import torch
 
     import lap
-    from algorithms.training.cloning import SeedRecipe, seed_model
+    from algorithms.training.cloning import CloningConfig, cloned_model
     from lap.policy import POLICY_FILE
 
     torch.set_num_threads(threads)
@@ -275,13 +277,13 @@ def _make_policy(
             model, chat=chat, thinking=thinking, **loading
         )
         return lap.LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
-    with console.status("making the seed model (first use)") as status:
+    with console.status("making the behaviour-cloned model (first use)") as status:
 
         def report(stage: str, done: int, total: int) -> None:
             status.update(f"{stage}: {done}/{total}")
 
-        recipe = SeedRecipe(seed=recipe_seed)
-        seed = seed_model(game, prompt=prompt, recipe=recipe, report=report)
+        recipe = CloningConfig(seed=recipe_seed)
+        seed = cloned_model(game, prompt=prompt, recipe=recipe, report=report)
     return lap.LanguageAgentPolicy(prompt=prompt, model=seed)
 
 
@@ -427,12 +429,12 @@ def _train(
         policy = attrs.evolve(policy, model=policy.model.with_lora(adapters, seed=config.seed))
     policy = _prepared(policy, recompute=recompute, compiled=compiled)
     described = {
-        "title": f"{game_id}, {Path(model).name if model else 'seed model'}",
+        "title": f"{game_id}, {Path(model).name if model else 'behaviour-cloned model'}",
         "game": game_id,
         "game_settings": {name: repr(literal(value)) for name, _, value in map(_cut, settings)},
         "horizon": tsmg.step_limit(game),
         "held_out": held_out if training_game is not game else 0,
-        "model": model or "seed model",
+        "model": model or "behaviour-cloned model",
         "dtype": dtype,
         "lora": lora,
         "prompt": repr(policy.prompt),
@@ -453,7 +455,7 @@ def _train(
             described=described,
             reporter=bar,
             track=_tracker(tracker, folder, described),
-            casting=_make_casting(game, policy, opponent, role),
+            matchups=_make_casting(game, policy, opponent, role),
             resume=resume,
         )
     _print_result(result)
@@ -624,17 +626,17 @@ def evaluate(
     from algorithms.play.optimum import mean_optimal_return
     from algorithms.play.rollouts import fixed_starts
 
-    plans = fixed_starts(evaluation_game, episodes, seed=seed)
+    specs = fixed_starts(evaluation_game, episodes, seed=seed)
     result = evaluate_policy(
         evaluation_game,
         _constrained(evaluation_game, policy) if constrained else policy,
-        plans,
-        casting=_make_casting(game, policy, opponent, role),
+        specs,
+        matchups=_make_casting(game, policy, opponent, role),
     )
     console.print(
         f"{episodes} episodes, {_brief('temperature ' + str(policy.sampling.temperature), result)}"
     )
-    ceiling = mean_optimal_return(evaluation_game, plans)
+    ceiling = mean_optimal_return(evaluation_game, specs)
     if ceiling is not None:
         console.print(f"exact optimum of the same starts: return {ceiling:.3f}")
 
@@ -648,7 +650,7 @@ def play(
     """Play a game yourself, through the same text interface as a model."""
     game = make_game(game_id, settings, horizon)
     key = tsmg.EpisodeKey(seed=seed)
-    (record,) = tsmg.play(game, _Person(), [tsmg.EpisodePlan(key=key)])
+    (record,) = tsmg.play(game, _Person(), [tsmg.EpisodeSpec(key=key)])
     if isinstance(record, tsmg.FailedEpisode):
         raise click.ClickException(printable(record.error))
     for agent in record.agents:
@@ -676,7 +678,7 @@ class _Person:
         if history.turns and history.turns[-1].kind is not tsmg.OutcomeKind.PARSED:
             click.echo(f"(your last text named no legal action: {history.turns[-1].kind.value})")
         text = click.prompt(history.agent, prompt_suffix="> ")
-        return tsmg.Reply(text=text, said=tsmg.Said(text))
+        return tsmg.Reply(text=text, parser_outcome=tsmg.ActionText(text))
 
 
 @main.command()

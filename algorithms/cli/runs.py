@@ -18,13 +18,13 @@ from algorithms.analysis.printing import printable
 from algorithms.analysis.tables import Table
 from algorithms.capacity.estimate import (
     GIGABYTE,
+    CapacityConfig,
     NetworkSizes,
     Plan,
-    PlannedRun,
     advice,
+    estimate_capacity,
     first_limit,
     largest_token_budget,
-    make_plan,
     most_rows,
 )
 from algorithms.cli.options import config_options
@@ -269,7 +269,7 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     metavar="r=16,alpha=32,targets=NAME+NAME",
     help="Learn low-rank adapters alone, of this rank.",
 )
-@config_options(PlannedRun)
+@config_options(CapacityConfig)
 def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
     """Say what a run would hold in the memory of each device, what fits, and which limit comes first.
 
@@ -281,9 +281,9 @@ def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any
         model is not None and not (Path(model) / "config.json").is_file()
     ):  # before torch is imported
         raise click.UsageError(f"no checkpoint at {model!r} (there is no config.json)")
-    run = PlannedRun(**settings)
+    run = CapacityConfig(**settings)
     sizes = _network_sizes(model, shape, lora)
-    made = make_plan(sizes, run)
+    made = estimate_capacity(sizes, run)
     _print_memory(made)
     _print_tokens(made)
     _print_limit(made, None if made.fits or lora else lambda: _network_sizes(model, shape, "r=16"))
@@ -311,7 +311,7 @@ def _print_memory(made: Plan) -> None:
     console.print(shown)
 
 
-def _devices(run: PlannedRun) -> str:
+def _devices(run: CapacityConfig) -> str:
     return "1 device" if run.devices == 1 else f"{run.devices} devices"
 
 
@@ -321,11 +321,11 @@ def _gigabytes(size: float) -> str:
 
 def _print_tokens(made: Plan) -> None:
     run = made.run
-    calls = run.groups * run.group_size * run.horizon
+    completions = run.groups * run.group_size * run.horizon
     _tell(
-        f"An update plays {calls:,} calls: {calls * run.prompt_tokens:,} tokens of prompts, "
-        f"{calls * run.max_reply_tokens:,} of replies. It learns from {run.learnt_calls:,} calls, "
-        f"{run.learnt_calls * run.row:,} tokens. Shared beginnings are counted again each time."
+        f"An update plays {completions:,} calls: {completions * run.prompt_tokens:,} tokens of prompts, "
+        f"{completions * run.max_reply_tokens:,} of replies. It learns from {run.learnt_completions:,} calls, "
+        f"{run.learnt_completions * run.row:,} tokens. Shared beginnings are counted again each time."
     )
     budget, rows = largest_token_budget(made.sizes, run), most_rows(made.sizes, run)
     whole = " (all that a device learns from)" if budget == run.learnt_tokens else ""

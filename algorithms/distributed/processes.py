@@ -56,7 +56,7 @@ def make_accelerator() -> Accelerator:
     return accelerator
 
 
-def divided_optimizer(
+def sharded_optimizer(
     parameters: Sequence[torch.nn.Parameter],
     optimizer: type[torch.optim.Optimizer],
     **settings: Any,
@@ -129,11 +129,11 @@ class Processes:
         """Whether this is the one that writes files and speaks."""
         return self.index == 0
 
-    def share(self, items: Sequence[T]) -> list[T]:
+    def scatter(self, items: Sequence[T]) -> list[T]:
         """The items that are this process's to do; each is some process's.
 
         Example:
-          >>> [Processes(index=n, count=2).share("abcde") for n in (0, 1)]
+          >>> [Processes(index=n, count=2).scatter("abcde") for n in (0, 1)]
           [['a', 'c', 'e'], ['b', 'd']]
         """
         return list(items[self.index :: self.count])
@@ -143,14 +143,14 @@ class Processes:
         mine = list(items)
         return mine if self.count == 1 else list(gather_object(mine))
 
-    def first_says(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """What the first process has, on every process."""
         if self.count == 1:
             return value
         said: list[T] = broadcast_object_list([value])
         return said[0]
 
-    def copy_first(self, network: torch.nn.Module) -> None:
+    def broadcast_weights(self, network: torch.nn.Module) -> None:
         """Give every process the first one's weights."""
         if self.count > 1:
             with torch.no_grad():

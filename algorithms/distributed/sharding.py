@@ -35,7 +35,7 @@ def layers_of(network: torch.nn.Module) -> list[torch.nn.Module]:
     return list(layers)
 
 
-def divide(network: torch.nn.Module, count: int) -> None:
+def shard(network: torch.nn.Module, count: int) -> None:
     """Leave to each process its part of every layer, in place.
 
     Args:
@@ -59,7 +59,7 @@ def divide(network: torch.nn.Module, count: int) -> None:
 
 
 @contextlib.contextmanager
-def whole(networks: Sequence[torch.nn.Module]) -> Iterator[None]:
+def unsharded(networks: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Within the block every process holds all weights of those of the networks that are divided."""
     for network in networks:
         _gather(network)
@@ -86,12 +86,12 @@ def _divided_modules(network: torch.nn.Module) -> list[FSDPModule]:
     return [m for m in network.modules() if isinstance(m, FSDPModule) and m is not network]
 
 
-def is_divided(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Whether a process holds a part of it alone."""
     return isinstance(tensor, DTensor)
 
 
-def brought_together(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
     """Tensors of which some are divided, whole and on the CPU where they were; all processes call this.
 
     Args:
@@ -106,7 +106,7 @@ def brought_together(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, 
     return found
 
 
-def divided_like(tensor: Tensor, like: Tensor) -> Tensor:
+def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor, as another one is divided; always a copy."""
     if not isinstance(like, DTensor):
         return tensor.clone()

@@ -17,7 +17,7 @@ Player = Literal["scripted", "optimal"]
 MEASURES = ("area", "until", "final")
 T = TypeVar("T")
 _MOST_RUNS = 10_000
-# Of SeedRecipe, which needs torch: what an experiment may change. Its own class checks the values.
+# Of CloningConfig, which needs torch: what an experiment may change. Its own class checks the values.
 _RECIPE = (
     "width",
     "layers",
@@ -67,9 +67,9 @@ class Arm:
       kind: ``train``: train, then evaluate; ``evaluate``: evaluate as it is.
       runs: how many seeds.
       algorithm: what differs from the experiment's algorithm.
-      recipe: what differs from the usual seed model.
-      model: a checkpoint instead of a seed model, or ``None``.
-      player: whose play the seed model is cloned from.
+      recipe: what differs from the usual behaviour-cloned model.
+      model: a checkpoint instead of a behaviour-cloned model, or ``None``.
+      player: whose play the behaviour-cloned model is cloned from.
       player_settings: what differs from the game's own player.
       decoding: temperatures to choose among on other episodes; empty: the training temperature.
       scenarios: where it is run; empty: everywhere.

@@ -15,14 +15,14 @@ import torch
 import lap
 from algorithms.cli.options import make_game, split_game
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment
-from algorithms.play.baselines import reference_figures
+from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.optimum import OptimalPlayer
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
-from algorithms.training.cloning import SeedRecipe, divergence_from_player, seed_policy
+from algorithms.training.cloning import CloningConfig, cloned_policy, divergence_from_player
 from algorithms.training.run import SilentReporter, run_training
 from algorithms.training.trainer import evaluation_metrics
 from lap.policy import POLICY_FILE
@@ -83,8 +83,8 @@ def policy_of(game: Game, job: Job) -> lap.LanguageAgentPolicy[Any]:
     """The policy that a run begins with: a checkpoint, or a clone made with the run's seed."""
     name = job.arm.model
     if name is None:
-        recipe = SeedRecipe(**{**job.arm.recipe, "seed": job.seed})
-        return seed_policy(game, recipe=recipe)
+        recipe = CloningConfig(**{**job.arm.recipe, "seed": job.seed})
+        return cloned_policy(game, recipe=recipe)
     if (Path(name) / POLICY_FILE).is_file():
         return _saved(Path(name))
     return lap.LanguageAgentPolicy(model=lap.TransformersModel.from_pretrained(name))
@@ -126,7 +126,7 @@ def _described(experiment: Experiment, job: Job) -> dict[str, Any]:
         "game_settings": dict(job.scenario.settings),
         "horizon": job.scenario.horizon,
         "held_out": job.scenario.held_out,
-        "model": job.arm.model or "seed model",
+        "model": job.arm.model or "behaviour-cloned model",
         "recipe": dict(job.arm.recipe),
         "player": job.arm.player,
         "player_settings": dict(job.arm.player_settings),
@@ -187,7 +187,7 @@ def evaluate_alone(experiment: Experiment, job: Job, folder: Path, *, root: Path
         "run": attrs.asdict(run),
         **_cloning(training, game, job, policy),
         "decoding": {"temperature": chosen, "tried": {str(t): r for t, r in tried.items()}},
-        "references": reference_figures(
+        "references": baseline_figures(
             game, fixed_starts(game, run.final_episodes, seed=run.evaluation_seed)
         ),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from algorithms.method.advantages import has_signal
 from algorithms.method.episode_sampling import Selected
 from algorithms.method.weighting import WeightingKind, token_weights
-from tsmg import Call, EpisodeGroup
+from tsmg import Completion, EpisodeGroup
 
 
 @attrs.frozen(kw_only=True)
@@ -19,13 +19,13 @@ class TrainingRow:
 
     Attributes:
       agent: who called.
-      call: the record; its reply ids are trained on as they were sampled.
+      completion: the record; its reply ids are trained on as they were sampled.
       advantage: A of this call.
       weight: w of each of its tokens.
     """
 
     agent: str
-    call: Call
+    completion: Completion
     advantage: float
     weight: float
 
@@ -40,7 +40,7 @@ class RoleGroup:
       returns_G: the return of each episode, penalties included.
       advantages_G: whole-episode advantages A_e, by which episodes are drawn.
       credits_G: for each episode, the advantage of each of the agent's calls.
-      calls_G: for each episode, the agent's calls.
+      completions_G: for each episode, the agent's calls.
     """
 
     number: int
@@ -48,7 +48,7 @@ class RoleGroup:
     returns_G: tuple[float, ...]
     advantages_G: tuple[float, ...]
     credits_G: tuple[tuple[float, ...], ...]
-    calls_G: tuple[tuple[Call, ...], ...]
+    completions_G: tuple[tuple[Completion, ...], ...]
 
     @classmethod
     def of(
@@ -73,8 +73,9 @@ class RoleGroup:
             returns_G=group.returns_G(agent),
             advantages_G=tuple(advantages_G),
             credits_G=tuple(map(tuple, credits_G)),
-            calls_G=tuple(
-                tuple(call for _, call in episode.calls(agent)) for episode in group.episodes
+            completions_G=tuple(
+                tuple(completion for _, completion in episode.completions(agent))
+                for episode in group.episodes
             ),
         )
 
@@ -101,23 +102,35 @@ def training_rows(
       weighting: how tokens are weighted.
       denominator_episodes: D, fixed by configuration.
     """
-    calls = [role_groups[s.group].calls_G[s.episode] for s in selected]
+    completions = [role_groups[s.group].completions_G[s.episode] for s in selected]
     weights = token_weights(
         weighting,
         episode_weights_E=[s.weight for s in selected],
-        tokens_per_call=[[sum(call.trainable) for call in row] for row in calls],
+        tokens_per_completion=[
+            [sum(completion.trainable) for completion in row] for row in completions
+        ],
         denominator_episodes=denominator_episodes,
     )
     rows = [
-        TrainingRow(agent=role_groups[s.group].agent, call=call, advantage=advantage, weight=weight)
-        for s, calls_T, weights_T in zip(selected, calls, weights, strict=True)
-        for call, advantage, weight in zip(
-            calls_T, role_groups[s.group].credits_G[s.episode], weights_T, strict=True
+        TrainingRow(
+            agent=role_groups[s.group].agent,
+            completion=completion,
+            advantage=advantage,
+            weight=weight,
         )
-        if any(call.trainable)
+        for s, completions_T, weights_T in zip(selected, completions, weights, strict=True)
+        for completion, advantage, weight in zip(
+            completions_T, role_groups[s.group].credits_G[s.episode], weights_T, strict=True
+        )
+        if any(completion.trainable)
     ]
     return sorted(
-        rows, key=lambda row: (len(row.call.prompt_ids), row.call.prompt_ids, row.call.reply_ids)
+        rows,
+        key=lambda row: (
+            len(row.completion.prompt_ids),
+            row.completion.prompt_ids,
+            row.completion.reply_ids,
+        ),
     )
 
 
@@ -134,10 +147,10 @@ def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[Tra
     part: list[TrainingRow] = []
     size = 0
     for row in rows:
-        cost = _added_tokens(row.call, part[-1].call if part else None)
+        cost = _added_tokens(row.completion, part[-1].completion if part else None)
         if part and size + cost > tokens:
             yield part
-            part, size, cost = [], 0, _added_tokens(row.call, None)
+            part, size, cost = [], 0, _added_tokens(row.completion, None)
         part.append(row)
         size += cost
     if part:
@@ -155,7 +168,7 @@ def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[Tra
     if parts == 1:
         return list(rows)
     costs = [
-        _added_tokens(row.call, before.call if before else None)
+        _added_tokens(row.completion, before.completion if before else None)
         for before, row in zip((None, *rows), rows, strict=False)
     ]
     starts = itertools.accumulate(costs, initial=0)
@@ -167,8 +180,8 @@ def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[Tra
     ]
 
 
-def _added_tokens(call: Call, before: Call | None) -> int:
+def _added_tokens(completion: Completion, before: Completion | None) -> int:
     """What a call adds to a part that ends with another one."""
-    if before is None or call.prompt_ids != before.prompt_ids:
-        return len(call.prompt_ids) + len(call.reply_ids)
-    return 0 if call.reply_ids == before.reply_ids else len(call.reply_ids)
+    if before is None or completion.prompt_ids != before.prompt_ids:
+        return len(completion.prompt_ids) + len(completion.reply_ids)
+    return 0 if completion.reply_ids == before.reply_ids else len(completion.reply_ids)

@@ -19,7 +19,7 @@ from algorithms.play.rollouts import GroupOn
 from tsmg import Facts, InvalidArgumentError
 
 Sharding = Literal["none", "zero1", "fsdp"]
-Course = Literal["linear", "constant"]
+Schedule = Literal["linear", "constant"]
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -67,7 +67,7 @@ class MSGRPOConfig:
     kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
     seed: int = option(0, "seed of every draw of the run")
     learning_rate: float = option(6e-4, "greatest learning rate", within(0.0, above=True))
-    schedule: Course = option(
+    schedule: Schedule = option(
         "linear", "course of the learning rate: linear decay to 0, or constant", one_of
     )
     max_grad_norm: float = option(
@@ -98,8 +98,8 @@ class MSGRPOConfig:
     )
     credit: CreditKind = option(
         "episode",
-        "what a call is credited with: the whole episode, the rewards to go, the same among equal turns, or the "
-        "episode and the rewards to go among equal observations",
+        "what a call is credited with: the whole episode, the reward-to-go, the same among equal turns, or the "
+        "episode and the reward-to-go among equal observations",
         one_of,
     )
     sampling: SamplingKind = option(
@@ -112,17 +112,17 @@ class MSGRPOConfig:
     weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
     clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
     kl_coefficient: float = option(
-        0.03, "beta, greatest weight of the KL to the starting model", within(0.0)
+        0.03, "beta, greatest weight of the KL to the reference policy", within(0.0)
     )
     entropy_coefficient: float = option(
         0.0, "eta, greatest weight of the entropy bonus", within(0.0)
     )
-    regulariser_schedule: Course = option(
+    regulariser_schedule: Schedule = option(
         "linear",
         "course of the weights of KL and entropy: linear decay to 0, or constant",
         one_of,
     )
-    silent_groups: Literal["regularised", "skipped"] = option(
+    zero_variance_groups: Literal["regularised", "skipped"] = option(
         "regularised",
         "groups whose returns are all equal: kept for the entropy and KL terms alone, or skipped",
         one_of,
@@ -153,14 +153,14 @@ class MSGRPOConfig:
             )
 
 
-def settled_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
+def resolved_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
     """What the members of a group share in a game of these facts."""
     if config.group_on != "auto":
         return config.group_on
     return "nothing" if facts.perfect_information is False else "initial_state"
 
 
-def settled_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
+def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     """The standard deviation that advantages are divided by in a game of these facts.
 
     Where a group shares what its agents cannot see (the cards, the chance), dividing can reverse which action is
@@ -168,7 +168,9 @@ def settled_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     carried out with a warning.
     """
     hidden = facts.perfect_information is False
-    shares = config.common_chance or (hidden and settled_group_on(config, facts) == "initial_state")
+    shares = config.common_chance or (
+        hidden and resolved_group_on(config, facts) == "initial_state"
+    )
     if config.std == "auto":
         return "none" if shares else "population"
     if shares and config.std != "none":

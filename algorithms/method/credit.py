@@ -13,8 +13,8 @@ Example:
   ...     parser=lap.WholeReplyParser(),
   ...     sampling=lap.Sampling(max_reply_tokens=1),
   ... )
-  >>> plans = [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=2, episode=e)) for e in range(4)]
-  >>> group = tsmg.EpisodeGroup(episodes=tuple(tsmg.play(game, policy, plans)))
+  >>> specs = [tsmg.EpisodeSpec(key=tsmg.EpisodeKey(seed=2, episode=e)) for e in range(4)]
+  >>> group = tsmg.EpisodeGroup(episodes=tuple(tsmg.play(game, policy, specs)))
   >>> group.returns_G("walker"), [len(episode.steps) for episode in group.episodes]
   ((0.0, 0.0, 1.0, 1.0), [4, 3, 2, 4])
   >>> episode_advantages(group, "walker", std="none", eps=0.0)
@@ -22,14 +22,14 @@ Example:
   >>> relative = functools.partial(group_relative_advantages, std="none")
   >>> whole_episode_credit(group, "walker", relative=relative)[3]
   [0.5, 0.5, 0.5, 0.5]
-  >>> to_go_credit(group, "walker", relative=relative)[3]
+  >>> reward_to_go_credit(group, "walker", relative=relative)[3]
   [0.5, 0.5, 0.75, 0.75]
   >>> [round(a, 3) for a in turn_credit(group, "walker", relative=relative)[3]]
   [0.5, 0.5, 0.667, 0.5]
   >>> [round(a, 3) for a in anchor_state_credit(group, "walker", relative=relative)[3]]
   [1.167, 0.833, 0.833, 0.833]
-  >>> rule = credit_rule("to_go", std="none", eps=0.0)
-  >>> rule(group, "walker") == to_go_credit(group, "walker", relative=relative)
+  >>> rule = credit_rule("reward_to_go", std="none", eps=0.0)
+  >>> rule(group, "walker") == reward_to_go_credit(group, "walker", relative=relative)
   True
 """
 
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind, group_relative_advantages
 from tsmg import AgentStep, Episode, EpisodeGroup, InvalidArgumentError, Step
 
-CreditKind = Literal["episode", "to_go", "turn", "anchor_state"]
+CreditKind = Literal["episode", "reward_to_go", "turn", "anchor_state"]
 
 
 class CreditRule(Protocol):
@@ -108,12 +108,14 @@ def whole_episode_credit(
     """
     advantages_G = relative(group.returns_G(agent)).tolist()
     return [
-        [advantage] * len(_call_steps(episode, agent))
+        [advantage] * len(_completion_steps(episode, agent))
         for episode, advantage in zip(group.episodes, advantages_G, strict=True)
     ]
 
 
-def to_go_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+def reward_to_go_credit(
+    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
+) -> list[list[float]]:
     """What was earned from step t on, sum_{u >= t} gamma^u r_u, relative to what the whole group earned from t on.
 
     Episodes that are over at t earned 0 there, and count: whether an episode is over is no reason to leave it out of
@@ -125,7 +127,7 @@ def to_go_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -
         for t in range(max(map(len, to_go)))
     ]
     return [
-        [float(advantages_T_G[t][e]) for t in _call_steps(episode, agent)]
+        [float(advantages_T_G[t][e]) for t in _completion_steps(episode, agent)]
         for e, episode in enumerate(group.episodes)
     ]
 
@@ -170,7 +172,7 @@ def anchor_state_credit(
 
 CREDIT_RULES = {
     "episode": whole_episode_credit,
-    "to_go": to_go_credit,
+    "reward_to_go": reward_to_go_credit,
     "turn": turn_credit,
     "anchor_state": anchor_state_credit,
 }
@@ -185,18 +187,18 @@ def _compared(
     from_start: bool,
 ) -> list[list[float]]:
     """Each call relative to the calls whose step has the same key; 0 for a call that is alone."""
-    steps = [_call_steps(episode, agent) for episode in group.episodes]
+    steps = [_completion_steps(episode, agent) for episode in group.episodes]
     to_go = [_to_go(episode, agent, from_start=from_start) for episode in group.episodes]
     alike: dict[Hashable, list[tuple[int, int]]] = {}
     for e, episode in enumerate(group.episodes):
-        for call, t in enumerate(steps[e]):
-            alike.setdefault(key(episode, t), []).append((e, call))
-    advantages = [[0.0] * len(calls) for calls in steps]
+        for completion, t in enumerate(steps[e]):
+            alike.setdefault(key(episode, t), []).append((e, completion))
+    advantages = [[0.0] * len(completions) for completions in steps]
     for members in alike.values():
         if len(members) > 1:
-            found = relative([to_go[e][steps[e][call]] for e, call in members])
-            for (e, call), advantage in zip(members, found, strict=True):
-                advantages[e][call] = float(advantage)
+            found = relative([to_go[e][steps[e][completion]] for e, completion in members])
+            for (e, completion), advantage in zip(members, found, strict=True):
+                advantages[e][completion] = float(advantage)
     return advantages
 
 
@@ -205,9 +207,9 @@ def _own(step: Step[Any], agent: str) -> AgentStep | None:
     return next((one for one in step.agent_steps if one.agent == agent), None)
 
 
-def _call_steps(episode: Episode[Any], agent: str) -> list[int]:
+def _completion_steps(episode: Episode[Any], agent: str) -> list[int]:
     """The index in ``steps`` of each of the agent's calls."""
-    return [t for t, _ in episode.calls(agent)]
+    return [t for t, _ in episode.completions(agent)]
 
 
 def _to_go(episode: Episode[Any], agent: str, *, from_start: bool) -> list[float]:

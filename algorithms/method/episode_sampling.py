@@ -37,7 +37,7 @@ from tsmg import (
     InvalidArgumentError,
     NoSignalError,
     Stream,
-    certainly,
+    deterministic,
     product,
 )
 
@@ -290,33 +290,33 @@ def select_episodes(
 def selection_dist(
     advantages_by_group: Sequence[NDArray[np.float64]], rule: SamplingRule
 ) -> Distribution[tuple[Selected, ...]]:
-    """The law of what ``select_episodes`` selects, apart from the order of the draws.
+    """The distribution of what ``select_episodes`` selects, apart from the order of the draws.
 
     Args:
       advantages_by_group: A of each group, as for ``select_episodes``.
       rule: how they are chosen.
 
     Returns:
-      A finite law of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
+      A finite distribution of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
 
     Raises:
       ShapeError, InvalidArgumentError: as for ``select_episodes``.
 
     Example:
-      >>> law = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
-      >>> [(one.episode, p) for (one,), p in law.atoms()]
+      >>> dist = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
+      >>> [(one.episode, p) for (one,), p in dist.enumerate()]
       [(0, 0.5), (1, 0.25), (2, 0.25)]
     """
     groups = _checked_groups(advantages_by_group)
     if rule.kind == "all":
-        return certainly(tuple(_everything(groups)))
+        return deterministic(tuple(_everything(groups)))
     pools = _pools(groups, rule)
-    laws = [
+    dists = [
         _drawn_dist(pool.probabilities, pool.count, rule.replacement).map(pool.chosen)
         for pool in pools
         if pool.probabilities is not None
     ]
-    return product(laws).map(lambda parts: tuple(itertools.chain.from_iterable(parts)))
+    return product(dists).map(lambda parts: tuple(itertools.chain.from_iterable(parts)))
 
 
 def denominator_episodes(kind: SamplingKind, *, groups: int, group_size: int, kept: int) -> int:
@@ -426,7 +426,7 @@ def _nodes(p_G: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], N
     """Times t_M and weights dt of the trapezoidal rule in s, where t = exp(s - exp(-s)).
 
     Before the first node everything is silent; after the last, K + 1 of the clocks have rung for
-    certain. The count's law gets narrower in s as 1 / sqrt(G), and the step with it.
+    certain. The count's distribution gets narrower in s as 1 / sqrt(G), and the step with it.
     """
     step = 1 / max(8.0, math.sqrt(2 * p_G.size))
     last = math.log(_TAIL) - math.log(np.sort(p_G)[-1 - count]) + 0.1
@@ -515,19 +515,19 @@ def _check_count(count: int, size: int, replacement: bool) -> None:
 def _drawn_dist(
     p_G: NDArray[np.float64], count: int, replacement: bool
 ) -> Distribution[tuple[int, ...]]:
-    """The law of which episodes are drawn, in ascending order: built up draw by draw."""
-    law: dict[tuple[int, ...], float] = {(): 1.0}
+    """The distribution of which episodes are drawn, in ascending order: built up draw by draw."""
+    dist: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(count if replacement else min(count, int(np.count_nonzero(p_G)))):
         longer: dict[tuple[int, ...], float] = {}
-        for drawn, probability in law.items():
+        for drawn, probability in dist.items():
             taken = () if replacement else drawn
             left = [i for i in np.flatnonzero(p_G).tolist() if i not in taken]
             total = math.fsum(p_G[left])
             for i in left:
                 grown = tuple(sorted((*drawn, i)))
                 longer[grown] = longer.get(grown, 0.0) + probability * float(p_G[i]) / total
-        law = longer
-    return Finite(law)
+        dist = longer
+    return Finite(dist)
 
 
 def _pool_probabilities(

@@ -2,7 +2,7 @@
 
     groups --role_groups--> advantages --draw--> kept episodes --rows--> calls, each with advantage and weight
 
-The trainer draws from it; the estimator laboratory of ``proofs`` puts it through its whole law.
+The trainer draws from it; the estimator laboratory of ``proofs`` puts it through its whole distribution.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.method.advantages import StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
-from algorithms.method.config import MSGRPOConfig, settled_group_on, settled_std
+from algorithms.method.config import MSGRPOConfig, resolved_group_on, resolved_std
 from algorithms.method.credit import CreditRule, credit_rule, episode_advantages
 from algorithms.method.episode_sampling import (
     SamplingRule,
@@ -48,7 +48,7 @@ class Estimator:
         cls, config: MSGRPOConfig, facts: Facts, *, credit: CreditRule | None = None
     ) -> "Estimator":
         """The estimator of these settings in a game of these facts."""
-        group_on, std = settled_group_on(config, facts), settled_std(config, facts)
+        group_on, std = resolved_group_on(config, facts), resolved_std(config, facts)
         rule = credit_rule(config.credit, std=std, eps=config.eps, baseline=config.baseline)
         settled = attrs.evolve(config, group_on=group_on, std=std)
         return cls(settled, group_on, std, credit or rule)
@@ -70,7 +70,7 @@ class Estimator:
         return select_episodes(_advantages(role_groups), self._sampling, rngs=rngs)
 
     def draw_dist(self, role_groups: Sequence[RoleGroup]) -> Distribution[tuple[Selected, ...]]:
-        """The law of ``draw``."""
+        """The distribution of ``draw``."""
         return selection_dist(_advantages(role_groups), self._sampling)
 
     def rows(

@@ -79,7 +79,7 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     It is exp(d) - d - 1 with d = log M_ref - log M_theta.
     At least 0 for every token, and unbiased for tokens that M_theta sampled. Its gradient, for
     such tokens, is on average the gradient of the *other* divergence, KL(M_ref || M_theta) (the
-    law of the tokens is not differentiated). Source: Schulman, "Approximating KL divergence"
+    distribution of the tokens is not differentiated). Source: Schulman, "Approximating KL divergence"
     (2020); in GRPO, arXiv:2402.03300.
 
     Args:

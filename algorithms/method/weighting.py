@@ -33,7 +33,7 @@ def token_weights(
     kind: WeightingKind,
     *,
     episode_weights_E: Sequence[float],
-    tokens_per_call: Sequence[Sequence[int]],
+    tokens_per_completion: Sequence[Sequence[int]],
     denominator_episodes: int,
 ) -> list[list[float]]:
     """The weight w of every token of each call of each kept episode.
@@ -46,7 +46,7 @@ def token_weights(
       kind: the weighting.
       episode_weights_E: omega, sampling weights of the kept episodes, finite and at least 0.
         Shape (E,).
-      tokens_per_call: trainable tokens of each of the agent's calls. E rows of T_e numbers.
+      tokens_per_completion: trainable tokens of each of the agent's calls. E rows of T_e numbers.
       denominator_episodes: D, at least 1; E may be smaller, where groups were skipped.
 
     Returns:
@@ -59,23 +59,25 @@ def token_weights(
         1.
 
     Example:
-      >>> token_weights("episode", episode_weights_E=[1.0, 1.0], tokens_per_call=[[5], [5, 5]],
+      >>> token_weights("episode", episode_weights_E=[1.0, 1.0], tokens_per_completion=[[5], [5, 5]],
       ...     denominator_episodes=2)
       [[0.5], [0.25, 0.25]]
     """
-    _check(episode_weights_E, tokens_per_call, denominator_episodes)
-    sizes_E = _sizes(kind, episode_weights_E, tokens_per_call)
+    _check(episode_weights_E, tokens_per_completion, denominator_episodes)
+    sizes_E = _sizes(kind, episode_weights_E, tokens_per_completion)
     return [
-        [weight / (denominator_episodes * size) if size else 0.0] * len(calls)
-        for weight, size, calls in zip(episode_weights_E, sizes_E, tokens_per_call, strict=True)
+        [weight / (denominator_episodes * size) if size else 0.0] * len(completions)
+        for weight, size, completions in zip(
+            episode_weights_E, sizes_E, tokens_per_completion, strict=True
+        )
     ]
 
 
 def _sizes(
-    kind: WeightingKind, weights_E: Sequence[float], tokens_per_call: Sequence[Sequence[int]]
+    kind: WeightingKind, weights_E: Sequence[float], tokens_per_completion: Sequence[Sequence[int]]
 ) -> list[float]:
     """What each episode is divided by, beside D."""
-    calls_E = [float(len(calls)) for calls in tokens_per_call]
+    calls_E = [float(len(completions)) for completions in tokens_per_completion]
     if kind == "constant":
         return [1.0] * len(calls_E)
     if kind == "episode":
@@ -83,7 +85,7 @@ def _sizes(
     if kind == "step":
         return [_mean(calls_E, weights_E)] * len(calls_E)
     if kind == "token":
-        tokens_E = [float(sum(calls)) for calls in tokens_per_call]
+        tokens_E = [float(sum(completions)) for completions in tokens_per_completion]
         return [_mean(tokens_E, weights_E)] * len(calls_E)
     raise InvalidArgumentError(f"'kind' must be constant, episode, step or token (got {kind!r})")
 
@@ -97,18 +99,20 @@ def _mean(sizes_E: Sequence[float], weights_E: Sequence[float]) -> float:
 
 
 def _check(
-    weights_E: Sequence[float], tokens_per_call: Sequence[Sequence[int]], denominator: int
+    weights_E: Sequence[float], tokens_per_completion: Sequence[Sequence[int]], denominator: int
 ) -> None:
-    if len(weights_E) != len(tokens_per_call):
+    if len(weights_E) != len(tokens_per_completion):
         raise ShapeError(
             f"'episode_weights_E' must hold one weight an episode "
-            f"(got {len(weights_E)} for {len(tokens_per_call)} episodes)"
+            f"(got {len(weights_E)} for {len(tokens_per_completion)} episodes)"
         )
     if not all(0 <= weight < math.inf for weight in weights_E):
         raise InvalidArgumentError(
             f"'episode_weights_E' must be finite and at least 0 (got {weights_E})"
         )
-    if any(tokens < 0 for calls in tokens_per_call for tokens in calls):
-        raise InvalidArgumentError(f"'tokens_per_call' must be at least 0 (got {tokens_per_call})")
+    if any(tokens < 0 for completions in tokens_per_completion for tokens in completions):
+        raise InvalidArgumentError(
+            f"'tokens_per_call' must be at least 0 (got {tokens_per_completion})"
+        )
     if denominator < 1:
         raise InvalidArgumentError(f"'denominator_episodes' must be at least 1 (got {denominator})")

@@ -5,34 +5,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from algorithms.play.evaluation import evaluate
-from algorithms.play.matchups import AbstractCasting
+from algorithms.play.matchups import AbstractMatchups
 from algorithms.play.optimum import mean_optimal_return
-from tsmg import AbstractGame, AbstractPlayer, EpisodePlan, PlayerPolicy, UniformPlayer
+from tsmg import AbstractGame, AbstractPlayer, EpisodeSpec, PlayerPolicy, UniformPlayer
 
 
-def reference_figures(
+def baseline_figures(
     game: AbstractGame[Any, Any],
-    plans: Sequence[EpisodePlan[Any]],
+    specs: Sequence[EpisodeSpec[Any]],
     *,
-    casting: AbstractCasting | None = None,
+    matchups: AbstractMatchups | None = None,
 ) -> dict[str, Any]:
     """Figures that a policy's own can be held against, as plain data for ``config.json``.
 
     Args:
       game: what is played.
-      plans: the episodes.
-      casting: who plays whom; opponents that are models are not asked, and then no player is either.
+      specs: the episodes.
+      matchups: who plays whom; opponents that are models are not asked, and then no player is either.
 
     Returns:
       ``optimum``: the mean exact optimum (reward), or ``None``; ``uniform`` and ``scripted``: mean return and success
       rate of these players in the roles that learn, or ``None`` where there is no such player.
     """
-    opponents = casting.opponents() if casting else ()
+    opponents = matchups.opponents() if matchups else ()
     cheap = all(isinstance(opponent, PlayerPolicy) for opponent in opponents)
     players = (UniformPlayer(game), game.scripted_player()) if cheap else (None, None)
-    uniform, scripted = (_played(game, player, plans, casting) for player in players)
+    uniform, scripted = (_played(game, player, specs, matchups) for player in players)
     return {
-        "optimum": mean_optimal_return(game, list(plans)),
+        "optimum": mean_optimal_return(game, list(specs)),
         "uniform": uniform,
         "scripted": scripted,
     }
@@ -41,14 +41,14 @@ def reference_figures(
 def _played(
     game: AbstractGame[Any, Any],
     player: AbstractPlayer[Any, Any] | None,
-    plans: Sequence[EpisodePlan[Any]],
-    casting: AbstractCasting | None,
+    specs: Sequence[EpisodeSpec[Any]],
+    matchups: AbstractMatchups | None,
 ) -> dict[str, float | None] | None:
     """How a scripted player does; ``None`` where it cannot play."""
     if player is None:
         return None
     policy = PlayerPolicy(game, player)
-    found = evaluate(game, policy, plans, casting=casting, max_failure_rate=1.0)
+    found = evaluate(game, policy, specs, matchups=matchups, max_failure_rate=1.0)
     if not math.isfinite(found.reward):
         return None
     success = None if math.isnan(found.success_rate) else found.success_rate

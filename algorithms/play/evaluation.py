@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from algorithms.distributed.processes import ALONE, Processes
-from algorithms.play.matchups import AbstractCasting, SelfPlay, casts
+from algorithms.play.matchups import AbstractMatchups, SelfPlay, distinct_matchups
 from algorithms.play.rollouts import check_failures, play_checked
-from lap import remembering
-from tsmg import AbstractGame, AgentPolicy, Episode, EpisodePlan, FailedEpisode
+from lap import with_logit_cache
+from tsmg import AbstractGame, AgentPolicy, Episode, EpisodeSpec, FailedEpisode
 
 
 @attrs.frozen(kw_only=True)
@@ -89,9 +89,9 @@ class Evaluation:
 def evaluate(
     game: AbstractGame[Any, Any],
     policy: AgentPolicy | Mapping[str, AgentPolicy],
-    plans: Sequence[EpisodePlan[Any]],
+    specs: Sequence[EpisodeSpec[Any]],
     *,
-    casting: AbstractCasting | None = None,
+    matchups: AbstractMatchups | None = None,
     max_failure_rate: float = 0.0,
     processes: Processes = ALONE,
 ) -> Evaluation:
@@ -100,8 +100,8 @@ def evaluate(
     Args:
       game: what is played.
       policy: the policy that learns; or one per agent.
-      plans: the episodes; the casting counts them as it counts groups.
-      casting: who plays whom; all agents learn unless given.
+      specs: the episodes; the matchups counts them as it counts groups.
+      matchups: who plays whom; all agents learn unless given.
       max_failure_rate: the greatest share of failed episodes that is accepted.
       processes: who shares the work; each process comes to the same figures.
 
@@ -111,18 +111,20 @@ def evaluate(
     learning = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
     roles: list[tuple[tuple[int, ...], Episode[Any], str]] = []  # with their places in the whole
     failed: list[FailedEpisode[Any]] = []
-    for c, (cast, numbers) in enumerate(casts(casting or SelfPlay(), learning, len(plans))):
-        mine = processes.share(numbers)
-        records = play_checked(game, remembering(cast.policies), [plans[n] for n in mine])
+    for c, (matchup, numbers) in enumerate(
+        distinct_matchups(matchups or SelfPlay(), learning, len(specs))
+    ):
+        mine = processes.scatter(numbers)
+        records = play_checked(game, with_logit_cache(matchup.policies), [specs[n] for n in mine])
         failed += [record for record in records if isinstance(record, FailedEpisode)]
         roles += [
             ((c, a, n), record, agent)
-            for a, agent in enumerate(cast.learners)
+            for a, agent in enumerate(matchup.learners)
             for n, record in zip(mine, records, strict=True)
             if isinstance(record, Episode)
         ]
-    said = processes.gather(episode.error for episode in failed)
-    failures = check_failures(failed, len(plans), max_failure_rate, said=said)
+    errors = processes.gather(episode.error for episode in failed)
+    failures = check_failures(failed, len(specs), max_failure_rate, errors=errors)
     told = sorted(
         processes.gather(
             (place, _start_mark(episode), Outcome.of(game, episode, agent))

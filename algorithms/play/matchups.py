@@ -19,7 +19,7 @@ Policies = Mapping[str, AgentPolicy]
 
 
 @attrs.frozen(kw_only=True)
-class Cast:
+class Matchup:
     """Who plays in a group.
 
     Attributes:
@@ -31,11 +31,11 @@ class Cast:
     learners: tuple[str, ...]
 
 
-class AbstractCasting(abc.ABC):
+class AbstractMatchups(abc.ABC):
     """Says who plays in each group."""
 
     @abc.abstractmethod
-    def cast(self, learning: Policies, group: int) -> Cast:
+    def matchup(self, learning: Policies, group: int) -> Matchup:
         """The cast of a group.
 
         Args:
@@ -48,30 +48,30 @@ class AbstractCasting(abc.ABC):
         return ()
 
 
-def casts(
-    casting: AbstractCasting, learning: Policies, groups: int
-) -> list[tuple[Cast, tuple[int, ...]]]:
+def distinct_matchups(
+    matchups: AbstractMatchups, learning: Policies, groups: int
+) -> list[tuple[Matchup, tuple[int, ...]]]:
     """The different casts of so many groups, each with the numbers of its groups."""
-    found: dict[tuple[object, ...], tuple[Cast, list[int]]] = {}
+    found: dict[tuple[object, ...], tuple[Matchup, list[int]]] = {}
     for group in range(groups):
-        cast = casting.cast(learning, group)
-        who = (cast.learners, *sorted((agent, id(p)) for agent, p in cast.policies.items()))
-        found.setdefault(who, (cast, []))[1].append(group)
-    return [(cast, tuple(numbers)) for cast, numbers in found.values()]
+        matchup = matchups.matchup(learning, group)
+        who = (matchup.learners, *sorted((agent, id(p)) for agent, p in matchup.policies.items()))
+        found.setdefault(who, (matchup, []))[1].append(group)
+    return [(matchup, tuple(numbers)) for matchup, numbers in found.values()]
 
 
 @final
 @attrs.frozen
-class SelfPlay(AbstractCasting):
+class SelfPlay(AbstractMatchups):
     """Every agent learns, in every group."""
 
-    def cast(self, learning: Policies, group: int) -> Cast:
-        return Cast(policies=learning, learners=tuple(learning))
+    def matchup(self, learning: Policies, group: int) -> Matchup:
+        return Matchup(policies=learning, learners=tuple(learning))
 
 
 @final
 @attrs.frozen
-class Against(AbstractCasting):
+class FixedOpponents(AbstractMatchups):
     """Some agents are played by policies that do not learn; the others learn.
 
     Attributes:
@@ -80,9 +80,9 @@ class Against(AbstractCasting):
 
     others: Policies
 
-    def cast(self, learning: Policies, group: int) -> Cast:
+    def matchup(self, learning: Policies, group: int) -> Matchup:
         learners = tuple(agent for agent in learning if agent not in self.others)
-        return Cast(policies={**learning, **self.others}, learners=learners)
+        return Matchup(policies={**learning, **self.others}, learners=learners)
 
     def opponents(self) -> tuple[AgentPolicy, ...]:
         return tuple(self.others.values())
@@ -90,7 +90,7 @@ class Against(AbstractCasting):
 
 @final
 @attrs.frozen
-class InTurn(AbstractCasting):
+class AlternatingRoles(AbstractMatchups):
     """One agent learns in each group, in turn; an opponent plays all others.
 
     Attributes:
@@ -99,10 +99,10 @@ class InTurn(AbstractCasting):
 
     opponent: AgentPolicy
 
-    def cast(self, learning: Policies, group: int) -> Cast:
+    def matchup(self, learning: Policies, group: int) -> Matchup:
         agent = tuple(learning)[group % len(learning)]
         policies = {**dict.fromkeys(learning, self.opponent), agent: learning[agent]}
-        return Cast(policies=policies, learners=(agent,))
+        return Matchup(policies=policies, learners=(agent,))
 
     def opponents(self) -> tuple[AgentPolicy, ...]:
         return (self.opponent,)
@@ -115,7 +115,7 @@ def frozen_copy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any]:
     return attrs.evolve(policy, model=model)
 
 
-def starting_policy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any]:
+def reference_policy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any]:
     """What a policy is before it learns, as something to compare it with later: without its adapters, or a copy."""
     model = policy.model
     if isinstance(model, TransformersModel) and model.has_adapters:
@@ -124,7 +124,7 @@ def starting_policy(policy: LanguageAgentPolicy[Any]) -> LanguageAgentPolicy[Any
 
 
 @final
-class PastSelves:
+class PastOpponents:
     """Past copies of a policy, as an opponent: each group meets one of them, drawn by its key.
 
     Args:

@@ -7,7 +7,7 @@ from tsmg import (
     AbstractGame,
     AbstractPlayer,
     Distribution,
-    EpisodePlan,
+    EpisodeSpec,
     NotEnumerableError,
     step_limit,
     uniform,
@@ -26,35 +26,35 @@ def optimal_return(game: AbstractGame[Any, Any], state: Any, steps: int) -> floa
 
     Returns:
       The value in units of reward, discounted by the game's gamma; ``None`` where it cannot be computed: a
-      sampled game, several agents, actions or laws that cannot be listed, or over 20,000 states.
+      sampled game, several agents, actions or distributions that cannot be listed, or over 20,000 states.
     """
     if not isinstance(game, AbstractExplicitGame) or len(game.agents) != 1:
         return None
-    laws = _reachable_laws(game, state)
-    if laws is None:
+    dists = _reachable_dists(game, state)
+    if dists is None:
         return None
-    return _values(laws, steps, game.discount)[state]
+    return _values(dists, steps, game.discount)[state]
 
 
 Law = list[tuple[Any, float, float]]
 
 
-def _values(laws: dict[Any, list[Law]], steps: int, discount: float) -> dict[Any, float]:
+def _values(dists: dict[Any, list[Law]], steps: int, discount: float) -> dict[Any, float]:
     """The greatest expected return from every state within a number of steps."""
-    value = dict.fromkeys(laws, 0.0)
+    value = dict.fromkeys(dists, 0.0)
     for _ in range(steps):
         previous = value
         value = {
-            here: max((_worth(law, previous, discount) for law in actions), default=0.0)
-            for here, actions in laws.items()
+            here: max((_worth(dist, previous, discount) for dist in actions), default=0.0)
+            for here, actions in dists.items()
         }
         if value == previous:
             break
     return value
 
 
-def _worth(law: Law, value: dict[Any, float], discount: float) -> float:
-    return sum(p * (reward + discount * value[there]) for there, reward, p in law)
+def _worth(dist: Law, value: dict[Any, float], discount: float) -> float:
+    return sum(p * (reward + discount * value[there]) for there, reward, p in dist)
 
 
 _SOONER = (
@@ -77,11 +77,11 @@ class OptimalPlayer(AbstractPlayer[Any, Any]):
     def __init__(self, game: AbstractGame[Any, Any]) -> None:
         self.game = game
         self.steps = step_limit(game)
-        self._laws: dict[Any, list[Law]] = {}
+        self._dists: dict[Any, list[Law]] = {}
         self._value: dict[Any, float] = {}
 
     def action_dist(self, state: Any, agent: str) -> Distribution[Any]:
-        """The law of the best actions.
+        """The distribution of the best actions.
 
         Raises:
           NotEnumerableError: the optimum of this game cannot be computed.
@@ -89,7 +89,7 @@ class OptimalPlayer(AbstractPlayer[Any, Any]):
         if state not in self._value:
             self._look(state)
         discount = self.game.discount * _SOONER
-        worths = [_worth(law, self._value, discount) for law in self._laws[state]]
+        worths = [_worth(dist, self._value, discount) for dist in self._dists[state]]
         legal = self.game.legal_actions(state, agent) or ()
         best = max(worths) - _TIE
         return uniform([a for a, worth in zip(legal, worths, strict=True) if worth >= best])
@@ -97,42 +97,42 @@ class OptimalPlayer(AbstractPlayer[Any, Any]):
     def _look(self, state: Any) -> None:
         """Solve what can be reached from a state; what was solved before comes out the same."""
         game = self.game
-        laws = None
+        dists = None
         if isinstance(game, AbstractExplicitGame) and len(game.agents) == 1:
-            laws = _reachable_laws(game, state)
-        if laws is None:
+            dists = _reachable_dists(game, state)
+        if dists is None:
             raise NotEnumerableError(
                 f"the best player of {game.name} cannot be computed: it needs an explicit game of one agent "
                 f"with at most {STATE_LIMIT} states"
             )
-        self._laws |= laws
-        self._value |= _values(laws, self.steps, game.discount * _SOONER)
+        self._dists |= dists
+        self._value |= _values(dists, self.steps, game.discount * _SOONER)
 
 
-def _reachable_laws(
+def _reachable_dists(
     game: AbstractExplicitGame[Any, Any], start: Any
 ) -> dict[Any, list[Law]] | None:
-    """State to the laws of its actions, for all states that can be reached."""
-    laws: dict[Any, list[Law]] = {}
+    """State to the distributions of its actions, for all states that can be reached."""
+    dists: dict[Any, list[Law]] = {}
     frontier = [start]
     while frontier:
         state = frontier.pop()
-        if state in laws:
+        if state in dists:
             continue
-        if len(laws) >= STATE_LIMIT:
+        if len(dists) >= STATE_LIMIT:
             return None
         joint_actions = _joint_actions(game, state)
         if joint_actions is None:
             return None
-        laws[state] = []
+        dists[state] = []
         for joint_action in joint_actions:
             dist = game.transition_dist(state, joint_action)
             if not dist.is_finite:
                 return None
-            law = [(t.state, t.rewards_N[0], float(p)) for t, p in dist.atoms()]
-            laws[state].append(law)
-            frontier += [there for there, _, _ in law if there not in laws]
-    return laws
+            outcomes = [(t.state, t.rewards_N[0], float(p)) for t, p in dist.enumerate()]
+            dists[state].append(outcomes)
+            frontier += [there for there, _, _ in outcomes if there not in dists]
+    return dists
 
 
 def _joint_actions(game: AbstractExplicitGame[Any, Any], state: Any) -> list[dict[str, Any]] | None:
@@ -146,20 +146,20 @@ def _joint_actions(game: AbstractExplicitGame[Any, Any], state: Any) -> list[dic
 
 
 def mean_optimal_return(
-    game: AbstractGame[Any, Any], plans: list[EpisodePlan[Any]]
+    game: AbstractGame[Any, Any], specs: list[EpisodeSpec[Any]]
 ) -> float | None:
     """The mean of ``optimal_return`` over the starts of fixed episodes.
 
     Returns:
-      The mean; ``None`` where a start has no optimum, or the game raised while its laws were listed.
+      The mean; ``None`` where a start has no optimum, or the game raised while its distributions were listed.
     """
     limit = step_limit(game)
     values = []
-    for plan in plans:
-        if plan.start is None:
+    for spec in specs:
+        if spec.start is None:
             return None
         try:
-            value = optimal_return(game, plan.start.state.state, limit - plan.start.t)
+            value = optimal_return(game, spec.start.state.state, limit - spec.start.t)
         except Exception:  # noqa: BLE001 - where play meets the same error, it is recorded
             return None
         if value is None:

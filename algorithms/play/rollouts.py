@@ -15,13 +15,13 @@ from tsmg import (
     Episode,
     EpisodeGroup,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     FailedEpisode,
     Phase,
     Purpose,
     Start,
     TooManyFailuresError,
-    distinct_plans,
+    distinct_episodes,
     draw_start,
     play,
 )
@@ -81,12 +81,12 @@ def collect_groups(
         [EpisodeKey(seed=seed, update=update, group=g, episode=e) for e in range(group_size)]
         for g in numbers
     ]
-    plans = [
-        EpisodePlan[Any](key=key, start=start, common_chance=common_chance)
+    specs = [
+        EpisodeSpec[Any](key=key, start=start, common_chance=common_chance)
         for members in keys
         for key, start in zip(members, group_starts(game, members, group_on), strict=True)
     ]
-    records = play_checked(game, policy, plans)
+    records = play_checked(game, policy, specs)
     failed = [record for record in records if isinstance(record, FailedEpisode)]
     check_failures(failed, len(records), max_failure_rate)
     whole = []
@@ -101,7 +101,7 @@ def collect_groups(
 def play_checked(
     game: AbstractGame[Any, Any],
     policy: AgentPolicy | Mapping[str, AgentPolicy],
-    plans: Sequence[EpisodePlan[Any]],
+    specs: Sequence[EpisodeSpec[Any]],
 ) -> list[Episode[Any] | FailedEpisode[Any]]:
     """Play episodes; one that ended outside of the return bounds that its game declares has failed.
 
@@ -110,9 +110,9 @@ def play_checked(
     Args:
       game: what is played.
       policy: who plays.
-      plans: the episodes.
+      specs: the episodes.
     """
-    return [_within_bounds(game, record) for record in play(game, policy, plans)]
+    return [_within_bounds(game, record) for record in play(game, policy, specs)]
 
 
 def _within_bounds(
@@ -140,7 +140,7 @@ def check_failures(
     episodes: int,
     max_failure_rate: float,
     *,
-    said: Sequence[str] | None = None,
+    errors: Sequence[str] | None = None,
 ) -> int:
     """How many episodes failed, if that is accepted.
 
@@ -148,12 +148,12 @@ def check_failures(
       failed: those that failed here.
       episodes: how many were played.
       max_failure_rate: the greatest share that is accepted.
-      said: the errors of all that failed, if several processes played.
+      errors: the errors of all that failed, if several processes played.
 
     Raises:
       TooManyFailuresError: their share is above it; the error holds those that failed here, the message the first.
     """
-    errors = [episode.error for episode in failed] if said is None else said
+    errors = [episode.error for episode in failed] if errors is None else errors
     if len(errors) > max_failure_rate * episodes:
         error = TooManyFailuresError(
             f"{len(errors)} of {episodes} episodes failed, more than the accepted share of "
@@ -182,7 +182,7 @@ def group_starts(
 
 
 def _alike(game: AbstractGame[Any, Any], first: Start[Any], key: EpisodeKey) -> Start[Any]:
-    """A start that no agent can tell from ``first``: drawn from the initial law, given the information."""
+    """A start that no agent can tell from ``first``: drawn from the initial distribution, given the information."""
 
     def known(state: Any) -> list[Any]:
         return [game.information_key(state, agent) for agent in game.agents]
@@ -190,8 +190,8 @@ def _alike(game: AbstractGame[Any, Any], first: Start[Any], key: EpisodeKey) -> 
     wanted = known(first.state.state)
     rng = key.stream(Purpose.START)
     if isinstance(game, AbstractExplicitGame):
-        law = game.initial_state_dist().given(lambda state: known(state) == wanted)
-        return Start(state=ClosedGame(game).close(law.sample(rng)))
+        dist = game.initial_state_dist().condition(lambda state: known(state) == wanted)
+        return Start(state=ClosedGame(game).close(dist.sample(rng)))
     for _ in range(_REJECTION_LIMIT):
         state = game.sample_initial_state(rng)
         if known(state) == wanted:
@@ -202,7 +202,7 @@ def _alike(game: AbstractGame[Any, Any], first: Start[Any], key: EpisodeKey) -> 
     )
 
 
-def fixed_starts(game: AbstractGame[Any, Any], count: int, *, seed: int) -> list[EpisodePlan[Any]]:
+def fixed_starts(game: AbstractGame[Any, Any], count: int, *, seed: int) -> list[EpisodeSpec[Any]]:
     """The same evaluation episodes for every policy: distinct instances as far as the game has them.
 
     Args:
@@ -210,4 +210,4 @@ def fixed_starts(game: AbstractGame[Any, Any], count: int, *, seed: int) -> list
       count: how many episodes.
       seed: of the evaluation; not of the run, so that runs can be compared.
     """
-    return distinct_plans(game, count, seed=seed, phase=Phase.EVALUATION)
+    return distinct_episodes(game, count, seed=seed, phase=Phase.EVALUATION)

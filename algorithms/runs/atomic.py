@@ -68,7 +68,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def fault(folder: Path) -> str | None:
+def corruption_reason(folder: Path) -> str | None:
     """Why a folder is not as ``write_whole_folder`` left it; ``None`` if it is.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from algorithms.runs.atomic import fault, write_whole_folder
+from algorithms.runs.atomic import corruption_reason, write_whole_folder
 from algorithms.runs.state import TrainingState, as_saved
 from algorithms.runs.writer import finite
 from tsmg import RunFolderError
@@ -106,7 +106,7 @@ def resume_point(run: Path) -> ResumePoint:
 
 
 def _loaded(run: Path, folder: Path) -> tuple[TrainingState, Mapping[str, int]]:
-    reason = fault(folder)
+    reason = corruption_reason(folder)
     if reason is not None:
         raise RunFolderError(reason)
     state = TrainingState.load(folder)
@@ -130,7 +130,7 @@ def _numbered(run: Path) -> list[Path]:
 
 def has_start(run: Path) -> bool:
     """Whether the policy before training is in a run folder, whole."""
-    return fault(run / START) is None
+    return corruption_reason(run / START) is None
 
 
 def best_reward(records: Sequence[Mapping[str, Any]]) -> float:

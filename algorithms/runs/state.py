@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from algorithms.distributed.processes import has_whole_state
-from algorithms.distributed.sharding import brought_together, divided_like
+from algorithms.distributed.sharding import gathered, sharded_like
 from lap import TabularModel
 from lap.lora import is_adapter
 from tsmg import RunFolderError
@@ -135,7 +135,7 @@ def model_state(model: Any, *, keep: bool = True) -> TrainingState:
     """
     contexts = model.contexts if isinstance(model, TabularModel) else ()
     return TrainingState(
-        tensors=brought_together(_learnt(model), keep=keep),
+        tensors=gathered(_learnt(model), keep=keep),
         values={"weights_version": model.weights_version, "contexts": contexts},
     )
 
@@ -154,7 +154,7 @@ def load_model_state(model: Any, state: TrainingState) -> None:
         for text, prefix in state.values["contexts"]:
             model.row(text, prefix)
     for name, weight in weights.items():
-        weight.copy_(divided_like(state.tensors[name], weight))
+        weight.copy_(sharded_like(state.tensors[name], weight))
     model.weights_version = version
 
 
@@ -201,7 +201,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> T
     }
     tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
     return TrainingState(
-        tensors=brought_together(tensors, keep=keep),
+        tensors=gathered(tensors, keep=keep),
         values={
             "numbers": {k: value for k, value in entries.items() if not isinstance(value, Tensor)},
             "groups": [dict(sorted(group.items())) for group in whole["param_groups"]],
@@ -234,7 +234,7 @@ def _part(value: Any, weight: Tensor) -> Any:
     """What an optimiser remembers of a weight, as far as this process holds the weight; tensors are copied."""
     if not isinstance(value, Tensor):
         return value
-    return divided_like(value, weight) if value.shape == weight.shape else value.clone()
+    return sharded_like(value, weight) if value.shape == weight.shape else value.clone()
 
 
 def _like(here: Any, saved: Any) -> Any:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from algorithms.runs.atomic import sync, write_whole_file
-from tsmg import AgentStep, Call, Episode, FailedEpisode, Parsed, RunFolderError, Step
+from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, RunFolderError, Step
 
 if TYPE_CHECKING:  # it needs torch, and who reads a run folder does not
     from algorithms.play.evaluation import Evaluation
@@ -128,7 +128,7 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
             self._open.close()
 
 
-class NoFolder(contextlib.AbstractContextManager["NoFolder"]):
+class NullRunFolder(contextlib.AbstractContextManager["NullRunFolder"]):
     """The run folder for a process that writes nothing, since another one does.
 
     Args:
@@ -253,7 +253,7 @@ def finite(value: Any) -> float | None:
 
 
 # The texts of a call's reply tokens; ``None`` where its tokenizer is not at hand.
-TokenTexts = Callable[[Call], Sequence[str] | None]
+TokenTexts = Callable[[Completion], Sequence[str] | None]
 
 
 def transcript(
@@ -330,7 +330,7 @@ def _told(steps: Sequence[Step[Any]], token_texts: TokenTexts | None) -> list[di
 
 
 def _agent_told(step: AgentStep, token_texts: TokenTexts | None) -> dict[str, Any]:
-    calls = step.reply.calls
+    completions = step.reply.completions
     return {
         "agent": step.agent,
         "observation": step.observation.text,
@@ -338,18 +338,18 @@ def _agent_told(step: AgentStep, token_texts: TokenTexts | None) -> dict[str, An
         "reply": step.reply.text,
         "outcome": step.outcome.kind.value,
         "action": str(step.outcome.action) if isinstance(step.outcome, Parsed) else None,
-        "logprob": sum(sum(call.logprobs) for call in calls),
-        "calls": [_call_told(call, token_texts) for call in calls],
+        "logprob": sum(sum(completion.logprobs) for completion in completions),
+        "calls": [_completion_record(completion, token_texts) for completion in completions],
     }
 
 
-def _call_told(call: Call, token_texts: TokenTexts | None) -> dict[str, Any]:
-    texts = token_texts(call) if token_texts else None
+def _completion_record(completion: Completion, token_texts: TokenTexts | None) -> dict[str, Any]:
+    texts = token_texts(completion) if token_texts else None
     return {
-        "ids": list(call.reply_ids),
-        "logprobs": [round(logprob, _PLACES) for logprob in call.logprobs],
+        "ids": list(completion.reply_ids),
+        "logprobs": [round(logprob, _PLACES) for logprob in completion.logprobs],
         "texts": None if texts is None else list(texts),
-        "finished": call.finished,
+        "finished": completion.finished,
     }
 
 

@@ -1,8 +1,8 @@
-"""Seed models: small causal language models, made on first use, that can already half play one game.
+"""Behaviour-cloned models: small causal language models, made on first use, that can already half play one game.
 
-A seed model is an ordinary checkpoint (Qwen2 architecture, about 0.8 M parameters, byte-level tokenizer) cloned from
-the scripted player of a game: it learns the player's action *law* (soft targets), not single draws, which
-reads the board far better for the same cost. It is cached by a hash of all that it is made from.
+A behaviour-cloned model is an ordinary checkpoint (Qwen2 architecture, about 0.8 M parameters, byte-level tokenizer)
+cloned from the scripted player of a game: it learns the player's action *distribution* (soft targets), not single
+draws, which reads the board far better for the same cost. It is cached by a hash of all that it is made from.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from tsmg import (
     PlayerPolicy,
     Stream,
     UniformPlayer,
-    distinct_plans,
+    distinct_episodes,
     play,
 )
 
@@ -49,8 +49,8 @@ Report = Callable[[str, int, int], None]
 
 
 @attrs.frozen(kw_only=True)
-class SeedRecipe:
-    """What a seed model is made from, beside the game, the prompt and the parser.
+class CloningConfig:
+    """What a behaviour-cloned model is made from, beside the game, the prompt and the parser.
 
     Attributes:
       width, layers, heads, inner: the network's shape.
@@ -76,10 +76,10 @@ class SeedRecipe:
 
 @attrs.frozen(kw_only=True)
 class Demonstration:
-    """What a scripted player does at one prompt: the law of its replies."""
+    """What a scripted player does at one prompt: the distribution of its replies."""
 
     prompt: Prompt
-    reply_law: tuple[tuple[str, float], ...]
+    reply_dist: tuple[tuple[str, float], ...]
 
 
 def demonstrations(
@@ -90,31 +90,31 @@ def demonstrations(
     episodes: int,
     seed: int = 0,
 ) -> list[Demonstration]:
-    """Let the game's scripted player play, and note the law of its replies at every prompt it met.
+    """Let the game's scripted player play, and note the distribution of its replies at every prompt it met.
 
     The player of a game that ships none is uniform over the legal actions.
     """
     player = game.scripted_player() or UniformPlayer(game)
-    plans = distinct_plans(game, episodes, seed=seed, phase=Phase.CLONING)
+    specs = distinct_episodes(game, episodes, seed=seed, phase=Phase.CLONING)
     met: dict[Prompt, dict[str, float]] = {}
     counts: dict[Prompt, int] = {}
     instructions = parser.instructions()
-    for episode in play(game, PlayerPolicy(game, player), plans):
+    for episode in play(game, PlayerPolicy(game, player), specs):
         if not isinstance(episode, Episode):
             continue
         for state, history in _moments(episode, game, parser):
             asked = prompt.build(history, instructions)
-            law = met.setdefault(asked, {})
+            dist = met.setdefault(asked, {})
             counts[asked] = counts.get(asked, 0) + 1
-            for action, probability in player.action_dist(state, history.agent).table().items():
+            for action, probability in player.action_dist(state, history.agent).pmf().items():
                 reply = parser.wrap(game.action_text(state, history.agent, action))
-                law[reply] = law.get(reply, 0.0) + float(probability)
+                dist[reply] = dist.get(reply, 0.0) + float(probability)
     return [
         Demonstration(
             prompt=asked,
-            reply_law=tuple((reply, p / counts[asked]) for reply, p in law.items()),
+            reply_dist=tuple((reply, p / counts[asked]) for reply, p in dist.items()),
         )
-        for asked, law in met.items()
+        for asked, dist in met.items()
     ]
 
 
@@ -151,7 +151,8 @@ def divergence_from_player(
     On starts that cloning did not see (the other part of a split game), it says whether the clone has converged.
 
     Args:
-      policy: the clone, with the prompt and parser that it was made for; its untruncated law at temperature 1 counts.
+      policy: the clone, with the prompt and parser that it was made for; its untruncated distribution at temperature
+        1 counts.
       game: whose scripted player it is compared with.
       episodes: how many the player plays.
       seed: of their starts.
@@ -168,7 +169,7 @@ def divergence_from_player(
         for first in range(0, len(rows), _ROWS):
             part = rows[first : first + _ROWS]
             missed += len(part) * float(_cloning_loss(policy.model, part))
-    entropy = sum(-p * math.log(p) for d in shown for _, p in d.reply_law if p)
+    entropy = sum(-p * math.log(p) for d in shown for _, p in d.reply_dist if p)
     return (missed - entropy) / len(rows)
 
 
@@ -194,16 +195,16 @@ def make_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizer
     )
 
 
-def seed_model(
+def cloned_model(
     game: AbstractGame[Any, Any],
     *,
     prompt: AbstractPrompt | None = None,
     parser: AbstractParser | None = None,
-    recipe: SeedRecipe | None = None,
+    recipe: CloningConfig | None = None,
     cache: str | Path | None = None,
     report: Report | None = None,
 ) -> TransformersModel:
-    """The seed model of a game: loaded from the cache, or made and put there.
+    """The behaviour-cloned model of a game: loaded from the cache, or made and put there.
 
     Args:
       game: whose scripted player is cloned; pass the training part of a split game.
@@ -215,7 +216,7 @@ def seed_model(
     """
     prompt = prompt or MemorylessPrompt(with_rules=False)
     parser = parser or TagParser()
-    recipe = recipe or SeedRecipe()
+    recipe = recipe or CloningConfig()
     shown = demonstrations(
         game, prompt=prompt, parser=parser, episodes=recipe.episodes, seed=recipe.seed
     )
@@ -226,17 +227,17 @@ def seed_model(
     return TransformersModel.from_pretrained(folder, chat=False)
 
 
-def seed_policy(
+def cloned_policy(
     game: AbstractGame[Any, Any],
     *,
-    recipe: SeedRecipe | None = None,
+    recipe: CloningConfig | None = None,
     sampling: Sampling | None = None,
     cache: str | Path | None = None,
     report: Report | None = None,
 ) -> LanguageAgentPolicy[TransformersModel]:
-    """The seed model of a game with the prompt and parser that it was made for."""
+    """The behaviour-cloned model of a game with the prompt and parser that it was made for."""
     prompt, parser = MemorylessPrompt(with_rules=False), TagParser()
-    model = seed_model(
+    model = cloned_model(
         game, prompt=prompt, parser=parser, recipe=recipe, cache=cache, report=report
     )
     return LanguageAgentPolicy(
@@ -250,9 +251,9 @@ def cache_folder(cache: str | Path | None = None) -> Path:
     return Path(cache or default)
 
 
-def _digest(recipe: SeedRecipe, shown: Sequence[Demonstration]) -> str:
-    """A hash of all that a seed model is made from, the demonstrations themselves included."""
-    data = [(d.prompt.text, d.reply_law) for d in shown]
+def _digest(recipe: CloningConfig, shown: Sequence[Demonstration]) -> str:
+    """A hash of all that a behaviour-cloned model is made from, the demonstrations themselves included."""
+    data = [(d.prompt.text, d.reply_dist) for d in shown]
     made_from = json.dumps([_VERSION, torch.__version__, attrs.asdict(recipe), data])
     return hashlib.blake2b(made_from.encode(), digest_size=10).hexdigest()
 
@@ -272,11 +273,11 @@ def _save_whole(model: TransformersModel, folder: Path) -> None:
 def _clone(
     shown: Sequence[Demonstration],
     parser: AbstractParser,
-    recipe: SeedRecipe,
+    recipe: CloningConfig,
     report: Report | None,
 ) -> TransformersModel:
-    """Fit a new network to the reply laws of the demonstrations."""
-    texts = [d.prompt.text for d in shown] + [r for d in shown for r, _ in d.reply_law]
+    """Fit a new network to the reply distributions of the demonstrations."""
+    texts = [d.prompt.text for d in shown] + [r for d in shown for r, _ in d.reply_dist]
     tokenizer = make_tokenizer([*texts, parser.instructions()], recipe.vocabulary)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
@@ -285,7 +286,7 @@ def _clone(
     data = [_encode(model, parser, demonstration) for demonstration in shown]
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     for step in range(recipe.steps):
-        rng = Stream("seed model", recipe.seed, step)
+        rng = Stream("behaviour-cloned model", recipe.seed, step)
         rows = [rng.choice(data) for _ in range(recipe.batch)]
         loss = _cloning_loss(model, rows)
         optimizer.zero_grad()
@@ -295,11 +296,11 @@ def _clone(
             group["lr"] = recipe.learning_rate * _schedule(step, recipe.steps)
         optimizer.step()
         if report is not None:
-            report("seed model", step + 1, recipe.steps)
+            report("behaviour-cloned model", step + 1, recipe.steps)
     return model
 
 
-def _config(recipe: SeedRecipe, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
+def _config(recipe: CloningConfig, tokenizer: PreTrainedTokenizerFast) -> Qwen2Config:
     return Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=recipe.width,
@@ -325,11 +326,11 @@ def _schedule(step: int, steps: int) -> float:
 
 @attrs.frozen(kw_only=True)
 class _Row:
-    """A demonstration in tokens: the tree of its replies, and the law of the next token at every node.
+    """A demonstration in tokens: the tree of its replies, and the distribution of the next token at every node.
 
     Attributes:
       tree: prompt and beginnings of replies.
-      places: (index of the beginning, next token) of every positive entry of the law.
+      places: (index of the beginning, next token) of every positive entry of the distribution.
       probabilities: of reaching the beginning and then drawing the token; they align with places.
     """
 
@@ -339,14 +340,14 @@ class _Row:
 
 
 def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstration) -> _Row:
-    law: dict[tuple[int, ...], float] = {}
-    for reply, probability in shown.reply_law:
-        ids = model.written(shown.prompt, reply, decided=parser.decided).reply_ids
-        law[ids] = law.get(ids, 0.0) + probability
-    tree = ReplyTree.of(model.encoder.encode(shown.prompt)[0], list(law))
+    dist: dict[tuple[int, ...], float] = {}
+    for reply, probability in shown.reply_dist:
+        ids = model.written(shown.prompt, reply, stop_criterion=parser.is_complete).reply_ids
+        dist[ids] = dist.get(ids, 0.0) + probability
+    tree = ReplyTree.of(model.encoder.encode(shown.prompt)[0], list(dist))
     index = {prefix: i for i, prefix in enumerate(tree.prefixes)}
     targets: dict[tuple[int, int], float] = {}
-    for reply_ids, probability in law.items():
+    for reply_ids, probability in dist.items():
         for n, token in enumerate(reply_ids):
             place = (index[reply_ids[:n]], token)
             targets[place] = targets.get(place, 0.0) + probability
@@ -354,7 +355,7 @@ def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstrati
 
 
 def _cloning_loss(model: TransformersModel, rows: Sequence[_Row]) -> Tensor:
-    """Mean over prompts of the expected negative log-probability of a whole reply, under the player's law."""
+    """Mean over prompts of the expected negative log-probability of a whole reply, under the player's distribution."""
     counts: dict[ReplyTree, int] = {}
     distinct = {row.tree: row for row in rows}
     for row in rows:

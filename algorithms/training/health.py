@@ -10,11 +10,11 @@ _SHORT, _LONG = 3, 10
 _ALL, _MOST, _MANY = 0.99, 0.95, 0.9
 _FAR, _CERTAIN, _SUCCEEDS = 1.0, 1e-3, 0.5
 LOOKS_BACK = _LONG + 1
-"""How many updates ``new_findings`` looks at, at most."""
+"""How many updates ``new_health_warnings`` looks at, at most."""
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class HealthWarning:
     """Something that looks wrong in the last updates.
 
     Attributes:
@@ -31,27 +31,27 @@ class Finding:
 Record = Mapping[str, Any]
 
 
-def findings(history: Sequence[Record]) -> list[Finding]:
+def health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
     """What looks wrong after the last update of a history.
 
     Args:
       history: the metrics of every update so far, in order; as in ``metrics.jsonl``, evaluations left out.
 
     Example:
-      >>> [f.name for f in findings([{"invalid_rate": 1.0}] * 3)]
+      >>> [f.name for f in health_warnings([{"invalid_rate": 1.0}] * 3)]
       ['all-invalid']
     """
     return [finding for look in _LOOKS if (finding := look(history)) is not None]
 
 
-def new_findings(history: Sequence[Record]) -> list[Finding]:
+def new_health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
     """The findings that the update before the last one did not give.
 
     Args:
-      history: as for ``findings``.
+      history: as for ``health_warnings``.
     """
-    before = {finding.name for finding in findings(history[:-1])}
-    return [finding for finding in findings(history) if finding.name not in before]
+    before = {finding.name for finding in health_warnings(history[:-1])}
+    return [finding for finding in health_warnings(history) if finding.name not in before]
 
 
 def _lasts(history: Sequence[Record], updates: int, holds: Callable[[Record], bool]) -> bool:
@@ -64,10 +64,10 @@ def _least(record: Record, name: str, value: float) -> bool:
     return number is not None and number >= value
 
 
-def _all_invalid(history: Sequence[Record]) -> Finding | None:
+def _all_invalid(history: Sequence[Record]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "invalid_rate", _ALL)):
         return None
-    return Finding(
+    return HealthWarning(
         name="all-invalid",
         message="nearly every reply names no legal action, so no reply is better than another: the policy has lost "
         "the format, or never had it; begin anew from an earlier checkpoint with a lower learning rate or a greater "
@@ -83,10 +83,10 @@ def _is_silent(record: Record) -> bool:
     )
 
 
-def _silent(history: Sequence[Record]) -> Finding | None:
+def _silent(history: Sequence[Record]) -> HealthWarning | None:
     if not _lasts(history, _LONG, _is_silent):
         return None
-    return Finding(
+    return HealthWarning(
         name="no-signal",
         message="in nearly every group all returns are equal, and there is nothing to learn from: the game is too hard "
         "(or too easy) for the policy, or the policy always does the same; try an easier game, larger groups or a "
@@ -94,14 +94,14 @@ def _silent(history: Sequence[Record]) -> Finding | None:
     )
 
 
-def _certain(history: Sequence[Record]) -> Finding | None:
+def _certain(history: Sequence[Record]) -> HealthWarning | None:
     def holds(record: Record) -> bool:
         is_known = _least(record, "trained_tokens", 1.0)  # the entropy is measured on these
         return is_known and not _least(record, "entropy", _CERTAIN) and _is_silent(record)
 
     if not _lasts(history, _LONG, holds):
         return None
-    return Finding(
+    return HealthWarning(
         name="certain",
         message="the policy always says the same, and fails: its entropy is gone, and with it all exploration; begin "
         "anew from an earlier checkpoint with a lower learning rate, a greater kl_coefficient or an entropy bonus",
@@ -109,22 +109,22 @@ def _certain(history: Sequence[Record]) -> Finding | None:
     )
 
 
-def _cut(history: Sequence[Record]) -> Finding | None:
+def _cut(history: Sequence[Record]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "cut_rate", _MANY)):
         return None
-    return Finding(
+    return HealthWarning(
         name="cut",
         message="nearly all replies are cut at max_reply_tokens: the limit is too low for what the prompt asks for, or "
         "the policy no longer ends its replies",
     )
 
 
-def _far(history: Sequence[Record]) -> Finding | None:
+def _far(history: Sequence[Record]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "kl", _FAR)):
         return None
-    return Finding(
+    return HealthWarning(
         name="far",
-        message=f"the policy is more than {_FAR:g} nat a token from the one that it started as: the learning rate is "
+        message=f"the policy is more than {_FAR:g} nat a token from the reference policy: the learning rate is "
         "too high, or kl_coefficient too small",
     )
 

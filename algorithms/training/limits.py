@@ -8,7 +8,7 @@ from tsmg import (
     AbstractGame,
     AgentPolicy,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     InvalidArgumentError,
     Match,
     Request,
@@ -27,7 +27,7 @@ def check_reply_limit(game: AbstractGame[Any, Any], policies: Mapping[str, Agent
       ContextLengthError: the first prompt and a reply do not fit the model's context.
     """
     try:
-        requests = Match.begin(game, EpisodePlan[Any](key=EpisodeKey(seed=0))).requests
+        requests = Match.begin(game, EpisodeSpec[Any](key=EpisodeKey(seed=0))).requests
     except Exception:  # noqa: BLE001 - the runner meets the same error again, and records it
         return
     for request in requests:

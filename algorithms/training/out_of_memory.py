@@ -17,7 +17,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
 
 
-def within_memory(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
+def with_halved_batches(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
     """Do something in parts of a size; where memory runs out, all of it again in parts of half the size.
 
     Memory may run out in the middle of a backward pass, when some gradients were added to and others not. So

@@ -12,11 +12,11 @@ import attrs
 
 from algorithms.analysis.plots import plot_run
 from algorithms.method.config import MSGRPOConfig, RunConfig
-from algorithms.play.baselines import reference_figures
+from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
-from algorithms.play.matchups import AbstractCasting
+from algorithms.play.matchups import AbstractMatchups
 from algorithms.play.rollouts import fixed_starts
-from algorithms.runs.atomic import fault, write_whole_folder
+from algorithms.runs.atomic import corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
     BEST,
     CHECKPOINTS,
@@ -36,7 +36,7 @@ from algorithms.runs.writer import (
     METRICS,
     TIMINGS,
     WARNINGS,
-    NoFolder,
+    NullRunFolder,
     RunFolder,
     check_same_run,
     evaluation_record,
@@ -46,7 +46,7 @@ from algorithms.runs.writer import (
     transcript,
     versions,
 )
-from algorithms.training.health import LOOKS_BACK, findings, new_findings
+from algorithms.training.health import LOOKS_BACK, health_warnings, new_health_warnings
 from algorithms.training.interruption import Interruption
 from algorithms.training.trainer import (
     Metrics,
@@ -59,7 +59,7 @@ from lap import LanguageAgentPolicy
 from lap.replies import ListableModel
 from tsmg import (
     AbstractGame,
-    Call,
+    Completion,
     Episode,
     FailedEpisode,
     RunFolderError,
@@ -131,7 +131,7 @@ def run_training(
     described: Mapping[str, Any],
     reporter: Reporter,
     track: Callable[[Metrics, int], None] | None = None,
-    casting: AbstractCasting | None = None,
+    matchups: AbstractMatchups | None = None,
     resume: bool = False,
 ) -> Result:
     """Train, evaluate, record and draw.
@@ -150,13 +150,13 @@ def run_training(
       described: what else belongs in ``config.json`` (game id, model name, ...).
       reporter: told of every update and evaluation.
       track: also given every metric record (for trackers).
-      casting: who plays whom; all agents learn unless given.
+      matchups: who plays whom; all agents learn unless given.
       resume: go on from the newest whole checkpoint of the run in the folder, with the same settings and the
         policy that it started from (the one in ``start/``).
 
     Raises:
       RunFolderError: the folder holds a run already; to resume: it holds none, or one of other settings or another
-        starting policy; a file cannot be written.
+        reference policy; a file cannot be written.
       RunStoppedError: a signal stopped the run, or a collapse with ``stop_on_collapse``.
       TooManyFailuresError: more episodes failed than the configuration accepts; they are in ``failures.jsonl``.
     """
@@ -169,11 +169,11 @@ def run_training(
         policy=policy,
         config=config,
         evaluation_game=timed_evaluation_game,
-        casting=casting,
+        matchups=matchups,
     )
-    plans = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
+    specs = fixed_starts(timed_evaluation_game, run.final_episodes, seed=run.evaluation_seed)
     known = read_config(folder).get("references") if resume else None
-    beside = known or reference_figures(timed_evaluation_game, plans, casting=casting)
+    beside = known or baseline_figures(timed_evaluation_game, specs, matchups=matchups)
     ceiling = beside["optimum"]
     settings = {
         "algorithm": attrs.asdict(trainer.config),
@@ -185,12 +185,12 @@ def run_training(
     reporter = reporter if is_first else SilentReporter()
     point = _loaded_point(trainer, folder, settings, reporter) if resume else None
     tracked = _lines_beyond(folder, point)
-    opened = RunFolder if is_first else NoFolder
+    opened = RunFolder if is_first else NullRunFolder
     trainer.processes.gather([])  # nothing is written before all have read
     with Interruption() as asked, opened(folder, kept=point.lines if point else None) as files:
         if point is None:
             files.write_config(settings)
-        if trainer.processes.first_says(trainer.update_index == 0 and not has_start(files.path)):
+        if trainer.processes.broadcast(trainer.update_index == 0 and not has_start(files.path)):
             _write_policy(trainer, files.path / START)
         records = list(read_lines(files.path / METRICS)) if is_first else []
         steps = _Run(
@@ -200,7 +200,7 @@ def run_training(
             reporter=reporter,
             track=_skipping(track, tracked) if track and is_first else None,
             asked=asked,
-            history=_History(trainer.processes.first_says(records)),
+            history=_History(trainer.processes.broadcast(records)),
         )
         try:
             start, end = steps.all()
@@ -253,10 +253,10 @@ def _lines_beyond(folder: str | Path, point: ResumePoint | None) -> int:
 
 def _skipping(track: Callable[[Metrics, int], None], count: int) -> Callable[[Metrics, int], None]:
     """The tracker without its first calls: it was told these records before the run was resumed."""
-    calls = itertools.count()
+    completions = itertools.count()
 
     def rest(metrics: Metrics, update: int) -> None:
-        if next(calls) >= count:
+        if next(completions) >= count:
             track(metrics, update)
 
     return rest
@@ -299,7 +299,7 @@ class _Run:
 
     trainer: MSGRPOTrainer
     run: RunConfig
-    files: RunFolder | NoFolder
+    files: RunFolder | NullRunFolder
     reporter: Reporter
     track: Callable[[Metrics, int], None] | None
     asked: Interruption
@@ -355,8 +355,8 @@ class _Run:
         if not asked:
             return
         index = self.trainer.update_index
-        there = fault(checkpoint_folder(self.files.path, index)) is None
-        if not self.trainer.processes.first_says(there):
+        there = corruption_reason(checkpoint_folder(self.files.path, index)) is None
+        if not self.trainer.processes.broadcast(there):
             self.checkpoint()
         error = RunStoppedError(
             f"stopped by {signal.Signals(asked[0]).name} after update {index}, with a checkpoint; "
@@ -368,10 +368,10 @@ class _Run:
     def _watch(self, notes: Sequence[str]) -> None:
         """Tell and keep what looks wrong; stop where nothing but a new beginning helps."""
         history = list(self.history.updates)
-        for text in (*notes, *(finding.message for finding in new_findings(history))):
+        for text in (*notes, *(finding.message for finding in new_health_warnings(history))):
             self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
             self.reporter.told(f"update {self.trainer.update_index}: {text}")
-        collapses = [finding for finding in findings(history) if finding.is_collapse]
+        collapses = [finding for finding in health_warnings(history) if finding.is_collapse]
         if collapses and self.run.stop_on_collapse:
             raise RunStoppedError(
                 f"stopped after update {self.trainer.update_index}: {collapses[0].message}; "
@@ -409,12 +409,15 @@ class _Run:
             )
             self.files.write(EPISODES, told)
 
-    def _token_texts(self, call: Call) -> list[str] | None:
+    def _token_texts(self, completion: Completion) -> list[str] | None:
         """The texts of a call's tokens, where the call is a learner's and its model can tell."""
         for policy in self.trainer.policies.values():
             model: object = policy.model
-            if isinstance(model, ListableModel) and getattr(model, "model_id", "") == call.model_id:
-                return [model.text([token]) for token in call.reply_ids]
+            if (
+                isinstance(model, ListableModel)
+                and getattr(model, "model_id", "") == completion.model_id
+            ):
+                return [model.text([token]) for token in completion.reply_ids]
         return None
 
     def keep(self, failed: Sequence[FailedEpisode[Any]]) -> None:

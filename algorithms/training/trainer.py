@@ -11,11 +11,11 @@ The paper's body was not at hand, only its abstract and first page. How this fil
    depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
 4. The discount is the game's own (1 unless it says otherwise).
 5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
-6. The KL term to the starting model (k3 estimate, 0.03, decaying) is ours; an entropy bonus is an option. Both
+6. The KL term to the reference policy (k3 estimate, 0.03, decaying) is ours; an entropy bonus is an option. Both
    regularisers also hold in groups whose returns are all equal, where the surrogate is 0: otherwise nothing keeps a
    policy from becoming certain where it always fails.
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
-8. With several agents, groups and baselines are per role; ``casting`` says who plays whom.
+8. With several agents, groups and baselines are per role; ``matchups`` says who plays whom.
 
 This module only composes: ``rollouts`` plays, ``estimator`` compares, draws and gathers, ``losses`` scores, and one
 optimiser step follows.
@@ -34,28 +34,28 @@ import attrs
 import numpy as np
 import torch
 
-from algorithms.distributed.processes import Processes, divided_optimizer, make_accelerator
+from algorithms.distributed.processes import Processes, make_accelerator, sharded_optimizer
 from algorithms.distributed.sharding import (
-    brought_together,
     clip_gradients,
-    divide,
-    is_divided,
+    gathered,
+    is_sharded,
     layers_of,
-    whole,
+    shard,
+    unsharded,
 )
 from algorithms.method.batch import RoleGroup, TrainingRow, micro_batches, part_of_rows
-from algorithms.method.config import Course, MSGRPOConfig
+from algorithms.method.config import MSGRPOConfig, Schedule
 from algorithms.method.episode_sampling import Selected, effective_sample_size
 from algorithms.method.estimator import Estimator
 from algorithms.method.losses import LossTerms, kl_k3, policy_loss
 from algorithms.play.evaluation import Evaluation, Outcome, evaluate, mean, summarise
 from algorithms.play.matchups import (
-    AbstractCasting,
-    Cast,
-    PastSelves,
+    AbstractMatchups,
+    Matchup,
+    PastOpponents,
     SelfPlay,
-    casts,
-    starting_policy,
+    distinct_matchups,
+    reference_policy,
 )
 from algorithms.play.rollouts import Rollouts, check_failures, collect_groups, fixed_starts
 from algorithms.runs.state import (
@@ -67,11 +67,11 @@ from algorithms.runs.state import (
     optimizer_state,
 )
 from algorithms.training.limits import check_reply_limit
-from algorithms.training.out_of_memory import within_memory
-from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, remembering
+from algorithms.training.out_of_memory import with_halved_batches
+from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, with_logit_cache
 from tsmg import (
     AbstractGame,
-    Call,
+    Completion,
     EpisodeKey,
     InvalidArgumentError,
     ModelError,
@@ -114,7 +114,7 @@ class _Learner:
 
 
 def reply_sampling(config: MSGRPOConfig) -> Sampling:
-    """The law that replies are drawn from while training."""
+    """The distribution that replies are drawn from while training."""
     return Sampling(
         temperature=config.temperature,
         max_reply_tokens=config.max_reply_tokens,
@@ -136,7 +136,7 @@ class MSGRPOTrainer:
         gives agents policies of their own; the same policy for all agents means shared weights.
       config: the settings.
       evaluation_game: what ``evaluate`` plays; the training game unless given (a held-out part, say).
-      casting: who plays whom; all agents learn unless given.
+      matchups: who plays whom; all agents learn unless given.
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent that learns has no policy, or no action can be
@@ -158,14 +158,14 @@ class MSGRPOTrainer:
         policy: LanguageAgentPolicy[Any] | Mapping[str, LanguageAgentPolicy[Any]],
         config: MSGRPOConfig | None = None,
         evaluation_game: AbstractGame[Any, Any] | None = None,
-        casting: AbstractCasting | None = None,
+        matchups: AbstractMatchups | None = None,
     ) -> None:
         step_limit(game)
         self.game = game
         self.evaluation_game = evaluation_game or game
         self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
         self.config = self.estimator.config
-        self.casting = casting or SelfPlay()
+        self.matchups = matchups or SelfPlay()
         self.policies = self._at(
             self.config.temperature,
             policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy),
@@ -201,7 +201,7 @@ class MSGRPOTrainer:
         """
         keep = everywhere or self.processes.is_first
         weights = [
-            brought_together(learner.policy.model.network.state_dict(), keep=keep)
+            gathered(learner.policy.model.network.state_dict(), keep=keep)
             if self._divided
             else None
             for learner in self._learners
@@ -233,7 +233,7 @@ class MSGRPOTrainer:
         )
 
     def load_state(self, state: TrainingState) -> None:
-        """Go on from a state that ``state`` gave, with the same game, settings, casting and starting policies.
+        """Go on from a state that ``state`` gave, with the same game, settings, casting and reference policies.
 
         Raises:
           RunFolderError: it comes from other policies.
@@ -252,9 +252,9 @@ class MSGRPOTrainer:
     def _start_digests(self) -> list[str]:
         return [model_digest(learner.start.model) for learner in self._learners]
 
-    def _past_selves(self) -> list[PastSelves]:
-        distinct = {id(one): one for one in self.casting.opponents()}
-        return [one for one in distinct.values() if isinstance(one, PastSelves)]
+    def _past_selves(self) -> list[PastOpponents]:
+        distinct = {id(one): one for one in self.matchups.opponents()}
+        return [one for one in distinct.values() if isinstance(one, PastOpponents)]
 
     def _at(
         self, temperature: float, policies: Mapping[str, LanguageAgentPolicy[Any]]
@@ -267,19 +267,19 @@ class MSGRPOTrainer:
         }
 
     def _check_casts(self) -> None:
-        for cast, _ in casts(self.casting, self.policies, self.config.groups):
-            missing = [agent for agent in self.game.agents if agent not in cast.policies]
-            if missing or not cast.learners:
+        for matchup, _ in distinct_matchups(self.matchups, self.policies, self.config.groups):
+            missing = [agent for agent in self.game.agents if agent not in matchup.policies]
+            if missing or not matchup.learners:
                 raise InvalidArgumentError(
                     f"'policy' and 'casting' must give every agent of {self.game.name} a policy and let "
-                    f"one learn (without a policy: {missing}; learning: {list(cast.learners)})"
+                    f"one learn (without a policy: {missing}; learning: {list(matchup.learners)})"
                 )
 
     def _place_networks(self) -> None:
         """Bring what learns to its device, equal in all processes; gradients are summed here, not by a wrapper."""
         for model in {id(policy): policy.model for policy in self.policies.values()}.values():
             model.network = self.accelerator.prepare_model(model.network, evaluation_mode=True)
-            self.processes.copy_first(model.network)
+            self.processes.broadcast_weights(model.network)
 
     def _find_learners(self) -> list[_Learner]:
         agents: dict[int, list[str]] = {}
@@ -288,7 +288,7 @@ class MSGRPOTrainer:
         return [
             _Learner(
                 policy=self.policies[names[0]],
-                start=starting_policy(self.policies[names[0]]),
+                start=reference_policy(self.policies[names[0]]),
                 agents=tuple(names),
             )
             for names in agents.values()
@@ -305,17 +305,17 @@ class MSGRPOTrainer:
         for model in models:
             layers_of(model.network)  # refused before anything changes
             model.one_pass = True
-            model.settled_layout(_ANY_PROMPT)  # it takes passes, which are not the same everywhere
+            model.resolved_layout(_ANY_PROMPT)  # it takes passes, which are not the same everywhere
         found: list[torch.nn.Module] = []
         for model in models:
-            if not any(is_divided(p) for p in model.network.parameters()):  # adapters' starts share
-                divide(model.network, self.processes.count)
+            if not any(is_sharded(p) for p in model.network.parameters()):  # adapters' starts share
+                shard(model.network, self.processes.count)
                 found.append(model.network)
         return found
 
     def _whole_while_playing(self) -> contextlib.AbstractContextManager[None]:
         """Within the block every process holds the policies whole; what they started from stays divided."""
-        return whole([x.policy.model.network for x in self._learners])
+        return unsharded([x.policy.model.network for x in self._learners])
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW, divided among the processes where that is asked."""
@@ -324,7 +324,7 @@ class MSGRPOTrainer:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0, foreach=False)
         if self.config.sharding == "none" or self.processes.count == 1:
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
-        return divided_optimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
+        return sharded_optimizer(parameters, torch.optim.AdamW, lr=rate, weight_decay=0.0)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         found = (p for x in self._learners for p in x.policy.model.network.parameters())
@@ -346,13 +346,13 @@ class MSGRPOTrainer:
         """
         c = self.config
         learning = self._at(c.temperature if temperature is None else temperature, self.policies)
-        plans = fixed_starts(self.evaluation_game, episodes, seed=seed)
+        specs = fixed_starts(self.evaluation_game, episodes, seed=seed)
         with self._whole_while_playing():
             return evaluate(
                 self.evaluation_game,
                 learning,
-                plans,
-                casting=self.casting,
+                specs,
+                matchups=self.matchups,
                 max_failure_rate=c.max_failure_rate,
                 processes=self.processes,
             )
@@ -360,24 +360,24 @@ class MSGRPOTrainer:
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
         started = time.perf_counter()
-        parts = casts(self.casting, self.policies, self.config.groups)
+        parts = distinct_matchups(self.matchups, self.policies, self.config.groups)
         with self._whole_while_playing():
             collected = [
-                self._collect(cast, self.processes.share(groups)) for cast, groups in parts
+                self._collect(matchup, self.processes.scatter(groups)) for matchup, groups in parts
             ]
         rollouts = Rollouts(
             groups=tuple(group for part in collected for group in part.groups),
             failed=tuple(episode for part in collected for episode in part.failed),
         )
         c = self.config
-        said = self.processes.gather(episode.error for episode in rollouts.failed)
+        errors = self.processes.gather(episode.error for episode in rollouts.failed)
         failures = check_failures(
-            rollouts.failed, c.groups * c.group_size, c.max_failure_rate, said=said
+            rollouts.failed, c.groups * c.group_size, c.max_failure_rate, errors=errors
         )
         played = time.perf_counter()
-        role_groups, outcomes = self._brought_together(parts, collected)
+        role_groups, outcomes = self._gather_role_groups(parts, collected)
         selected = self._select(role_groups)
-        roles = sum(len(cast.learners) * len(groups) for cast, groups in parts)
+        roles = sum(len(matchup.learners) * len(groups) for matchup, groups in parts)
         trained = selected + self._silent(role_groups, selected)
         size = self.token_budget
         learnt = self._learn(self.estimator.rows(role_groups, trained, asked=roles))
@@ -395,15 +395,15 @@ class MSGRPOTrainer:
             notes=tuple(self.processes.gather(_memory_notes(size, self.token_budget))),
         )
 
-    def _brought_together(
-        self, parts: Sequence[tuple[Cast, Sequence[int]]], collected: Sequence[Rollouts]
+    def _gather_role_groups(
+        self, parts: Sequence[tuple[Matchup, Sequence[int]]], collected: Sequence[Rollouts]
     ) -> tuple[list[RoleGroup], list[Outcome]]:
         """What is learnt from the groups of all processes, in their order, and how their episodes went."""
         mine = [
             (role_group, [Outcome.of(self.game, e, role_group.agent) for e in group.episodes])
-            for (cast, _), rollouts in zip(parts, collected, strict=True)
+            for (matchup, _), rollouts in zip(parts, collected, strict=True)
             for group in rollouts.groups
-            for role_group in self.estimator.role_groups([group], cast.learners)
+            for role_group in self.estimator.role_groups([group], matchup.learners)
         ]
         places = {number: n for n, number in enumerate(n for _, part in parts for n in part)}
         ordered = sorted(self.processes.gather(mine), key=lambda one: places[one[0].number])
@@ -416,11 +416,11 @@ class MSGRPOTrainer:
         for opponent in self._past_selves():
             opponent.remember(self.policy, self.update_index)
 
-    def _collect(self, cast: Cast, groups: Sequence[int]) -> Rollouts:
+    def _collect(self, matchup: Matchup, groups: Sequence[int]) -> Rollouts:
         c = self.config
         return collect_groups(
             self.game,
-            remembering(cast.policies),
+            with_logit_cache(matchup.policies),
             seed=c.seed,
             update=self.update_index,
             groups=groups,
@@ -446,7 +446,7 @@ class MSGRPOTrainer:
         Where episodes are drawn whatever their advantage, such groups are among them already.
         """
         c = self.config
-        if c.silent_groups == "skipped" or not (c.entropy_coefficient or c.kl_coefficient):
+        if c.zero_variance_groups == "skipped" or not (c.entropy_coefficient or c.kl_coefficient):
             return []
         drawn = {one.group for one in selected}
         return [
@@ -469,7 +469,7 @@ class MSGRPOTrainer:
                 break
             tally = self._gradient(mine, tally, rows)
             parameters = self._parameters()
-            self.processes.sum_gradients([p for p in parameters if not is_divided(p)])
+            self.processes.sum_gradients([p for p in parameters if not is_sharded(p)])
             norm = self._clip(parameters)
             if not math.isfinite(norm):
                 raise ModelError(
@@ -480,7 +480,7 @@ class MSGRPOTrainer:
             self.optimizer.step()
         tally = _Tally.of_all(self.processes.gather([tally]))
         if rows and not self.config.kl_coefficient:
-            with whole([x.start.model.network for x in self._learners]):
+            with unsharded([x.start.model.network for x in self._learners]):
                 measured["kl"] = self._measured_kl(rows)
         return {**tally.metrics(), **measured, "learning_rate": lr}
 
@@ -504,7 +504,7 @@ class MSGRPOTrainer:
 
         if self._divided:  # the others would wait for the passes of a second attempt
             return attempt(self.token_budget)
-        tally, _ = within_memory(attempt, self.token_budget)
+        tally, _ = with_halved_batches(attempt, self.token_budget)
         return tally
 
     def backward(
@@ -544,12 +544,12 @@ class MSGRPOTrainer:
     ) -> tuple[LossTerms, torch.Tensor]:
         c = self.config
         left = self._left(c.regulariser_schedule)
-        calls = [row.call for row in part]
-        scores = learner.policy.model.logprobs(calls, sampling=learner.policy.sampling)
-        reference = _start_scores(learner, calls).logprobs_B_L if c.kl_coefficient else None
+        completions = [row.completion for row in part]
+        scores = learner.policy.model.logprobs(completions, sampling=learner.policy.sampling)
+        reference = _start_scores(learner, completions).logprobs_B_L if c.kl_coefficient else None
         terms = policy_loss(
             logprobs_B_L=scores.logprobs_B_L,
-            old_logprobs_B_L=recorded_logprobs(calls).to(scores.logprobs_B_L.device),
+            old_logprobs_B_L=recorded_logprobs(completions).to(scores.logprobs_B_L.device),
             mask_B_L=scores.mask_B_L,
             advantages_B=torch.tensor([row.advantage for row in part]),
             weights_B=torch.tensor([row.weight for row in part]),
@@ -562,40 +562,45 @@ class MSGRPOTrainer:
         return terms, scores.entropies_B_L.detach()[scores.mask_B_L].double().sum()
 
     def _measured_kl(self, rows: Sequence[TrainingRow]) -> float:
-        """The k3 estimate of the KL to the starting models, on the calls of an even sample of the batch's prompts."""
-        prompts = list(dict.fromkeys(row.call.prompt_ids for row in rows))
+        """The k3 estimate of the KL to the reference policies, on the completions of an even sample of prompts."""
+        prompts = list(dict.fromkeys(row.completion.prompt_ids for row in rows))
         chosen = set(prompts[:: max(1, len(prompts) // _KL_PROMPTS)])
         sample = part_of_rows(
-            [row for row in rows if row.call.prompt_ids in chosen],
+            [row for row in rows if row.completion.prompt_ids in chosen],
             self.processes.index,
             self.processes.count,
         )
         kls = []
         for learner in self._learners:
-            calls = [row.call for row in sample if row.agent in learner.agents]
-            if calls:
-                scores = _start_scores(learner, calls)
-                old = recorded_logprobs(calls).to(scores.logprobs_B_L.device)
+            completions = [row.completion for row in sample if row.agent in learner.agents]
+            if completions:
+                scores = _start_scores(learner, completions)
+                old = recorded_logprobs(completions).to(scores.logprobs_B_L.device)
                 kls += kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L].tolist()
         return mean(self.processes.gather(kls))
 
-    def _left(self, course: Course) -> float:
+    def _left(self, course: Schedule) -> float:
         """What is left of a quantity of this course."""
         return 1.0 if course == "constant" else 1 - self.update_index / self.config.updates
 
 
 @torch.no_grad()
-def _start_scores(learner: _Learner, calls: Sequence[Call]) -> TokenLogprobs:
+def _start_scores(learner: _Learner, completions: Sequence[Completion]) -> TokenLogprobs:
     """How likely the calls were for the policy that training started from."""
-    scores: TokenLogprobs = learner.start.model.logprobs(calls, sampling=learner.policy.sampling)
+    scores: TokenLogprobs = learner.start.model.logprobs(
+        completions, sampling=learner.policy.sampling
+    )
     return scores
 
 
-def recorded_logprobs(calls: Sequence[Call]) -> torch.Tensor:
+def recorded_logprobs(completions: Sequence[Completion]) -> torch.Tensor:
     """The log M_old of the tokens as sampled, 0 after the end of a reply. Shape (B, L), float32."""
-    width = max(len(call.logprobs) for call in calls)
+    width = max(len(completion.logprobs) for completion in completions)
     return torch.tensor(
-        [(*call.logprobs, *(0.0,) * (width - len(call.logprobs))) for call in calls]
+        [
+            (*completion.logprobs, *(0.0,) * (width - len(completion.logprobs)))
+            for completion in completions
+        ]
     )
 
 
@@ -628,12 +633,14 @@ class _Tally:
     @classmethod
     def of_all(cls, tallies: Sequence["_Tally"]) -> "_Tally":
         """Of what several processes counted."""
-        whole = copy.deepcopy(tallies[0])
+        unsharded = copy.deepcopy(tallies[0])
         for tally in tallies[1:]:
-            whole.tokens += tally.tokens
-            whole.sums = {name: whole.sums[name] + tally.sums[name] for name in whole.sums}
-            whole.ratio_deviation = max(whole.ratio_deviation, tally.ratio_deviation)
-        return whole
+            unsharded.tokens += tally.tokens
+            unsharded.sums = {
+                name: unsharded.sums[name] + tally.sums[name] for name in unsharded.sums
+            }
+            unsharded.ratio_deviation = max(unsharded.ratio_deviation, tally.ratio_deviation)
+        return unsharded
 
     def metrics(self) -> Metrics:
         n = max(1, self.tokens)
@@ -654,7 +661,12 @@ def _play_metrics(
 ) -> Metrics:
     """What an update's episodes were like, in the roles that learn."""
     summary = summarise(outcomes)
-    calls = [call for r in role_groups for calls_T in r.calls_G for call in calls_T]
+    completions = [
+        completion
+        for r in role_groups
+        for completions_T in r.completions_G
+        for completion in completions_T
+    ]
     stds = [float(np.std(r.returns_G)) for r in role_groups]
     silent = sum(not role_group.has_signal for role_group in role_groups)
     return {
@@ -665,8 +677,8 @@ def _play_metrics(
         "success_rate": None if math.isnan(summary.success_rate) else summary.success_rate,
         "invalid_rate": summary.invalid_rate,
         "episode_length": summary.episode_length,
-        "reply_length": mean(float(len(call.reply_ids)) for call in calls),
-        "cut_rate": mean(float(not call.finished) for call in calls),
+        "reply_length": mean(float(len(completion.reply_ids)) for completion in completions),
+        "cut_rate": mean(float(not completion.finished) for completion in completions),
         "kept_episodes": float(len(selected)),
         "kept_effective_sample_size": effective_sample_size([s.weight for s in selected])
         if selected

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from algorithms import MSGRPOConfig
 from lap import MemorylessPrompt
-from proofs import Line, PlayLaw
+from proofs import Trajectory, TrajectoryDistribution
 from proofs.exact.gradients import Array
 from proofs.small_games import FiniteGame, tabular_policy
 from tsmg import (
@@ -23,7 +23,7 @@ from tsmg import (
     Request,
     StandStill,
     Transition,
-    certainly,
+    deterministic,
 )
 
 CHEST = Finite(
@@ -32,13 +32,13 @@ CHEST = Finite(
 RULE = StandStill(penalty=1.0, with_feedback=True)
 GAME = FiniteGame(
     agents=("walker",),
-    starts=certainly("west"),
+    starts=deterministic("west"),
     moves={
         "west": {
-            ("take",): certainly(Transition("end", (1.0,))),
-            ("go",): certainly(Transition("east", (-1.0,))),
+            ("take",): deterministic(Transition("end", (1.0,))),
+            ("go",): deterministic(Transition("east", (-1.0,))),
         },
-        "east": {("take",): CHEST, ("go",): certainly(Transition("west", (0.0,)))},
+        "east": {("take",): CHEST, ("go",): deterministic(Transition("west", (0.0,)))},
     },
     invalid_rule=RULE,
     horizon=2,
@@ -57,17 +57,17 @@ LAWS = {
     TOLD: {"take": 1.0},
 }
 POLICY = tabular_policy(
-    ("go", "take"), laws=LAWS, capacity=3, prompt=MemorylessPrompt(with_rules=False)
+    ("go", "take"), dists=LAWS, capacity=3, prompt=MemorylessPrompt(with_rules=False)
 )
-LAW = PlayLaw.of(GAME, POLICY)
+LAW = TrajectoryDistribution.of(GAME, POLICY)
 
 
-def said(line: Line, agent: str = "walker") -> tuple[str, ...]:
+def said(line: Trajectory, agent: str = "walker") -> tuple[str, ...]:
     """What the agent said in an episode, word by word."""
     return tuple(step.reply.text for step in line.episode.agent_steps(agent))
 
 
-def find(words: tuple[str, ...], earned: float) -> Line:
+def find(words: tuple[str, ...], earned: float) -> Trajectory:
     """The line of play with these words and this return."""
     (line,) = (
         x for x in LAW.lines if said(x) == words and x.episode.episode_return("walker") == earned
@@ -89,10 +89,13 @@ def ask(text: str) -> Request:
     return Request(history=history, key=EpisodeKey(seed=0), step=0)
 
 
-def score(line: Line) -> Array:
+def score(line: Trajectory) -> Array:
     """The gradient of the log-probability of the walker's replies in a line. Shape (9,)."""
-    calls = [LAW.call_number("walker", call) for _, call in line.episode.calls("walker")]
-    total: Array = LAW.scores_C_D[calls].sum(axis=0)
+    completions = [
+        LAW.call_number("walker", completion)
+        for _, completion in line.episode.completions("walker")
+    ]
+    total: Array = LAW.scores_C_D[completions].sum(axis=0)
     return total
 
 

@@ -141,7 +141,7 @@ def _box(package: str, place: tuple[float, float]) -> str:
     )
 
 
-def table() -> list[tuple[str, str, str]]:
+def pmf() -> list[tuple[str, str, str]]:
     """Rows (importing package, imported package, by how many modules), all imports counted."""
     rows = []
     for (a, b), names in imports().items():

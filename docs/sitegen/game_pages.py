@@ -38,7 +38,7 @@ TREE = 20_000  # nodes, at most, for an exact value of uniform play
 STARTS = 64  # initial states, at most, for an exact optimum
 
 
-def shipped() -> list[tsmg.GameSpec]:
+def shipped() -> list[tsmg.RegisteredGame]:
     """The registered games that come with the library."""
     return [spec for spec in games.registered() if spec.build.__module__.startswith("games.")]
 
@@ -95,7 +95,7 @@ def index_lines() -> Iterator[str]:
     yield from ("", "```{toctree}", ":hidden:", "", *(spec.id for spec in shipped()), "```")
 
 
-def page_lines(spec: tsmg.GameSpec, *, exact: bool = True) -> Iterator[str]:
+def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str]:
     """The lines of a game's page; without exact values, which may take a second, if so asked."""
     game = games.make(spec.id)
     docstring = docstring_of(spec)
@@ -103,7 +103,7 @@ def page_lines(spec: tsmg.GameSpec, *, exact: bool = True) -> Iterator[str]:
     (record,) = tsmg.play(
         game,
         tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game)),
-        [tsmg.EpisodePlan(key=tsmg.EpisodeKey(seed=0))],
+        [tsmg.EpisodeSpec(key=tsmg.EpisodeKey(seed=0))],
     )
     if not isinstance(record, tsmg.Episode):
         raise tsmg.GameLawError(f"{spec.id}: {record.error}")
@@ -127,12 +127,12 @@ def page_lines(spec: tsmg.GameSpec, *, exact: bool = True) -> Iterator[str]:
     yield from _settings(docstring)
 
 
-def docstring_of(spec: tsmg.GameSpec) -> str:
+def docstring_of(spec: tsmg.RegisteredGame) -> str:
     """The docstring of what builds the game, without indentation."""
     return inspect.getdoc(spec.build) or ""
 
 
-def _built(spec: tsmg.GameSpec) -> Iterator[str]:
+def _built(spec: tsmg.RegisteredGame) -> Iterator[str]:
     where = f"{spec.build.__module__}.{spec.build.__qualname__}"
     fixed = ", ".join(f"{name}={value!r}" for name, value in spec.kwargs.items())
     yield f"`games.make({spec.id!r})` builds a `{where}`" + (", with" if fixed else ".")
@@ -212,17 +212,19 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
     law = _small_law(game)
     if law is None:
         best = algorithms.play.optimum.optimal_return(game, start, steps)
-        yield f"- Best expected return from the start of the transcript: {best:.6g} (`algorithms.play.optimum.optimal_return`)."
+        yield f"- Best expected return from the start of the transcript: {best:.6g} "
+        yield "  (`algorithms.play.optimum.optimal_return`)."
         return
     best = sum(
         p * (algorithms.play.optimum.optimal_return(game, state, steps) or 0.0) for state, p in law
     )
-    yield f"- Best expected return: {best:.6g} (`algorithms.play.optimum.optimal_return`)."
+    yield f"- Best expected return: {best:.6g} "
+        yield "  (`algorithms.play.optimum.optimal_return`)."
 
 
 def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, float]] | None:
     try:
-        law = game.initial_state_dist().table(STARTS)
+        law = game.initial_state_dist().pmf(STARTS)
     except tsmg.NotEnumerableError:
         return None
     return [(state, float(p)) for state, p in law.items()]
@@ -237,7 +239,7 @@ def _known(game: Game) -> Iterator[str]:
         gain = "0" if abs(found) < 1e-12 else f"{found:.3g}"
         yield f"- NashConv of `games.kuhn_poker.KuhnEquilibrium`: {gain} (`proofs.nash_conv`)."
     if isinstance(game, TicTacToe):
-        (state,) = (state for state, _ in game.initial_state_dist().atoms())
+        (state,) = (state for state, _ in game.initial_state_dist().enumerate())
         yield f"- Value for `x` when both play best: {value(state)} (`games.tic_tac_toe.value`)."
     if isinstance(game, MatrixGame):
         for row, column in equilibria(game):

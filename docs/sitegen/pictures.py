@@ -21,7 +21,7 @@ import games
 from algorithms.analysis import statistics
 from algorithms.analysis.plots import draw_run
 from algorithms.runs.writer import METRICS, read_lines
-from proofs import examine
+from proofs import analyse_estimator
 from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_law
 from proofs.statements.cases import choice_case
 from tsmg import Finite
@@ -98,7 +98,9 @@ def kuhn_estimators() -> Figure:
         "step weighting",
     )
     found = {
-        name: examine(law, plain_config(group_size=2, kept_episodes=1, **ESTIMATORS[name]))
+        name: analyse_estimator(
+            law, plain_config(group_size=2, kept_episodes=1, **ESTIMATORS[name])
+        )
         for name in wanted
     }
     return _bars(
@@ -127,7 +129,7 @@ def risky_cosine(share: float, std: str) -> float:
     """The direction of the estimate where a risky arm pays 5 so often and a safe one pays 1."""
     arms = {"risky": Finite({5.0: share, 0.0: 1 - share}), "safe": 1.0}
     case = choice_case(arms, {"risky": 0.5, "safe": 0.5}, size=4)
-    return examine(case.law, case.config(std=std, eps=0.0)).cosine
+    return analyse_estimator(case.law, case.config(std=std, eps=0.0)).cosine
 
 
 def _figure(size: tuple[float, float]) -> Figure:

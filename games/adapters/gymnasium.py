@@ -166,7 +166,7 @@ class Cell(NamedTuple):
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class TableGame(AbstractExplicitGame[Cell, Hashable]):
-    """An environment whose laws are a published table.
+    """An environment whose distributions are a published table.
 
     Attributes:
       env_name: the environment's id.
@@ -198,10 +198,10 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
 
     @facts.default
     def _declare(self) -> Facts:
-        laws = (law for actions in self.table.values() for law in actions.values())
+        dists = (dist for actions in self.table.values() for dist in actions.values())
         return Facts(
             stochastic_start=sum(p > 0 for p in self.initial) > 1,
-            stochastic_transitions=any(len({s for p, s, _, _ in law if p}) > 1 for law in laws),
+            stochastic_transitions=any(len({s for p, s, _, _ in dist if p}) > 1 for dist in dists),
         )
 
     @classmethod
@@ -258,9 +258,9 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
     def transition_dist(
         self, state: Cell, joint_action: Mapping[str, Hashable]
     ) -> Distribution[Transition[Cell]]:
-        law = self.table[state.number][self.actions.native(joint_action[_AGENT])]
+        dist = self.table[state.number][self.actions.native(joint_action[_AGENT])]
         return Finite(
-            (Transition(Cell(int(s), bool(over)), (float(r),)), float(p)) for p, s, r, over in law
+            (Transition(Cell(int(s), bool(over)), (float(r),)), float(p)) for p, s, r, over in dist
         )
 
     def observation_text(self, state: Cell, agent: str) -> str:

@@ -1,8 +1,8 @@
 """OpenSpiel games as games.
 
 An OpenSpiel state can be copied, so these games are explicit. A state is a decision or terminal node of the game's
-tree, and is told from others by its history. Chance nodes are no states: the law of a transition leads over all
-chance nodes that follow, and the law of the start over those at the root.
+tree, and is told from others by its history. Chance nodes are no states: the distribution of a transition leads over
+all chance nodes that follow, and the distribution of the start over those at the root.
 """
 
 import functools
@@ -135,8 +135,8 @@ def _check_kind(library: Any, spiel: Any) -> None:
     kind = library.GameType
     if spiel.get_type().dynamics == kind.Dynamics.MEAN_FIELD:
         raise InvalidArgumentError(
-            f"'game' must have finitely many players: in a mean-field game the law depends on the distribution "
-            f"of a whole population (got {spiel})"
+            f"'game' must have finitely many players: a mean-field game depends on the distribution of a whole "
+            f"population (got {spiel})"
         )
     if spiel.get_type().chance_mode == kind.ChanceMode.SAMPLED_STOCHASTIC:
         raise InvalidArgumentError(
@@ -278,7 +278,7 @@ class Chance(Distribution[Transition[Position]]):
                 node.apply_action(_outcomes(node).sample(rng))
         return _arrived(node)
 
-    def atoms(
+    def enumerate(
         self, limit: int = ENUMERATION_LIMIT
     ) -> Iterator[tuple[Transition[Position], Probability]]:
         waiting: list[Iterator[tuple[Any, Probability]]] = [iter(((self._node, 1),))]
@@ -298,13 +298,13 @@ class Chance(Distribution[Transition[Position]]):
 
 def _followers(node: Any, probability: Probability) -> Iterator[tuple[Any, Probability]]:
     """The nodes after a chance node, each with the probability of its whole way."""
-    for action, conditional in _outcomes(node).atoms():
+    for action, conditional in _outcomes(node).enumerate():
         if conditional:
             yield node.child(action), probability * conditional
 
 
 def _outcomes(node: Any) -> Finite[int]:
-    """The law at a chance node, in fractions where all outcomes are equally likely.
+    """The distribution at a chance node, in fractions where all outcomes are equally likely.
 
     Raises:
       GameLawError: there is no outcome, by a fault in OpenSpiel's game.

@@ -16,11 +16,11 @@ from games.exports.views import (
 from tsmg import (
     AbstractGame,
     AbstractPlayer,
+    ActionText,
     AgentPolicy,
     InvalidArgumentError,
     PlayerPolicy,
     Reply,
-    Said,
 )
 
 Opponent = AbstractPlayer[Any, Any] | AgentPolicy
@@ -138,7 +138,12 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
         match = begun(None if self._is_done else self._match)
         text = self._view.text(self.agent, action)
         if self.agent in match.acting:
-            match.move({**self._replies(match), self.agent: Reply(text=text, said=Said(text))})
+            match.move(
+                {
+                    **self._replies(match),
+                    self.agent: Reply(text=text, parser_outcome=ActionText(text)),
+                }
+            )
             self._play_others(match)
         pay = match.collect()[self.agent]
         terminated, truncated = match.fate(self.agent)

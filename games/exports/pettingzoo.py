@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from games.exports.shown import Matches, ShownMatch, begun
 from games.exports.views import LONGEST_TEXT, ActionTexts, ActionView, ObservationView, View
-from tsmg import AbstractGame, InvalidArgumentError, Reply, Said
+from tsmg import AbstractGame, ActionText, InvalidArgumentError, Reply
 
 
 def to_pettingzoo(
@@ -148,7 +148,7 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
             self._was_dead_step(action)
             return
         text = self._view.text(agent, action)
-        self._replies[agent] = Reply(text=text, said=Said(text))
+        self._replies[agent] = Reply(text=text, parser_outcome=ActionText(text))
         self._clear_rewards()
         self._cumulative_rewards[agent] = 0.0
         if len(self._replies) == len(match.acting):
@@ -227,7 +227,10 @@ class ParallelGame(_Shown, pettingzoo.ParallelEnv[str, Any, Any]):  # type: igno
                 f"'actions' must have one for each who acts (missing {missing})"
             )
         texts = {agent: self._view.text(agent, actions[agent]) for agent in match.acting}
-        return {agent: Reply(text=text, said=Said(text)) for agent, text in texts.items()}
+        return {
+            agent: Reply(text=text, parser_outcome=ActionText(text))
+            for agent, text in texts.items()
+        }
 
     def render(self) -> Any:
         match = begun(self._match)

@@ -15,7 +15,7 @@ from tsmg import (
     AbstractGame,
     Ending,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Match,
     OutcomeKind,
     Reply,
@@ -53,7 +53,7 @@ class ShownMatch:
 
     def __init__(self, game: AbstractGame[Any, Any], seed: int) -> None:
         self.game = game
-        self._match = Match.begin(game, EpisodePlan(key=EpisodeKey(seed=seed)))
+        self._match = Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=seed)))
         self._due = dict.fromkeys(game.agents, Pay())
         self._legal_texts: dict[str, tuple[str, ...] | None] = {}
         self._settle()

@@ -16,7 +16,7 @@ from tsmg import (
     AbstractGame,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     GameLawError,
     InvalidArgumentError,
     PlayerPolicy,
@@ -232,7 +232,7 @@ def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
     policy = PlayerPolicy(game, UniformPlayer(game))
     before: dict[str, dict[str, dict[str, None]]] = {agent: {} for agent in game.agents}
     try:
-        records = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(_TRIALS)])
+        records = play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(_TRIALS)])
     except GameLawError as error:
         raise InvalidArgumentError(f"'action_texts' must be given: {error}") from error
     for record in records:

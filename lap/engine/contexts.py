@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 Ids = tuple[int, ...]
-Layout = Literal["trees", "paths", "plain"]
+Layout = Literal["tree_attention", "packed", "padded"]
 """How contexts are scored: trees that share rows; a row per reply; the same, by nothing but the network's own pass."""
 
 _PROBE = 16  # tokens of the prompt that layouts are tried with
@@ -77,7 +77,7 @@ def context_logits(network: Any, trees: Sequence[ReplyTree], layout: Layout) -> 
     Returns:
       Shape (sum of the trees' prefixes, V), float32.
     """
-    if layout == "plain":
+    if layout == "padded":
         return _plain_logits(network, trees)
     return head_logits(network, context_states(network, trees, layout))
 
@@ -97,7 +97,7 @@ def context_states(
       Shape (sum of the trees' prefixes, width of the network).
     """
     padding = 1.0 if one_pass else _PADDING
-    if layout == "trees":
+    if layout == "tree_attention":
         parts = batches(trees, width=_row_width(network), padding=padding)
         arranged = [_tree_batch(trees, rows) for rows in parts]
     else:
@@ -134,7 +134,9 @@ def find_layout(network: Any, prompt: Ids) -> Layout:
     inner = causal_network(network)
     relative = max(_PROBE_TOLERANCE, 8 * torch.finfo(inner.dtype).eps)
     tolerance = relative * float(plain.abs().max().clamp(min=1.0))
-    tried: tuple[Layout, ...] = ("trees", "paths") if _sees_everything(inner.config) else ("paths",)
+    tried: tuple[Layout, ...] = (
+        ("tree_attention", "packed") if _sees_everything(inner.config) else ("packed",)
+    )
     for layout in tried:
         try:
             logits = context_logits(network, trees, layout)
@@ -142,7 +144,7 @@ def find_layout(network: Any, prompt: Ids) -> Layout:
             continue
         if bool((logits - plain).abs().max() <= tolerance):
             return layout
-    return "plain"
+    return "padded"
 
 
 def _sees_everything(config: Any) -> bool:

@@ -8,8 +8,8 @@ the cache beside them as room allows. Rows that no reply waits for leave it.
 What prompts have in common at their beginning is computed once for all rows that enter together.
 
 Replies of a game are often few. Once nearly all of them have taken the same few ways, further prompts are computed
-together with these ways, as trees in rows of one pass (``lap.engine.contexts``): most replies are then drawn without another
-pass, and one that goes its own way enters the cache.
+together with these ways, as trees in rows of one pass (``lap.engine.contexts``): most replies are then drawn without
+another pass, and one that goes its own way enters the cache.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ class Judge(Protocol):
 
 
 @final
-class Growing:
+class ReplyState:
     """One reply while it grows.
 
     Args:
@@ -76,7 +76,7 @@ class Growing:
 
 
 @final
-class Memory:
+class LogitCache:
     """Next-token logits of contexts, and what replies spell, under one and the same weights.
 
     Args:
@@ -132,12 +132,12 @@ class Memory:
 
 def decode(
     network: Any,
-    replies: Sequence[Growing],
+    replies: Sequence[ReplyState],
     *,
     sampling: Sampling,
     judge: Judge,
     budget: int,
-    memory: Memory,
+    memory: LogitCache,
     trees: bool = False,
 ) -> None:
     """Let replies grow until each is over.
@@ -145,7 +145,7 @@ def decode(
     Args:
       network: a causal language model of the transformers library, wrapped or not.
       replies: what to grow, in place; the l-th token of each is picked by ``rng.at(l)`` alone.
-      sampling: the law to draw from.
+      sampling: the distribution to draw from.
       judge: says what a reply spells and whether it is over.
       budget: tokens of a pass in which prompts enter, and of the cache beside them, padding included; a single row
         may have more, and rows part as their replies do.
@@ -166,14 +166,14 @@ def decode(
         wanted = list(dict.fromkeys(reply.context for reply in growing))
         likely = _likely(network, wanted, budget, memory) if trees else []
         if likely:
-            logits = _finite(network, context_logits(network, likely, "trees"))
+            logits = _finite(network, context_logits(network, likely, "tree_attention"))
             memory.add([(t.prompt, beginning) for t in likely for beginning in t.prefixes], logits)
         else:
             memory.add(*cache.compute(wanted))
 
 
 def _likely(
-    network: Any, wanted: Sequence[Context], budget: int, memory: Memory
+    network: Any, wanted: Sequence[Context], budget: int, memory: LogitCache
 ) -> list[ReplyTree]:
     """Prompts that nothing is known of yet, each with the ways that replies usually take; as far as there is room."""
     ways = memory.ways()
@@ -191,20 +191,22 @@ def _likely(
     return found
 
 
-def _is_over(reply: Growing, sampling: Sampling) -> bool:
+def _is_over(reply: ReplyState, sampling: Sampling) -> bool:
     return reply.finished or len(reply.ids) == sampling.max_reply_tokens
 
 
-def _draw(replies: Sequence[Growing], sampling: Sampling, judge: Judge, memory: Memory) -> None:
-    """One token for each reply, from the law at its context."""
+def _draw(
+    replies: Sequence[ReplyState], sampling: Sampling, judge: Judge, memory: LogitCache
+) -> None:
+    """One token for each reply, from the distribution at its context."""
     memory.drawn(reply.ids for reply in replies)
     row_of: dict[Context, int] = {}
     rows = [row_of.setdefault(reply.context, len(row_of)) for reply in replies]
-    law_U_V = token_logprobs(memory.logits(row_of), sampling)
+    logprobs_U_V = token_logprobs(memory.logits(row_of), sampling)
     draws = [reply.rng.at(len(reply.ids)) for reply in replies]
-    tokens = pick_tokens(law_U_V, draws, rows)
-    logprobs = law_U_V[rows, tokens].tolist()
-    supports = _supports(law_U_V) if sampling.truncates else [()] * len(row_of)
+    tokens = pick_tokens(logprobs_U_V, draws, rows)
+    logprobs = logprobs_U_V[rows, tokens].tolist()
+    supports = _supports(logprobs_U_V) if sampling.truncates else [()] * len(row_of)
     for reply, row, token, logprob in zip(replies, rows, tokens.tolist(), logprobs, strict=True):
         reply.ids = (*reply.ids, token)
         reply.logprobs.append(logprob)
@@ -214,8 +216,8 @@ def _draw(replies: Sequence[Growing], sampling: Sampling, judge: Judge, memory: 
         reply.text, reply.finished = memory.judged[reply.ids]
 
 
-def _supports(law_U_V: Tensor) -> list[tuple[int, ...]]:
-    return [tuple(law_V.isfinite().nonzero()[:, 0].tolist()) for law_V in law_U_V]
+def _supports(logprobs_U_V: Tensor) -> list[tuple[int, ...]]:
+    return [tuple(logprobs_V.isfinite().nonzero()[:, 0].tolist()) for logprobs_V in logprobs_U_V]
 
 
 @final

@@ -1,7 +1,7 @@
-"""The law that tokens are sampled from: temperature and truncation are part of the model M_theta.
+"""The distribution that tokens are sampled from: temperature and truncation are part of the model M_theta.
 
-Learning uses the same law: the same temperature, and where truncation (top-k, top-p, min-p) kept only some tokens,
-the same kept set, recorded with the call and held fixed.
+Learning uses the same distribution: the same temperature, and where truncation (top-k, top-p, min-p) kept only some
+tokens, the same kept set, recorded with the call and held fixed.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsmg import InvalidArgumentError
 
-_PICKED_AT_ONCE = 2**24  # entries of cumulative laws that are copied at once
+_PICKED_AT_ONCE = 2**24  # entries of cumulative distributions that are copied at once
 
 
 def _ruled(default: float, rule: str, fits: Callable[[Any], bool]) -> Any:
@@ -59,7 +59,7 @@ class Sampling:
 
 
 def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:
-    """Log-probabilities of the law that is sampled from; -inf for tokens outside the kept support.
+    """Log-probabilities of the distribution that is sampled from; -inf for tokens outside the kept support.
 
     Args:
       logits_B_V: the model's logits. Shape (B, V).
@@ -69,8 +69,8 @@ def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:
       Shape (B, V), in nats.
     """
     if sampling.is_greedy:
-        law_B_V = torch.full_like(logits_B_V, -torch.inf)
-        return law_B_V.scatter_(-1, logits_B_V.argmax(-1, keepdim=True), 0.0)
+        logprobs_B_V = torch.full_like(logits_B_V, -torch.inf)
+        return logprobs_B_V.scatter_(-1, logits_B_V.argmax(-1, keepdim=True), 0.0)
     scaled_B_V = logits_B_V / sampling.temperature
     if sampling.truncates:
         scaled_B_V = scaled_B_V.masked_fill(~kept_support(scaled_B_V, sampling), -torch.inf)
@@ -102,30 +102,30 @@ def kept_support(scaled_B_V: Tensor, sampling: Sampling) -> Tensor:
 
 
 def pick_tokens(
-    law_U_V: Tensor, uniforms_B: Sequence[float], rows_B: Sequence[int] | None = None
+    logprobs_U_V: Tensor, uniforms_B: Sequence[float], rows_B: Sequence[int] | None = None
 ) -> Tensor:
-    """The tokens that uniform draws pick by inversion of the cumulative law, in float64.
+    """The tokens that uniform draws pick by inversion of the cumulative distribution, in float64.
 
     Args:
-      law_U_V: log-probabilities. Shape (U, V).
+      logprobs_U_V: log-probabilities. Shape (U, V).
       uniforms_B: draws in [0, 1).
-      rows_B: which law each draw is from; the b-th from the b-th unless given.
+      rows_B: which distribution each draw is from; the b-th from the b-th unless given.
 
     Returns:
       Token ids. Shape (B,), int64; always inside the support.
     """
-    cumulative_U_V = law_U_V.double().exp().cumsum(-1)
-    rows = torch.arange(len(law_U_V)) if rows_B is None else torch.tensor(rows_B)
-    rows_B1 = rows.to(law_U_V.device)[:, None]
-    uniforms = torch.tensor(uniforms_B, dtype=torch.float64, device=law_U_V.device)
+    cumulative_U_V = logprobs_U_V.double().exp().cumsum(-1)
+    rows = torch.arange(len(logprobs_U_V)) if rows_B is None else torch.tensor(rows_B)
+    rows_B1 = rows.to(logprobs_U_V.device)[:, None]
+    uniforms = torch.tensor(uniforms_B, dtype=torch.float64, device=logprobs_U_V.device)
     thresholds_B1 = uniforms[:, None] * cumulative_U_V[rows_B1[:, 0], -1:]
-    at_once = max(1, _PICKED_AT_ONCE // law_U_V.shape[-1])
+    at_once = max(1, _PICKED_AT_ONCE // logprobs_U_V.shape[-1])
     parts = [slice(b, b + at_once) for b in range(0, len(uniforms), at_once)]
     tokens_B = [
         torch.searchsorted(cumulative_U_V[rows_B1[part, 0]], thresholds_B1[part], right=True)[:, 0]
         for part in parts
     ]
-    return torch.cat(tokens_B).clamp_(max=law_U_V.shape[-1] - 1)
+    return torch.cat(tokens_B).clamp_(max=logprobs_U_V.shape[-1] - 1)
 
 
 def support_mask(support_L: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
@@ -136,8 +136,8 @@ def support_mask(support_L: Sequence[Sequence[int]], vocabulary: int) -> Tensor:
     return mask_L_V
 
 
-def entropy(law_L_V: Tensor) -> Tensor:
-    """Entropy of each law in nats, differentiable also beside tokens outside the support. Shape (..., V) to (...)."""
-    outside = law_L_V.isneginf()
-    logprobs = law_L_V.masked_fill(outside, 0.0)
+def entropy(logprobs_L_V: Tensor) -> Tensor:
+    """Entropy of each distribution in nats, differentiable beside tokens outside the support. (..., V) to (...)."""
+    outside = logprobs_L_V.isneginf()
+    logprobs = logprobs_L_V.masked_fill(outside, 0.0)
     return -(logprobs.exp() * logprobs).masked_fill(outside, 0.0).sum(-1)

@@ -1,7 +1,7 @@
 """How likely recorded replies are under the present weights, differentiably: the learning engine.
 
-Each context is computed once (``lap.engine.contexts``), and the head sees contexts alone, some at a time: the logits of a
-large vocabulary are never held for the whole batch, neither forward nor backward.
+Each context is computed once (``lap.engine.contexts``), and the head sees contexts alone, some at a time: the logits
+of a large vocabulary are never held for the whole batch, neither forward nor backward.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ from lap.engine.contexts import (
 )
 from lap.engine.sampling import Sampling, entropy, support_mask
 from lap.model import TokenLogprobs
-from tsmg import Call
+from tsmg import Completion
 
 _AT_ONCE = 2**24  # logits that are held at once
 
@@ -36,7 +36,7 @@ _Choice = tuple[int, int, tuple[int, ...] | None]
 
 def score(
     network: Any,
-    calls: Sequence[Call],
+    completions: Sequence[Completion],
     *,
     layout: Layout,
     sampling: Sampling,
@@ -46,29 +46,31 @@ def score(
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
-      calls: the records.
+      completions: the records.
       layout: how contexts are computed (``contexts.find_layout``).
-      sampling: the law that the tokens were drawn from; not greedy.
+      sampling: the distribution that the tokens were drawn from; not greedy.
       one_pass: whether all calls pass through the layers at once, whatever the padding.
     """
     replies: dict[Ids, list[Ids]] = {}
-    for call in calls:
-        replies.setdefault(call.prompt_ids, []).append(call.reply_ids)
+    for completion in completions:
+        replies.setdefault(completion.prompt_ids, []).append(completion.reply_ids)
     trees = [ReplyTree.of(prompt, of_prompt) for prompt, of_prompt in replies.items()]
     contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
     row_of = {context: row for row, context in enumerate(contexts)}
-    chosen_by = [_choices(call, row_of) for call in calls]
+    chosen_by = [_choices(completion, row_of) for completion in completions]
     distinct = sorted({choice for choices in chosen_by for choice in choices}, key=_place)
     logprobs_C, entropies_C = _scores(
         network, trees, distinct, layout=layout, sampling=sampling, one_pass=one_pass
     )
     number = {choice: n for n, choice in enumerate(distinct)}
-    width = max((len(call.reply_ids) for call in calls), default=0)
+    width = max((len(completion.reply_ids) for completion in completions), default=0)
     index = [[number[choice] for choice in choices] for choices in chosen_by]
     device = logprobs_C.device
     gather_B_L = right_padded(index, width).long().to(device)
     real_B_L = right_padded([[1] * len(row) for row in index], width).bool().to(device)
-    mask_B_L = right_padded([call.trainable for call in calls], width).bool().to(device)
+    mask_B_L = (
+        right_padded([completion.trainable for completion in completions], width).bool().to(device)
+    )
     return TokenLogprobs(
         logprobs_B_L=torch.where(real_B_L, logprobs_C[gather_B_L], 0.0),
         entropies_B_L=torch.where(real_B_L, entropies_C[gather_B_L], 0.0),
@@ -76,11 +78,11 @@ def score(
     )
 
 
-def _choices(call: Call, row_of: Mapping[tuple[Ids, Ids], int]) -> list[_Choice]:
-    support = call.support or (None,) * len(call.reply_ids)
+def _choices(completion: Completion, row_of: Mapping[tuple[Ids, Ids], int]) -> list[_Choice]:
+    support = completion.support or (None,) * len(completion.reply_ids)
     return [
-        (row_of[call.prompt_ids, call.reply_ids[:n]], token, support[n])
-        for n, token in enumerate(call.reply_ids)
+        (row_of[completion.prompt_ids, completion.reply_ids[:n]], token, support[n])
+        for n, token in enumerate(completion.reply_ids)
     ]
 
 
@@ -99,14 +101,14 @@ def _scores(
     one_pass: bool,
 ) -> _Scores:
     """Scores of each choice, in the order of their rows. Shapes (choices,)."""
-    if layout == "plain":
-        return _law_scores(context_logits(network, trees, layout), choices, sampling)
+    if layout == "padded":
+        return _scores_of(context_logits(network, trees, layout), choices, sampling)
     states = context_states(network, trees, layout, one_pass=one_pass)
     head: Any = causal_network(network).get_output_embeddings()
     at_once = max(1, _AT_ONCE // len(head.weight))
     parts = [choices[n : n + at_once] for n in range(0, len(choices), at_once)]
     if len(parts) == 1:
-        return _law_scores(head_logits(network, states), choices, sampling)
+        return _scores_of(head_logits(network, states), choices, sampling)
     scores = [_recomputed(_scorer(network, part, sampling), states) for part in parts]
     logprobs, entropies = zip(*scores, strict=True)
     return torch.cat(logprobs), torch.cat(entropies)
@@ -120,7 +122,7 @@ def _scorer(
     moved = [(row - first, token, support) for row, token, support in choices]
 
     def scores(states: Tensor) -> _Scores:
-        return _law_scores(head_logits(network, states[first : last + 1]), moved, sampling)
+        return _scores_of(head_logits(network, states[first : last + 1]), moved, sampling)
 
     return scores
 
@@ -133,16 +135,16 @@ def _recomputed(scores: Callable[[Tensor], _Scores], states: Tensor) -> _Scores:
     return recomputed
 
 
-def _law_scores(logits: Tensor, choices: Sequence[_Choice], sampling: Sampling) -> _Scores:
-    """Scores of each choice under the law that was sampled from. Shapes (choices,)."""
+def _scores_of(logits: Tensor, choices: Sequence[_Choice], sampling: Sampling) -> _Scores:
+    """Scores of each choice under the distribution that was sampled from. Shapes (choices,)."""
     scaled = logits / sampling.temperature
     rows = torch.tensor([row for row, _, _ in choices], device=logits.device)
     tokens = torch.tensor([token for _, token, _ in choices], device=logits.device)
     if all(support is None for _, _, support in choices):
-        law = torch.log_softmax(scaled, dim=-1)
-        return law[rows, tokens], entropy(law)[rows]
+        dist = torch.log_softmax(scaled, dim=-1)
+        return dist[rows, tokens], entropy(dist)[rows]
     vocabulary = scaled.shape[-1]
     whole = tuple(range(vocabulary))
     kept = support_mask([support or whole for _, _, support in choices], vocabulary)
-    law = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
-    return law.gather(-1, tokens[:, None])[:, 0], entropy(law)
+    dist = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
+    return dist.gather(-1, tokens[:, None])[:, 0], entropy(dist)

@@ -13,9 +13,9 @@ from typing import Any, final
 import attrs
 
 from lap.engine.sampling import Sampling
-from lap.model import Decided, TokenLogprobs
+from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Message, Prompt
-from tsmg import Call, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, ModelError, Stream
 
 CONTROL_TOKENS = (
     "<|",  # ChatML, Llama 3, Phi and others
@@ -98,8 +98,8 @@ class EndpointModel:
         rngs: Sequence[Stream],
         *,
         sampling: Sampling,
-        decided: Decided | None = None,
-    ) -> list[Call]:
+        stop_criterion: StopCriterion | None = None,
+    ) -> list[Completion]:
         """One reply per prompt, several requests at a time; a reply is not stopped early.
 
         Each request carries a seed from its stream; whether the server heeds it is the server's affair.
@@ -109,12 +109,12 @@ class EndpointModel:
         """
         with ThreadPoolExecutor(self.concurrency) as pool:
             asked = [
-                pool.submit(self._call, prompt, rng, sampling)
+                pool.submit(self._completion, prompt, rng, sampling)
                 for prompt, rng in zip(prompts, rngs, strict=True)
             ]
             return [one.result() for one in asked]
 
-    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """An endpoint's weights are out of reach.
 
         Raises:
@@ -122,7 +122,7 @@ class EndpointModel:
         """
         raise ModelError(f"{self.model_id!r} at {self.url} cannot be trained: it is an endpoint")
 
-    def _call(self, prompt: Prompt, rng: Stream, sampling: Sampling) -> Call:
+    def _completion(self, prompt: Prompt, rng: Stream, sampling: Sampling) -> Completion:
         try:
             answer = self._client.chat.completions.create(
                 model=self.model_id,
@@ -140,7 +140,7 @@ class EndpointModel:
         if text is None:
             raise ModelError(f"no reply from {self.model_id!r} at {self.url}: an empty answer")
         self._count(getattr(answer, "usage", None))
-        return Call(
+        return Completion(
             prompt_ids=(),
             reply_ids=(),
             trainable=(),

@@ -1,27 +1,27 @@
-"""A scripted model: a law over replies, written by hand. For tests and reference play."""
+"""A scripted model: a distribution over replies, written by hand. For tests and reference play."""
 
 from collections.abc import Callable, Sequence
 from typing import final
 
 from lap.engine.sampling import Sampling
-from lap.model import Decided, TokenLogprobs
+from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Call, Distribution, ModelError, Stream, certainly
+from tsmg import Completion, Distribution, ModelError, Stream, deterministic
 
 
 @final
 class ScriptedModel:
-    """Replies by a given law; its tokens are the bytes of UTF-8, and nothing of it is trained.
+    """Replies by a given distribution; its tokens are the bytes of UTF-8, and nothing of it is trained.
 
     Args:
-      law: from the prompt's text to a reply, or to a distribution over replies.
+      dist: from the prompt's text to a reply, or to a distribution over replies.
       model_id: what the records call it.
     """
 
     def __init__(
-        self, law: Callable[[str], str | Distribution[str]], *, model_id: str = "scripted"
+        self, dist: Callable[[str], str | Distribution[str]], *, model_id: str = "scripted"
     ) -> None:
-        self.law = law
+        self.dist = dist
         self.model_id = model_id
         self.weights_version = 0
 
@@ -31,16 +31,18 @@ class ScriptedModel:
         rngs: Sequence[Stream],
         *,
         sampling: Sampling,
-        decided: Decided | None = None,
-    ) -> list[Call]:
+        stop_criterion: StopCriterion | None = None,
+    ) -> list[Completion]:
         """One reply per prompt; length limits and stopping do not apply to a script."""
-        return [self._call(prompt.text, rng) for prompt, rng in zip(prompts, rngs, strict=True)]
+        return [
+            self._completion(prompt.text, rng) for prompt, rng in zip(prompts, rngs, strict=True)
+        ]
 
-    def _call(self, prompt: str, rng: Stream) -> Call:
-        law = self.law(prompt)
-        reply = (certainly(law) if isinstance(law, str) else law).sample(rng)
+    def _completion(self, prompt: str, rng: Stream) -> Completion:
+        dist = self.dist(prompt)
+        reply = (deterministic(dist) if isinstance(dist, str) else dist).sample(rng)
         reply_ids = tuple(reply.encode(errors="surrogatepass"))
-        return Call(
+        return Completion(
             prompt_ids=tuple(prompt.encode(errors="surrogatepass")),
             reply_ids=reply_ids,
             trainable=(False,) * len(reply_ids),
@@ -50,7 +52,7 @@ class ScriptedModel:
             model_id=self.model_id,
         )
 
-    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """A script has no weights.
 
         Raises:

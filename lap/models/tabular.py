@@ -1,4 +1,4 @@
-"""A tabular model: one free row of logits per context. Exact, tiny, and the law is in plain sight.
+"""A tabular model: one free row of logits per context. Exact, tiny, and the distribution is in plain sight.
 
 A context is a prompt's text together with the reply tokens so far. Rows are independent and in float64, so a
 reply never depends on which others are sampled beside it, not even in its last bit.
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lap.engine.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
-from lap.model import Decided, TokenLogprobs
+from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Call, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, ModelError, Stream
 
 Context = tuple[str, tuple[int, ...]]
 
@@ -27,9 +27,9 @@ class _Table(torch.nn.Module):
 
 @final
 class TabularModel:
-    """A language model whose next-token laws are the rows of a table.
+    """A language model whose next-token distributions are the rows of a table.
 
-    A context gets its row when it is first seen; until it is learnt, its law is uniform. The vocabulary's last
+    A context gets its row when it is first seen; until it is learnt, its distribution is uniform. The vocabulary's last
     token (number ``len(vocabulary)``) ends a reply.
 
     Args:
@@ -83,27 +83,29 @@ class TabularModel:
         rngs: Sequence[Stream],
         *,
         sampling: Sampling,
-        decided: Decided | None = None,
-    ) -> list[Call]:
+        stop_criterion: StopCriterion | None = None,
+    ) -> list[Completion]:
         """One reply per prompt, token by token from the table."""
         pairs = zip(prompts, rngs, strict=True)
-        return [self._call(prompt, rng, sampling, decided) for prompt, rng in pairs]
+        return [self._completion(prompt, rng, sampling, stop_criterion) for prompt, rng in pairs]
 
     @torch.no_grad()
-    def _call(
-        self, prompt: Prompt, rng: Stream, sampling: Sampling, decided: Decided | None
-    ) -> Call:
+    def _completion(
+        self, prompt: Prompt, rng: Stream, sampling: Sampling, stop_criterion: StopCriterion | None
+    ) -> Completion:
         ids: list[int] = []
         logprobs: list[float] = []
         support: list[tuple[int, ...]] = []
         finished = False
         while not finished and len(ids) < sampling.max_reply_tokens:
-            law_V = self.next_logprobs(prompt, [tuple(ids)], sampling=sampling)[0]
-            token = int(pick_tokens(law_V[None], [rng.at(len(ids))]))
-            support.append(tuple(law_V.isfinite().nonzero()[:, 0].tolist()))
-            logprobs.append(float(law_V[token]))
+            logprobs_V = self.next_logprobs(prompt, [tuple(ids)], sampling=sampling)[0]
+            token = int(pick_tokens(logprobs_V[None], [rng.at(len(ids))]))
+            support.append(tuple(logprobs_V.isfinite().nonzero()[:, 0].tolist()))
+            logprobs.append(float(logprobs_V[token]))
             ids.append(token)
-            finished = self.is_end(token) or (decided is not None and decided(self.text(ids)))
+            finished = self.is_end(token) or (
+                stop_criterion is not None and stop_criterion(self.text(ids))
+            )
         return self.record(
             prompt, ids, logprobs, support if sampling.truncates else None, finished=finished
         )
@@ -127,9 +129,9 @@ class TabularModel:
         support: Sequence[tuple[int, ...]] | None = None,
         *,
         finished: bool = True,
-    ) -> Call:
+    ) -> Completion:
         """The record of a reply."""
-        return Call(
+        return Completion(
             prompt_ids=tuple(prompt.text.encode(errors="surrogatepass")),
             reply_ids=tuple(ids),
             trainable=(True,) * len(ids),
@@ -142,14 +144,16 @@ class TabularModel:
             weights_version=self.weights_version,
         )
 
-    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+    def written(
+        self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
+    ) -> Completion:
         """The call by which a given reply would be recorded; the longest token that fits comes first.
 
         Raises:
           ModelError: the vocabulary cannot spell the reply.
         """
         ids = self._spelt(reply)
-        if not (decided and decided(reply)):
+        if not (stop_criterion and stop_criterion(reply)):
             ids.append(self.end)
         return self.record(prompt, ids, (0.0,) * len(ids))
 
@@ -168,31 +172,36 @@ class TabularModel:
         """The string that token ids stand for; the end token stands for nothing."""
         return "".join(self.vocabulary[token] for token in ids if token != self.end)
 
-    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies; differentiable in ``logits``."""
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        width = max((len(call.reply_ids) for call in calls), default=0)
-        laws = [self._laws(call, sampling) for call in calls]
+        width = max((len(completion.reply_ids) for completion in completions), default=0)
+        dists = [self._dists(completion, sampling) for completion in completions]
 
         def padded(rows: list[Tensor]) -> Tensor:
             return torch.stack(
                 [torch.nn.functional.pad(row, (0, width - len(row))) for row in rows]
             )
 
-        ids = [torch.tensor(call.reply_ids) for call in calls]
-        chosen = [law.gather(1, token[:, None])[:, 0] for law, token in zip(laws, ids, strict=True)]
-        masks = [torch.tensor(call.trainable) for call in calls]
+        ids = [torch.tensor(completion.reply_ids) for completion in completions]
+        chosen = [
+            dist.gather(1, token[:, None])[:, 0] for dist, token in zip(dists, ids, strict=True)
+        ]
+        masks = [torch.tensor(completion.trainable) for completion in completions]
         return TokenLogprobs(
             logprobs_B_L=padded(chosen),
-            entropies_B_L=padded([entropy(law) for law in laws]),
+            entropies_B_L=padded([entropy(dist) for dist in dists]),
             mask_B_L=padded(masks).bool(),
         )
 
-    def _laws(self, call: Call, sampling: Sampling) -> Tensor:
-        rows = [self.row(call.prompt_text, call.reply_ids[:l]) for l in range(len(call.reply_ids))]
+    def _dists(self, completion: Completion, sampling: Sampling) -> Tensor:
+        rows = [
+            self.row(completion.prompt_text, completion.reply_ids[:l])
+            for l in range(len(completion.reply_ids))
+        ]
         scaled_L_V = self.logits[rows] / sampling.temperature
-        if call.support is not None:
-            kept_L_V = support_mask(call.support, scaled_L_V.shape[-1])
+        if completion.support is not None:
+            kept_L_V = support_mask(completion.support, scaled_L_V.shape[-1])
             scaled_L_V = scaled_L_V.masked_fill(~kept_L_V, -torch.inf)
         return torch.log_softmax(scaled_L_V, dim=-1)

@@ -1,8 +1,8 @@
 """Any causal language model of the transformers library, by name or from a local folder.
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
-and go on together as long as they draw the same tokens (``lap.engine.decoding``). Learning computes logits at reply positions
-only, and shares prompts and common beginnings of replies likewise (``lap.engine.scoring``).
+and go on together as long as they draw the same tokens (``lap.engine.decoding``). Learning computes logits at reply
+positions only, and shares prompts and common beginnings of replies likewise (``lap.engine.scoring``).
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from lap.engine.contexts import (
     context_logits,
     find_layout,
 )
-from lap.engine.decoding import Growing, Memory, decode
+from lap.engine.decoding import LogitCache, ReplyState, decode
 from lap.engine.sampling import Sampling, token_logprobs
 from lap.engine.scoring import score
 from lap.lora import (
@@ -40,11 +40,11 @@ from lap.lora import (
     merged,
     save_adapters,
 )
-from lap.model import Decided, TokenLogprobs
+from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Call, ContextLengthError, ModelError, Stream
+from tsmg import Completion, ContextLengthError, ModelError, Stream
 
-_MEMORY = 2**26  # bytes of logits that a remembering model holds
+_MEMORY = 2**26  # bytes of logits that a with_logit_cache model holds
 
 
 @final
@@ -92,7 +92,7 @@ class TransformersModel:
         self.recomputes = False
         self.one_pass = False  # whether calls are scored in a single pass through the layers
         self.layout: Layout | None = None  # found out at the first use
-        self.memory: Memory | None = None
+        self.memory: LogitCache | None = None
         self._ends = _end_ids(network, tokenizer)
         self._end = tokenizer.eos_token_id
         if self._end is None:
@@ -244,19 +244,19 @@ class TransformersModel:
         rngs: Sequence[Stream],
         *,
         sampling: Sampling,
-        decided: Decided | None = None,
-    ) -> list[Call]:
+        stop_criterion: StopCriterion | None = None,
+    ) -> list[Completion]:
         """One reply per prompt, in one batch.
 
         Raises:
           ModelError: a prompt leaves no room for a reply in the model's context, or the logits are not finite.
         """
         encoded = self.encoded(prompts, sampling=sampling)
-        replies = [Growing(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
+        replies = [ReplyState(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
 
         def judge(ids: Ids) -> tuple[str, bool]:
             text = self.text(ids)
-            return text, self.is_end(ids[-1]) or bool(decided and decided(text))
+            return text, self.is_end(ids[-1]) or bool(stop_criterion and stop_criterion(text))
 
         with self._computing(learning=False):
             decode(
@@ -265,9 +265,9 @@ class TransformersModel:
                 sampling=sampling,
                 judge=judge,
                 budget=self.token_budget,
-                memory=self.memory or Memory(0),
+                memory=self.memory or LogitCache(0),
                 trees=bool(encoded and self.memory)
-                and self.settled_layout(encoded[0][0]) == "trees",
+                and self.resolved_layout(encoded[0][0]) == "tree_attention",
             )
         return [
             self._record(
@@ -281,14 +281,14 @@ class TransformersModel:
             for ids_text, reply in zip(encoded, replies, strict=True)
         ]
 
-    def remembering(self) -> "TransformersModel":
+    def with_logit_cache(self) -> "TransformersModel":
         """The same model for a time in which its weights stay as they are: it computes no context twice.
 
         Small games come by the same observations again and again. The view shares the weights, and is to be dropped
         before they change.
         """
         view = copy.copy(self)
-        view.memory = Memory(_MEMORY)
+        view.memory = LogitCache(_MEMORY)
         return view
 
     def next_logprobs(
@@ -316,7 +316,7 @@ class TransformersModel:
         support: Sequence[tuple[int, ...]] | None = None,
         *,
         finished: bool = True,
-    ) -> Call:
+    ) -> Completion:
         """The record of a reply."""
         encoded = self.encoder.encode(prompt)
         return self._record(encoded, ids, logprobs, support, text=self.text(ids), finished=finished)
@@ -330,9 +330,9 @@ class TransformersModel:
         *,
         text: str,
         finished: bool,
-    ) -> Call:
+    ) -> Completion:
         prompt_ids, prompt_text = encoded
-        return Call(
+        return Completion(
             prompt_ids=prompt_ids,
             reply_ids=tuple(ids),
             trainable=(True,) * len(ids),
@@ -368,7 +368,7 @@ class TransformersModel:
                 raise error
         return found
 
-    def logprobs(self, calls: Sequence[Call], *, sampling: Sampling) -> TokenLogprobs:
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """Log-probabilities of recorded replies under the present weights; each context is computed once.
 
         Raises:
@@ -376,13 +376,15 @@ class TransformersModel:
         """
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        layout = self.settled_layout(calls[0].prompt_ids)
+        layout = self.resolved_layout(completions[0].prompt_ids)
         with self._computing(learning=torch.is_grad_enabled()):
             return score(
-                self.network, calls, layout=layout, sampling=sampling, one_pass=self.one_pass
+                self.network, completions, layout=layout, sampling=sampling, one_pass=self.one_pass
             )
 
-    def written(self, prompt: Prompt, reply: str, *, decided: Decided | None = None) -> Call:
+    def written(
+        self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
+    ) -> Completion:
         """The call by which a given reply would be recorded, in the tokenizer's own tokens.
 
         Raises:
@@ -390,7 +392,7 @@ class TransformersModel:
         """
         ids, text = self.encoder.encode(prompt)
         reply_ids = self.encoder.untrusted(reply)
-        if not (decided and decided(reply)):
+        if not (stop_criterion and stop_criterion(reply)):
             if self._end is None:
                 raise ModelError(f"{self.model_id!r} names no end token, so no reply of it can end")
             reply_ids.append(self._end)
@@ -406,13 +408,13 @@ class TransformersModel:
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
         """
-        layout = self.settled_layout(trees[0].prompt)
+        layout = self.resolved_layout(trees[0].prompt)
         with self._computing(learning=torch.is_grad_enabled()):
             logits = context_logits(self.network, trees, layout)
         contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
         return logits, {context: row for row, context in enumerate(contexts)}
 
-    def settled_layout(self, prompt: Ids) -> Layout:
+    def resolved_layout(self, prompt: Ids) -> Layout:
         """How contexts are computed for this network, found out at the first use by a few passes over a prompt."""
         if self.layout is None:
             self.layout = find_layout(self.network, prompt)

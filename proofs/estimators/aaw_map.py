@@ -5,7 +5,7 @@ right, and always lasts T steps. So returns are 0 or 1, and a success rate q mea
 probability q^(1/T). Since an estimate depends on a group only through how many successes were played and how many of
 them were drawn, its mean and variance are finite sums: everything here is exact, for any G and K.
 
-Silent groups cost learning nothing, whatever the sampling: no token of theirs counts as trained on.
+Zero-variance groups cost learning nothing, whatever the sampling: no token of theirs counts as trained on.
 """
 
 import csv
@@ -189,17 +189,17 @@ def _drawn_successes(
     failures = size - successes
     # |A| of a success and of a failure are as failures to successes
     one, other = (failures, successes) if sampling == "aaw" else (1, 1)
-    law = {0: 1.0}
+    dist = {0: 1.0}
     for n in range(draws):
         longer: dict[int, float] = {}
-        for drawn, p in law.items():
+        for drawn, p in dist.items():
             good, bad = (successes - drawn) * one, (failures - (n - drawn)) * other
             if good:
                 longer[drawn + 1] = longer.get(drawn + 1, 0.0) + p * good / (good + bad)
             if bad:
                 longer[drawn] = longer.get(drawn, 0.0) + p * bad / (good + bad)
-        law = longer
-    yield from law.items()
+        dist = longer
+    yield from dist.items()
 
 
 @final

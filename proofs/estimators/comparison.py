@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from algorithms import MSGRPOConfig
-from proofs.estimators.laboratory import GROUP_LIMIT, Examination, examine
-from proofs.exact.enumeration import LINE_LIMIT, lines
-from proofs.exact.gradients import PlayLaw
+from proofs.estimators.laboratory import GROUP_LIMIT, EstimatorAnalysis, analyse_estimator
+from proofs.exact.enumeration import LINE_LIMIT, trajectories
+from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import random_policy
 from tsmg import AbstractExplicitGame, PlayerPolicy, UniformPlayer
 
@@ -21,7 +21,7 @@ ESTIMATORS: Mapping[str, Mapping[str, Any]] = {
     "leave-one-out": {"baseline": "leave_one_out"},
     "no baseline": {"baseline": "none"},
     "divided by std": {"std": "population"},
-    "rewards to go": {"credit": "to_go"},
+    "reward-to-go": {"credit": "reward_to_go"},
     "turn by turn": {"credit": "turn"},
     "anchor states": {"credit": "anchor_state"},
     "episode weighting": {"weighting": "episode"},
@@ -52,11 +52,11 @@ def word_policy_law(
     seed: int = 0,
     spread: float = 1.0,
     limit: int = LINE_LIMIT,
-) -> PlayLaw:
-    """The law of play of a tabular policy whose words are the game's action texts, one a reply.
+) -> TrajectoryDistribution:
+    """The distribution of play of a tabular policy whose words are the game's action texts, one a reply.
 
     Args:
-      game: an explicit game with finite laws.
+      game: an explicit game with finite distributions.
       seed: of the policy's logits, which are normally distributed.
       spread: their standard deviation; 0 for the uniform policy.
       limit: how many lines of play are held at most.
@@ -67,16 +67,16 @@ def word_policy_law(
     uniform = PlayerPolicy(game, UniformPlayer(game))
     words = {
         step.reply.text: None
-        for line in lines(game, uniform, limit=limit)
+        for trajectory in trajectories(game, uniform, limit=limit)
         for agent in game.agents
-        for step in line.episode.agent_steps(agent)
+        for step in trajectory.episode.agent_steps(agent)
     }
     policy = random_policy(game, tuple(words), seed=seed, spread=spread, limit=limit)
-    return PlayLaw.of(game, policy, limit=limit)
+    return TrajectoryDistribution.of(game, policy, limit=limit)
 
 
 def compare(
-    law: PlayLaw,
+    dist: TrajectoryDistribution,
     config: MSGRPOConfig,
     estimators: Mapping[str, Mapping[str, Any]] = ESTIMATORS,
     *,
@@ -84,11 +84,11 @@ def compare(
     samples: int = 4000,
     seed: int = 0,
     report: Callable[[str], None] = lambda name: None,
-) -> dict[str, Examination]:
+) -> dict[str, EstimatorAnalysis]:
     """An examination of each estimator.
 
     Args:
-      law: the law of play.
+      dist: the distribution of play.
       config: the plain settings.
       estimators: by name, which settings differ.
       limit: how many different groups are listed at most; beyond it batches are drawn.
@@ -100,11 +100,11 @@ def compare(
     for name, settings in estimators.items():
         report(name)
         changed = attrs.evolve(config, **settings)
-        found[name] = examine(law, changed, limit=limit, samples=samples, seed=seed)
+        found[name] = analyse_estimator(dist, changed, limit=limit, samples=samples, seed=seed)
     return found
 
 
-def plot(found: Mapping[str, Examination], file: str | Path, *, title: str) -> None:
+def plot(found: Mapping[str, EstimatorAnalysis], file: str | Path, *, title: str) -> None:
     """Bars: cosine with the true gradient, and signal-to-noise per generated and per trained token, with intervals.
 
     Args:
@@ -134,7 +134,7 @@ def plot(found: Mapping[str, Examination], file: str | Path, *, title: str) -> N
     figure.savefig(file, dpi=120)
 
 
-def rows(found: Mapping[str, Examination]) -> Sequence[tuple[str, ...]]:
+def rows(found: Mapping[str, EstimatorAnalysis]) -> Sequence[tuple[str, ...]]:
     """The table of ``tsmg lab`` as text: a headline, and a row per estimator."""
     headline = (
         "estimator",
@@ -149,7 +149,7 @@ def rows(found: Mapping[str, Examination]) -> Sequence[tuple[str, ...]]:
     return [headline, *((name, *_figures(one)) for name, one in found.items())]
 
 
-def _figures(one: Examination) -> tuple[str, ...]:
+def _figures(one: EstimatorAnalysis) -> tuple[str, ...]:
     def shown(name: str, digits: int, unit: float = 1.0) -> str:
         low, high = one.interval(name)
         value = f"{unit * getattr(one, name):.{digits}f}"

@@ -24,8 +24,8 @@ from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.batch import RoleGroup, TrainingRow
 from algorithms.method.credit import CreditRule
 from algorithms.method.episode_sampling import Selected
-from proofs.exact.enumeration import Line
-from proofs.exact.gradients import Array, PlayLaw
+from proofs.exact.enumeration import Trajectory
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import EpisodeGroup, InvalidArgumentError, Stream
 
 GROUP_LIMIT = 20_000
@@ -91,17 +91,17 @@ class _Moments:
 
 @final
 @attrs.frozen(kw_only=True, eq=False, slots=False)
-class Examination:
+class EstimatorAnalysis:
     """What was found about an estimator. With several learners, its mean is to be the sum of their gradients.
 
     Attributes:
-      law: the law of play.
+      dist: the distribution of play.
       estimator: what was looked at.
       exact: whether all groups were listed; else ``batches`` were drawn.
       batches: how many batches were looked at.
     """
 
-    law: PlayLaw
+    dist: TrajectoryDistribution
     estimator: Estimator
     exact: bool
     batches: int
@@ -111,36 +111,36 @@ class Examination:
     @cached_property
     def mean_D(self) -> Array:
         """The expected estimate. Shape (D,)."""
-        mean_D: Array = self._mean_C @ self.law.scores_C_D
+        mean_D: Array = self._mean_C @ self.dist.scores_C_D
         return mean_D
 
     @property
     def bias_D(self) -> Array:
         """The expected estimate minus the true gradient. Shape (D,)."""
-        return self.mean_D - self.law.gradient_D
+        return self.mean_D - self.dist.gradient_D
 
     @property
     def covariance_D_D(self) -> Array:
         """The covariance of the estimate over batches. Shape (D, D)."""
-        scores_C_D = self.law.scores_C_D
+        scores_C_D = self.dist.scores_C_D
         return scores_C_D.T @ self._covariance_C_C @ scores_C_D
 
     @property
     def cosine(self) -> float:
         """Between the expected estimate and the true gradient; NaN where one is 0."""
-        norms = float(np.linalg.norm(self.mean_D) * np.linalg.norm(self.law.gradient_D))
-        return float(self.mean_D @ self.law.gradient_D) / norms if norms else math.nan
+        norms = float(np.linalg.norm(self.mean_D) * np.linalg.norm(self.dist.gradient_D))
+        return float(self.mean_D @ self.dist.gradient_D) / norms if norms else math.nan
 
     @property
     def scale(self) -> float:
         """The component of the expected estimate along the true gradient, as a multiple of the latter."""
-        square = float(self.law.gradient_D @ self.law.gradient_D)
-        return float(self.mean_D @ self.law.gradient_D) / square if square else math.nan
+        square = float(self.dist.gradient_D @ self.dist.gradient_D)
+        return float(self.mean_D @ self.dist.gradient_D) / square if square else math.nan
 
     @cached_property
     def variance(self) -> float:
         """The trace of the covariance."""
-        scores_C_D = self.law.scores_C_D
+        scores_C_D = self.dist.scores_C_D
         return max(0.0, float(((self._covariance_C_C @ scores_C_D) * scores_C_D).sum()))
 
     @property
@@ -150,7 +150,7 @@ class Examination:
         It grows in proportion to the number of independent batches that are averaged. Negative where the component
         points against the gradient.
         """
-        signal = self.scale * float(np.linalg.norm(self.law.gradient_D))
+        signal = self.scale * float(np.linalg.norm(self.dist.gradient_D))
         return math.copysign(signal**2, signal) / self.variance if self.variance else math.nan
 
     @property
@@ -200,7 +200,7 @@ class Examination:
         return np.sqrt(np.maximum(np.diagonal(self.covariance_D_D), 0) / self.batches)
 
     @cached_property
-    def _left_out(self) -> tuple["Examination", ...]:
+    def _left_out(self) -> tuple["EstimatorAnalysis", ...]:
         """The same without each of the blocks."""
         return tuple(
             attrs.evolve(self, moments=self._moments[:i] + self._moments[i + 1 :])
@@ -234,22 +234,22 @@ def jackknife(whole: float, left_out: Sequence[float]) -> tuple[float, float]:
     return whole - _T_QUANTILE * error, whole + _T_QUANTILE * error
 
 
-def examine(
-    law: PlayLaw,
+def analyse_estimator(
+    dist: TrajectoryDistribution,
     config: MSGRPOConfig,
     *,
     credit: CreditRule | None = None,
     limit: int = GROUP_LIMIT,
     samples: int = 4000,
     seed: int = 0,
-) -> Examination:
+) -> EstimatorAnalysis:
     """Mean and scatter of the gradient that these settings make, over all batches or over a sample of them.
 
     All batches are listed where a batch is one group, or where groups do not meet in it (sampling within groups, and
-    the weighting "constant" or "episode"): then one group's law is enough.
+    the weighting "constant" or "episode"): then one group's distribution is enough.
 
     Args:
-      law: the law of play.
+      dist: the distribution of play.
       config: the settings; credit, baseline, std, sampling, weighting, sizes and what groups share are looked at.
       credit: a credit rule of the user's own, in place of the settings'. It must treat the members of a group alike.
       limit: how many different groups are listed at most; beyond it batches are drawn.
@@ -257,7 +257,7 @@ def examine(
       seed: of the draws.
 
     Raises:
-      InvalidArgumentError: fewer samples than 20, or shared chance draws, which have no law of a group.
+      InvalidArgumentError: fewer samples than 20, or shared chance draws, which have no distribution of a group.
 
     Example:
       >>> import games, lap
@@ -265,7 +265,7 @@ def examine(
       >>> policy = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2"), capacity=1),
       ...     parser=lap.WholeReplyParser(), sampling=lap.Sampling(max_reply_tokens=1))
       >>> plain = MSGRPOConfig(groups=1, group_size=4, sampling="all", std="none")
-      >>> found = examine(PlayLaw.of(game, policy), plain)
+      >>> found = analyse_estimator(TrajectoryDistribution.of(game, policy), plain)
       >>> found.exact, round(found.cosine, 6), round(found.scale, 6)  # the group's mean: (G - 1) / G
       (True, 1.0, 0.75)
     """
@@ -275,8 +275,8 @@ def examine(
         )
     if samples < BLOCKS:
         raise InvalidArgumentError(f"'samples' must be at least {BLOCKS} (got {samples})")
-    estimator = Estimator.of(config, law.game.facts, credit=credit)
-    bench = _Bench(law=law, estimator=estimator, classes=_classes(law, estimator.group_on))
+    estimator = Estimator.of(config, dist.game.facts, credit=credit)
+    bench = _Bench(dist=dist, estimator=estimator, classes=_classes(dist, estimator.group_on))
     apart = config.groups == 1 or (
         config.scope == "group" and config.weighting in ("constant", "episode")
     )
@@ -288,8 +288,8 @@ def examine(
         numbers = [range(b, samples, BLOCKS) for b in range(BLOCKS)]
         blocks = tuple(_Moments.of(bench.drawn(one, seed, together)) for one in numbers)
         exact, batches = False, samples
-    return Examination(
-        law=law,
+    return EstimatorAnalysis(
+        dist=dist,
         estimator=estimator,
         exact=exact,
         batches=batches,
@@ -298,20 +298,20 @@ def examine(
     )
 
 
-def _classes(law: PlayLaw, group_on: str) -> list[Array]:
+def _classes(dist: TrajectoryDistribution, group_on: str) -> list[Array]:
     """The lines that can stand in one group, by number, for each thing that groups can share."""
 
-    def shared(line: Line) -> Hashable:
+    def shared(trajectory: Trajectory) -> Hashable:
         if group_on == "initial_state":
-            return line.start
+            return trajectory.start
         if group_on == "nothing":
             return None
-        state = line.episode.start.state.state
-        return tuple(law.game.information_key(state, agent) for agent in law.game.agents)
+        state = trajectory.episode.start.state.state
+        return tuple(dist.game.information_key(state, agent) for agent in dist.game.agents)
 
     classes: dict[Hashable, list[int]] = {}
-    for number, line in enumerate(law.lines):
-        classes.setdefault(shared(line), []).append(number)
+    for number, trajectory in enumerate(dist.trajectories):
+        classes.setdefault(shared(trajectory), []).append(number)
     return [np.array(members) for members in classes.values()]
 
 
@@ -319,7 +319,7 @@ def _classes(law: PlayLaw, group_on: str) -> list[Array]:
 class _Bench:
     """An estimator and the lines to feed it with."""
 
-    law: PlayLaw
+    dist: TrajectoryDistribution
     estimator: Estimator
     classes: list[Array]
 
@@ -332,17 +332,17 @@ class _Bench:
         """Every group and everything that can be selected of it."""
         size = self.estimator.config.group_size
         for members in self.classes:
-            p_E = self.law.probabilities_E[members]
+            p_E = self.dist.probabilities_E[members]
             share = float(p_E.sum())
             for chosen in itertools.combinations_with_replacement(range(len(members)), size):
                 chance = share * _multinomial(chosen, p_E / share)
                 roles = self._roles([self._group(members[list(chosen)])])
-                for selected, p in self.estimator.draw_dist(roles).atoms():
+                for selected, p in self.estimator.draw_dist(roles).enumerate():
                     yield self._batch(roles, selected, groups=1, weight=chance * float(p))
 
     def drawn(self, numbers: Iterable[int], seed: int, groups: int) -> Iterator[_Batch]:
         """The batches of these numbers, each from streams of its own."""
-        shares = np.array([self.law.probabilities_E[members].sum() for members in self.classes])
+        shares = np.array([self.dist.probabilities_E[members].sum() for members in self.classes])
         for i in numbers:
             members = [self._members(shares, Stream("members", seed, i, g)) for g in range(groups)]
             roles = self._roles([self._group(one) for one in members])
@@ -351,24 +351,24 @@ class _Bench:
 
     def _members(self, shares: Array, rng: Stream) -> Array:
         members = self.classes[_pick(shares, rng)]
-        p_E = self.law.probabilities_E[members]
+        p_E = self.dist.probabilities_E[members]
         size = self.estimator.config.group_size
         return members[[_pick(p_E, rng) for _ in range(size)]]
 
     def _group(self, numbers: Array) -> EpisodeGroup[Any]:
-        return EpisodeGroup(episodes=tuple(self.law.lines[int(e)].episode for e in numbers))
+        return EpisodeGroup(episodes=tuple(self.dist.trajectories[int(e)].episode for e in numbers))
 
     def _roles(self, groups: Sequence[EpisodeGroup[Any]]) -> list[RoleGroup]:
-        return self.estimator.role_groups(groups, self.law.learners)
+        return self.estimator.role_groups(groups, self.dist.learners)
 
     def _batch(
         self, roles: list[RoleGroup], selected: Sequence[Selected], *, groups: int, weight: float
     ) -> _Batch:
         """The batch of which this is selected."""
-        coefficients_C = np.zeros(len(self.law.calls))
+        coefficients_C = np.zeros(len(self.dist.completions))
         rows = self.estimator.rows(roles, selected, asked=groups)
         for row in rows:
-            number = self.law.call_number(row.agent, row.call)
+            number = self.dist.call_number(row.agent, row.completion)
             coefficients_C[number] += row.weight * row.advantage
         return _Batch(
             weight=weight,
@@ -380,8 +380,15 @@ class _Bench:
 
 def tokens_of(roles: Sequence[RoleGroup], rows: Sequence[TrainingRow]) -> tuple[int, int]:
     """How many tokens the learners sampled for a batch, and how many are trained on."""
-    calls = (call for role in roles for calls_T in role.calls_G for call in calls_T)
-    return sum(len(call.reply_ids) for call in calls), sum(sum(row.call.trainable) for row in rows)
+    completions = (
+        completion
+        for role in roles
+        for completions_T in role.completions_G
+        for completion in completions_T
+    )
+    return sum(len(completion.reply_ids) for completion in completions), sum(
+        sum(row.completion.trainable) for row in rows
+    )
 
 
 def silent_share(roles: Sequence[RoleGroup], selected: Sequence[Selected]) -> float:

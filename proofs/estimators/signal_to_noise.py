@@ -1,9 +1,10 @@
 """How much signal an estimator has under a policy that is too large for its play to be listed.
 
-The laboratory (``proofs.examine``) puts an estimator through all groups that a policy can play. Here groups are played,
-each estimator makes its gradient of every one of them by the trainer's own loss, and the figures of the laboratory are
-estimated from these gradients without bias from their noise: sums over *pairs* of different groups. The true gradient
-is taken from the same groups by an estimator without bias: all episodes, leave-one-out baseline, no division.
+The laboratory (``proofs.analyse_estimator``) puts an estimator through all groups that a policy can play. Here groups
+are played, each estimator makes its gradient of every one of them by the trainer's own loss, and the figures of the
+laboratory are estimated from these gradients without bias from their noise: sums over *pairs* of different groups.
+The true gradient is taken from the same groups by an estimator without bias: all episodes, leave-one-out baseline, no
+division.
 """
 
 import math
@@ -110,7 +111,7 @@ def measure_signal(
     Args:
       game: what is played.
       policy: who plays all roles; all of them learn.
-      config: the settings of play, which estimators change: sampling law, group size, seed, token budget.
+      config: the settings of play, which estimators change: sampling distribution, group size, seed, token budget.
       estimators: by name, which settings differ: credit, baseline, std, sampling, weighting, kept episodes, size.
       groups: how many, at least 40. Intervals shrink with the root of it.
       report: is told how many groups were played.

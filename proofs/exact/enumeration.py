@@ -1,7 +1,8 @@
 """Every episode that a game and its policies can play, with its probability.
 
 The episodes are the records that the runner would make, calls included, so that whatever reads records (returns,
-credit, losses) can be put through its whole law. Probabilities are exact fractions where all laws on the way are.
+credit, losses) can be put through its whole distribution. Probabilities are exact fractions where all distributions
+on the way are.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from tsmg import (
     Distribution,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     InvalidArgumentError,
     Match,
     NotEnumerableError,
@@ -35,14 +36,14 @@ _KEY = EpisodeKey(seed=0)
 
 
 class ExactPolicy(Protocol):
-    """A policy whose law of replies can be listed."""
+    """A policy whose distribution of replies can be listed."""
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """The law of the reply."""
+        """The distribution of the reply."""
         ...
 
     def reply_key(self, request: Request) -> Hashable:
-        """All that the law of the reply depends on."""
+        """All that the distribution of the reply depends on."""
         ...
 
 
@@ -50,7 +51,7 @@ Policies = ExactPolicy | Mapping[str, ExactPolicy]
 
 
 @attrs.frozen(kw_only=True)
-class Line:
+class Trajectory:
     """One way in which an episode can go.
 
     Attributes:
@@ -71,30 +72,31 @@ class Line:
         return math.prod(self.replies_N, start=self.chance)
 
 
-def lines(
+def trajectories(
     game: AbstractExplicitGame[Any, Any],
     policies: Policies,
     *,
     starts: Sequence[Start[Any]] | None = None,
     limit: int = LINE_LIMIT,
-) -> tuple[Line, ...]:
+) -> tuple[Trajectory, ...]:
     """All lines of play, those of probability 0 left out; their probabilities sum to 1.
 
     Args:
-      game: an explicit game with finite laws, and a limit on its length.
+      game: an explicit game with finite distributions, and a limit on its length.
       policies: one for all agents, or one per agent.
-      starts: where to begin, each equally likely; the game's own initial law unless given.
+      starts: where to begin, each equally likely; the game's own initial distribution unless given.
       limit: how many lines, finished or not, are held at most.
 
     Raises:
       InvalidArgumentError: an agent has no policy, or there is no start.
-      NotEnumerableError: there are more lines (the message says how many at which step), or a law is not finite.
+      NotEnumerableError: there are more lines (the message says how many at which step), or a distribution is not
+      finite.
 
     Example:
       >>> import games, tsmg
       >>> game = games.make("LineWalk-v0", length=2)
       >>> uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
-      >>> sorted(str(line.probability) for line in lines(game, uniform))
+      >>> sorted(str(trajectory.probability) for trajectory in trajectories(game, uniform))
       ['1/2', '1/2']
     """
     by_agent = policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
@@ -104,18 +106,18 @@ def lines(
     steps = step_limit(game)
     replies = _Replies(by_agent)
     open_lines = list(_begun(game, starts, limit))
-    over: list[Line] = []
+    over: list[Trajectory] = []
     while open_lines:
         following: list[_Open] = []
-        for line in open_lines:
-            if line.match.ending is not None:
-                over.append(line.finished())
+        for trajectory in open_lines:
+            if trajectory.match.ending is not None:
+                over.append(trajectory.finished())
                 continue
-            following += line.after(replies)
+            following += trajectory.after(replies)
             if len(over) + len(following) > limit:
                 raise NotEnumerableError(
                     f"{game.name}: more than {limit} lines of play: {len(over) + len(following)} after "
-                    f"step {line.match.t} of at most {steps}; a smaller game or model is needed"
+                    f"step {trajectory.match.t} of at most {steps}; a smaller game or model is needed"
                 )
         open_lines = following
     return tuple(over)
@@ -130,8 +132,8 @@ class _Open:
     chance: Probability
     replies_N: tuple[Probability, ...]
 
-    def finished(self) -> Line:
-        return Line(
+    def finished(self) -> Trajectory:
+        return Trajectory(
             episode=self.match.episode(),
             start=self.start,
             chance=self.chance,
@@ -141,7 +143,7 @@ class _Open:
     def after(self, replies: "_Replies") -> Iterator["_Open"]:
         requests = self.match.requests
         agents = [request.history.agent for request in requests]
-        for said in itertools.product(*map(replies.law, requests)):
+        for said in itertools.product(*map(replies.dist, requests)):
             joint = dict(zip(agents, said, strict=True))
             p_N = tuple(
                 p * joint[agent][1] if agent in joint else p
@@ -152,34 +154,34 @@ class _Open:
 
 
 class _Replies:
-    """The policies' laws, each asked for once."""
+    """The policies' distributions, each asked for once."""
 
     def __init__(self, policies: Mapping[str, ExactPolicy]) -> None:
         self._policies = policies
-        self._laws: dict[Hashable, list[tuple[Reply, Probability]]] = {}
+        self._dists: dict[Hashable, list[tuple[Reply, Probability]]] = {}
 
-    def law(self, request: Request) -> list[tuple[Reply, Probability]]:
+    def dist(self, request: Request) -> list[tuple[Reply, Probability]]:
         policy = self._policies[request.history.agent]
         key = (id(policy), policy.reply_key(request))
-        if key not in self._laws:
-            atoms = policy.reply_dist(request).atoms()
-            self._laws[key] = [(reply, p) for reply, p in atoms if p]
-        return self._laws[key]
+        if key not in self._dists:
+            atoms = policy.reply_dist(request).enumerate()
+            self._dists[key] = [(reply, p) for reply, p in atoms if p]
+        return self._dists[key]
 
 
 def _begun(
     game: AbstractExplicitGame[Any, Any], starts: Sequence[Start[Any]] | None, limit: int
 ) -> Iterator[_Open]:
     if starts is None:
-        law = ClosedGame(game).initial_state_dist().table(limit)
-        weighted = [(Start(state=state), p) for state, p in law.items()]
+        dist = ClosedGame(game).initial_state_dist().pmf(limit)
+        weighted = [(Start(state=state), p) for state, p in dist.items()]
     elif starts:
         weighted = [(start, Fraction(1, len(starts))) for start in starts]
     else:
         raise InvalidArgumentError("'starts' must hold at least one start (got none)")
     for number, (start, p) in enumerate(weighted):
         yield _Open(
-            Match.begin(game, EpisodePlan(key=_KEY, start=start)),
+            Match.begin(game, EpisodeSpec(key=_KEY, start=start)),
             number,
             p,
             (1,) * len(game.agents),

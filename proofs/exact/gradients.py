@@ -1,4 +1,4 @@
-"""The whole law of play of a finite game under finite policies, its expected returns and their exact gradient.
+"""The whole distribution of play of a finite game under finite policies, its expected returns and their exact gradient.
 
 With V_i the expected return of agent i, the gradient that learning is after is the sum over the agents that learn of
 grad V_i in the weights of agent i's own replies, the others held fixed. (Where agents share weights this is not the
@@ -22,15 +22,15 @@ from torch import Tensor
 
 from algorithms.play.matchups import frozen_copy
 from lap import LanguageAgentPolicy
-from proofs.exact.enumeration import LINE_LIMIT, ExactPolicy, Line, Policies, lines
-from tsmg import AbstractExplicitGame, Call, InvalidArgumentError, Start
+from proofs.exact.enumeration import LINE_LIMIT, ExactPolicy, Policies, Trajectory, trajectories
+from tsmg import AbstractExplicitGame, Completion, InvalidArgumentError, Start
 
 Array = NDArray[np.float64]
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False, slots=False)
-class PlayLaw:
+class TrajectoryDistribution:
     """Every line of play with its probability, and how the learners' weights move it.
 
     Axes: ``_E`` lines, ``_C`` distinct calls of learners, ``_D`` weights of all learners' models, one after the other
@@ -40,24 +40,24 @@ class PlayLaw:
       game: what is played.
       policies: who plays, by agent.
       learners: the agents whose weights are learnt.
-      lines: how an episode can go.
+      trajectories: how an episode can go.
 
     Example:
       >>> import games, lap
       >>> game = games.make("BernoulliBandit-v0", means=(0.25, 0.75), pulls=1)
       >>> policy = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2"), capacity=1),
       ...     parser=lap.WholeReplyParser(), sampling=lap.Sampling(max_reply_tokens=1))
-      >>> law = PlayLaw.of(game, policy)
-      >>> round(law.expected_return("player"), 6)  # (1/4 + 3/4 + 0) / 3: a third of the replies is empty
+      >>> dist = TrajectoryDistribution.of(game, policy)
+      >>> round(dist.expected_return("player"), 6)  # (1/4 + 3/4 + 0) / 3: a third of the replies is empty
       0.333333
-      >>> law.gradient_D.round(6).tolist()
+      >>> dist.gradient_D.round(6).tolist()
       [-0.027778, 0.138889, -0.111111]
     """
 
     game: AbstractExplicitGame[Any, Any]
     policies: Mapping[str, ExactPolicy]
     learners: tuple[str, ...]
-    lines: tuple[Line, ...]
+    trajectories: tuple[Trajectory, ...]
 
     @classmethod
     def of(
@@ -68,20 +68,20 @@ class PlayLaw:
         learners: Sequence[str] | None = None,
         starts: Sequence[Start[Any]] | None = None,
         limit: int = LINE_LIMIT,
-    ) -> "PlayLaw":
-        """The law of play; see ``lines`` for the arguments and errors.
+    ) -> "TrajectoryDistribution":
+        """The distribution of play; see ``trajectories`` for the arguments and errors.
 
         Args:
-          game: an explicit game with finite laws.
+          game: an explicit game with finite distributions.
           policies: one for all agents, or one per agent.
           learners: the agents that learn; all that have a language-agent policy unless given.
-          starts: where to begin, each equally likely; the game's own initial law unless given.
+          starts: where to begin, each equally likely; the game's own initial distribution unless given.
           limit: how many lines are held at most.
 
         Raises:
           InvalidArgumentError: nobody learns, or a learner's policy is no language-agent policy.
         """
-        found = lines(game, policies, starts=starts, limit=limit)
+        found = trajectories(game, policies, starts=starts, limit=limit)
         by_agent = (
             policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
         )
@@ -92,54 +92,56 @@ class PlayLaw:
                 f"'learners' must name agents with a language-agent policy (got {wanted} of {able})"
             )
         ordered = tuple(agent for agent in game.agents if agent in wanted)
-        return cls(game=game, policies=by_agent, learners=ordered, lines=found)
+        return cls(game=game, policies=by_agent, learners=ordered, trajectories=found)
 
     @cached_property
     def probabilities_E(self) -> Array:
         """The probability of each line. Shape (E,)."""
-        return np.array([float(line.probability) for line in self.lines])
+        return np.array([float(trajectory.probability) for trajectory in self.trajectories])
 
     def returns_E(self, agent: str) -> Array:
         """The agent's return in each line, penalties included. Shape (E,)."""
-        return np.array([line.episode.episode_return(agent) for line in self.lines])
+        return np.array(
+            [trajectory.episode.episode_return(agent) for trajectory in self.trajectories]
+        )
 
     def expected_return(self, agent: str) -> float:
         """V of the agent, penalties included."""
         return float(self.probabilities_E @ self.returns_E(agent))
 
     @cached_property
-    def calls(self) -> tuple[tuple[str, Call], ...]:
+    def completions(self) -> tuple[tuple[str, Completion], ...]:
         """(agent, call): the distinct calls of learners; agents that share a policy share calls. Length C."""
         return tuple(self._numbering[0])
 
-    def call_number(self, agent: str, call: Call) -> int:
-        """The place in ``calls`` of a call that stands in one of the lines."""
-        return self._numbering[1][id(self.policies[agent]), id(call)]
+    def call_number(self, agent: str, completion: Completion) -> int:
+        """The place in ``completions`` of a call that stands in one of the lines."""
+        return self._numbering[1][id(self.policies[agent]), id(completion)]
 
     @cached_property
-    def _numbering(self) -> tuple[list[tuple[str, Call]], dict[tuple[int, int], int]]:
+    def _numbering(self) -> tuple[list[tuple[str, Completion]], dict[tuple[int, int], int]]:
         """The distinct calls; and where each recorded one is found, by identity, since hashing them is slow."""
-        calls: list[tuple[str, Call]] = []
-        by_value: dict[tuple[int, Call], int] = {}
+        completions: list[tuple[str, Completion]] = []
+        by_value: dict[tuple[int, Completion], int] = {}
         by_identity: dict[tuple[int, int], int] = {}
-        for line in self.lines:
+        for trajectory in self.trajectories:
             for agent in self.learners:
                 policy = id(self.policies[agent])
-                for _, call in line.episode.calls(agent):
-                    if (policy, id(call)) in by_identity:
+                for _, completion in trajectory.episode.completions(agent):
+                    if (policy, id(completion)) in by_identity:
                         continue
-                    number = by_value.setdefault((policy, call), len(calls))
-                    by_identity[policy, id(call)] = number
-                    if number == len(calls):
-                        calls.append((agent, call))
-        return calls, by_identity
+                    number = by_value.setdefault((policy, completion), len(completions))
+                    by_identity[policy, id(completion)] = number
+                    if number == len(completions):
+                        completions.append((agent, completion))
+        return completions, by_identity
 
     def counts_E_C(self, agent: str) -> Array:
         """How often the agent makes each call in each line. Shape (E, C)."""
-        counts = np.zeros((len(self.lines), len(self.calls)))
-        for e, line in enumerate(self.lines):
-            for _, call in line.episode.calls(agent):
-                counts[e, self.call_number(agent, call)] += 1
+        counts = np.zeros((len(self.trajectories), len(self.completions)))
+        for e, trajectory in enumerate(self.trajectories):
+            for _, completion in trajectory.episode.completions(agent):
+                counts[e, self.call_number(agent, completion)] += 1
         return counts
 
     @cached_property
@@ -193,9 +195,9 @@ class PlayLaw:
         """
         n = self.game.agents.index(agent)
         others_E = [
-            float(line.chance)
-            * float(np.prod([float(p) for m, p in enumerate(line.replies_N) if m != n]))
-            for line in self.lines
+            float(trajectory.chance)
+            * float(np.prod([float(p) for m, p in enumerate(trajectory.replies_N) if m != n]))
+            for trajectory in self.trajectories
         ]
         own_E = (torch.from_numpy(self.counts_E_C(agent)) @ self._logprobs_C().double()).exp()
         others = torch.tensor(others_E, dtype=torch.float64)
@@ -211,14 +213,14 @@ class PlayLaw:
 
     def _logprobs_C(self) -> Tensor:
         """Differentiable log-probabilities of the distinct calls. Shape (C,)."""
-        found: list[Tensor | None] = [None] * len(self.calls)
+        found: list[Tensor | None] = [None] * len(self.completions)
         owners: dict[int, list[int]] = {}
-        for number, (agent, _) in enumerate(self.calls):
+        for number, (agent, _) in enumerate(self.completions):
             owners.setdefault(id(self.policies[agent]), []).append(number)
         for numbers in owners.values():
-            policy = self.learner(self.calls[numbers[0]][0])
+            policy = self.learner(self.completions[numbers[0]][0])
             scores = policy.model.logprobs(
-                [self.calls[c][1] for c in numbers], sampling=policy.sampling
+                [self.completions[c][1] for c in numbers], sampling=policy.sampling
             )
             summed = (scores.logprobs_B_L * scores.mask_B_L).sum(-1)
             for place, number in enumerate(numbers):
@@ -235,7 +237,7 @@ def _flat_gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> T
 
 
 def central_differences(
-    law: PlayLaw, *, step: float = 1e-5, starts: Sequence[Start[Any]] | None = None
+    dist: TrajectoryDistribution, *, step: float = 1e-5, starts: Sequence[Start[Any]] | None = None
 ) -> Array:
     """The gradient by playing everything again with each weight a little larger, and a little smaller. Shape (D,).
 
@@ -243,30 +245,30 @@ def central_differences(
     order of ``step`` squared, and of rounding over ``step``.
 
     Args:
-      law: what is played; its models' weights are moved and put back.
+      dist: what is played; its models' weights are moved and put back.
       step: h of (V(theta + h) - V(theta - h)) / 2 h.
-      starts: as the law was made with.
+      starts: as the distribution was made with.
     """
     parts = []
-    for model in law.models:
+    for model in dist.models:
         gradient = np.zeros(sum(p.numel() for p in model.network.parameters()))
-        for agent in law.learners:
-            if law.learner(agent).model is model:
-                gradient += _differences(law, agent, step, starts)
+        for agent in dist.learners:
+            if dist.learner(agent).model is model:
+                gradient += _differences(dist, agent, step, starts)
         parts.append(gradient)
     return np.concatenate(parts)
 
 
 def _differences(
-    law: PlayLaw, agent: str, step: float, starts: Sequence[Start[Any]] | None
+    dist: TrajectoryDistribution, agent: str, step: float, starts: Sequence[Start[Any]] | None
 ) -> Array:
     """The central differences of one agent's value in its own weights, the others' copies held fixed."""
-    policy = law.learner(agent)
+    policy = dist.learner(agent)
     moved = frozen_copy(policy)
-    policies = {**law.policies, agent: moved}
+    policies = {**dist.policies, agent: moved}
 
     def value() -> float:
-        found = lines(law.game, policies, starts=starts)
+        found = trajectories(dist.game, policies, starts=starts)
         return sum(float(x.probability) * x.episode.episode_return(agent) for x in found)
 
     differences = []

@@ -1,4 +1,4 @@
-"""The action law that a language-agent policy induces in a game, as a player.
+"""The action distribution that a language-agent policy induces in a game, as a player.
 
 Pi(a | h, s) = sum over { y : psi(s, W(y)) = a } of M(y | F(h)), of which the canonical replies are summed here: the
 reply that wraps an action's canonical text, in the tokens in which the model writes it. What is left is the
@@ -29,7 +29,7 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
     Args:
       game: what is played.
       policy: prompt, model and parser; the prompt must look at the present observation alone.
-      least: how likely canonical replies must be in all, so that the law says something about the policy.
+      least: how likely canonical replies must be in all, so that the distribution says something about the policy.
 
     Raises:
       InvalidArgumentError: ``least`` is not in (0, 1], or the prompt shows past turns.
@@ -53,29 +53,29 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
         self.game = game
         self.policy = policy
         self.least = least
-        self._laws: dict[tuple[str, str], dict[Any, float]] = {}
+        self._dists: dict[tuple[str, str], dict[Any, float]] = {}
 
     def action_dist(self, state: Any, agent: str) -> Distribution[Any]:
-        """The law of the action.
+        """The distribution of the action.
 
         Raises:
           GameLawError: canonical replies are less likely than ``least``, or the actions cannot be listed.
         """
-        law = self.reply_law(state, agent)
-        total = sum(law.values())
+        dist = self.reply_dist(state, agent)
+        total = sum(dist.values())
         if total < self.least:
             raise GameLawError(
                 f"{self.game.name}, {agent}: canonical replies have the probability {total:.4f} "
                 f"in all, less than {self.least}"
             )
-        return Finite({action: p / total for action, p in law.items()})
+        return Finite({action: p / total for action, p in dist.items()})
 
-    def reply_law(self, state: Any, agent: str) -> dict[Any, float]:
+    def reply_dist(self, state: Any, agent: str) -> dict[Any, float]:
         """The probability of the canonical reply of every legal action; they may sum to less than 1."""
         observation = self.game.observation_text(state, agent)
-        if (agent, observation) not in self._laws:
-            self._laws[agent, observation] = self._law(state, agent, observation)
-        return self._laws[agent, observation]
+        if (agent, observation) not in self._dists:
+            self._dists[agent, observation] = self._law(state, agent, observation)
+        return self._dists[agent, observation]
 
     @torch.no_grad()
     def _law(self, state: Any, agent: str, observation: str) -> dict[Any, float]:
@@ -90,14 +90,14 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
             observation=Observation(text=observation),
         )
         prompt = policy.prompt.build(history, parser.instructions())
-        calls = [
+        completions = [
             policy.model.written(
                 prompt,
                 parser.wrap(self.game.action_text(state, agent, action)),
-                decided=parser.decided,
+                stop_criterion=parser.is_complete,
             )
             for action in actions
         ]
-        scores = policy.model.logprobs(calls, sampling=policy.sampling)
+        scores = policy.model.logprobs(completions, sampling=policy.sampling)
         probabilities = scores.logprobs_B_L.double().sum(-1).exp().tolist()
         return dict(zip(actions, probabilities, strict=True))

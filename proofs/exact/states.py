@@ -21,7 +21,7 @@ from tsmg import (
 
 STATE_LIMIT = 100_000
 
-# What the acting agents come to say, by agent; and the law of the next state's number.
+# What the acting agents come to say, by agent; and the distribution of the next state's number.
 JointOutcome = tuple[tuple[str, TextOutcome[Any]], ...]
 Edges = Mapping[JointOutcome, tuple[tuple[int, Probability], ...]]
 
@@ -50,12 +50,13 @@ def state_graph(
     """The state graph, whatever the agents say.
 
     Args:
-      game: an explicit game with finite laws, listed legal actions, and a limit on its length.
+      game: an explicit game with finite distributions, listed legal actions, and a limit on its length.
       invalid: whether agents may also say what is illegal, or what no parser can read.
       limit: how many states are held at most.
 
     Raises:
-      NotEnumerableError: there are more states (the message says how many at which step), or a law is not finite.
+      NotEnumerableError: there are more states (the message says how many at which step), or a distribution is not
+      finite.
 
     Example:
       >>> import games
@@ -77,7 +78,7 @@ def state_graph(
             )
         return numbers[state]
 
-    starts = tuple((number(s, 0), p) for s, p in closed.initial_state_dist().table(limit).items())
+    starts = tuple((number(s, 0), p) for s, p in closed.initial_state_dist().pmf(limit).items())
     edges: dict[int, Edges] = {}
     layer = [state for state in numbers if not closed.is_terminal(state)]
     for depth in range(1, steps + 1):
@@ -86,7 +87,7 @@ def state_graph(
             edges[numbers[state]] = {
                 tuple(said.items()): tuple(
                     (number(after.state, depth), p)
-                    for after, p in closed.transition_dist(state, said).table().items()
+                    for after, p in closed.transition_dist(state, said).pmf().items()
                 )
                 for said in _joint_outcomes(game, state, invalid)
             }

@@ -22,7 +22,7 @@ from tsmg import (
 
 Game = AbstractExplicitGame[Any, Any]
 Players = Mapping[str, AbstractPlayer[Any, Any]]
-# A state and the probability of being there, as far as chance and the players with a given law decide.
+# A state and the probability of being there, as far as chance and the players with a given distribution decide.
 Node = tuple[Any, float]
 
 LARGEST_TREE = 1_000_000
@@ -39,8 +39,8 @@ class _Walk:
         self.steps = step_limit(game)
 
     def starts(self) -> list[Node]:
-        law = self.game.initial_state_dist().table(self.limit)
-        return [(state, float(p)) for state, p in law.items()]
+        dist = self.game.initial_state_dist().pmf(self.limit)
+        return [(state, float(p)) for state, p in dist.items()]
 
     def is_over(self, state: Any, t: int) -> bool:
         return t >= self.steps or self.game.is_terminal(state)
@@ -51,18 +51,20 @@ class _Walk:
         """(state, probability, rewards) of all that can follow; agents that are not fixed draw."""
         state, weight = node
         acting = self.game.acting_agents(state)
-        laws = [
+        dists = [
             [(fixed[agent], 1.0)]
             if agent in fixed
-            else [(a, float(p)) for a, p in self.players[agent].action_dist(state, agent).atoms()]
+            else [
+                (a, float(p)) for a, p in self.players[agent].action_dist(state, agent).enumerate()
+            ]
             for agent in acting
         ]
-        for choice in itertools.product(*laws):
+        for choice in itertools.product(*dists):
             joint = {agent: action for agent, (action, _) in zip(acting, choice, strict=True)}
             drawn = weight * math.prod(chance for _, chance in choice)
             if drawn == 0:
                 continue
-            for transition, p in self.game.transition_dist(state, joint).atoms():
+            for transition, p in self.game.transition_dist(state, joint).enumerate():
                 self._count()
                 yield transition.state, drawn * float(p), transition.rewards_N
 
@@ -80,13 +82,13 @@ def expected_returns(
     """The expected discounted return of every agent, exactly (float64).
 
     Args:
-      game: an explicit game with finite laws.
-      players: the law of every agent.
+      game: an explicit game with finite distributions.
+      players: the distribution of every agent.
       limit: how many nodes of the tree are walked at most.
 
     Raises:
       InvalidArgumentError: an agent has no player.
-      NotEnumerableError: the tree is larger than the limit, or a law is not finite.
+      NotEnumerableError: the tree is larger than the limit, or a distribution is not finite.
 
     Example:
       >>> import games, tsmg
@@ -117,19 +119,19 @@ def expected_returns(
 def best_response_return(
     game: Game, players: Players, agent: str, *, limit: int = LARGEST_TREE
 ) -> float:
-    """What an agent gets at most against the others' laws, exactly (float64).
+    """What an agent gets at most against the others' distributions, exactly (float64).
 
     What the agent knows is ``information_key`` at each of its moves, and it forgets nothing.
 
     Args:
-      game: an explicit game with finite laws.
-      players: the law of every other agent.
+      game: an explicit game with finite distributions.
+      players: the distribution of every other agent.
       agent: who responds.
       limit: how many nodes of the tree are walked at most.
 
     Raises:
       InvalidArgumentError: an agent has no player.
-      NotEnumerableError: the tree is larger than the limit, or a law is not finite.
+      NotEnumerableError: the tree is larger than the limit, or a distribution is not finite.
 
     Example:
       >>> import games, tsmg
@@ -179,13 +181,13 @@ def nash_conv(game: Game, players: Players, *, limit: int = LARGEST_TREE) -> flo
     Source: M. Lanctot et al., "A unified game-theoretic approach to multiagent reinforcement learning", 2017.
 
     Args:
-      game: an explicit game with finite laws.
-      players: the law of every agent.
+      game: an explicit game with finite distributions.
+      players: the distribution of every agent.
       limit: how many nodes of the tree are walked at most.
 
     Raises:
       InvalidArgumentError: an agent has no player.
-      NotEnumerableError: the tree is larger than the limit, or a law is not finite.
+      NotEnumerableError: the tree is larger than the limit, or a distribution is not finite.
 
     Example:
       >>> import games, tsmg

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from proofs.estimators.laboratory import examine
+from proofs.estimators.laboratory import analyse_estimator
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D
 from proofs.statements.cases import CARDS, Case, choice_case, random_cases
@@ -19,14 +19,14 @@ def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
     Assumes: constant weighting, no std, episodes drawn independently from the policy itself.
     Source: a standard fact; reconstructed for whole episodes.
     """
-    law = case.law
+    dist = case.dist
     share = (case.size - 1) / case.size
-    return examine(law, case.config()).mean_D, share * law.autodiff_gradient_D()
+    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
 
 
 def _all_of_the_gradient(case: Case) -> Sides:
     """The share of the own return is forgotten."""
-    return case.law.autodiff_gradient_D(), examine(case.law, case.config()).mean_D
+    return case.dist.autodiff_gradient_D(), analyse_estimator(case.dist, case.config()).mean_D
 
 
 def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
@@ -34,14 +34,14 @@ def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
 
     Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
     """
-    law = case.law
+    dist = case.dist
     config = case.config(baseline="leave_one_out")
-    return examine(law, config).mean_D, law.autodiff_gradient_D()
+    return analyse_estimator(dist, config).mean_D, dist.autodiff_gradient_D()
 
 
 def _own_return_included(case: Case) -> Sides:
     """The baseline is the mean of all members."""
-    return examine(case.law, case.config()).mean_D, case.law.autodiff_gradient_D()
+    return analyse_estimator(case.dist, case.config()).mean_D, case.dist.autodiff_gradient_D()
 
 
 def each_role_has_its_own_baseline(case: Case) -> Sides:
@@ -51,19 +51,19 @@ def each_role_has_its_own_baseline(case: Case) -> Sides:
 
     Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
     """
-    law = case.law
+    dist = case.dist
     share = (case.size - 1) / case.size
-    return examine(law, case.config()).mean_D, share * law.autodiff_gradient_D()
+    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
 
 
 def _one_baseline_for_both(case: Case) -> Sides:
     """Both roles are compared with the mean over both, as if there were one learner with the summed return."""
-    law = case.law
+    dist = case.dist
     share = (case.size - 1) / case.size
-    summed_E = np.sum([law.returns_E(agent) for agent in law.learners], axis=0)
-    scores_E_D = np.sum([episode_scores_E_D(law, agent) for agent in law.learners], axis=0)
-    pooled_D = share * (law.probabilities_E * summed_E) @ scores_E_D
-    return examine(law, case.config()).mean_D, pooled_D
+    summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
+    scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
+    pooled_D = share * (dist.probabilities_E * summed_E) @ scores_E_D
+    return analyse_estimator(dist, case.config()).mean_D, pooled_D
 
 
 STATEMENTS = (

@@ -6,29 +6,31 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from proofs.exact.gradients import Array, PlayLaw
+from proofs.exact.gradients import Array, TrajectoryDistribution
 
 Coefficients = Callable[[Sequence[int]], Sequence[float]]
 
 
-def episode_scores_E_D(law: PlayLaw, agent: str = "player") -> Array:
+def episode_scores_E_D(dist: TrajectoryDistribution, agent: str = "player") -> Array:
     """The gradient of the log-probability of the agent's replies in each line. Shape (E, D)."""
-    scores_E_D: Array = law.counts_E_C(agent) @ law.scores_C_D
+    scores_E_D: Array = dist.counts_E_C(agent) @ dist.scores_C_D
     return scores_E_D
 
 
-def expected_estimate_D(law: PlayLaw, size: int, coefficients: Coefficients) -> Array:
+def expected_estimate_D(
+    dist: TrajectoryDistribution, size: int, coefficients: Coefficients
+) -> Array:
     """The sum over all ordered groups of p(group) times the sum over members of coefficient times score. Shape (D,).
 
     Args:
-      law: the law of play of one learner called "player".
+      dist: the distribution of play of one learner called "player".
       size: G.
       coefficients: from the numbers of a group's lines to what each member's score is multiplied by.
     """
-    scores_E_D = episode_scores_E_D(law)
+    scores_E_D = episode_scores_E_D(dist)
     total = np.zeros(scores_E_D.shape[1])
-    for members in itertools.product(range(len(law.lines)), repeat=size):
-        p = math.prod(float(law.probabilities_E[e]) for e in members)
+    for members in itertools.product(range(len(dist.trajectories)), repeat=size):
+        p = math.prod(float(dist.probabilities_E[e]) for e in members)
         for e, coefficient in zip(members, coefficients(members), strict=True):
             total += p * coefficient * scores_E_D[e]
     return total

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.exact.gradients import PlayLaw
+from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import (
     WORDS,
     FiniteGame,
@@ -17,7 +17,7 @@ from proofs.small_games import (
     random_policy,
     tabular_policy,
 )
-from tsmg import Forfeit, Transition, certainly
+from tsmg import Forfeit, Transition, deterministic
 
 
 @final
@@ -30,9 +30,9 @@ class Case:
     size: int = 2
 
     @property
-    def law(self) -> PlayLaw:
-        """The law of play."""
-        return PlayLaw.of(self.game, self.policy)
+    def dist(self) -> TrajectoryDistribution:
+        """The distribution of play."""
+        return TrajectoryDistribution.of(self.game, self.policy)
 
     def config(self, **settings: Any) -> MSGRPOConfig:
         """One group a batch, every episode trained on, no std, unless the settings say otherwise."""
@@ -53,7 +53,7 @@ def choice_case(
         for action, length in (lengths or {}).items()
         for n in range(1, length)
     }
-    policy = tabular_policy((*returns, "on"), laws={"choose": probabilities, **forced})
+    policy = tabular_policy((*returns, "on"), dists={"choose": probabilities, **forced})
     return Case(game=choice_game(returns, lengths=lengths), policy=policy, size=size)
 
 
@@ -72,13 +72,13 @@ def random_cases(
 # Two players of one policy show cards at the same time; zero-sum, but for forfeits.
 _CARDS_GAME = FiniteGame(
     agents=("even", "odd"),
-    starts=certainly("show"),
+    starts=deterministic("show"),
     moves={
         "show": {
-            ("a", "a"): certainly(Transition("end", (2.0, -2.0))),
-            ("a", "b"): certainly(Transition("end", (-1.0, 1.0))),
-            ("b", "a"): certainly(Transition("end", (0.0, 0.0))),
-            ("b", "b"): certainly(Transition("end", (1.0, -1.0))),
+            ("a", "a"): deterministic(Transition("end", (2.0, -2.0))),
+            ("a", "b"): deterministic(Transition("end", (-1.0, 1.0))),
+            ("b", "a"): deterministic(Transition("end", (0.0, 0.0))),
+            ("b", "b"): deterministic(Transition("end", (1.0, -1.0))),
         }
     },
     invalid_rule=Forfeit(penalty=1.0),

@@ -8,12 +8,12 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from proofs.estimators.laboratory import examine
-from proofs.exact.gradients import Array, PlayLaw
+from proofs.estimators.laboratory import analyse_estimator
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import FiniteGame, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.cases import Case, random_cases
-from tsmg import Finite, Transition, certainly
+from tsmg import Finite, Transition, deterministic
 
 
 @final
@@ -47,20 +47,20 @@ _Group = Sequence[_Walk]
 _Credit = Callable[[_Group], list[list[float]]]
 
 
-def _walks(law: PlayLaw) -> list[_Walk]:
+def _walks(dist: TrajectoryDistribution) -> list[_Walk]:
     """The lines of play."""
     walks = []
-    for line, p in zip(law.lines, law.probabilities_E, strict=True):
-        calls = [call for _, call in line.episode.calls("player")]
-        numbers = [law.call_number("player", call) for call in calls]
+    for trajectory, p in zip(dist.trajectories, dist.probabilities_E, strict=True):
+        completions = [completion for _, completion in trajectory.episode.completions("player")]
+        numbers = [dist.call_number("player", completion) for completion in completions]
         walks.append(
             _Walk(
                 probability=float(p),
-                texts=tuple(s.agent_steps[0].observation.text for s in line.episode.steps),
-                rewards=line.episode.rewards_T("player"),
-                discount=line.episode.discount,
-                tokens=sum(len(call.reply_ids) for call in calls),
-                scores_T_D=law.scores_C_D[numbers],
+                texts=tuple(s.agent_steps[0].observation.text for s in trajectory.episode.steps),
+                rewards=trajectory.episode.rewards_T("player"),
+                discount=trajectory.episode.discount,
+                tokens=sum(len(completion.reply_ids) for completion in completions),
+                scores_T_D=dist.scores_C_D[numbers],
             )
         )
     return walks
@@ -68,13 +68,13 @@ def _walks(law: PlayLaw) -> list[_Walk]:
 
 def _groups(case: Case) -> Iterator[tuple[float, tuple[_Walk, ...]]]:
     """Every ordered group with its probability."""
-    for group in itertools.product(_walks(case.law), repeat=case.size):
+    for group in itertools.product(_walks(case.dist), repeat=case.size):
         yield math.prod(walk.probability for walk in group), group
 
 
 def _expected_D(case: Case, credit: _Credit) -> Array:
     """The expected mean over members of the sum over steps of credit times score. Shape (D,)."""
-    total: Array = np.zeros(case.law.scores_C_D.shape[1])
+    total: Array = np.zeros(case.dist.scores_C_D.shape[1])
     for p, group in _groups(case):
         for walk, credit_T in zip(group, credit(group), strict=True):
             total += p / case.size * (np.array(credit_T) @ walk.scores_T_D)
@@ -88,15 +88,15 @@ def _mean(values: Sequence[float]) -> float:
 # ---- to go -----------------------------------------------------------------------------------
 
 _ROAD_GAME = FiniteGame(
-    starts=certainly("gate"),
+    starts=deterministic("gate"),
     moves={
         "gate": {
-            ("stop",): certainly(Transition("end", (1.0,))),
-            ("go",): certainly(Transition("hall", (0.0,))),
+            ("stop",): deterministic(Transition("end", (1.0,))),
+            ("go",): deterministic(Transition("hall", (0.0,))),
         },
         "hall": {
-            ("stop",): certainly(Transition("end", (0.0,))),
-            ("go",): certainly(Transition("end", (3.0,))),
+            ("stop",): deterministic(Transition("end", (0.0,))),
+            ("go",): deterministic(Transition("end", (3.0,))),
         },
     },
 )
@@ -104,7 +104,7 @@ _ROAD = Case(
     game=_ROAD_GAME,
     policy=tabular_policy(
         ("stop", "go"),
-        laws={"gate": {"stop": 0.8, "go": 0.2}, "hall": {"stop": 0.5, "go": 0.5}},
+        dists={"gate": {"stop": 0.8, "go": 0.2}, "hall": {"stop": 0.5, "go": 0.5}},
         capacity=2,
     ),
     size=3,
@@ -112,7 +112,7 @@ _ROAD = Case(
 
 
 def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
-    """Credit for the rewards to go, relative to the whole group's mean, gives (G - 1) / G of the true gradient.
+    """Credit for the reward-to-go, relative to the whole group's mean, gives (G - 1) / G of the true gradient.
 
     Members whose episode is over at a step earned 0 from there on, and are compared with. So the baseline of a member
     depends on nothing that it did, but for its own share.
@@ -120,16 +120,18 @@ def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
     Assumes: constant weighting, no std, independent episodes. Source: the policy gradient theorem; reconstructed for
     groups.
     """
-    law = case.law
+    dist = case.dist
     share = (case.size - 1) / case.size
-    return examine(law, case.config(credit="to_go")).mean_D, share * law.autodiff_gradient_D()
+    return analyse_estimator(
+        dist, case.config(credit="reward_to_go")
+    ).mean_D, share * dist.autodiff_gradient_D()
 
 
 def _who_is_still_there(case: Case) -> Sides:
     """A step is compared with the members alone that still play at it."""
     share = (case.size - 1) / case.size
-    found = examine(case.law, case.config(credit="turn"))
-    return found.mean_D, share * case.law.autodiff_gradient_D()
+    found = analyse_estimator(case.dist, case.config(credit="turn"))
+    return found.mean_D, share * case.dist.autodiff_gradient_D()
 
 
 # ---- turn by turn ----------------------------------------------------------------------------
@@ -155,21 +157,21 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
 
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.
     """
-    law = case.law
-    found = examine(law, case.config(credit="turn", baseline="leave_one_out"))
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(credit="turn", baseline="leave_one_out"))
     by_hand_D = _expected_D(case, _turn_credit)
     return (
-        np.concatenate([found.mean_D, law.gradient_D]),
-        np.concatenate([by_hand_D, law.autodiff_gradient_D()]),
+        np.concatenate([found.mean_D, dist.gradient_D]),
+        np.concatenate([by_hand_D, dist.autodiff_gradient_D()]),
     )
 
 
 def _whole_episodes(case: Case) -> Sides:
     """Whole episodes are compared."""
-    law = case.law
-    found = examine(law, case.config(credit="episode", baseline="leave_one_out"))
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(credit="episode", baseline="leave_one_out"))
     _, by_hand = comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case)
-    return np.concatenate([found.mean_D, law.gradient_D]), by_hand
+    return np.concatenate([found.mean_D, dist.gradient_D]), by_hand
 
 
 def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
@@ -180,20 +182,20 @@ def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
 
     Assumes: constant weighting, the mean of the others, no std, independent episodes. Source: reconstructed.
     """
-    found = examine(case.law, case.config(credit="turn", baseline="leave_one_out"))
+    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
     return found.mean_D, _by_turns(case, company=True)
 
 
 def _all_turns_alike(case: Case) -> Sides:
     """Every turn has company, which makes it the true gradient."""
-    found = examine(case.law, case.config(credit="turn", baseline="leave_one_out"))
+    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
     return found.mean_D, _by_turns(case, company=False)
 
 
 def _by_turns(case: Case, *, company: bool) -> Array:
     """The sum over turns of their parts of the gradient, each times the probability that it has company."""
-    walks = _walks(case.law)
-    total: Array = np.zeros(case.law.scores_C_D.shape[1])
+    walks = _walks(case.dist)
+    total: Array = np.zeros(case.dist.scores_C_D.shape[1])
     for t in range(max(len(walk.texts) for walk in walks)):
         there = [walk for walk in walks if len(walk.texts) > t]
         q = sum(walk.probability for walk in there)
@@ -219,16 +221,16 @@ _DOOR_GAME = FiniteGame(
     starts=Finite({"left": 0.5, "right": 0.5}),
     moves={
         "left": {
-            ("stop",): certainly(Transition("end", (1.0,))),
-            ("go",): certainly(Transition("door", (0.0,))),
+            ("stop",): deterministic(Transition("end", (1.0,))),
+            ("go",): deterministic(Transition("door", (0.0,))),
         },
         "right": {
-            ("stop",): certainly(Transition("end", (0.0,))),
-            ("go",): certainly(Transition("door", (0.5,))),
+            ("stop",): deterministic(Transition("end", (0.0,))),
+            ("go",): deterministic(Transition("door", (0.5,))),
         },
         "door": {
-            ("stop",): certainly(Transition("end", (0.0,))),
-            ("go",): certainly(Transition("end", (3.0,))),
+            ("stop",): deterministic(Transition("end", (0.0,))),
+            ("go",): deterministic(Transition("end", (3.0,))),
         },
     },
     discount=0.5,
@@ -237,7 +239,7 @@ _DOOR = Case(
     game=_DOOR_GAME,
     policy=tabular_policy(
         ("stop", "go"),
-        laws={
+        dists={
             "left": {"stop": 0.5, "go": 0.5},
             "right": {"stop": 0.5, "go": 0.5},
             "door": {"stop": 0.5, "go": 0.5},
@@ -283,12 +285,12 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
     Assumes: constant weighting, the mean, no std. Source: GiGPO, arXiv:2505.10978, with a step's weight of 1 and no
     std; the bias is reconstructed.
     """
-    law = case.law
-    found = examine(law, case.config(credit="anchor_state"))
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(credit="anchor_state"))
     by_hand_D = _expected_D(case, _anchor_credit)
     return (
-        np.concatenate([found.mean_D, law.gradient_D]),
-        np.concatenate([by_hand_D, law.autodiff_gradient_D()]),
+        np.concatenate([found.mean_D, dist.gradient_D]),
+        np.concatenate([by_hand_D, dist.autodiff_gradient_D()]),
     )
 
 
@@ -296,7 +298,7 @@ def _discounted_from_the_start(case: Case) -> Sides:
     """What a step earned is discounted from the first step of the episode."""
     right, _ = anchor_states_weigh_states_by_how_often_they_are_shared(case)
     by_hand_D = _expected_D(case, lambda group: _anchor_credit(group, from_start=True))
-    return right, np.concatenate([by_hand_D, case.law.autodiff_gradient_D()])
+    return right, np.concatenate([by_hand_D, case.dist.autodiff_gradient_D()])
 
 
 def _turned_but_not_within_a_state(side: Array) -> bool:
@@ -309,22 +311,22 @@ def _turned_but_not_within_a_state(side: Array) -> bool:
 # ---- a text that recurs ----------------------------------------------------------------------
 
 _LOOP_GAME = FiniteGame(
-    starts=certainly("first"),
+    starts=deterministic("first"),
     moves={
         "first": {
-            ("go",): certainly(Transition("second", (2.0,))),
-            ("stop",): certainly(Transition("end", (3.0,))),
+            ("go",): deterministic(Transition("second", (2.0,))),
+            ("stop",): deterministic(Transition("end", (3.0,))),
         },
         "second": {
-            ("go",): certainly(Transition("end", (-1.0,))),
-            ("stop",): certainly(Transition("end", (3.0,))),
+            ("go",): deterministic(Transition("end", (-1.0,))),
+            ("stop",): deterministic(Transition("end", (3.0,))),
         },
     },
     texts={"first": "on?", "second": "on?"},
 )
 _LOOP = Case(
     game=_LOOP_GAME,
-    policy=tabular_policy(("go", "stop"), laws={"on?": {"go": 0.3, "stop": 0.7}}, capacity=1),
+    policy=tabular_policy(("go", "stop"), dists={"on?": {"go": 0.3, "stop": 0.7}}, capacity=1),
 )
 
 
@@ -337,15 +339,15 @@ def where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case: Case) -
     Assumes: constant weighting, no std, the mean of the others (turns) or of all (anchor states), G = 2.
     Source: reconstructed; found by a search over small games.
     """
-    law = case.law
-    turns = examine(law, case.config(credit="turn", baseline="leave_one_out"))
-    anchors = examine(law, case.config(credit="anchor_state"))
+    dist = case.dist
+    turns = analyse_estimator(dist, case.config(credit="turn", baseline="leave_one_out"))
+    anchors = analyse_estimator(dist, case.config(credit="anchor_state"))
     return (
-        _first(turns.mean_D, anchors.mean_D, law.gradient_D),
+        _first(turns.mean_D, anchors.mean_D, dist.gradient_D),
         _first(
             _expected_D(case, _turn_credit),
             _expected_D(case, _anchor_credit),
-            law.autodiff_gradient_D(),
+            dist.autodiff_gradient_D(),
         ),
     )
 
@@ -357,11 +359,11 @@ def _first(*vectors: Array) -> list[float]:
 
 def _whole_episodes_again(case: Case) -> Sides:
     """Whole episodes are compared, in both places."""
-    law = case.law
-    turns = examine(law, case.config(baseline="leave_one_out"))
-    anchors = examine(law, case.config())
+    dist = case.dist
+    turns = analyse_estimator(dist, case.config(baseline="leave_one_out"))
+    anchors = analyse_estimator(dist, case.config())
     _, by_hand = where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case)
-    return _first(turns.mean_D, anchors.mean_D, law.gradient_D), by_hand
+    return _first(turns.mean_D, anchors.mean_D, dist.gradient_D), by_hand
 
 
 def _both_reversed(side: Array) -> bool:
@@ -381,7 +383,7 @@ def _to_go_credit(group: _Group) -> list[list[float]]:
 
 def _drawn_one(case: Case, sizes: Callable[[_Group], Sequence[float]]) -> Array:
     """Expected trained tokens and expected estimate, when one member is drawn in proportion to its size."""
-    total: Array = np.zeros(1 + case.law.scores_C_D.shape[1])
+    total: Array = np.zeros(1 + case.dist.scores_C_D.shape[1])
     for p, group in _groups(case):
         sizes_G = [size if size > 1e-9 else 0.0 for size in sizes(group)]
         for walk, credit_T, size in zip(group, _to_go_credit(group), sizes_G, strict=True):
@@ -410,8 +412,8 @@ def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
 
     Assumes: alpha 1, K = 1, no std. Source: reconstructed (the design, section 1.4).
     """
-    found = examine(
-        case.law, case.config(credit="to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
+    found = analyse_estimator(
+        case.dist, case.config(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
     )
     return np.array([found.trained_tokens, *found.mean_D]), _drawn_one(case, _whole_advantages)
 

@@ -162,7 +162,7 @@ def _half_the_square(case: Laws) -> Sides:
 def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
     """The mean of the gradient of k3 over tokens of M_theta is the gradient of KL(M_ref || M_theta).
 
-    The law of the tokens is not differentiated, as in a loss over sampled tokens.
+    The distribution of the tokens is not differentiated, as in a loss over sampled tokens.
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
@@ -243,7 +243,7 @@ def _value(case: Laws, estimate: KLEstimate) -> float:
 
 
 def _mean_gradient(case: Laws, estimate: KLEstimate) -> Array:
-    """The mean of its gradient in the logits, the law of the tokens not differentiated. Shape (V,)."""
+    """The mean of its gradient in the logits, the distribution of the tokens not differentiated. Shape (V,)."""
     return _gradient(*_mean(case, estimate))
 
 
@@ -278,7 +278,10 @@ _LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
     )
 )
 _EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
-_MEANS = ("automatic differentiation of the mean over all tokens", "closed form in the two laws")
+_MEANS = (
+    "automatic differentiation of the mean over all tokens",
+    "closed form in the two distributions",
+)
 
 
 STATEMENTS = (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from algorithms import group_relative_advantages, inclusion_probabilities, sampling_weights
 from algorithms.method.advantages import StdKind
 from algorithms.method.episode_sampling import SamplingRule, selection_dist
-from proofs.estimators.laboratory import Examination, examine
+from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
 from proofs.statement import Array, Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case, random_cases
@@ -65,7 +65,7 @@ class Kept:
 @final
 @attrs.frozen(kw_only=True)
 class Arm:
-    """A choice: its probability, the law of what it pays, and how many steps an episode has after it."""
+    """A choice: its probability, the distribution of what it pays, and how many steps an episode has after it."""
 
     probability: float
     pays: Mapping[float, float]
@@ -81,7 +81,7 @@ class Choice:
     size: int
     kept: int
 
-    def examine(self, **settings: Any) -> Examination:
+    def analyse_estimator(self, **settings: Any) -> EstimatorAnalysis:
         """What the laboratory finds."""
         case = choice_case(
             {name: Finite(dict(arm.pays)) for name, arm in self.arms.items()},
@@ -89,7 +89,7 @@ class Choice:
             lengths={name: arm.length for name, arm in self.arms.items()},
             size=self.size,
         )
-        return examine(case.law, case.config(kept_episodes=self.kept, **settings))
+        return analyse_estimator(case.dist, case.config(kept_episodes=self.kept, **settings))
 
     def outcomes(self) -> list[tuple[float, float, int, Array]]:
         """(probability, return, length, score in the logits of the arms) of each way in which an episode can go."""
@@ -112,9 +112,9 @@ _RETURNS = _returns(st.integers(-8, 8))
 
 
 def _drawn_weights(returns_G: Returns, std: StdKind = "population") -> list[float]:
-    """The library's law of the first draw."""
-    law = sampling_weights(group_relative_advantages(returns_G, std=std))
-    return [float(law.prob(e)) for e in range(len(returns_G))]
+    """The library's distribution of the first draw."""
+    dist = sampling_weights(group_relative_advantages(returns_G, std=std))
+    return [float(dist.prob(e)) for e in range(len(returns_G))]
 
 
 def _deviations(returns_G: Sequence[float]) -> list[Fraction]:
@@ -144,7 +144,7 @@ def _ordered_draws(
             yield order, weights_G[e] / total * p
 
 
-# ---- the law of the first draw ---------------------------------------------------------------
+# ---- the distribution of the first draw ---------------------------------------------------------------
 
 
 def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
@@ -153,9 +153,9 @@ def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
     Assumes: alpha = 1; returns that are not all equal.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
-    law = selection_dist([group_relative_advantages(returns_G)], SamplingRule(kind="aaw", kept=1))
+    dist = selection_dist([group_relative_advantages(returns_G)], SamplingRule(kind="aaw", kept=1))
     drawn_G = np.zeros(len(returns_G))
-    for (one,), p in law.atoms():
+    for (one,), p in dist.enumerate():
         drawn_G[one.episode] += float(p)
     return drawn_G, _shares([abs(a) for a in _deviations(returns_G)])
 
@@ -166,9 +166,9 @@ def _squared_advantages(returns_G: Returns) -> Sides:
 
 
 def the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order(case: Changed) -> Sides:
-    """The law of the first draw is as before when returns are shifted, scaled, not divided by the std, or permuted.
+    """The first draw ignores the shift, the scale and the std of the returns, and their order.
 
-    A permuted group has the permuted law.
+    A permuted group has the permuted distribution.
 
     Assumes: alpha = 1; returns that are not all equal; a scale above 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
@@ -225,8 +225,8 @@ def _another_exponent(returns_G: Returns) -> Sides:
 
 
 def _above_the_mean(returns_G: Returns, alpha: float) -> float:
-    law = sampling_weights(group_relative_advantages(returns_G), alpha=alpha)
-    return math.fsum(law.prob(e) for e, a in enumerate(_deviations(returns_G)) if a > 0)
+    dist = sampling_weights(group_relative_advantages(returns_G), alpha=alpha)
+    return math.fsum(dist.prob(e) for e, a in enumerate(_deviations(returns_G)) if a > 0)
 
 
 def with_binary_returns_the_first_draw_is_a_success_half_the_time(case: Successes) -> Sides:
@@ -249,8 +249,8 @@ def _successes(case: Successes, std: StdKind) -> list[float]:
     """The probability of a success, and the advantages of a success and of a failure."""
     returns_G = [1.0] * case.count + [0.0] * (case.size - case.count)
     advantages_G = group_relative_advantages(returns_G, std=std, eps=0.0)
-    law = sampling_weights(advantages_G)
-    p = math.fsum(law.prob(e) for e in range(case.count))
+    dist = sampling_weights(advantages_G)
+    p = math.fsum(dist.prob(e) for e in range(case.count))
     return [p, float(advantages_G[0]), float(advantages_G[-1])]
 
 
@@ -321,11 +321,11 @@ def _uncorrected_in_a_group(case: Kept) -> Sides:
 def _expected_coefficients_G(case: Kept, *, corrected: bool) -> Array:
     """What each episode's score is multiplied by on average, over the draws from its group."""
     advantages_G = group_relative_advantages(case.returns_G, std="none")
-    law = selection_dist(
+    dist = selection_dist(
         [advantages_G], SamplingRule(kind="aaw", kept=case.count, corrected=corrected)
     )
     coefficients_G = np.zeros(len(case.returns_G))
-    for selected, p in law.atoms():
+    for selected, p in dist.enumerate():
         for one in selected:
             coefficients_G[one.episode] += float(p) * one.weight / case.count
     return coefficients_G * advantages_G
@@ -348,18 +348,18 @@ def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     be restored.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
-    law = case.law
+    dist = case.dist
     config = case.config(sampling="aaw", kept_episodes=2, corrected=True)
     share = (case.size - 1) / case.size
-    return examine(law, config).mean_D, share * law.autodiff_gradient_D()
+    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
 
 
 def _uncorrected(case: Case) -> Sides:
     """Drawn episodes are not corrected for how likely they were drawn."""
-    law = case.law
+    dist = case.dist
     config = case.config(sampling="aaw", kept_episodes=2)
     share = (case.size - 1) / case.size
-    return examine(law, config).mean_D, share * law.autodiff_gradient_D()
+    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
 
 
 # ---- what uncorrected draws learn from -------------------------------------------------------
@@ -371,31 +371,31 @@ def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Cas
     Assumes: alpha = 1, constant weighting, no std. A group whose returns are all equal adds 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
-    law = case.law
-    returns_E = law.returns_E("player").tolist()
+    dist = case.dist
+    returns_E = dist.returns_E("player").tolist()
 
     def coefficients(members: Sequence[int]) -> list[float]:
         a_G = _deviations([returns_E[e] for e in members])
         shares_G = _shares([abs(a) for a in a_G])
         return [float(a) * share for a, share in zip(a_G, shares_G, strict=True)]
 
-    return _with_replacement_D(case), expected_estimate_D(law, case.size, coefficients)
+    return _with_replacement_D(case), expected_estimate_D(dist, case.size, coefficients)
 
 
 def _plain_advantage(case: Case) -> Sides:
     """The effective advantage is A itself."""
-    law = case.law
-    returns_E = law.returns_E("player").tolist()
+    dist = case.dist
+    returns_E = dist.returns_E("player").tolist()
 
     def coefficients(members: Sequence[int]) -> list[float]:
         return [float(a) / case.size for a in _deviations([returns_E[e] for e in members])]
 
-    return _with_replacement_D(case), expected_estimate_D(law, case.size, coefficients)
+    return _with_replacement_D(case), expected_estimate_D(dist, case.size, coefficients)
 
 
 def _with_replacement_D(case: Case) -> Array:
     config = case.config(sampling="aaw", replacement=True, kept_episodes=2)
-    return examine(case.law, config).mean_D
+    return analyse_estimator(case.dist, config).mean_D
 
 
 def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sides:
@@ -406,10 +406,10 @@ def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sid
     Assumes: constant weighting; 1 or 2 episodes kept; a gradient that is not 0.
     Source: arXiv:2508.10839 (the idea); the statement is reconstructed.
     """
-    law = case.law
-    true_D = _normalised(law.autodiff_gradient_D())
+    dist = case.dist
+    true_D = _normalised(dist.autodiff_gradient_D())
     found = [
-        _normalised(examine(law, case.config(sampling="aaw", kept_episodes=kept)).mean_D)
+        _normalised(analyse_estimator(dist, case.config(sampling="aaw", kept_episodes=kept)).mean_D)
         for kept in (1, 2)
     ]
     return np.concatenate(found), np.concatenate([true_D, true_D])
@@ -438,9 +438,9 @@ def _two_valued_choices(draw: Any) -> Case:
     )
     shares = [draw(st.integers(1, 5)) for _ in names]
     low, high = draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (-2.0, 0.5)]))
-    laws = [Finite({high: q, low: 1 - q}) if 0 < q < 1 else (high if q else low) for q in chances]
+    dists = [Finite({high: q, low: 1 - q}) if 0 < q < 1 else (high if q else low) for q in chances]
     return choice_case(
-        dict(zip(names, laws, strict=True)),
+        dict(zip(names, dists, strict=True)),
         {name: share / sum(shares) for name, share in zip(names, shares, strict=True)},
         size=3,
     )
@@ -471,8 +471,8 @@ def _corrected_for_inclusion(case: Choice) -> Sides:
 
 def _preferences(case: Choice, *, corrected: bool) -> list[float]:
     """The preference of the second arm over the first: of the estimate, and of the true gradient."""
-    found = case.examine(sampling="aaw", corrected=corrected)
-    both = found.mean_D, found.law.autodiff_gradient_D()
+    found = case.analyse_estimator(sampling="aaw", corrected=corrected)
+    both = found.mean_D, found.dist.autodiff_gradient_D()
     return [float(vector_D[1] - vector_D[0]) for vector_D in both]
 
 
@@ -533,7 +533,10 @@ def _noise_within_groups_alone(case: Choice) -> Sides:
 
 def _ratios(case: Choice) -> list[float]:
     """SNR per trained token of AAW and uniform sampling, and per generated token of both."""
-    aaw, uniform = case.examine(sampling="aaw"), case.examine(sampling="uniform")
+    aaw, uniform = (
+        case.analyse_estimator(sampling="aaw"),
+        case.analyse_estimator(sampling="uniform"),
+    )
     return [
         aaw.snr_per_trained_token,
         uniform.snr_per_trained_token,
@@ -602,7 +605,7 @@ STATEMENTS = (
     Statement(
         sides=the_first_draw_is_by_absolute_advantage,
         routes=(
-            "the law of what is selected, one episode kept",
+            "the distribution of what is selected, one episode kept",
             "shares of |R - mean| in fractions",
         ),
         example=_SKEWED,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lap import LastTurnsPrompt, MemorylessPrompt, TabularModel
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import ExactPolicy, Line, lines
+from proofs.exact.enumeration import ExactPolicy, Trajectory, trajectories
 from proofs.exact.induced import InducedPlayer
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, Statement
@@ -19,6 +19,7 @@ from proofs.statements.cases import Case
 from tsmg import (
     AbstractExplicitGame,
     AbstractInvalidRule,
+    ActionText,
     ClosedGame,
     ClosedState,
     Distribution,
@@ -30,17 +31,16 @@ from tsmg import (
     Malformed,
     Observation,
     Parsed,
+    ParseFailure,
     PlayDefault,
     PlayRandomLegal,
     Reply,
     Request,
-    Said,
     StandStill,
     TextOutcome,
     Transition,
     Turn,
-    Unreadable,
-    certainly,
+    deterministic,
     product,
 )
 
@@ -63,15 +63,15 @@ def _aligned(
 # ---- tokens and actions ----------------------------------------------------------------------
 
 _FOLDING_GAME = FiniteGame(
-    starts=certainly("x"),
+    starts=deterministic("x"),
     moves={
         "x": {
-            ("a",): certainly(Transition("y", (1.0,))),
+            ("a",): deterministic(Transition("y", (1.0,))),
             ("b",): Finite({Transition("x", (0.0,)): 0.5, Transition("y", (2.0,)): 0.5}),
         },
         "y": {
-            ("a",): certainly(Transition("end", (2.0,))),
-            ("b",): certainly(Transition("x", (-1.0,))),
+            ("a",): deterministic(Transition("end", (2.0,))),
+            ("b",): deterministic(Transition("x", (-1.0,))),
         },
     },
     discount=0.5,
@@ -86,7 +86,7 @@ def _spelt_case(game: FiniteGame, seed: int) -> Case:
 
 
 def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
-    """For a prompt without memory, the law of the returns under tokens is that under the induced policy.
+    """For a prompt without memory, the distribution of the returns under tokens is that under the induced policy.
 
     Pi(outcome | s) is the sum of M(y | F(s)) over the replies y with psi(s, W(y)) = outcome, invalid outcomes included.
     The closed game is then played by outcomes alone.
@@ -101,27 +101,27 @@ def _canonical_replies_alone(case: Case) -> Sides:
     """Only the canonical reply of each action counts, and these are renormalised."""
     player = InducedPlayer(case.game, case.policy, least=1e-6)
 
-    def law(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
-        table = player.action_dist(state.state, agent).table()
+    def dist(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
+        table = player.action_dist(state.state, agent).pmf()
         return {Parsed(action): float(p) for action, p in table.items()}
 
-    return _aligned(_law_by_tokens(case), _law_by_outcomes(case, law))
+    return _aligned(_law_by_tokens(case), _law_by_outcomes(case, dist))
 
 
 def _law_by_tokens(case: Case) -> Mapping[tuple[float, ...], float]:
-    """The law of all agents' returns, by every line of play."""
-    law: dict[tuple[float, ...], float] = defaultdict(float)
-    for line in lines(case.game, case.policy):
-        returns_N = [line.episode.episode_return(agent) for agent in case.game.agents]
-        law[tuple(round(one, 9) for one in returns_N)] += float(line.probability)
-    return law
+    """The distribution of all agents' returns, by every line of play."""
+    dist: dict[tuple[float, ...], float] = defaultdict(float)
+    for trajectory in trajectories(case.game, case.policy):
+        returns_N = [trajectory.episode.episode_return(agent) for agent in case.game.agents]
+        dist[tuple(round(one, 9) for one in returns_N)] += float(trajectory.probability)
+    return dist
 
 
 def _law_by_outcomes(case: Case, outcome_law: OutcomeLaw) -> Mapping[tuple[float, ...], float]:
-    """The same by steps of the closed game, from one law over (extended state, returns so far) to the next."""
+    """The same by steps of the closed game, from one distribution over (extended state, returns so far) to the next."""
     closed = ClosedGame(case.game)
     nothing = (0.0,) * len(case.game.agents)
-    nodes = {(s, nothing): float(p) for s, p in closed.initial_state_dist().table().items()}
+    nodes = {(s, nothing): float(p) for s, p in closed.initial_state_dist().pmf().items()}
     for t in range(case.game.horizon or 0):
         following: dict[Any, float] = defaultdict(float)
         for (state, returns_N), p in nodes.items():
@@ -129,15 +129,15 @@ def _law_by_outcomes(case: Case, outcome_law: OutcomeLaw) -> Mapping[tuple[float
                 following[state, returns_N] += p
                 continue
             for outcomes, q in _joint(case, state, outcome_law):
-                for after, chance in closed.transition_dist(state, outcomes).table().items():
+                for after, chance in closed.transition_dist(state, outcomes).pmf().items():
                     gained_N = zip(returns_N, after.rewards_N, after.penalties_N, strict=True)
                     total_N = tuple(g + case.game.discount**t * (r + c) for g, r, c in gained_N)
                     following[after.state, total_N] += p * q * float(chance)
         nodes = following
-    law: dict[tuple[float, ...], float] = defaultdict(float)
+    dist: dict[tuple[float, ...], float] = defaultdict(float)
     for (_, returns_N), p in nodes.items():
-        law[tuple(round(one, 9) for one in returns_N)] += p
-    return law
+        dist[tuple(round(one, 9) for one in returns_N)] += p
+    return dist
 
 
 def _joint(
@@ -154,7 +154,7 @@ def _induced(case: Case) -> OutcomeLaw:
     """Pi(outcome | s), summed over replies."""
     closed, policy = ClosedGame(case.game), case.policy
 
-    def law(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
+    def dist(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
         observation = Observation(
             text=case.game.observation_text(state.state, agent),
             feedback=closed.feedback_text(state, agent),
@@ -166,7 +166,7 @@ def _induced(case: Case) -> OutcomeLaw:
             summed[closed.read(state, agent, policy.parser.parse(reply))] += p
         return summed
 
-    return law
+    return dist
 
 
 def _replies(
@@ -204,20 +204,20 @@ class _ByActions:
     policy: ExactPolicy
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """The law of the canonical reply."""
+        """The distribution of the canonical reply."""
 
         def canonical(reply: Reply) -> Reply:
-            assert isinstance(reply.said, Said)  # noqa: S101 - the example has no other replies
+            assert isinstance(reply.parser_outcome, ActionText)  # noqa: S101 - the example has no other replies
             agent = request.history.agent
-            outcome = self.game.read_action(request.state, agent, reply.said.text)
+            outcome = self.game.read_action(request.state, agent, reply.parser_outcome.text)
             assert isinstance(outcome, Parsed)  # noqa: S101 - nor invalid ones
             text = self.game.action_text(request.state, agent, outcome.action)
-            return Reply(text=text, said=Said(text))
+            return Reply(text=text, parser_outcome=ActionText(text))
 
         return self.policy.reply_dist(request).map(canonical)
 
     def reply_key(self, request: Request) -> Any:
-        """All that the law depends on."""
+        """All that the distribution depends on."""
         return self.policy.reply_key(request)
 
 
@@ -226,8 +226,9 @@ def a_prompt_that_shows_past_replies_can_leave_the_induced_policy_behind(
 ) -> Sides:
     """Two replies can be one action and yet differ in what they lead to, where later prompts show them.
 
-    A policy over actions, which remembers canonical replies, then has another law of play. Here the first reply says
-    "a" or "A", which is the same; the second earns 1 by "a". Expected returns differ by p(A) (q after A - q after a).
+    A policy over actions, which remembers canonical replies, then has another distribution of play. Here the first
+    reply says "a" or "A", which is the same; the second earns 1 by "a". Expected returns differ by p(A) (q after A -
+    q after a).
 
     Source: reconstructed.
     """
@@ -244,16 +245,16 @@ def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
     """The expected return of the policy over tokens minus that of the policy over actions."""
     earned = {("a",): 1.0, ("b",): 0.0}
     game = FiniteGame(
-        starts=certainly("one"),
+        starts=deterministic("one"),
         moves={
-            "one": {(word,): certainly(Transition("two", (0.0,))) for word in WORDS},
-            "two": {word: certainly(Transition("end", (r,))) for word, r in earned.items()},
+            "one": {(word,): deterministic(Transition("two", (0.0,))) for word in WORDS},
+            "two": {word: deterministic(Transition("end", (r,))) for word, r in earned.items()},
         },
     )
     rest = 1 - case.small - case.capital
     policy = tabular_policy(
         _SPELLINGS,
-        laws={
+        dists={
             "one": {"a": case.small, "A": case.capital, "b": rest},
             "one\na\ntwo": {"a": case.after_small, "b": 1 - case.after_small},
             "one\nA\ntwo": {"a": case.after_capital, "b": 1 - case.after_capital},
@@ -264,7 +265,7 @@ def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
     )
 
     def value(played: ExactPolicy) -> float:
-        found = lines(game, played)
+        found = trajectories(game, played)
         return sum(float(x.probability) * x.episode.episode_return("player") for x in found)
 
     return value(policy) - value(_ByActions(game=game, policy=policy))
@@ -288,7 +289,7 @@ _PENALTY = 0.25
 
 
 def a_game_with_an_invalid_rule_is_a_game_over_texts(game: FiniteGame) -> Sides:
-    """Whatever an agent says, the closed game answers with a law over (next state, reward, penalty, forfeit).
+    """Whatever an agent says, the closed game answers with a distribution over (next state, reward, penalty, forfeit).
 
     All four rules and all kinds of outcomes: a valid text moves the game and costs nothing; an invalid one costs the
     penalty, and the game stands still, plays a default or a random legal action, or is forfeited. Probabilities sum
@@ -308,10 +309,10 @@ def _closed_sides(game: FiniteGame, *, valid_texts_cost: float) -> Sides:
     one: list[float] = []
     other: list[float] = []
     for rule, outcome in itertools.product(range(len(_RULES)), _OUTCOMES):
-        law = _closed_law(attrs.evolve(game, invalid_rule=_RULES[rule](_PENALTY)), outcome)
+        dist = _closed_law(attrs.evolve(game, invalid_rule=_RULES[rule](_PENALTY)), outcome)
         defined = _defined_law(game, rule, outcome, valid_texts_cost)
-        found, expected = _aligned(law, defined)
-        one += [*found, sum(law.values())]
+        found, expected = _aligned(dist, defined)
+        one += [*found, sum(dist.values())]
         other += [*expected, 1.0]
     return one, other
 
@@ -319,13 +320,13 @@ def _closed_sides(game: FiniteGame, *, valid_texts_cost: float) -> Sides:
 def _closed_law(game: FiniteGame, outcome: TextOutcome[str]) -> Mapping[Any, float]:
     """What the closed game does in state 0."""
     closed = ClosedGame(game)
-    table = closed.transition_dist(closed.close(0), {"player": outcome}).table()
-    law: dict[Any, float] = defaultdict(float)
+    table = closed.transition_dist(closed.close(0), {"player": outcome}).pmf()
+    dist: dict[Any, float] = defaultdict(float)
     for after, p in table.items():
         state = after.state
         key = (state.state, *after.rewards_N, *after.penalties_N, bool(state.forfeited))
-        law[key] += float(p) if state.last_N == (outcome.kind,) else 0.0
-    return law
+        dist[key] += float(p) if state.last_N == (outcome.kind,) else 0.0
+    return dist
 
 
 def _defined_law(
@@ -339,11 +340,11 @@ def _defined_law(
     played = {outcome.action: 1.0} if isinstance(outcome, Parsed) else {"a": 1.0}
     if not valid and rule == 2:
         played = {"a": 0.5, "b": 0.5}
-    law: dict[Any, float] = defaultdict(float)
+    dist: dict[Any, float] = defaultdict(float)
     for action, share in played.items():
-        for (state, (reward,)), p in game.moves[0][(action,)].atoms():
-            law[state, reward, penalty, False] += share * float(p)
-    return law
+        for (state, (reward,)), p in game.moves[0][(action,)].enumerate():
+            dist[state, reward, penalty, False] += share * float(p)
+    return dist
 
 
 # ---- the others fixed ------------------------------------------------------------------------
@@ -395,8 +396,8 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
 
     def initial_state_dist(self) -> Distribution[WithMemories]:
         nothing: tuple[tuple[Turn, ...], ...] = ((),) * len(self.game.agents)
-        law = ClosedGame(self.game).initial_state_dist()
-        return law.map(lambda closed: WithMemories(closed=closed, turns_N=nothing))
+        dist = ClosedGame(self.game).initial_state_dist()
+        return dist.map(lambda closed: WithMemories(closed=closed, turns_N=nothing))
 
     def is_terminal(self, state: WithMemories) -> bool:
         return ClosedGame(self.game).is_terminal(state.closed)
@@ -422,8 +423,8 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
     ) -> Distribution[Transition[WithMemories]]:
         acting = self.game.acting_agents(state.closed.state)
         asked = [self._request(state, agent) for agent in acting if agent in self.others]
-        laws = [self.others[request.history.agent].reply_dist(request) for request in asked]
-        return product(laws).then(lambda said: self._answer(state, joint_action, asked, said))
+        dists = [self.others[request.history.agent].reply_dist(request) for request in asked]
+        return product(dists).bind(lambda said: self._answer(state, joint_action, asked, said))
 
     def _request(self, state: WithMemories, agent: str) -> Request:
         observation = Observation(
@@ -448,13 +449,15 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
         """What follows the learner's text and the others' replies."""
         closed = ClosedGame(self.game)
         outcomes = {
-            agent: closed.read(state.closed, agent, Said(text) if text else Unreadable("no text"))
+            agent: closed.read(
+                state.closed, agent, ActionText(text) if text else ParseFailure("no text")
+            )
             for agent, text in joint_action.items()
         }
         told = dict(zip(self.game.agents, state.turns_N, strict=True))
         for request, reply in zip(asked, said, strict=True):
             agent, seen = request.history.agent, request.history.observation
-            outcomes[agent] = closed.read(state.closed, agent, reply.said)
+            outcomes[agent] = closed.read(state.closed, agent, reply.parser_outcome)
             turn = Turn(observation=seen, reply=reply.text, kind=outcomes[agent].kind)
             told[agent] = () if self.forgetful else (*told[agent], turn)
         n = self.game.agents.index(self.agents[0])
@@ -468,10 +471,10 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
 
 _COPYING_GAME = FiniteGame(
     agents=("one", "other"),
-    starts=certainly("go"),
+    starts=deterministic("go"),
     moves={
         "go": {
-            (mine, yours): certainly(Transition("go", (float(mine == yours), 0.0)))
+            (mine, yours): deterministic(Transition("go", (float(mine == yours), 0.0)))
             for mine, yours in itertools.product(WORDS, repeat=2)
         }
     },
@@ -483,7 +486,7 @@ _COPYING = Case(
     game=_COPYING_GAME,
     policy=tabular_policy(
         WORDS,
-        laws={
+        dists={
             "go": {"a": 0.5, "b": 0.375, "": 0.125},
             "go\na\ngo": {"a": 0.875, "b": 0.125},
             "go\nb\ngo": {"b": 1.0},
@@ -502,8 +505,8 @@ def _remembering_case(game: FiniteGame, seed: int) -> Case:
 def other_agents_that_are_fixed_leave_a_game_of_ones_own(case: Case) -> Sides:
     """With the others' policies fixed, an agent plays a partially observable game on states and their memories.
 
-    What the agent reads, and its discounted return with penalties, have one law in the game of all agents, and in the
-    game of this agent alone, whose state holds the others' past turns.
+    What the agent reads, and its discounted return with penalties, have one distribution in the game of all agents,
+    and in the game of this agent alone, whose state holds the others' past turns.
 
     Assumes: the others keep their policies; the invalid rule gives no feedback.
     Source: a standard fact; reconstructed for language agents (arXiv:2508.10839, the idea).
@@ -521,20 +524,22 @@ def _fixed_sides(case: Case, *, forgetful: bool) -> Sides:
     alone = OthersFixed(
         game=case.game, others=dict.fromkeys(others, case.policy), forgetful=forgetful
     )
-    together = lines(case.game, case.policy)
+    together = trajectories(case.game, case.policy)
     return _aligned(
         _law_of_experience(together, learner),
-        _law_of_experience(lines(alone, case.policy), learner),
+        _law_of_experience(trajectories(alone, case.policy), learner),
     )
 
 
-def _law_of_experience(found: Sequence[Line], agent: str) -> Mapping[Any, float]:
-    """The law of what the agent reads and of its return."""
-    law: dict[Any, float] = defaultdict(float)
-    for line in found:
-        read = tuple(step.observation.text for step in line.episode.agent_steps(agent))
-        law[read, round(line.episode.episode_return(agent), 9)] += float(line.probability)
-    return law
+def _law_of_experience(found: Sequence[Trajectory], agent: str) -> Mapping[Any, float]:
+    """The distribution of what the agent reads and of its return."""
+    dist: dict[Any, float] = defaultdict(float)
+    for trajectory in found:
+        read = tuple(step.observation.text for step in trajectory.episode.agent_steps(agent))
+        dist[read, round(trajectory.episode.episode_return(agent), 9)] += float(
+            trajectory.probability
+        )
+    return dist
 
 
 _SEEDS = st.integers(0, 10_000)
@@ -568,13 +573,13 @@ STATEMENTS = (
     ),
     Statement(
         sides=a_game_with_an_invalid_rule_is_a_game_over_texts,
-        routes=("the closed game's law", "the definition of each rule"),
+        routes=("the closed game's distribution", "the definition of each rule"),
         example=attrs.evolve(
             _FOLDING_GAME,
-            starts=certainly(0),
+            starts=deterministic(0),
             moves={
                 0: {
-                    ("a",): certainly(Transition(1, (1.0,))),
+                    ("a",): deterministic(Transition(1, (1.0,))),
                     ("b",): Finite({Transition(0, (0.0,)): 0.25, Transition(1, (2.0,)): 0.75}),
                 }
             },

@@ -9,7 +9,7 @@ import attrs
 from hypothesis import strategies as st
 
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import lines
+from proofs.exact.enumeration import trajectories
 from proofs.exact.values import best_response_return
 from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
 from proofs.statement import Sides, Statement
@@ -21,7 +21,7 @@ from tsmg import (
     Finite,
     PlayerPolicy,
     Transition,
-    certainly,
+    deterministic,
 )
 
 Game = AbstractExplicitGame[Any, Any]
@@ -33,14 +33,14 @@ _PARTS = 4
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class _Table(AbstractPlayer[Any, str]):
-    """A law of actions for every text."""
+    """A distribution of actions for every text."""
 
     game: Game
-    laws: Mapping[str, Finite[str]]
+    dists: Mapping[str, Finite[str]]
 
     def action_dist(self, state: Any, agent: str) -> Distribution[str]:
-        """The law in the table."""
-        return self.laws[self.game.observation_text(state, agent)]
+        """The distribution in the table."""
+        return self.dists[self.game.observation_text(state, agent)]
 
 
 def best_without_memory(game: Game, *, parts: int = 1) -> float:
@@ -51,10 +51,10 @@ def best_without_memory(game: Game, *, parts: int = 1) -> float:
       parts: probabilities are multiples of 1 / parts; 1 tries the deterministic policies alone.
     """
     actions = _actions(game)
-    choices = [list(_laws(actions[text], parts)) for text in actions]
+    choices = [list(_dists(actions[text], parts)) for text in actions]
     return max(
-        _value(game, _Table(game=game, laws=dict(zip(actions, laws, strict=True))))
-        for laws in itertools.product(*choices)
+        _value(game, _Table(game=game, dists=dict(zip(actions, dists, strict=True))))
+        for dists in itertools.product(*choices)
     )
 
 
@@ -73,12 +73,12 @@ def _actions(game: Game) -> Mapping[str, tuple[str, ...]]:
                 joints += [(state, {agent: action}) for action in legal]
             else:
                 joints.append((state, {}))
-        laws = [game.transition_dist(state, joint) for state, joint in joints]
-        states = list({one.state: None for law in laws for one in law.support()})
+        dists = [game.transition_dist(state, joint) for state, joint in joints]
+        states = list({one.state: None for dist in dists for one in dist.support()})
     return found
 
 
-def _laws(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
+def _dists(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
     for shares in itertools.product(range(parts + 1), repeat=len(actions)):
         if sum(shares) == parts:
             yield Finite({a: Fraction(n, parts) for a, n in zip(actions, shares, strict=True)})
@@ -86,8 +86,11 @@ def _laws(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
 
 def _value(game: Game, player: _Table) -> float:
     (agent,) = game.agents
-    found = lines(game, PlayerPolicy(game, player))
-    return sum(float(line.probability) * line.episode.episode_return(agent) for line in found)
+    found = trajectories(game, PlayerPolicy(game, player))
+    return sum(
+        float(trajectory.probability) * trajectory.episode.episode_return(agent)
+        for trajectory in found
+    )
 
 
 def best_with_memory(game: Game) -> float:
@@ -110,9 +113,9 @@ def with_time(game: FiniteGame) -> FiniteGame:
     timed = {(s, t): s for s in game.moves for t in range(steps)}
     return attrs.evolve(
         game,
-        starts=Finite({(s, 0): p for s, p in game.starts.atoms()}),
+        starts=Finite({(s, 0): p for s, p in game.starts.enumerate()}),
         moves={
-            (s, t): {joint: _at(t + 1, law) for joint, law in game.moves[s].items()}
+            (s, t): {joint: _at(t + 1, dist) for joint, dist in game.moves[s].items()}
             for s, t in timed
         },
         acting={(s, t): game.acting_agents(s) for s, t in timed},
@@ -120,8 +123,8 @@ def with_time(game: FiniteGame) -> FiniteGame:
     )
 
 
-def _at(t: int, law: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
-    return Finite({Transition((one.state, t), one.rewards_N): p for one, p in law.atoms()})
+def _at(t: int, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
+    return Finite({Transition((one.state, t), one.rewards_N): p for one, p in dist.enumerate()})
 
 
 def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
@@ -147,14 +150,15 @@ def _time_is_hidden(game: FiniteGame) -> Sides:
 
 def _choice(pay: Mapping[str, float], after: Any) -> dict[tuple[str, ...], Finite[Any]]:
     """What each action pays, and the state after all of them."""
-    return {(action,): certainly(Transition(after, (r,))) for action, r in pay.items()}
+    return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
 
 
 def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     """A sign names a door, "a" (with this probability) or "b"; half the time there is fog; the door named pays 1.
 
-    At the door the text is always the same. Without memory the return is linear in the law at the door: at best it is
-    the larger of the two probabilities. With memory it is 1 where the sign was read. The gain is half the smaller one.
+    At the door the text is always the same. Without memory the return is linear in the distribution at the door: at
+    best it is the larger of the two probabilities. With memory it is 1 where the sign was read. The gain is half the
+    smaller one.
 
     Source: reconstructed; a standard fact (S. P. Singh, T. Jaakkola, M. I. Jordan, 1994).
     """
@@ -201,7 +205,7 @@ def _time_is_told(last: float) -> Sides:
 
 def _hurry(last: float) -> FiniteGame:
     return FiniteGame(
-        starts=certainly("go"),
+        starts=deterministic("go"),
         moves={"go": {**_choice({"a": 1.0}, "go"), **_choice({"b": last}, "end")}},
         horizon=2,
     )
@@ -228,17 +232,19 @@ def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
     """What the learner plays; at "shown" it acts, though nothing depends on it, so that it has seen the pick."""
     game = FiniteGame(
         agents=("learner", "other"),
-        starts=certainly("pick"),
+        starts=deterministic("pick"),
         moves={
-            "pick": {(word,): certainly(Transition(f"shown {word}", (0.0, 0.0))) for word in WORDS},
+            "pick": {
+                (word,): deterministic(Transition(f"shown {word}", (0.0, 0.0))) for word in WORDS
+            },
             **{
                 f"shown {word}": {
-                    (reply,): certainly(Transition("guess", (0.0, 0.0))) for reply in WORDS
+                    (reply,): deterministic(Transition("guess", (0.0, 0.0))) for reply in WORDS
                 }
                 for word in WORDS
             },
             "guess": {
-                (mine, yours): certainly(Transition("end", (float(mine == yours), 0.0)))
+                (mine, yours): deterministic(Transition("end", (float(mine == yours), 0.0)))
                 for mine, yours in itertools.product(WORDS, repeat=2)
             },
         },
@@ -247,7 +253,7 @@ def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
     )
     pick = {"a": share, "b": 1 - share}
     again = {f"pick\n{word}\nguess": {word: 1.0} for word in WORDS}
-    other = tabular_policy(WORDS, laws={"pick": pick, "guess": pick, **again}, prompt=prompt)
+    other = tabular_policy(WORDS, dists={"pick": pick, "guess": pick, **again}, prompt=prompt)
     return OthersFixed(game=game, others={"other": other}, texts=WORDS)
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from algorithms.play.rollouts import collect_groups
 from lap import LanguageAgentPolicy, TabularModel
 from proofs.estimators.aaw_map import binomial
-from proofs.estimators.laboratory import examine
-from proofs.exact.gradients import Array, PlayLaw
+from proofs.estimators.laboratory import analyse_estimator
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import FiniteGame, choice_game, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case
-from tsmg import Finite, Transition, certainly
+from tsmg import Finite, Transition, deterministic
 
 _POPULATION = {"std": "population", "eps": 0.0}
 _LARGE = 4000
@@ -45,12 +45,12 @@ def _two_valued_case(*, low: float, gap: float, weights: tuple[int, ...], size: 
     return choice_case(paid, dict(zip(paid, shares, strict=True)), size=size)
 
 
-def _success(law: PlayLaw) -> tuple[float, Array]:
+def _success(dist: TrajectoryDistribution) -> tuple[float, Array]:
     """The probability q of the greater return, and its gradient, by automatic differentiation."""
-    returns_E = law.returns_E("player")
+    returns_E = dist.returns_E("player")
     low, high = float(returns_E.min()), float(returns_E.max())
-    q = float(law.probabilities_E[returns_E == high].sum())
-    return q, law.autodiff_gradient_D() / (high - low)
+    q = float(dist.probabilities_E[returns_E == high].sum())
+    return q, dist.autodiff_gradient_D() / (high - low)
 
 
 def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Sides:
@@ -62,16 +62,18 @@ def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Side
     Assumes: constant weighting, the group's mean, population std, eps 0, independent episodes.
     Source: reconstructed; the uneven weight of hard and easy tasks is in Dr. GRPO, arXiv:2503.20783.
     """
-    q, gradient_D = _success(case.law)
-    return examine(case.law, case.config(**_POPULATION)).mean_D, (
+    q, gradient_D = _success(case.dist)
+    return analyse_estimator(case.dist, case.config(**_POPULATION)).mean_D, (
         _coefficient(q, case.size) * gradient_D
     )
 
 
 def _large_groups_factor(case: Case) -> Sides:
     """The factor of large groups, 1 / sqrt(q (1 - q)), in a small one."""
-    q, gradient_D = _success(case.law)
-    return examine(case.law, case.config(**_POPULATION)).mean_D, gradient_D / math.sqrt(q * (1 - q))
+    q, gradient_D = _success(case.dist)
+    return analyse_estimator(case.dist, case.config(**_POPULATION)).mean_D, gradient_D / math.sqrt(
+        q * (1 - q)
+    )
 
 
 def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
@@ -116,11 +118,11 @@ def _standardised(returns_G: Array) -> Array:
     return deviations_G / std if std > 1e-9 else np.zeros_like(deviations_G)
 
 
-def _standardised_estimate_D(law: PlayLaw, size: int) -> Array:
+def _standardised_estimate_D(dist: TrajectoryDistribution, size: int) -> Array:
     """The expected estimate with std, group by group."""
-    returns_E = law.returns_E("player")
+    returns_E = dist.returns_E("player")
     return expected_estimate_D(
-        law, size, lambda members: (_standardised(returns_E[list(members)]) / size).tolist()
+        dist, size, lambda members: (_standardised(returns_E[list(members)]) / size).tolist()
     )
 
 
@@ -133,22 +135,22 @@ def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
 
     Assumes: as for two values, but for the returns; G = 4 in the example. Source: reconstructed.
     """
-    law = case.law
-    found = examine(law, case.config(**_POPULATION))
-    by_hand_D = _standardised_estimate_D(law, case.size)
-    truth_D = law.autodiff_gradient_D()
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(**_POPULATION))
+    by_hand_D = _standardised_estimate_D(dist, case.size)
+    truth_D = dist.autodiff_gradient_D()
     return (
-        [_risky_over_safe(found.mean_D), _risky_over_safe(law.gradient_D)],
+        [_risky_over_safe(found.mean_D), _risky_over_safe(dist.gradient_D)],
         [_risky_over_safe(by_hand_D), _risky_over_safe(truth_D)],
     )
 
 
 def _undivided(case: Case) -> Sides:
     """Advantages are not divided by the std."""
-    law = case.law
-    found = examine(law, case.config())
+    dist = case.dist
+    found = analyse_estimator(dist, case.config())
     _, by_hand = with_three_values_the_std_can_prefer_the_worse_action(case)
-    return [_risky_over_safe(found.mean_D), _risky_over_safe(law.gradient_D)], by_hand
+    return [_risky_over_safe(found.mean_D), _risky_over_safe(dist.gradient_D)], by_hand
 
 
 def _reversed(side: Array) -> bool:
@@ -184,17 +186,17 @@ class _Gamble:
     @property
     def policy(self) -> LanguageAgentPolicy[TabularModel]:
         """The policy, whose first weight is the logit of risky."""
-        laws = {"choose": {"risky": self.q, "safe": 1 - self.q}}
-        return tabular_policy(("risky", "safe"), laws=laws)
+        dists = {"choose": {"risky": self.q, "safe": 1 - self.q}}
+        return tabular_policy(("risky", "safe"), dists=dists)
 
     @property
     def hidden(self) -> Case:
-        """Luck is decided in the first state, which the agent cannot see."""
-        nothing = certainly(Transition("end", (0.0,)))
+        """Luck is complete in the first state, which the agent cannot see."""
+        nothing = deterministic(Transition("end", (0.0,)))
         game = FiniteGame(
             starts=Finite(self.outcomes),
             moves={
-                paid: {("risky",): certainly(Transition("end", (paid,))), ("safe",): nothing}
+                paid: {("risky",): deterministic(Transition("end", (paid,))), ("safe",): nothing}
                 for paid in self.outcomes
             },
             texts=dict.fromkeys(self.outcomes, "choose"),
@@ -203,11 +205,11 @@ class _Gamble:
 
     @property
     def drawn(self) -> Case:
-        """Luck is decided after the choice."""
+        """Luck is complete after the choice."""
         return self.with_payment(Finite(self.outcomes))
 
     def with_payment(self, paid: float | Finite[float]) -> Case:
-        """Risky pays this, or by this law."""
+        """Risky pays this, or by this distribution."""
         game = choice_game({"risky": paid, "safe": 0.0})
         return Case(game=game, policy=self.policy, size=self.size)
 
@@ -244,16 +246,16 @@ def a_shared_hidden_state_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     Assumes: as for two values; groups on the initial state. Source: reconstructed.
     """
     case = gamble.hidden
-    found = examine(case.law, case.config(group_on="initial_state", **_POPULATION))
-    truth_D = case.law.gradient_D
+    found = analyse_estimator(case.dist, case.config(group_on="initial_state", **_POPULATION))
+    truth_D = case.dist.gradient_D
     return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
 def _nothing_shared(gamble: _Gamble) -> Sides:
     """The members of a group have initial states of their own (which keeps the sign here)."""
     case = gamble.hidden
-    found = examine(case.law, case.config(group_on="nothing", **_POPULATION))
-    truth_D = case.law.gradient_D
+    found = analyse_estimator(case.dist, case.config(group_on="nothing", **_POPULATION))
+    truth_D = case.dist.gradient_D
     return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
@@ -270,9 +272,9 @@ def shared_chance_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     estimate = 0.0
     for paid, p in gamble.outcomes.items():
         fixed = gamble.with_payment(paid)
-        found = examine(fixed.law, fixed.config(**_POPULATION))
+        found = analyse_estimator(fixed.dist, fixed.config(**_POPULATION))
         estimate += p * gamble.per_variance(found.mean_D)
-    return [estimate, gamble.per_variance(gamble.drawn.law.gradient_D)], gamble.closed_form
+    return [estimate, gamble.per_variance(gamble.drawn.dist.gradient_D)], gamble.closed_form
 
 
 def _see_that_luck_is_shared(gamble: _Gamble) -> None:
@@ -296,8 +298,8 @@ def _see_that_luck_is_shared(gamble: _Gamble) -> None:
 def _own_chance(gamble: _Gamble) -> Sides:
     """Each member draws for itself (which keeps the sign here)."""
     case = gamble.drawn
-    found = examine(case.law, case.config(**_POPULATION))
-    truth_D = case.law.gradient_D
+    found = analyse_estimator(case.dist, case.config(**_POPULATION))
+    truth_D = case.dist.gradient_D
     return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
@@ -352,21 +354,21 @@ def _estimates(units: _NewUnits, *, baseline: str) -> Array:
     case = units.case(changed=True)
     kinds: tuple[dict[str, Any], ...] = ({"std": "none"}, _POPULATION)
     configs = [case.config(baseline=baseline, **kind) for kind in kinds]
-    return np.concatenate([examine(case.law, config).mean_D for config in configs])
+    return np.concatenate([analyse_estimator(case.dist, config).mean_D for config in configs])
 
 
 def _predicted(units: _NewUnits) -> Array:
     """Of the game as it was, group by group."""
     case = units.case(changed=False)
-    law, size = case.law, case.size
-    returns_E = law.returns_E("player")
+    dist, size = case.dist, case.size
+    returns_E = dist.returns_E("player")
 
     def deviations(members: Any) -> list[float]:
         returns_G = returns_E[list(members)]
         return [float(r - returns_G.mean()) / size for r in returns_G]
 
-    plain_D = expected_estimate_D(law, size, deviations)
-    return np.concatenate([units.scale * plain_D, _standardised_estimate_D(law, size)])
+    plain_D = expected_estimate_D(dist, size, deviations)
+    return np.concatenate([units.scale * plain_D, _standardised_estimate_D(dist, size)])
 
 
 _WEIGHTS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))

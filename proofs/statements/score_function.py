@@ -8,29 +8,29 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.estimators.laboratory import examine
-from proofs.exact.enumeration import lines
+from proofs.estimators.laboratory import analyse_estimator
+from proofs.exact.enumeration import trajectories
 from proofs.exact.gradients import Array, central_differences
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import episode_scores_E_D
 from proofs.statements.cases import CARDS, Case, choice_case, random_cases
-from tsmg import Call, Episode, EpisodeGroup, Finite, StandStill, Transition, certainly
+from tsmg import Completion, Episode, EpisodeGroup, Finite, StandStill, Transition, deterministic
 
 _ESTIMATOR = ("the trainer's estimator over all groups", "automatic differentiation of the value")
 _VARIANCES = ("the trainer's estimator over all groups", "a sum over single lines by hand")
 _STEP = 1e-5
 
 _TWO_STEPS_GAME = FiniteGame(
-    starts=certainly("x"),
+    starts=deterministic("x"),
     moves={
         "x": {
             ("a",): Finite({Transition("y", (1.0,)): 0.25, Transition("x", (0.0,)): 0.75}),
-            ("b",): certainly(Transition("y", (-1.0,))),
+            ("b",): deterministic(Transition("y", (-1.0,))),
         },
         "y": {
-            ("a",): certainly(Transition("end", (2.0,))),
-            ("b",): certainly(Transition("end", (-1.0,))),
+            ("a",): deterministic(Transition("end", (2.0,))),
+            ("b",): deterministic(Transition("end", (-1.0,))),
         },
     },
     discount=0.5,
@@ -53,27 +53,27 @@ def the_policy_gradient_is_the_sum_of_returns_times_scores(case: Case) -> Sides:
     The gradient is that of each agent's own expected return in its own replies' weights, the others' held fixed;
     with shared weights these partial gradients are added up.
 
-    Assumes: the game's laws do not depend on the weights.
+    Assumes: the game's distributions do not depend on the weights.
     Source: a standard fact (REINFORCE: R. J. Williams, 1992); in self-play, reconstructed.
     """
-    law = case.law
-    return law.gradient_D, central_differences(law)
+    dist = case.dist
+    return dist.gradient_D, central_differences(dist)
 
 
 def _summed_returns(case: Case) -> Sides:
     """In self-play, the gradient of the summed returns in the shared weights."""
-    law = case.law
-    summed_E = np.sum([law.returns_E(agent) for agent in law.learners], axis=0)
-    scores_E_D = np.sum([episode_scores_E_D(law, agent) for agent in law.learners], axis=0)
-    return (law.probabilities_E * summed_E) @ scores_E_D, central_differences(law)
+    dist = case.dist
+    summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
+    scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
+    return (dist.probabilities_E * summed_E) @ scores_E_D, central_differences(dist)
 
 
 def the_score_of_an_episode_is_the_sum_over_its_tokens(case: Case) -> Sides:
     """The gradient of the log-probability of an episode's replies is the sum of those of its tokens.
 
-    In a table, a token's own is the unit vector of the token minus the law, in the row of its context.
+    In a table, a token's own is the unit vector of the token minus the distribution, in the row of its context.
 
-    Assumes: the game's laws do not depend on the weights.
+    Assumes: the game's distributions do not depend on the weights.
     Source: arXiv:2508.10839 (the idea); reconstructed.
     """
     return _score_differences(case), _score_sums(case, last_tokens_alone=False)
@@ -90,8 +90,8 @@ def _score_differences(case: Case) -> Array:
     flat_D = model.logits.data.view(-1)
 
     def logs_E() -> Array:
-        found = lines(case.game, case.policy)
-        return np.log([math.prod(map(float, line.replies_N)) for line in found])
+        found = trajectories(case.game, case.policy)
+        return np.log([math.prod(map(float, trajectory.replies_N)) for trajectory in found])
 
     columns = []
     for d in range(flat_D.numel()):
@@ -109,22 +109,22 @@ def _score_differences(case: Case) -> Array:
 def _score_sums(case: Case, *, last_tokens_alone: bool) -> Array:
     """The sum over tokens, one by one. Shape (E * D,)."""
     rows = []
-    for line in lines(case.game, case.policy):
+    for trajectory in trajectories(case.game, case.policy):
         total_D = np.zeros(case.policy.model.logits.numel())
         for agent in case.game.agents:
-            for _, call in line.episode.calls(agent):
-                tokens = _token_scores(case.policy, call)
+            for _, completion in trajectory.episode.completions(agent):
+                tokens = _token_scores(case.policy, completion)
                 total_D += tokens[-1] if last_tokens_alone else np.sum(tokens, axis=0)
         rows.append(total_D)
     return np.concatenate(rows)
 
 
-def _token_scores(policy: LanguageAgentPolicy[TabularModel], call: Call) -> list[Array]:
+def _token_scores(policy: LanguageAgentPolicy[TabularModel], completion: Completion) -> list[Array]:
     """The gradient of each token's log-probability, in closed form. Each of shape (D,)."""
     model = policy.model
     scores = []
-    for place, token in enumerate(call.reply_ids):
-        row = model.row(call.prompt_text, call.reply_ids[:place])
+    for place, token in enumerate(completion.reply_ids):
+        row = model.row(completion.prompt_text, completion.reply_ids[:place])
         score_C_V = np.zeros(tuple(model.logits.shape))
         weights_V = np.exp(model.logits[row].numpy(force=True))
         score_C_V[row] = -weights_V / weights_V.sum()
@@ -141,14 +141,14 @@ def whole_episode_credit_without_a_baseline_is_unbiased(case: Case) -> Sides:
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact (R. J. Williams, 1992).
     """
-    law = case.law
-    return examine(law, case.config(baseline="none")).mean_D, law.autodiff_gradient_D()
+    dist = case.dist
+    return analyse_estimator(dist, case.config(baseline="none")).mean_D, dist.autodiff_gradient_D()
 
 
 def _long_episodes_count_less(case: Case) -> Sides:
     """The weighting divides by the number of steps, where lengths differ."""
     config = case.config(baseline="none", weighting="episode")
-    return examine(case.law, config).mean_D, case.law.autodiff_gradient_D()
+    return analyse_estimator(case.dist, config).mean_D, case.dist.autodiff_gradient_D()
 
 
 def rewards_before_a_step_contribute_nothing(case: Case) -> Sides:
@@ -168,14 +168,14 @@ def _rewards_from_the_step_on(case: Case) -> Sides:
 
 def _credited_D(case: Case, *, after: bool) -> Array:
     """The expectation of the sum over steps of score times discounted rewards before it, or from it on. Shape (D,)."""
-    law = case.law
-    total_D = np.zeros(law.scores_C_D.shape[1])
-    for p, line in zip(law.probabilities_E, law.lines, strict=True):
-        for agent in law.learners:
-            paid_T = _discounted_T(line.episode, agent)
-            for t, call in line.episode.calls(agent):
+    dist = case.dist
+    total_D = np.zeros(dist.scores_C_D.shape[1])
+    for p, trajectory in zip(dist.probabilities_E, dist.trajectories, strict=True):
+        for agent in dist.learners:
+            paid_T = _discounted_T(trajectory.episode, agent)
+            for t, completion in trajectory.episode.completions(agent):
                 credit = sum(paid_T[t:] if after else paid_T[:t])
-                total_D += p * credit * law.scores_C_D[law.call_number(agent, call)]
+                total_D += p * credit * dist.scores_C_D[dist.call_number(agent, completion)]
     return total_D
 
 
@@ -192,14 +192,14 @@ def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact.
     """
-    config = case.config(baseline="none", credit="to_go")
-    return examine(case.law, config).mean_D, case.law.autodiff_gradient_D()
+    config = case.config(baseline="none", credit="reward_to_go")
+    return analyse_estimator(case.dist, config).mean_D, case.dist.autodiff_gradient_D()
 
 
 def _discounted_from_the_step(case: Case) -> Sides:
     """Rewards to go are discounted from the step itself, without the factor gamma^t."""
-    found = examine(case.law, case.config(baseline="none"), credit=_from_the_step)
-    return found.mean_D, case.law.autodiff_gradient_D()
+    found = analyse_estimator(case.dist, case.config(baseline="none"), credit=_from_the_step)
+    return found.mean_D, case.dist.autodiff_gradient_D()
 
 
 def _from_the_step(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
@@ -207,7 +207,7 @@ def _from_the_step(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
     return [
         [
             sum(_discounted_T(episode, agent)[t:]) / episode.discount**t
-            for t, _ in episode.calls(agent)
+            for t, _ in episode.completions(agent)
         ]
         for episode in group.episodes
     ]
@@ -220,12 +220,14 @@ def _two_choices(first: Sequence[float], second: Sequence[Sequence[float]]) -> C
     """Two steps of "a" or "b", each with probability 1/2; what the first pays, and after each what the second pays."""
     words = tuple(zip(WORDS, first, second, strict=True))
     game = FiniteGame(
-        starts=certainly("one"),
+        starts=deterministic("one"),
         moves={
-            "one": {(word,): certainly(Transition(f"after {word}", (r,))) for word, r, _ in words},
+            "one": {
+                (word,): deterministic(Transition(f"after {word}", (r,))) for word, r, _ in words
+            },
             **{
                 f"after {word}": {
-                    (reply,): certainly(Transition("end", (r,)))
+                    (reply,): deterministic(Transition("end", (r,)))
                     for reply, r in zip(WORDS, paid, strict=True)
                 }
                 for word, _, paid in words
@@ -233,8 +235,8 @@ def _two_choices(first: Sequence[float], second: Sequence[Sequence[float]]) -> C
         },
     )
     even = dict.fromkeys(WORDS, 0.5)
-    laws = dict.fromkeys(("one", "after a", "after b"), even)
-    return Case(game=game, policy=tabular_policy(WORDS, laws=laws, capacity=3), size=2)
+    dists = dict.fromkeys(("one", "after a", "after b"), even)
+    return Case(game=game, policy=tabular_policy(WORDS, dists=dists, capacity=3), size=2)
 
 
 _SEPARATE = _two_choices((1.0, 0.0), ((1.0, 0.0), (1.0, 0.0)))
@@ -244,7 +246,7 @@ _CANCELLING = _two_choices((1.0, -1.0), ((-0.5, -1.0), (1.5, 1.0)))
 def reward_to_go_can_scatter_less_than_whole_episode_credit(case: Case) -> Sides:
     """Two steps that are paid apart: whole returns carry the first step's noise into the second one's score.
 
-    The trace of the covariance with rewards to go, minus that with whole returns, is negative. The variance of the mean
+    The trace of the covariance with reward-to-go, minus that with whole returns, is negative. The variance of the mean
     of G independent episodes is that of one over G.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: measured here; a common remark.
@@ -258,7 +260,7 @@ def _of_one_episode(case: Case) -> Sides:
 
 
 def reward_to_go_can_scatter_more_than_whole_episode_credit(case: Case) -> Sides:
-    """A late reward that cancels an early one: whole returns hardly vary, and rewards to go do.
+    """A late reward that cancels an early one: whole returns hardly vary, and reward-to-go do.
 
     So "reward-to-go has the lower variance" is no theorem.
 
@@ -274,25 +276,25 @@ def _after_the_step(case: Case) -> Sides:
 
 def _variances(case: Case) -> Array:
     """Reward-to-go minus whole episodes, and the two themselves, by the laboratory. Shape (3,)."""
-    law = case.law
-    to_go = examine(law, case.config(baseline="none", credit="to_go")).variance
-    whole = examine(law, case.config(baseline="none")).variance
+    dist = case.dist
+    to_go = analyse_estimator(dist, case.config(baseline="none", credit="reward_to_go")).variance
+    whole = analyse_estimator(dist, case.config(baseline="none")).variance
     return np.array([to_go - whole, to_go, whole])
 
 
 def _by_hand(case: Case, *, from_step: int) -> Array:
-    """The same for one episode; rewards to go begin ``from_step`` steps after the reply. Shape (3,)."""
+    """The same for one episode; reward-to-go begin ``from_step`` steps after the reply. Shape (3,)."""
     policy = case.policy
     whole, to_go, weights = [], [], []
-    for line in lines(case.game, policy):
-        paid_T = _discounted_T(line.episode, "player")
-        calls = [
-            (t, np.sum(_token_scores(policy, call), axis=0))
-            for t, call in line.episode.calls("player")
+    for trajectory in trajectories(case.game, policy):
+        paid_T = _discounted_T(trajectory.episode, "player")
+        completions = [
+            (t, np.sum(_token_scores(policy, completion), axis=0))
+            for t, completion in trajectory.episode.completions("player")
         ]
-        whole.append(sum(sum(paid_T) * score_D for _, score_D in calls))
-        to_go.append(sum(sum(paid_T[t + from_step :]) * score_D for t, score_D in calls))
-        weights.append(float(line.probability))
+        whole.append(sum(sum(paid_T) * score_D for _, score_D in completions))
+        to_go.append(sum(sum(paid_T[t + from_step :]) * score_D for t, score_D in completions))
+        weights.append(float(trajectory.probability))
     one, other = _scatter(to_go, weights), _scatter(whole, weights)
     return np.array([one - other, one, other])
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from algorithms import credit_rule, group_relative_advantages
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.exact.enumeration import Line, lines
+from proofs.exact.enumeration import Trajectory, trajectories
 from proofs.exact.gradients import Array
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, Statement
@@ -23,7 +23,7 @@ from tsmg import (
     PlayDefault,
     PlayRandomLegal,
     Transition,
-    certainly,
+    deterministic,
 )
 
 _ROUTES = ("lines of the shaped game", "lines of the game itself")
@@ -52,42 +52,42 @@ class Shaped:
     def shaped_game(self) -> FiniteGame:
         """The same game with gamma Phi(s') - Phi(s) added to every reward of a transition."""
         moves = {
-            state: {joint: self._shaped(state, law) for joint, law in table.items()}
+            state: {joint: self._shaped(state, dist) for joint, dist in table.items()}
             for state, table in self.game.moves.items()
         }
         return attrs.evolve(self.game, moves=moves)
 
-    def _shaped(self, state: Any, law: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
+    def _shaped(self, state: Any, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
         table = {}
-        for after, p in law.atoms():
+        for after, p in dist.enumerate():
             gained = self.game.discount * self.phi(after.state) - self.phi(state)
             table[Transition(after.state, (after.rewards_N[0] + gained,))] = p
         return Finite(table)
 
-    def lines(self) -> tuple[Line, ...]:
+    def trajectories(self) -> tuple[Trajectory, ...]:
         """Of the game itself."""
-        return lines(self.game, self.policy)
+        return trajectories(self.game, self.policy)
 
-    def shaped_lines(self) -> tuple[Line, ...]:
+    def shaped_lines(self) -> tuple[Trajectory, ...]:
         """Of the shaped game: the same ones in the same order, paid otherwise."""
-        return lines(self.shaped_game, self.policy)
+        return trajectories(self.shaped_game, self.policy)
 
 
-def _groups(found: Sequence[Line]) -> Iterator[list[Line]]:
+def _groups(found: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
     """Groups that share their start: all lines from it, and every three that follow one another."""
-    for start in dict.fromkeys(line.start for line in found):
-        alike = [line for line in found if line.start == start]
+    for start in dict.fromkeys(trajectory.start for trajectory in found):
+        alike = [trajectory for trajectory in found if trajectory.start == start]
         yield alike
         yield from (alike[n : n + 3] for n in range(len(alike) - 2))
 
 
-def _returns_G(group: Sequence[Line]) -> list[float]:
-    return [line.episode.episode_return("player") for line in group]
+def _returns_G(group: Sequence[Trajectory]) -> list[float]:
+    return [trajectory.episode.episode_return("player") for trajectory in group]
 
 
-def _end(line: Line) -> Any:
+def _end(trajectory: Trajectory) -> Any:
     """The game's own state at the end."""
-    return line.episode.final_state.state
+    return trajectory.episode.final_state.state
 
 
 # ---- episodes that terminate -----------------------------------------------------------------
@@ -102,18 +102,18 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     a transition of the game (none stands still at a discount below 1, none is forfeited).
     Source: the potential of A. Y. Ng, D. Harada, S. Russell, 1999; for group advantages, reconstructed.
     """
-    return _advantages(case.shaped_lines()), _advantages(case.lines())
+    return _advantages(case.shaped_lines()), _advantages(case.trajectories())
 
 
 def _potential_at_the_end(case: Shaped) -> Sides:
     """The potential of terminal states is not 0."""
-    ends = dict.fromkeys(_end(line) for line in case.lines())
+    ends = dict.fromkeys(_end(trajectory) for trajectory in case.trajectories())
     heights = {end: float(n) for n, end in enumerate(ends, start=1)}
     changed = attrs.evolve(case, potential={**case.potential, **heights})
-    return _advantages(changed.shaped_lines()), _advantages(case.lines())
+    return _advantages(changed.shaped_lines()), _advantages(case.trajectories())
 
 
-def _advantages(found: Sequence[Line]) -> Array:
+def _advantages(found: Sequence[Trajectory]) -> Array:
     """Of all groups, with std and without, one after the other."""
     rows: list[Array] = []
     for group in _groups(found):
@@ -138,19 +138,19 @@ def _not_discounted(case: Shaped) -> Sides:
     return _to_go(case.shaped_lines()), _shifted(case, with_discount=False)
 
 
-def _to_go(found: Sequence[Line]) -> list[float]:
+def _to_go(found: Sequence[Trajectory]) -> list[float]:
     """What the credit rule compares, without anything to compare it with."""
-    rule = credit_rule("to_go", std="none", eps=0.0, baseline="none")
-    group = EpisodeGroup(episodes=tuple(line.episode for line in found))
+    rule = credit_rule("reward_to_go", std="none", eps=0.0, baseline="none")
+    group = EpisodeGroup(episodes=tuple(trajectory.episode for trajectory in found))
     return [credit for credits_T in rule(group, "player") for credit in credits_T]
 
 
 def _shifted(case: Shaped, *, with_discount: bool) -> list[float]:
     """Rewards to go of the game itself, with the shift."""
     shifted = []
-    for line in case.lines():
-        gamma, rewards_T = line.episode.discount, line.episode.rewards_T("player")
-        for t, step in enumerate(line.episode.steps):
+    for trajectory in case.trajectories():
+        gamma, rewards_T = trajectory.episode.discount, trajectory.episode.rewards_T("player")
+        for t, step in enumerate(trajectory.episode.steps):
             earned = sum(gamma**u * rewards_T[u] for u in range(t, len(rewards_T)))
             factor = gamma**t if with_discount else 1.0
             shifted.append(earned - factor * case.phi(step.state.state))
@@ -197,7 +197,7 @@ def _forfeits_as_truncation(case: Shaped) -> Sides:
 
 def _change(case: Shaped) -> Array:
     """How much shaping changes the advantages without std, of all lines from one start as one group."""
-    shaped, plain = case.shaped_lines(), case.lines()
+    shaped, plain = case.shaped_lines(), case.trajectories()
     rows = [
         group_relative_advantages(_returns_G(one), std="none")
         - group_relative_advantages(_returns_G(other), std="none")
@@ -209,24 +209,25 @@ def _change(case: Shaped) -> Array:
 def _left_over(case: Shaped, *, forfeited_steps: int = 1) -> Array:
     """The potential at the end, discounted, relative to the group."""
     rows = []
-    for group in _by_start(case.lines()):
+    for group in _by_start(case.trajectories()):
         left_G = [
-            case.game.discount ** _transitions(line, forfeited_steps) * case.phi(_end(line))
-            for line in group
+            case.game.discount ** _transitions(trajectory, forfeited_steps)
+            * case.phi(_end(trajectory))
+            for trajectory in group
         ]
         rows.append(np.array(left_G) - np.mean(left_G))
     return np.concatenate(rows)
 
 
-def _transitions(line: Line, forfeited_steps: int) -> int:
+def _transitions(trajectory: Trajectory, forfeited_steps: int) -> int:
     """How many steps of the line are transitions of the game."""
-    forfeited = line.episode.ending is Ending.FORFEITED
-    return len(line.episode.steps) - (forfeited_steps if forfeited else 0)
+    forfeited = trajectory.episode.ending is Ending.FORFEITED
+    return len(trajectory.episode.steps) - (forfeited_steps if forfeited else 0)
 
 
-def _by_start(found: Sequence[Line]) -> list[list[Line]]:
-    starts = dict.fromkeys(line.start for line in found)
-    return [[line for line in found if line.start == start] for start in starts]
+def _by_start(found: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    starts = dict.fromkeys(trajectory.start for trajectory in found)
+    return [[trajectory for trajectory in found if trajectory.start == start] for start in starts]
 
 
 # ---- cases -----------------------------------------------------------------------------------
@@ -235,12 +236,12 @@ _TREE = FiniteGame(
     starts=Finite({"x": 0.5, "y": 0.5}),
     moves={
         "x": {
-            ("a",): certainly(Transition("y", (1.0,))),
+            ("a",): deterministic(Transition("y", (1.0,))),
             ("b",): Finite({Transition("lost", (-1.0,)): 0.25, Transition("y", (0.0,)): 0.75}),
         },
         "y": {
-            ("a",): certainly(Transition("won", (2.0,))),
-            ("b",): certainly(Transition("lost", (0.0,))),
+            ("a",): deterministic(Transition("won", (2.0,))),
+            ("b",): deterministic(Transition("lost", (0.0,))),
         },
     },
     discount=0.5,
@@ -248,10 +249,16 @@ _TREE = FiniteGame(
     invalid_rule=PlayRandomLegal(penalty=0.25),
 )
 _LOOP = FiniteGame(
-    starts=certainly(0),
+    starts=deterministic(0),
     moves={
-        0: {("a",): certainly(Transition(0, (1.0,))), ("b",): certainly(Transition(1, (0.0,)))},
-        1: {("a",): certainly(Transition(2, (2.0,))), ("b",): certainly(Transition(0, (-1.0,)))},
+        0: {
+            ("a",): deterministic(Transition(0, (1.0,))),
+            ("b",): deterministic(Transition(1, (0.0,))),
+        },
+        1: {
+            ("a",): deterministic(Transition(2, (2.0,))),
+            ("b",): deterministic(Transition(0, (-1.0,))),
+        },
     },
     discount=0.5,
     horizon=2,

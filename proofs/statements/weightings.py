@@ -9,13 +9,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from algorithms.method.credit import CreditRule
-from proofs.estimators.laboratory import Examination, examine
-from proofs.exact.gradients import Array, PlayLaw
+from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, Statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case, random_cases
-from tsmg import EpisodeGroup, Transition, certainly
+from tsmg import EpisodeGroup, Transition, deterministic
 
 # Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20), groups of four.
 _PROBABILITIES = (0.6, 0.2, 0.2)
@@ -35,15 +35,19 @@ _SHORT = choice_case(
 )
 
 
-def _lengths_E(law: PlayLaw) -> Array:
+def _lengths_E(dist: TrajectoryDistribution) -> Array:
     """T, the number of the agent's calls in each line. Shape (E,)."""
-    return np.array([len(list(line.episode.calls("player"))) for line in law.lines], dtype=float)
+    return np.array(
+        [len(list(trajectory.episode.completions("player"))) for trajectory in dist.trajectories],
+        dtype=float,
+    )
 
 
-def _tokens_E(law: PlayLaw) -> Array:
+def _tokens_E(dist: TrajectoryDistribution) -> Array:
     """How many tokens the agent says in each line. Shape (E,)."""
     spoken = [
-        sum(len(call.reply_ids) for _, call in line.episode.calls("player")) for line in law.lines
+        sum(len(completion.reply_ids) for _, completion in trajectory.episode.completions("player"))
+        for trajectory in dist.trajectories
     ]
     return np.array(spoken, dtype=float)
 
@@ -59,17 +63,17 @@ def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     Assumes: no baseline, no std, independent episodes. Source: reconstructed; the length bias that dividing by the
     length makes is in Dr. GRPO, arXiv:2503.20783.
     """
-    law = case.law
-    found = examine(law, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, law.expectation_gradient_D(
-        "player", law.returns_E("player") / _lengths_E(law)
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="episode", baseline="none"))
+    return found.mean_D, dist.expectation_gradient_D(
+        "player", dist.returns_E("player") / _lengths_E(dist)
     )
 
 
 def _the_return_itself(case: Case) -> Sides:
     """The gradient of E[R]."""
-    found = examine(case.law, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, case.law.autodiff_gradient_D()
+    found = analyse_estimator(case.dist, case.config(weighting="episode", baseline="none"))
+    return found.mean_D, case.dist.autodiff_gradient_D()
 
 
 def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case) -> Sides:
@@ -80,30 +84,34 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
 
     Assumes: the group's mean, no std, independent episodes. Source: reconstructed.
     """
-    law = case.law
-    lengths_E, returns_E = _lengths_E(law), law.returns_E("player")
-    per_step_D = law.expectation_gradient_D("player", returns_E / lengths_E)
-    shorter_D = law.expected_return("player") * law.expectation_gradient_D("player", 1 / lengths_E)
+    dist = case.dist
+    lengths_E, returns_E = _lengths_E(dist), dist.returns_E("player")
+    per_step_D = dist.expectation_gradient_D("player", returns_E / lengths_E)
+    shorter_D = dist.expected_return("player") * dist.expectation_gradient_D(
+        "player", 1 / lengths_E
+    )
     share = (case.size - 1) / case.size
-    found = examine(law, case.config(weighting="episode"))
+    found = analyse_estimator(dist, case.config(weighting="episode"))
     return found.mean_D, share * (per_step_D - shorter_D)
 
 
 def _only_the_return_per_step(case: Case) -> Sides:
     """The baseline is taken to cancel: the second term is left out."""
-    law = case.law
+    dist = case.dist
     share = (case.size - 1) / case.size
-    found = examine(law, case.config(weighting="episode"))
-    per_step_D = law.expectation_gradient_D("player", law.returns_E("player") / _lengths_E(law))
+    found = analyse_estimator(dist, case.config(weighting="episode"))
+    per_step_D = dist.expectation_gradient_D("player", dist.returns_E("player") / _lengths_E(dist))
     return found.mean_D, share * per_step_D
 
 
 # ---- one over the size of the group ----------------------------------------------------------
 
 
-def _over_total(law: PlayLaw, sizes_E: Array) -> Callable[[Sequence[int]], list[float]]:
+def _over_total(
+    dist: TrajectoryDistribution, sizes_E: Array
+) -> Callable[[Sequence[int]], list[float]]:
     """Each member's return relative to the group's mean, over the sum of the members' sizes."""
-    returns_E = law.returns_E("player")
+    returns_E = dist.returns_E("player")
 
     def coefficients(members: Sequence[int]) -> list[float]:
         mean = sum(float(returns_E[e]) for e in members) / len(members)
@@ -118,17 +126,17 @@ def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
 
     Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
     """
-    law = case.law
-    found = examine(law, case.config(weighting="step"))
-    return found.mean_D, expected_estimate_D(law, case.size, _over_total(law, _lengths_E(law)))
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="step"))
+    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
 
 
 def _groups_of_mean_length(case: Case) -> Sides:
     """Constant weighting, over the mean length: the denominator is replaced by its expectation."""
-    law = case.law
-    mean_length = float(law.probabilities_E @ _lengths_E(law))
-    by_hand_D = expected_estimate_D(law, case.size, _over_total(law, _lengths_E(law)))
-    return examine(law, case.config()).mean_D / mean_length, by_hand_D
+    dist = case.dist
+    mean_length = float(dist.probabilities_E @ _lengths_E(dist))
+    by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
+    return analyse_estimator(dist, case.config()).mean_D / mean_length, by_hand_D
 
 
 def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
@@ -139,16 +147,16 @@ def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
     Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
     Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
     """
-    law = case.law
-    found = examine(law, case.config(weighting="token"))
-    return found.mean_D, expected_estimate_D(law, case.size, _over_total(law, _tokens_E(law)))
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="token"))
+    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
 
 
 def _calls_for_tokens(case: Case) -> Sides:
     """Calls are counted in place of tokens."""
-    law = case.law
-    by_hand_D = expected_estimate_D(law, case.size, _over_total(law, _tokens_E(law)))
-    return examine(law, case.config(weighting="step")).mean_D, by_hand_D
+    dist = case.dist
+    by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
+    return analyse_estimator(dist, case.config(weighting="step")).mean_D, by_hand_D
 
 
 def _talker(game: FiniteGame, seed: int, size: int = 2) -> Case:
@@ -157,11 +165,11 @@ def _talker(game: FiniteGame, seed: int, size: int = 2) -> Case:
 
 
 _TALK = FiniteGame(
-    starts=certainly("speak"),
+    starts=deterministic("speak"),
     moves={
         "speak": {
-            ("a",): certainly(Transition("end", (2.0,))),
-            ("b",): certainly(Transition("end", (1.0,))),
+            ("a",): deterministic(Transition("end", (2.0,))),
+            ("b",): deterministic(Transition("end", (1.0,))),
         }
     },
     horizon=1,
@@ -191,11 +199,11 @@ _WEIGHTINGS = ("constant", "episode", "step")
 _SIX = [1.000, 0.825, 0.833, 0.991, 0.981, 0.694]
 
 
-def _six_examinations(case: Case, rows: CreditRule) -> list[Examination]:
+def _six_examinations(case: Case, rows: CreditRule) -> list[EstimatorAnalysis]:
     """Each weighting with the mean over episodes, then with that over rows."""
-    law = case.law
+    dist = case.dist
     return [
-        examine(law, case.config(weighting=weighting), credit=credit)
+        analyse_estimator(dist, case.config(weighting=weighting), credit=credit)
         for credit in (None, rows)
         for weighting in _WEIGHTINGS
     ]
@@ -264,20 +272,20 @@ def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Si
 
     Assumes: no std. Source: reconstructed; that a sign is wrong was found elsewhere (the design, section 1.3).
     """
-    law = case.law
-    found = examine(law, case.config(weighting="step"), credit=_over_rows)
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="step"), credit=_over_rows)
     by_hand = _estimates_of_three_choices(case.size)["rows", "step"]
     return (
-        [float(found.mean_D[_WRONG]), float(law.gradient_D[_WRONG])],
+        [float(found.mean_D[_WRONG]), float(dist.gradient_D[_WRONG])],
         [float(by_hand[_WRONG]), float(_truth_of_three_choices()[_WRONG])],
     )
 
 
 def _plain(case: Case) -> Sides:
     """Constant weighting with the mean over episodes."""
-    found = examine(case.law, case.config())
+    found = analyse_estimator(case.dist, case.config())
     _, by_hand = a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case)
-    return [float(found.mean_D[_WRONG]), float(found.law.gradient_D[_WRONG])], by_hand
+    return [float(found.mean_D[_WRONG]), float(found.dist.gradient_D[_WRONG])], by_hand
 
 
 def _opposite(side: Array) -> bool:
@@ -294,26 +302,26 @@ def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
 
     Assumes: no std. Source: reconstructed.
     """
-    law = case.law
-    found = examine(law, case.config(weighting="episode"))
-    returns_E, lengths_E = law.returns_E("player"), _lengths_E(law)
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="episode"))
+    returns_E, lengths_E = dist.returns_E("player"), _lengths_E(dist)
 
     def coefficients(members: Sequence[int]) -> list[float]:
         mean = sum(float(returns_E[e]) for e in members) / len(members)
         return [float((returns_E[e] - mean) / lengths_E[e]) / len(members) for e in members]
 
-    by_hand_D = expected_estimate_D(law, case.size, coefficients)
+    by_hand_D = expected_estimate_D(dist, case.size, coefficients)
     return (
-        [_better_over_worse(found.mean_D), _better_over_worse(law.gradient_D)],
-        [_better_over_worse(by_hand_D), _better_over_worse(law.autodiff_gradient_D())],
+        [_better_over_worse(found.mean_D), _better_over_worse(dist.gradient_D)],
+        [_better_over_worse(by_hand_D), _better_over_worse(dist.autodiff_gradient_D())],
     )
 
 
 def _same_weight(case: Case) -> Sides:
     """Constant weighting."""
-    found = examine(case.law, case.config())
+    found = analyse_estimator(case.dist, case.config())
     _, by_hand = episode_weighting_can_prefer_the_worse_action(case)
-    truth = _better_over_worse(found.law.gradient_D)
+    truth = _better_over_worse(found.dist.gradient_D)
     return [_better_over_worse(found.mean_D), truth], by_hand
 
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/engine_side.py prepare | plain | rates | ways | size | export [--groups N]
 
-``prepare`` makes the seed model, so that no other command counts its making; ``export`` is our side against TRL. Times
-are CPU times of one thread.
+``prepare`` makes the behaviour-cloned model, so that no other command counts its making; ``export`` is our side
+against TRL. Times are CPU times of one thread.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from algorithms.method.batch import TrainingRow
 from algorithms.play.rollouts import collect_groups
 from algorithms.training.trainer import Update
 from lap import LanguageAgentPolicy, TransformersModel
-from tsmg import Call, EpisodeGroup, Reply, Request, Stream
+from tsmg import Completion, EpisodeGroup, Reply, Request, Stream
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
@@ -69,7 +69,7 @@ def tell(**figures: object) -> None:
 
 
 def policy() -> LanguageAgentPolicy[TransformersModel]:
-    return algorithms.seed_policy(GAME)
+    return algorithms.cloned_policy(GAME)
 
 
 def ours(**settings: Any) -> MSGRPOTrainer:
@@ -91,7 +91,7 @@ def medians(repetitions: int, *sides: Callable[[], object]) -> list[float]:
 
 
 def prepare(arguments: argparse.Namespace) -> None:
-    """Make the seed model, or find it."""
+    """Make the behaviour-cloned model, or find it."""
     policy()
 
 
@@ -202,9 +202,11 @@ def real_tokens(mask: torch.Tensor, width: int) -> int:
     return int((~alone).sum())
 
 
-def contexts(calls: Sequence[Call]) -> int:
+def contexts(completions: Sequence[Completion]) -> int:
     """How many different contexts a token was chosen at."""
-    return len({(c.prompt_ids, c.reply_ids[:n]) for c in calls for n in range(len(c.reply_ids))})
+    return len(
+        {(c.prompt_ids, c.reply_ids[:n]) for c in completions for n in range(len(c.reply_ids))}
+    )
 
 
 def rates(arguments: argparse.Namespace) -> None:
@@ -213,7 +215,9 @@ def rates(arguments: argparse.Namespace) -> None:
     network = trainer.policy.model.network
     rows = recorded(trainer)
     fed = Fed(network, lambda: trainer.backward(rows))
-    dense = Dense(network, fed.real, rows=fed.rows, logits=contexts([row.call for row in rows]))
+    dense = Dense(
+        network, fed.real, rows=fed.rows, logits=contexts([row.completion for row in rows])
+    )
     turns = medians(arguments.repetitions, lambda: trainer.backward(rows), dense.learn)
     say_rates(f"learning pass, {len(rows)} calls", fed, turns)
     steps = [Sampler(trainer.policy, requests) for requests in requests_of(trainer)]
@@ -303,12 +307,12 @@ class Sampler:
         self.asked = [policy.reply_key(request) for request in requests]
         self.prompts = len(set(self.asked))
 
-    def sample(self) -> list[Call]:
+    def sample(self) -> list[Completion]:
         return self.policy.model.sample(
             self.asked,
             [request.stream() for request in self.requests],
             sampling=self.policy.sampling,
-            decided=self.policy.parser.decided,
+            stop_criterion=self.policy.parser.is_complete,
         )
 
 
@@ -385,7 +389,7 @@ def bytes_of(root: object) -> int:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Time our own updates, all episodes learnt from, and write their maps and the seed model for the other side."""
+    """Time our own updates, all episodes learnt from, and write their maps and the model for the other side."""
     trainer = ours(groups=arguments.groups, sampling="all")
     policy().model.save_pretrained(arguments.folder / "seed")
     updates: list[Update] = []

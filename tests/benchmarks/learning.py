@@ -1,8 +1,9 @@
-"""Learning in games of several players, and in Snake: from the seed model to the figures of docs/several_learners.md.
+"""Learning in games of several players, and in Snake: from the behaviour-cloned model to the figures of
+docs/several_learners.md.
 
     python tests/benchmarks/learning.py tic-tac-toe | kuhn-fixed | kuhn-self | snake [--seeds 0 1 ...] [--updates N]
 
-Each figure of Kuhn poker is exact: the policy's induced law is put through the whole tree of the game.
+Each figure of Kuhn poker is exact: the policy's induced distribution is put through the whole tree of the game.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import algorithms
 import games
 import tsmg
 from algorithms import MSGRPOConfig, MSGRPOTrainer
-from algorithms.play.matchups import Against, InTurn
+from algorithms.play.matchups import AlternatingRoles, FixedOpponents
 from algorithms.play.rollouts import fixed_starts
 from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
 
@@ -44,8 +45,8 @@ def main() -> None:
 
 
 def policy_of(game: Any, seed: int, steps: int = 400) -> Any:
-    """The game's seed model."""
-    return algorithms.seed_policy(game, recipe=algorithms.SeedRecipe(seed=seed, steps=steps))
+    """The game's behaviour-cloned model."""
+    return algorithms.cloned_policy(game, recipe=algorithms.CloningConfig(seed=seed, steps=steps))
 
 
 def train(trainer: MSGRPOTrainer, report: Callable[[], str], parts: int = 4) -> None:
@@ -68,7 +69,7 @@ def tic_tac_toe(seed: int, settings: dict[str, Any]) -> None:
     uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
     config = MSGRPOConfig(**{"seed": seed, "kept_episodes": 16, **settings})
     trainer = MSGRPOTrainer(
-        game=game, policy=policy_of(game, seed), config=config, casting=InTurn(uniform)
+        game=game, policy=policy_of(game, seed), config=config, matchups=AlternatingRoles(uniform)
     )
 
     def report() -> str:
@@ -89,7 +90,7 @@ def kuhn_fixed(seed: int, settings: dict[str, Any]) -> None:
         game=game,
         policy=policy_of(game, seed, steps=200),
         config=config,
-        casting=Against({"second": tsmg.PlayerPolicy(game, uniform)}),
+        matchups=FixedOpponents({"second": tsmg.PlayerPolicy(game, uniform)}),
     )
 
     def value() -> float:
@@ -108,7 +109,7 @@ def kuhn_fixed(seed: int, settings: dict[str, Any]) -> None:
 def kuhn_self(seed: int, settings: dict[str, Any]) -> None:
     """NashConv of the last iterate in self-play; bar: at most half of the start.
 
-    Self-play cycles unless something holds it: here the KL to the seed model, which plays nearly uniformly.
+    Self-play cycles unless something holds it: here the KL to the behaviour-cloned model, which plays nearly uniformly.
     """
     game = games.make("KuhnPoker-v0")
     towards_the_start = {"kl_coefficient": 0.2, "regulariser_schedule": "constant"}
@@ -134,8 +135,8 @@ def snake(seed: int, settings: dict[str, Any]) -> None:
     agent = game.agents[0]
 
     def returns() -> list[float]:
-        plans = fixed_starts(game, 300, seed=0)
-        records = tsmg.play(game, trainer.policy, plans)
+        specs = fixed_starts(game, 300, seed=0)
+        records = tsmg.play(game, trainer.policy, specs)
         return [r.episode_return(agent) for r in records if isinstance(r, tsmg.Episode)]
 
     start = returns()

@@ -83,14 +83,17 @@ def ours() -> None:
     trainer = MSGRPOTrainer(game=game, policy=policy, config=config)
     started = time.perf_counter()
     update = trainer.update()
-    calls = [
-        call
+    completions = [
+        completion
         for group in update.rollouts.groups
         for episode in group.episodes
-        for _, call in episode.calls("player")
+        for _, completion in episode.completions("player")
     ]
-    lengths = [len(call.prompt_ids) for call in calls]
-    print(f"ours: {len(calls)} calls of {min(lengths)} to {max(lengths)} prompt tokens, ", end="")
+    lengths = [len(completion.prompt_ids) for completion in completions]
+    print(
+        f"ours: {len(completions)} calls of {min(lengths)} to {max(lengths)} prompt tokens, ",
+        end="",
+    )
     print(f"{update.metrics['trained_tokens']:.0f} trained tokens, ", end="")
     print(f"{time.perf_counter() - started:.0f} s, of which playing ", end="")
     print(f"{update.seconds['seconds_playing']:.0f} s; {peak():.2f} GB resident at most")
@@ -103,8 +106,8 @@ def full_logits(rows: int) -> None:
     ids = torch.randint(1000, (rows, PROMPT + REPLY), generator=torch.Generator().manual_seed(0))
     adapted.network.train()
     logits = adapted.network(input_ids=ids, use_cache=False).logits
-    law = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-    law.gather(-1, ids[:, 1:, None])[:, -REPLY:].sum().backward()
+    dist = torch.log_softmax(logits[:, :-1].float(), dim=-1)
+    dist.gather(-1, ids[:, 1:, None])[:, -REPLY:].sum().backward()
     print(f"{peak()}")
 
 

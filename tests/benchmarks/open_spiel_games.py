@@ -4,7 +4,8 @@
 
 Of every episode: the rewards sum to OpenSpiel's returns of the same actions, lie within the declared bounds and sum to
 0 where that is declared; no episode is longer than declared; every agent's text can be read; every legal action is
-found again in its text; every small law sums to 1. Prints a table; with ``--page``, writes it between the page's marks.
+found again in its text; every small distribution sums to 1. Prints a table; with ``--page``, writes it between the
+page's marks.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from tsmg import (
     Ending,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     GameLawError,
     InvalidArgumentError,
     NotEnumerableError,
@@ -116,7 +117,7 @@ def _note(game: OpenSpielGame, longest_text: int) -> str:
     """What a user should know."""
     notes = []
     try:
-        list(itertools.islice(game.initial_state_dist().atoms(), SMALL_LAW))
+        list(itertools.islice(game.initial_state_dist().enumerate(), SMALL_LAW))
     except NotEnumerableError:
         notes.append("the start has endlessly many ways")
     except GameLawError:
@@ -132,7 +133,7 @@ def _longest_text(game: OpenSpielGame, episode: Episode[Any]) -> int:
 
 
 def played(game: OpenSpielGame, seed: int) -> Episode[Any] | str:
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=seed))
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=seed))
     (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
     return record if isinstance(record, Episode) else record.error
 
@@ -199,14 +200,14 @@ def _faults_on_way(game: OpenSpielGame, episode: Episode[Any]) -> Iterator[str]:
         yield from _faults_of_text(text)
 
 
-def _faults_of_law(where: str, law: Any) -> Iterator[str]:
-    """Whether a law of few atoms sums to 1; a law of many is not walked through."""
+def _faults_of_law(where: str, dist: Any) -> Iterator[str]:
+    """Whether a distribution of few atoms sums to 1; a distribution of many is not walked through."""
     try:
-        atoms = list(itertools.islice(law.atoms(), SMALL_LAW))
+        atoms = list(itertools.islice(dist.enumerate(), SMALL_LAW))
     except (NotEnumerableError, GameLawError):
         return  # rows name it
     if len(atoms) < SMALL_LAW and abs(sum(p for _, p in atoms) - 1) > 1e-9:
-        yield f"the law of {where} sums to {sum(p for _, p in atoms)}"
+        yield f"the distribution of {where} sums to {sum(p for _, p in atoms)}"
 
 
 def _faults_of_text(text: str) -> Iterator[str]:
@@ -275,8 +276,8 @@ def main() -> None:
         began = time.monotonic()
         row = check(name, episodes=arguments.episodes)
         rows.append(row)
-        verdict = row.refusal or row.fault or f"plays, {row.steps} steps"
-        print(f"{name}: {verdict} ({time.monotonic() - began:.1f} s)", flush=True)
+        resolution = row.refusal or row.fault or f"plays, {row.steps} steps"
+        print(f"{name}: {resolution} ({time.monotonic() - began:.1f} s)", flush=True)
     print(page(rows))
     if arguments.page:
         before, _, rest = arguments.page.read_text(encoding="utf-8").partition(MARKERS[0])

@@ -19,7 +19,7 @@ from algorithms.method.batch import TrainingRow
 from algorithms.method.episode_sampling import SamplingRule
 from games import FrozenLake
 from lap import TagParser, TransformersModel
-from tsmg import EpisodeKey, Parsed, Purpose, Said, Stream
+from tsmg import ActionText, EpisodeKey, Parsed, Purpose, Stream
 
 ROWS = 64  # of a forward pass; 16, 256 and 1024 were slower on two CPU cores
 
@@ -37,8 +37,14 @@ class Sample:
     @classmethod
     def of(cls, row: TrainingRow) -> "Sample":
         """The same from a record."""
-        call = row.call
-        return cls(call.prompt_ids, call.reply_ids, row.advantage, row.weight, call.logprobs)
+        completion = row.completion
+        return cls(
+            completion.prompt_ids,
+            completion.reply_ids,
+            row.advantage,
+            row.weight,
+            completion.logprobs,
+        )
 
 
 # ---- learning ------------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ class Episode:
     def __init__(self, state: Any) -> None:
         self.state = state
         self.episode_return = 0.0
-        self.calls: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self.completions: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
 
 class PlainTrainer:
@@ -157,9 +163,9 @@ class PlainTrainer:
     def _step(self, going: Sequence[Episode]) -> None:
         (agent,) = self.game.agents
         texts = [self.game.observation_text(e.state, agent) + "\n" for e in going]
-        for episode, call in zip(going, self.replies(texts), strict=True):
-            episode.calls.append(call)
-            self._move(episode, self.tokenizer.decode(call[1]))
+        for episode, completion in zip(going, self.replies(texts), strict=True):
+            episode.completions.append(completion)
+            self._move(episode, self.tokenizer.decode(completion[1]))
 
     def replies(
         self, texts: Sequence[str], generation: GenerationConfig | None = None
@@ -187,7 +193,7 @@ class PlainTrainer:
         said = self.parser.parse(reply)
         outcome = (
             self.game.read_action(episode.state, agent, said.text)
-            if isinstance(said, Said)
+            if isinstance(said, ActionText)
             else said
         )
         if isinstance(outcome, Parsed):
@@ -222,5 +228,5 @@ class PlainTrainer:
                 s.weight / (len(groups) * kept),
             )
             for s in select_episodes(advantages, rule, rngs=rngs)
-            for prompt, reply in groups[s.group][s.episode].calls
+            for prompt, reply in groups[s.group][s.episode].completions
         ]

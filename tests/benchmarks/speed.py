@@ -2,9 +2,9 @@
 
     python tests/benchmarks/speed.py [--repetitions 9] [--steps 20000] [--without-textarena]
 
-The two sides of a line take turns, with moves of the same law; times are CPU times of one thread; a figure is the
-median over the repetitions, and a ratio the median of the repetitions' ratios. TextArena is installed into a temporary
-environment of its own, with a process of its own that plays when asked.
+The two sides of a line take turns, with moves of the same distribution; times are CPU times of one thread; a figure
+is the median over the repetitions, and a ratio the median of the repetitions' ratios. TextArena is installed into a
+temporary environment of its own, with a process of its own that plays when asked.
 """
 
 import argparse
@@ -26,13 +26,13 @@ import gymnasium
 import games
 from tsmg import (
     AbstractGame,
+    ActionText,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Parsed,
     PlayerPolicy,
     Reply,
     Request,
-    Said,
     Stream,
     UniformPlayer,
     play,
@@ -65,7 +65,7 @@ def head(*names: str) -> None:
     print(f"{names[0]:<58}" + "".join(f"{name:>10}" for name in names[1:]), flush=True)
 
 
-class Line(NamedTuple):
+class Trajectory(NamedTuple):
     """Two sides to compare."""
 
     name: str
@@ -73,7 +73,7 @@ class Line(NamedTuple):
     theirs: Side
 
 
-def show(line: Line, repetitions: int) -> None:
+def show(line: Trajectory, repetitions: int) -> None:
     """Let the sides take turns, the first repetition unseen."""
     pairs = [(line.ours(n), line.theirs(n)) for n in range(repetitions + 1)][1:]
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -157,7 +157,7 @@ class Teller:
 
     def _reply(self, request: Request) -> Reply:
         text = self.texts[(request.key.episode * 31 + request.step) % len(self.texts)]
-        return Reply(text=text, said=Said(text))
+        return Reply(text=text, parser_outcome=ActionText(text))
 
 
 def runner(game: AbstractGame[Any, Any], told: Sequence[str], steps: int) -> Side:
@@ -168,9 +168,9 @@ def runner(game: AbstractGame[Any, Any], told: Sequence[str], steps: int) -> Sid
         teller, done, seconds = Teller(tuple(draw.choices(told, k=997))), 0, 0.0
         for group in itertools.count():
             keys = [EpisodeKey(seed=repetition, group=group, episode=e) for e in range(PLANS)]
-            plans: list[EpisodePlan[Any]] = [EpisodePlan(key=key) for key in keys]
+            specs: list[EpisodeSpec[Any]] = [EpisodeSpec(key=key) for key in keys]
             start = time.process_time()
-            records = play(game, teller, plans)
+            records = play(game, teller, specs)
             seconds += time.process_time() - start
             done += sum(len(record.steps) for record in records)
             if done >= steps:
@@ -187,30 +187,32 @@ MAP = ("SFFF", "FHFH", "FFFH", "HFFG")
 MOVES = ("left", "down", "right", "up")
 
 
-def frozen_lake(steps: int) -> Iterator[Line]:
+def frozen_lake(steps: int) -> Iterator[Trajectory]:
     """The native lake with all its text against Gymnasium's bare one, on one map."""
     for slippery in (False, True):
         native = games.FrozenLake(map=MAP, slippery=slippery, horizon=100)
         env = gymnasium.make("FrozenLake-v1", is_slippery=slippery).unwrapped
         name = f"Frozen Lake{', slippery' if slippery else ''}"
         theirs = bare(env, steps, limit=100)
-        yield Line(f"{name}: interface / bare Gymnasium", interface(native, MOVES, steps), theirs)
-        yield Line(f"{name}: runner / bare Gymnasium", runner(native, MOVES, steps), theirs)
+        yield Trajectory(
+            f"{name}: interface / bare Gymnasium", interface(native, MOVES, steps), theirs
+        )
+        yield Trajectory(f"{name}: runner / bare Gymnasium", runner(native, MOVES, steps), theirs)
 
 
 Begin = Callable[[random.Random], Callable[[], int]]
 """Begins an episode; what it returns plays the episode to its end, and counts the steps."""
 
 
-def adapters(steps: int) -> Iterator[Line]:
+def adapters(steps: int) -> Iterator[Trajectory]:
     """Adapted environments, text and reading included, against the same ones bare."""
     for id in ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "Blackjack-v1", "CartPole-v1"):
         ours = adapted(games.from_gymnasium(id, horizon=100))
         theirs = unadapted(gymnasium.make(id).unwrapped)
         sides = stepping(ours, steps // 4), stepping(theirs, steps // 4)
-        yield Line(f"from_gymnasium({id!r}): a step / bare", *sides)
+        yield Trajectory(f"from_gymnasium({id!r}): a step / bare", *sides)
         sides = beginning(ours, steps // 20), beginning(theirs, steps // 20)
-        yield Line(f"from_gymnasium({id!r}): a start / bare", *sides)
+        yield Trajectory(f"from_gymnasium({id!r}): a start / bare", *sides)
 
 
 def stepping(begin: Begin, steps: int) -> Side:
@@ -295,16 +297,18 @@ def random_games(repetition: int, steps: int) -> Games:
     played: Games = []
     while sum(map(len, played)) < steps:
         keys = [EpisodeKey(seed=repetition, group=len(played), episode=e) for e in range(PLANS)]
-        for record in play(game, policy, [EpisodePlan(key=key) for key in keys]):
+        for record in play(game, policy, [EpisodeSpec(key=key) for key in keys]):
             played.append([int(step.agent_steps[0].reply.text) for step in record.steps])
     return played
 
 
-def tic_tac_toe(other: "TextArena", steps: int) -> Iterator[Line]:
+def tic_tac_toe(other: "TextArena", steps: int) -> Iterator[Trajectory]:
     """Text in, text out, the same random games."""
     for id, count in (("TicTacToe-v0-raw", steps // 4), ("TicTacToe-v0", steps // 100)):
-        yield Line(f"tic-tac-toe: interface / {id}", native_games(count), other.side(id, count))
-        yield Line(f"tic-tac-toe: runner / {id}", runner_games(count), other.side(id, count))
+        yield Trajectory(
+            f"tic-tac-toe: interface / {id}", native_games(count), other.side(id, count)
+        )
+        yield Trajectory(f"tic-tac-toe: runner / {id}", runner_games(count), other.side(id, count))
 
 
 def native_games(steps: int) -> Side:
@@ -341,14 +345,14 @@ def runner_games(steps: int) -> Side:
         class Replayer:
             def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
                 texts = (str(played[r.key.episode][r.step]) for r in requests)
-                return [Reply(text=text, said=Said(text)) for text in texts]
+                return [Reply(text=text, parser_outcome=ActionText(text)) for text in texts]
 
         keys = [EpisodeKey(seed=repetition, episode=e) for e in range(len(played))]
-        plans: list[EpisodePlan[Any]] = [EpisodePlan(key=key) for key in keys]
+        specs: list[EpisodeSpec[Any]] = [EpisodeSpec(key=key) for key in keys]
 
         def act() -> None:
-            for start in range(0, len(plans), PLANS):
-                play(game, Replayer(), plans[start : start + PLANS])
+            for start in range(0, len(specs), PLANS):
+                play(game, Replayer(), specs[start : start + PLANS])
 
         return per_step(sum(map(len, played)), act)
 

@@ -13,10 +13,11 @@ with a short docstring, 32 new tokens a turn (by default a turn that runs on wou
 gradient checkpointing, float32 (bfloat16 is slower on a CPU), 16 rows a pass. With ``--as-it-comes`` a turn's tokens,
 gradient checkpointing, precision and rows are TRL's defaults.
 
-``rollout`` is the leanest thing that can be written with ``rollout_func``: the seed model's own prompts of one
-observation and its replies of three tokens, ended by the closing tag, by ``generate``; the encoding of observations is
-kept. TRL learns from one row an episode, so observations and replies are strung together and the former masked: the
-law that is learnt from is not quite the one that was sampled. It bounds the cost from below, and is no method.
+``rollout`` is the leanest thing that can be written with ``rollout_func``: the behaviour-cloned model's own prompts
+of one observation and its replies of three tokens, ended by the closing tag, by ``generate``; the encoding of
+observations is kept. TRL learns from one row an episode, so observations and replies are strung together and the
+former masked: the distribution that is learnt from is not quite the one that was sampled. It bounds the cost from
+below, and is no method.
 """
 
 import argparse
@@ -142,7 +143,7 @@ class LakeEnvironment:
 
 
 def clone(seed: Path, folder: Path) -> None:
-    """Fit a model of the seed model's shape to scripted transcripts, in TRL's own template."""
+    """Fit a model of the behaviour-cloned model's shape to scripted transcripts, in TRL's own template."""
     draw = random.Random(0)
     transcripts = [transcript(draw) for _ in range(1000)]
     tokenizer = chat_tokenizer(transcripts)
@@ -177,8 +178,8 @@ def transcript(draw: random.Random) -> list[dict[str, Any]]:
     for _ in range(HORIZON):
         move = mediocre_move(draw, environment._lake)
         function = {"name": "move", "arguments": {"direction": move}}
-        call = {"type": "function", "function": function}
-        messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        completion = {"type": "function", "function": function}
+        messages.append({"role": "assistant", "content": "", "tool_calls": [completion]})
         messages.append({"role": "tool", "name": "move", "content": environment.move(move)})
         if messages[-1]["content"] == OVER:
             break
@@ -244,7 +245,7 @@ def encoded(
 
 
 def config_like(seed: Qwen2Config, tokenizer: Any) -> Qwen2Config:
-    """The seed model's shape, with another vocabulary and room for transcripts."""
+    """The behaviour-cloned model's shape, with another vocabulary and room for transcripts."""
     shape = {
         name: getattr(seed, name)
         for name in (
@@ -289,7 +290,7 @@ class Rollouts:
     """A ``rollout_func``: all episodes in lockstep, each observation a prompt of its own.
 
     Args:
-      tokenizer: the seed model's.
+      tokenizer: the behaviour-cloned model's.
     """
 
     def __init__(self, tokenizer: Any) -> None:

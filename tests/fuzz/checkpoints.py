@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from algorithms.runs.atomic import MANIFEST, _listed, fault
+from algorithms.runs.atomic import MANIFEST, _listed, corruption_reason
 from algorithms.runs.checkpoints import checkpoint_folder, has_start, resume_point
 from algorithms.runs.state import (
     TrainingState,
@@ -122,7 +122,7 @@ def hostile_state(source: Source, folder: Path, whole: dict[str, bytes]) -> None
 
 def check_state(run: Path, folder: Path) -> None:
     """What training goes on from, if from anything."""
-    fault(folder)
+    corruption_reason(folder)
     has_start(run)
     point = resume_point(run)
     with declared():

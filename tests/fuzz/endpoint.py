@@ -73,10 +73,10 @@ def prepare() -> Case:
     def ask(text: str) -> None:
         prompt = Prompt((Message("user", (Segment(text, trusted=False),)),))
         with declared():
-            (call,) = model.sample([prompt], [Stream("fuzz")], sampling=sampling)
-            if type(call.reply_text) is not str or type(call.finished) is not bool:
-                raise wrong("wrong", f"the record of a reply holds {call.reply_text!r}")
-            TagParser().parse(call.reply_text)
+            (completion,) = model.sample([prompt], [Stream("fuzz")], sampling=sampling)
+            if type(completion.reply_text) is not str or type(completion.finished) is not bool:
+                raise wrong("wrong", f"the record of a reply holds {completion.reply_text!r}")
+            TagParser().parse(completion.reply_text)
         usage = model.usage
         if not all(map(is_count, (usage.requests, usage.prompt_tokens, usage.reply_tokens))):
             raise wrong("wrong", f"the count of tokens is {usage!r}")

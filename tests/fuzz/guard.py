@@ -41,7 +41,7 @@ class Finding:
     """A promise that was not kept.
 
     Attributes:
-      kind: crash, hang, forged turn, code execution, or wrong: a law that does not hold.
+      kind: crash, hang, forged turn, code execution, or wrong: a distribution that does not hold.
       what: the error.
       place: the line of the library where it came up.
       data: the bytes that the case was made from.

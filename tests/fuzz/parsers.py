@@ -12,7 +12,15 @@ from lap.parsers import AbstractParser
 from proofs.small_games import choice_game
 from tests.fuzz.guard import Case, declared, wrong
 from tests.fuzz.source import Source
-from tsmg import EpisodeKey, EpisodePlan, InvalidArgumentError, Match, Said, Unreadable, with_texts
+from tsmg import (
+    ActionText,
+    EpisodeKey,
+    EpisodeSpec,
+    InvalidArgumentError,
+    Match,
+    ParseFailure,
+    with_texts,
+)
 
 MODULES = ("lap.parsers", "lap.constrained")
 CASES = 400_000
@@ -29,20 +37,20 @@ _LETTERS = ("a", "b", "<", "action", ">", "</", "1", " ", "\ud800", "\n", "|im_e
 def check_parser(parser: AbstractParser, reply: str, rest: str) -> None:
     """A reply is read or not, the same twice; what is wrapped comes back; what is decided stays."""
     read = parser.parse(reply)
-    if not isinstance(read, Said | Unreadable) or read != parser.parse(reply):
+    if not isinstance(read, ActionText | ParseFailure) or read != parser.parse(reply):
         raise wrong("wrong", f"the reading of a reply is {read!r}")
-    if parser.decided(reply) and parser.parse(reply + rest) != read:
+    if parser.is_complete(reply) and parser.parse(reply + rest) != read:
         raise wrong("wrong", "a decided reply reads otherwise when it goes on")
     try:
         wrapped = parser.wrap(reply)
     except InvalidArgumentError:
         return
-    if parser.parse(wrapped) != Said(reply):
+    if parser.parse(wrapped) != ActionText(reply):
         raise wrong("wrong", "a wrapped text does not come back")
 
 
 def check_trie(source: Source) -> None:
-    """Actions of any texts, under constrained decoding: refused, or a law that sums to 1."""
+    """Actions of any texts, under constrained decoding: refused, or a distribution that sums to 1."""
     game = choice_game({"a": 1.0, "b": 0.0, "c": 0.5})
     texts = {action: source.text(_LETTERS)[:12] for action in "abc"}
     hostile = with_texts(game, action_text=lambda state, agent, action: texts[action])
@@ -51,10 +59,10 @@ def check_trie(source: Source) -> None:
         model=TabularModel(_LETTERS),
         parser=source.choice(PARSERS),
     )
-    request = Match.begin(hostile, EpisodePlan(key=EpisodeKey(seed=0))).requests[0]
+    request = Match.begin(hostile, EpisodeSpec(key=EpisodeKey(seed=0))).requests[0]
     with declared():
-        law = ConstrainedPolicy(game=hostile, policy=policy).canonical(request)
-        if abs(sum(one.probability for one in law) - 1) > 1e-9:
+        dist = ConstrainedPolicy(game=hostile, policy=policy).canonical(request)
+        if abs(sum(one.probability for one in dist) - 1) > 1e-9:
             raise wrong("wrong", "the probabilities of canonical replies do not sum to 1")
 
 

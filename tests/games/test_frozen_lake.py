@@ -1,4 +1,4 @@
-"""Frozen Lake: Gymnasium's dynamics, the law of random maps, texts, and published success rates."""
+"""Frozen Lake: Gymnasium's dynamics, the distribution of random maps, texts, and published success rates."""
 
 import functools
 import itertools
@@ -30,7 +30,7 @@ from games.frozen_lake import (
     MyopicPlayer,
     random_lake_dist,
 )
-from tests.strategies import agrees, draws_of, examples, lakes, plans, slippery_lake, uniform_policy
+from tests.strategies import agrees, draws_of, examples, lakes, slippery_lake, specs, uniform_policy
 from tsmg import (
     Distribution,
     Ending,
@@ -41,7 +41,7 @@ from tsmg import (
     PlayerPolicy,
     Stream,
     Transition,
-    certainly,
+    deterministic,
     play,
     split_starts,
 )
@@ -59,8 +59,8 @@ def described(lake: Lake) -> list[str]:
 # ---- transitions -----------------------------------------------------------------------------
 
 
-def is_gymnasiums(law: Law, lake: Lake, slippery: bool) -> bool:
-    """The law equals Gymnasium's own table: states, rewards, endings and probabilities."""
+def is_gymnasiums(dist: Law, lake: Lake, slippery: bool) -> bool:
+    """The distribution equals Gymnasium's own table: states, rewards, endings and probabilities."""
     made = gymnasium.make("FrozenLake-v1", desc=described(lake), is_slippery=slippery)
     table: Any = made.unwrapped.P  # type: ignore[attr-defined]
     game = FrozenLake(map=lake, slippery=slippery)
@@ -76,9 +76,9 @@ def is_gymnasiums(law: Law, lake: Lake, slippery: bool) -> bool:
             continue
         ours = {
             (t.state.position, t.rewards_N[0], game.is_terminal(t.state)): float(p)
-            for t, p in law(state, {"player": move}).table().items()
+            for t, p in dist(state, {"player": move}).pmf().items()
         }
-        assert {t.state.lake for t in law(state, {"player": move}).support()} == {lake}
+        assert {t.state.lake for t in dist(state, {"player": move}).support()} == {lake}
         if ours != pytest.approx(dict(theirs), abs=1e-12):
             return False
     return True
@@ -91,53 +91,54 @@ def test_transitions_are_gymnasiums(lake: Lake, slippery: bool) -> None:
 
 
 def _ignores_the_ice(state: LakeState, joint: Mapping[str, Move]) -> Any:
-    """A wrong law: never slips."""
+    """A wrong distribution: never slips."""
     return FrozenLake().transition_dist(state, joint)
 
 
 def _slips_backwards(state: LakeState, joint: Mapping[str, Move]) -> Any:
-    """A wrong law: slips to any of the other three directions but one."""
+    """A wrong distribution: slips to any of the other three directions but one."""
     back = Move((joint["player"].value + 2) % 4)
     return FrozenLake(slippery=True).transition_dist(state, {"player": back})
 
 
 def _wraps_round(state: LakeState, joint: Mapping[str, Move]) -> Any:
-    """A wrong law: whoever leaves the map comes in on the other side."""
+    """A wrong distribution: whoever leaves the map comes in on the other side."""
     down, right = {"LEFT": (0, -1), "DOWN": (1, 0), "RIGHT": (0, 1), "UP": (-1, 0)}[
         joint["player"].name
     ]
     row, column = divmod(state.position, 3)
     there = LakeState(state.lake, (row + down) % 3 * 3 + (column + right) % 3)
-    return certainly(Transition(there, (float(there.cell == "G"),)))
+    return deterministic(Transition(there, (float(there.cell == "G"),)))
 
 
 @pytest.mark.parametrize(
-    ("law", "slippery"), [(_ignores_the_ice, True), (_slips_backwards, True), (_wraps_round, False)]
+    ("dist", "slippery"),
+    [(_ignores_the_ice, True), (_slips_backwards, True), (_wraps_round, False)],
 )
-def test_other_transitions_are_noticed(law: Law, slippery: bool) -> None:
+def test_other_transitions_are_noticed(dist: Law, slippery: bool) -> None:
     lake = Lake.parse(["SFF", "FHF", "FFG"])
     assert is_gymnasiums(FrozenLake(slippery=slippery).transition_dist, lake, slippery)
-    assert not is_gymnasiums(law, lake, slippery)
+    assert not is_gymnasiums(dist, lake, slippery)
 
 
 def test_slip_0_is_the_deterministic_lake() -> None:
     state = LakeState(Lake.parse(["SF", "FG"]), 1)
-    law = FrozenLake().transition_dist(state, {"player": Move.DOWN})
-    assert law.table() == {Transition(LakeState(state.lake, 3), (1.0,)): 1}
+    dist = FrozenLake().transition_dist(state, {"player": Move.DOWN})
+    assert dist.pmf() == {Transition(LakeState(state.lake, 3), (1.0,)): 1}
 
 
 def test_slipping_merges_equal_outcomes() -> None:
     """In the corner, left and up both stay: 2/3 together, in exact fractions."""
     state = LakeState(Lake.parse(["SF", "FG"]), 0)
-    law = FrozenLake(slippery=True).transition_dist(state, {"player": Move.LEFT})
-    probabilities = {t.state.position: p for t, p in law.table().items()}
+    dist = FrozenLake(slippery=True).transition_dist(state, {"player": Move.LEFT})
+    probabilities = {t.state.position: p for t, p in dist.pmf().items()}
     assert probabilities == {0: Fraction(2, 3), 2: Fraction(1, 3)}
 
 
 # ---- random maps -----------------------------------------------------------------------------
 
 
-def is_law_of_solvable_maps(law: Distribution[Lake], size: int, frozen: Fraction) -> bool:
+def is_law_of_solvable_maps(dist: Distribution[Lake], size: int, frozen: Fraction) -> bool:
     """Inner cells frozen independently, given that Gymnasium calls the map valid."""
     brute: dict[Lake, Fraction] = {}
     for inner in itertools.product("FH", repeat=size * size - 2):
@@ -147,19 +148,19 @@ def is_law_of_solvable_maps(law: Distribution[Lake], size: int, frozen: Fraction
             holes = inner.count("H")
             brute[Lake(rows)] = frozen ** (len(inner) - holes) * (1 - frozen) ** holes
     total = sum(brute.values())
-    return dict(law.table()) == {lake: p / total for lake, p in brute.items()}
+    return dict(dist.pmf()) == {lake: p / total for lake, p in brute.items()}
 
 
 @pytest.mark.parametrize(("size", "frozen"), [(2, 0.3), (3, 0.8), (3, 0.5)])
 def test_random_maps_against_brute_force(size: int, frozen: float) -> None:
-    law = random_lake_dist(size, frozen)
-    assert is_law_of_solvable_maps(law, size, Fraction(str(frozen)))
-    assert agrees(draws_of(law.sample, 400, size, frozen), law.table())
+    dist = random_lake_dist(size, frozen)
+    assert is_law_of_solvable_maps(dist, size, Fraction(str(frozen)))
+    assert agrees(draws_of(dist.sample, 400, size, frozen), dist.pmf())
 
 
 def test_other_laws_of_maps_are_noticed() -> None:
     frozen = Fraction(4, 5)
-    blind = random_lake_dist(3, 0.8).given(lambda lake: lake.cells[1] == "F")
+    blind = random_lake_dist(3, 0.8).condition(lambda lake: lake.cells[1] == "F")
     assert not is_law_of_solvable_maps(blind, 3, frozen)
     assert not is_law_of_solvable_maps(random_lake_dist(3, 0.7), 3, frozen)
 
@@ -186,13 +187,13 @@ def _distance(lake: Lake) -> float:
 
 def test_all_4x4_maps_are_listed_and_6x6_maps_are_sampled() -> None:
     with suppress_type_checks():
-        law = FrozenLake().initial_state_dist().table()
-    assert len(law) == 3828
-    assert sum(law.values()) == 1
+        dist = FrozenLake().initial_state_dist().pmf()
+    assert len(dist) == 3828
+    assert sum(dist.values()) == 1
     large = FrozenLake(size=6).initial_state_dist()
     assert large.sample(Stream(0)).lake.is_solvable()
     with pytest.raises(NotEnumerableError, match="more than 2000 atoms"):
-        large.table(limit=2000)
+        large.pmf(limit=2000)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +229,8 @@ def reachable(game: FrozenLake) -> list[LakeState]:
         if state not in seen:
             seen[state] = None
             moves = game.legal_actions(state, "player")
-            laws = (game.transition_dist(state, {"player": move}) for move in moves)
-            frontier += [t.state for law in laws for t in law.support()]
+            dists = (game.transition_dist(state, {"player": move}) for move in moves)
+            frontier += [t.state for dist in dists for t in dist.support()]
     return list(seen)
 
 
@@ -315,20 +316,20 @@ MAPS = 150
 
 
 def successes(game: FrozenLake, lake: Lake) -> list[float]:
-    """Each player's probability of reaching the goal, by backward induction on the game's laws."""
+    """Each player's probability of reaching the goal, by backward induction on the game's distributions."""
     cells = len(lake.cells)
-    law = np.zeros((cells, len(Move), cells))
+    dist = np.zeros((cells, len(Move), cells))
     for here in range(cells):
         state = LakeState(lake, here)
-        law[here, :, here] = game.is_terminal(state)
+        dist[here, :, here] = game.is_terminal(state)
         for move in game.legal_actions(state, "player"):
-            for transition, p in game.transition_dist(state, {"player": move}).atoms():
-                law[here, move.value, transition.state.position] += float(p)
+            for transition, p in game.transition_dist(state, {"player": move}).enumerate():
+                dist[here, move.value, transition.state.position] += float(p)
     found = []
     for player in PLAYERS.values():
         value = np.array([float(cell == "G") for cell in lake.cells])
         for _ in range(game.horizon):
-            value = player(law @ value)
+            value = player(dist @ value)
         found.append(float(value[lake.start]))
     return found
 
@@ -370,7 +371,7 @@ def test_success_rates_of_another_lake_are_noticed(
 
 def test_success_is_reaching_the_goal() -> None:
     game = FrozenLake(map=("SFH", "FFG"), horizon=4)
-    records = play(game, uniform_policy(game), plans(60))
+    records = play(game, uniform_policy(game), specs(60))
     ends = {(r.final_state.state.cell, r.ending): r for r in records}  # type: ignore[union-attr]
     assert set(ends) == {
         ("G", Ending.TERMINATED),
@@ -391,16 +392,16 @@ def test_the_horizon_follows_the_size_of_the_map() -> None:
 
 def test_the_scripted_player_is_mediocre_and_walks_into_dead_ends() -> None:
     lake = Lake.parse(["SFF", "FHF", "FHG"])
-    law = MyopicPlayer(attention=1).action_dist(LakeState(lake, 0), "player")
-    assert law.table() == {Move.DOWN: Fraction(1, 2), Move.RIGHT: Fraction(1, 2)}
-    law = MyopicPlayer(attention=0.4).action_dist(LakeState(lake, 6), "player")
-    assert law.prob(Move.UP) == Fraction(4, 10) + Fraction(6, 40)
-    assert law.prob(Move.RIGHT) == Fraction(6, 40)
+    dist = MyopicPlayer(attention=1).action_dist(LakeState(lake, 0), "player")
+    assert dist.pmf() == {Move.DOWN: Fraction(1, 2), Move.RIGHT: Fraction(1, 2)}
+    dist = MyopicPlayer(attention=0.4).action_dist(LakeState(lake, 6), "player")
+    assert dist.prob(Move.UP) == Fraction(4, 10) + Fraction(6, 40)
+    assert dist.prob(Move.RIGHT) == Fraction(6, 40)
     game = FrozenLake()
     starts = [split_starts(game, "held_out").sample_initial_state(Stream(i)) for i in range(30)]
     assert len(set(starts)) > 10
     with suppress_type_checks():
-        records = play(game, PlayerPolicy(game, game.scripted_player()), plans(100))
+        records = play(game, PlayerPolicy(game, game.scripted_player()), specs(100))
     rate = sum(game.success(r, "player") for r in records) / 100  # type: ignore[arg-type]
     assert 0.2 < rate < 0.6
     for attention in (-0.1, 1.1, float("nan"), "much"):

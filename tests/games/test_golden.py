@@ -16,7 +16,7 @@ from tsmg import (
     AgentStep,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     PlayerPolicy,
     Step,
     UniformPlayer,
@@ -65,7 +65,7 @@ def transcript(id: str, seed: int = 0) -> str:
     for agent in game.agents:
         lines += [f"rules for {agent}:", _indented(game.rules_text(agent))]
     keys = [EpisodeKey(seed=seed, episode=episode) for episode in range(EPISODES)]
-    for record in play(game, PlayerPolicy(game, player), [EpisodePlan(key=key) for key in keys]):
+    for record in play(game, PlayerPolicy(game, player), [EpisodeSpec(key=key) for key in keys]):
         assert isinstance(record, Episode)
         lines += ["", *_lines(game, record)]
     return "\n".join(lines) + "\n"

@@ -23,14 +23,14 @@ from tsmg import (
     AbstractPlayer,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Illegal,
     InvalidArgumentError,
     NotEnumerableError,
     PlayerPolicy,
     Purpose,
     UniformPlayer,
-    certainly,
+    deterministic,
     play,
 )
 
@@ -47,11 +47,11 @@ def value(game: Game, players: Players, start: Any) -> np.ndarray[Any, Any]:
         if game.is_terminal(state):
             return total
         acting = game.acting_agents(state)
-        laws = [players[agent].action_dist(state, agent).table().items() for agent in acting]
-        for choice in itertools.product(*laws):
+        dists = [players[agent].action_dist(state, agent).pmf().items() for agent in acting]
+        for choice in itertools.product(*dists):
             p = float(np.prod([float(q) for _, q in choice]))
             joint = dict(zip(acting, (a for a, _ in choice), strict=True))
-            for after, q in game.transition_dist(state, joint).atoms():
+            for after, q in game.transition_dist(state, joint).enumerate():
                 total += p * float(q) * (np.array(after.rewards_N) + at(after.state))
         return total
 
@@ -59,8 +59,8 @@ def value(game: Game, players: Players, start: Any) -> np.ndarray[Any, Any]:
 
 
 def start_value(game: Game, players: Players) -> np.ndarray[Any, Any]:
-    law = game.initial_state_dist().table()
-    return sum((float(p) * value(game, players, s) for s, p in law.items()), np.zeros(2))
+    dist = game.initial_state_dist().pmf()
+    return sum((float(p) * value(game, players, s) for s, p in dist.items()), np.zeros(2))
 
 
 # Tic-tac-toe. Counts: J. Schaeffer's and others' well-known enumerations of the game.
@@ -74,8 +74,8 @@ def reachable(game: TicTacToe) -> set[str]:
             seen.add(state)
             for agent in game.acting_agents(state):
                 for action in game.legal_actions(state, agent):
-                    law = game.transition_dist(state, {agent: action})
-                    frontier += [t.state for t, _ in law.atoms()]
+                    dist = game.transition_dist(state, {agent: action})
+                    frontier += [t.state for t, _ in dist.enumerate()]
     return seen
 
 
@@ -107,7 +107,7 @@ def test_a_perfect_player_never_loses_and_a_uniform_one_does() -> None:
         return min(
             worst(t.state, agent)
             for action in player.action_dist(state, mover).support()
-            for t, _ in game.transition_dist(state, {mover: action}).atoms()
+            for t, _ in game.transition_dist(state, {mover: action}).enumerate()
         )
 
     assert [worst("." * 9, agent) for agent in game.agents] == [0, 0]
@@ -135,7 +135,7 @@ class Pure(AbstractPlayer[kuhn_poker.Hand, str]):
         self.deeds = deeds
 
     def action_dist(self, state: kuhn_poker.Hand, agent: str) -> Any:
-        return certainly(self.deeds[KUHN.information_key(state, agent)])
+        return deterministic(self.deeds[KUHN.information_key(state, agent)])
 
 
 def pure_strategies(agent: str) -> list[Pure]:
@@ -269,15 +269,15 @@ def test_impossible_matrix_games_are_refused(kwargs: Any) -> None:
 @pytest.mark.parametrize("means", [(0.2, 0.9), ((0.1, 0.7), (0.8, 0.3))])
 def test_the_best_return_of_a_bandit_is_the_optimum(means: Any) -> None:
     game = bandit.BernoulliBandit(means=means, pulls=2)
-    law = game.initial_state_dist().table()
-    optimum = sum(float(p) * (optimal_return(game, s, 2) or 0.0) for s, p in law.items())
+    dist = game.initial_state_dist().pmf()
+    optimum = sum(float(p) * (optimal_return(game, s, 2) or 0.0) for s, p in dist.items())
     assert optimum == pytest.approx(game.best_return)
 
 
 def test_regret_and_return_add_up_to_the_best_return() -> None:
     game = bandit.BernoulliBandit(means=((0.1, 0.7), (0.8, 0.3)), pulls=4)
-    plans = [EpisodePlan[Any](key=EpisodeKey(seed=1, episode=e)) for e in range(400)]
-    episodes = play(game, PlayerPolicy(game, UniformPlayer(game)), plans)
+    specs = [EpisodeSpec[Any](key=EpisodeKey(seed=1, episode=e)) for e in range(400)]
+    episodes = play(game, PlayerPolicy(game, UniformPlayer(game)), specs)
     assert all(isinstance(e, Episode) for e in episodes)
     sums = [e.episode_return("player") + game.regret(e) for e in episodes if isinstance(e, Episode)]
     error = float(np.std(sums)) / 20
@@ -287,11 +287,11 @@ def test_regret_and_return_add_up_to_the_best_return() -> None:
 def test_a_gaussian_bandit_is_sampled_and_not_enumerated() -> None:
     game = bandit.GaussianBandit(means=(0.0, 2.0), deviation=0.5, pulls=1)
     state = bandit.Pulls(0)
-    law = game.transition_dist(state, {"player": 1})
+    dist = game.transition_dist(state, {"player": 1})
     with pytest.raises(NotEnumerableError):
-        law.table()
+        dist.pmf()
     keys = [EpisodeKey(seed=e) for e in range(400)]
-    draws = [law.sample(key.stream(Purpose.CHANCE)).rewards_N[0] for key in keys]
+    draws = [dist.sample(key.stream(Purpose.CHANCE)).rewards_N[0] for key in keys]
     assert abs(float(np.mean(draws)) - 2.0) < 4 * 0.5 / 20
     assert float(np.std(draws)) == pytest.approx(0.5, rel=0.2)
 
@@ -308,7 +308,7 @@ def test_the_walk_arrives_as_the_linear_system_says(length: int, slip: float, ri
     constant[length] = 1.0
     for state in range(1, length):
         for action, p in (("right", right), ("left", 1 - right)):
-            for after, q in game.transition_dist(state, {"walker": action}).atoms():
+            for after, q in game.transition_dist(state, {"walker": action}).enumerate():
                 matrix_[state, after.state] -= p * float(q)
     arrive = np.linalg.solve(matrix_, constant)
     assert game.chance_to_arrive(right) == pytest.approx(arrive[length // 2])
@@ -317,11 +317,11 @@ def test_the_walk_arrives_as_the_linear_system_says(length: int, slip: float, ri
 def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
     """It wins where it can, else blocks; now and then it does not look. Against a uniform player it is mediocre."""
     looking = MyopicTicTacToe(attention=1.0)
-    assert looking.action_dist("XX.OO....", "x").table() == {3: 1}
-    assert looking.action_dist("XX.O.....", "o").table() == {3: 1}
-    assert len(looking.action_dist("X........", "o").table()) == 8
-    law = MyopicTicTacToe(attention=0.25).action_dist("XX.OO....", "x").table()
-    assert law == {
+    assert looking.action_dist("XX.OO....", "x").pmf() == {3: 1}
+    assert looking.action_dist("XX.O.....", "o").pmf() == {3: 1}
+    assert len(looking.action_dist("X........", "o").pmf()) == 8
+    dist = MyopicTicTacToe(attention=0.25).action_dist("XX.OO....", "x").pmf()
+    assert dist == {
         3: Fraction(2, 5),
         6: Fraction(3, 20),
         7: Fraction(3, 20),
@@ -333,11 +333,11 @@ def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
     game = games.make("TicTacToe-v0")
     assert game.scripted_player() == MyopicTicTacToe()
     uniform, mediocre = UniformPlayer(game), game.scripted_player()
-    plans = [EpisodePlan(key=EpisodeKey(seed=i)) for i in range(400)]
+    specs = [EpisodeSpec(key=EpisodeKey(seed=i)) for i in range(400)]
     kept = []
     for role, other in (("x", "o"), ("o", "x")):
         policies = {role: PlayerPolicy(game, mediocre), other: PlayerPolicy(game, uniform)}
-        kept += [game.success(episode, role) for episode in play(game, policies, plans)]
+        kept += [game.success(episode, role) for episode in play(game, policies, specs)]
     assert abs(sum(kept) / len(kept) - 0.733) < 0.08  # 0.733 by walking through the tree
 
 

@@ -1,4 +1,4 @@
-"""Snake: the rules by hand, the published values, the laws against each other."""
+"""Snake: the rules by hand, the published values, the distributions against each other."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ from games.snake import Board, Direction, GreedySnake, SafeSnake, Snake
 from tsmg import (
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     InvalidArgumentError,
     Parsed,
     PlayerPolicy,
@@ -56,14 +56,14 @@ def test_eating_pays_grows_and_comes_back(kind: str, reward: float) -> None:
     state_after, rewards = step(played, state, UP)
     assert rewards == (reward,)
     assert state_after.snakes == (((1, 2), (1, 1)),)
-    law = played.transition_dist(state, {"snake_1": UP}).table()
-    where = [t.state.foods[("apple", "banana", "fire").index(kind)] for t in law]
-    assert len(law) == 14  # any cell but the snake's two
+    dist = played.transition_dist(state, {"snake_1": UP}).pmf()
+    where = [t.state.foods[("apple", "banana", "fire").index(kind)] for t in dist]
+    assert len(dist) == 14  # any cell but the snake's two
     assert {cell for (cell,) in where} == {(x, y) for x in range(4) for y in range(4)} - {
         (1, 2),
         (1, 1),
     }
-    assert len(set(law.values())) == 1
+    assert len(set(dist.values())) == 1
 
 
 def test_the_dead_are_out_and_neither_act_nor_are_paid() -> None:
@@ -71,7 +71,7 @@ def test_the_dead_are_out_and_neither_act_nor_are_paid() -> None:
     derived = with_horizon(played, 9)
     outs = 0
     policy = PlayerPolicy(played, UniformPlayer(played))
-    for record in play(played, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(20)]):
+    for record in play(played, policy, [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(20)]):
         assert isinstance(record, Episode)
         for one in record.steps:
             state = one.state.state
@@ -140,10 +140,10 @@ def test_food_that_finds_no_free_cell_stays_away() -> None:
 
 
 def test_the_initial_law_is_uniform_over_placements() -> None:
-    law = Snake(width=2, height=2, snakes=2, apples=1).initial_state_dist().table()
-    assert len(law) == 4 * 3 * 2
-    assert set(law.values()) == {next(iter(law.values()))}
-    assert sum(law.values()) == 1
+    dist = Snake(width=2, height=2, snakes=2, apples=1).initial_state_dist().pmf()
+    assert len(dist) == 4 * 3 * 2
+    assert set(dist.values()) == {next(iter(dist.values()))}
+    assert sum(dist.values()) == 1
 
 
 def test_grid_and_coordinates_say_the_same_board() -> None:
@@ -210,8 +210,8 @@ def rewards_of(id: str, player: str) -> list[tuple[float, ...]]:
         "snake_1": PlayerPolicy(played, PLAYERS[player](played)),
         "snake_2": PlayerPolicy(played, SafeSnake(game=played)),
     }
-    plans = [EpisodePlan[Board](key=EpisodeKey(seed=7, episode=e)) for e in range(80)]
-    records = play(played, policies, plans)
+    specs = [EpisodeSpec[Board](key=EpisodeKey(seed=7, episode=e)) for e in range(80)]
+    records = play(played, policies, specs)
     return [e.rewards_T("snake_1") for e in records if isinstance(e, Episode)]
 
 
@@ -245,7 +245,7 @@ def test_the_tolerance_tells_the_players_apart() -> None:
 def test_play_keeps_the_board_whole(seed: int, player: str) -> None:
     played = Snake(width=5, height=4, snakes=2, apples=2, bananas=1, fires=1, horizon=12)
     policy = PlayerPolicy(played, PLAYERS[player](played))
-    (episode,) = play(played, policy, [EpisodePlan(key=EpisodeKey(seed=seed))])
+    (episode,) = play(played, policy, [EpisodeSpec(key=EpisodeKey(seed=seed))])
     assert isinstance(episode, Episode)
     for state in (*(s.state.state for s in episode.steps), episode.final_state.state):
         cells = [c for group in (*state.snakes, *state.foods) for c in group]

@@ -28,7 +28,7 @@ from proofs.small_games import choice_game, tabular_policy
 from tests.checkpoints import tiny_model
 from tsmg import (
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     GameLawError,
     Match,
     NotEnumerableError,
@@ -39,19 +39,19 @@ from tsmg import (
 
 
 def first_request(game: Any) -> Request:
-    return Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).requests[0]
+    return Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=0))).requests[0]
 
 
 def two_letters() -> tuple[Any, LanguageAgentPolicy[TabularModel]]:
     """Actions "aa", "ab" and "b": the first two share their first token."""
     game = choice_game({"aa": 1.0, "ab": 0.0, "b": 0.5})
-    policy = tabular_policy(("a", "b"), laws={"choose": {"a": 0.6, "b": 0.1, "": 0.3}}, tokens=3)
+    policy = tabular_policy(("a", "b"), dists={"choose": {"a": 0.6, "b": 0.1, "": 0.3}}, tokens=3)
     table = {(0,): (0.2, 0.1, 0.7), (0, 0): (0.0, 0.5, 0.5), (0, 1): (0.25, 0.25, 0.5)}
     table[(1,)] = (0.0, 0.0, 1.0)
     with torch.no_grad():
-        for prefix, law in table.items():
+        for prefix, dist in table.items():
             row = policy.model.row("choose\n", prefix)
-            policy.model.logits[row] = torch.tensor(law, dtype=torch.float64).log()
+            policy.model.logits[row] = torch.tensor(dist, dtype=torch.float64).log()
     return game, policy
 
 
@@ -80,9 +80,9 @@ def test_it_is_not_the_free_law_given_that_the_reply_is_canonical() -> None:
     single = choice_game(
         {"a": 1.0, "b": 0.0}
     )  # replies of one token, which no end follows: the same
-    short = tabular_policy(("a", "b"), laws={"choose": {"a": 0.6, "b": 0.1, "": 0.3}}, tokens=1)
-    law = ConstrainedPolicy(game=single, policy=short).canonical(first_request(single))
-    assert [one.probability for one in law] == pytest.approx([6 / 7, 1 / 7])
+    short = tabular_policy(("a", "b"), dists={"choose": {"a": 0.6, "b": 0.1, "": 0.3}}, tokens=1)
+    dist = ConstrainedPolicy(game=single, policy=short).canonical(first_request(single))
+    assert [one.probability for one in dist] == pytest.approx([6 / 7, 1 / 7])
 
 
 def test_the_mass_is_that_of_the_induced_law() -> None:
@@ -92,7 +92,7 @@ def test_the_mass_is_that_of_the_induced_law() -> None:
     )
     request = first_request(game)
     found = ConstrainedPolicy(game=game, policy=policy).canonical(request)
-    mass = InducedPlayer(game, policy).reply_law(request.state, "player")
+    mass = InducedPlayer(game, policy).reply_dist(request.state, "player")
     assert {one.action: one.mass for one in found} == pytest.approx(mass, rel=1e-4)
     assert sum(one.probability for one in found) == pytest.approx(1)
 
@@ -107,11 +107,11 @@ def test_whole_episodes_hold_no_invalid_text(temperature: float) -> None:
         model=tiny_model(sharp=2.0),
         sampling=Sampling(temperature=temperature),
     )
-    plans = fixed_starts(game, 6, seed=0)
-    assert evaluate(game, free, plans).invalid_rate > 0.5
+    specs = fixed_starts(game, 6, seed=0)
+    assert evaluate(game, free, specs).invalid_rate > 0.5
     constrained = ConstrainedPolicy(game=game, policy=free)
-    assert evaluate(game, constrained, plans).invalid_rate == 0
-    one, other = play(game, constrained, plans), play(game, constrained, plans[::-1])[::-1]
+    assert evaluate(game, constrained, specs).invalid_rate == 0
+    one, other = play(game, constrained, specs), play(game, constrained, specs[::-1])[::-1]
     assert [r.steps for r in one] == [r.steps for r in other]  # type: ignore[union-attr]
 
 
@@ -123,8 +123,8 @@ def test_greedy_play_takes_the_best_token_of_the_trie() -> None:
     assert {one.action: one.probability for one in found} == {"aa": 1.0, "ab": 0.0, "b": 0.0}
     assert all(one.mass == 0 for one in found)  # the free model says "a", and ends
     narrow = policy.with_sampling(Sampling(top_k=1, max_reply_tokens=3))
-    law = ConstrainedPolicy(game=game, policy=narrow).canonical(first_request(game))
-    assert [one.probability for one in law] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    dist = ConstrainedPolicy(game=game, policy=narrow).canonical(first_request(game))
+    assert [one.probability for one in dist] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
 
 
 def test_refusals() -> None:

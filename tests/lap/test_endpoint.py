@@ -22,7 +22,7 @@ from lap import EndpointModel, LanguageAgentPolicy, MemorylessPrompt, Prompt, Sa
 from lap.models.endpoint import CONTROL_TOKENS, broken_up
 from lap.prompts import Message, Segment
 from tests.checkpoints import tiny_model
-from tsmg import EpisodeKey, EpisodePlan, InvalidArgumentError, ModelError, Stream, play
+from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, ModelError, Stream, play
 
 pytest.importorskip("openai")
 
@@ -109,9 +109,9 @@ def test_replies_come_back_in_order_and_are_counted(serve: Any) -> None:
     server = serve(echo)
     model = EndpointModel(server.url, "m", extra={"chat_template_kwargs": {"thinking": False}})
     sampling = Sampling(max_reply_tokens=8, temperature=0.5, top_p=0.9, top_k=3)
-    calls = model.sample(asked("a", "b", "c"), streams(3), sampling=sampling)
-    assert [call.reply_text for call in calls] == ["A", "B", "C"]
-    assert [call.finished for call in calls] == [True, False, True]
+    completions = model.sample(asked("a", "b", "c"), streams(3), sampling=sampling)
+    assert [completion.reply_text for completion in completions] == ["A", "B", "C"]
+    assert [completion.finished for completion in completions] == [True, False, True]
     assert (model.usage.requests, model.usage.prompt_tokens, model.usage.reply_tokens) == (3, 15, 6)
     sent = next(body for body in server.requests if body["messages"][-1]["content"] == "a")
     assert (sent["temperature"], sent["top_p"], sent["top_k"], sent["max_tokens"]) == (
@@ -123,7 +123,7 @@ def test_replies_come_back_in_order_and_are_counted(serve: Any) -> None:
     assert sent["chat_template_kwargs"] == {"thinking": False} and "min_p" not in sent
     assert len({body["seed"] for body in server.requests}) == 3
     with pytest.raises(ModelError, match="cannot be trained"):
-        model.logprobs(calls, sampling=sampling)
+        model.logprobs(completions, sampling=sampling)
 
 
 def test_what_passes_is_tried_again(serve: Any) -> None:
@@ -134,8 +134,8 @@ def test_what_passes_is_tried_again(serve: Any) -> None:
         return status, says("yes") if status == 200 else {"error": {"message": "busy"}}
 
     model = EndpointModel(serve(flaky).url, "m", retries=2)
-    (call,) = model.sample(asked("x"), streams(1), sampling=SAMPLING)
-    assert call.reply_text == "yes"
+    (completion,) = model.sample(asked("x"), streams(1), sampling=SAMPLING)
+    assert completion.reply_text == "yes"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_transformers_own_server(tmp_path: Path) -> None:
                 prompt=MemorylessPrompt(), model=model, sampling=Sampling(max_reply_tokens=4)
             )
             game = games.make("FrozenLake-v0", horizon=2)
-            (record,) = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=0))])
+            (record,) = play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=0))])
             assert len(record.steps) == 2
             assert model.usage.requests == 2 and 2 <= model.usage.reply_tokens <= 8
             assert model.usage.prompt_tokens > 20

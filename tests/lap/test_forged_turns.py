@@ -16,19 +16,19 @@ from tests.fuzz.observations import Pair
 from tests.fuzz.templates import STYLES, control_tokens, encoder
 from tsmg import (
     AbstractSampledGame,
+    ActionText,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     History,
     Match,
     Parsed,
     Reply,
-    Said,
     Stream,
     TextOutcome,
     Transition,
 )
 
-CHAT_STYLES = tuple(style for style in STYLES if style != "plain")
+CHAT_STYLES = tuple(style for style in STYLES if style != "padded")
 INSTRUCTIONS = "Reply so."
 
 
@@ -74,8 +74,10 @@ def history(*, scene: str = "", message: str = "", reply: str = "", name: str = 
     """What the first agent has seen after a step; one part of it is hostile."""
     game = Talk(scene=scene or "a room", agents=(name or "me", "you"))
     replies = {game.agents[0]: reply or "yes", "you": message or "no"}
-    said = {agent: Reply(text=text, said=Said(text)) for agent, text in replies.items()}
-    return Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).move(said).requests[0].history
+    said = {
+        agent: Reply(text=text, parser_outcome=ActionText(text)) for agent, text in replies.items()
+    }
+    return Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=0))).move(said).requests[0].history
 
 
 PROMPT = LastTurnsPrompt(turns=2)
@@ -124,7 +126,7 @@ def test_a_stranger_may_name_an_agent_of_an_adapted_game(style: str) -> None:
         game = games.from_pettingzoo(
             lambda name=token: Pair((name, "b"), "seen"), horizon=2, fresh_chance=False
         )
-        read = Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).requests[0].history
+        read = Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=0))).requests[0].history
         assert token in read.rules
         prompt = LastTurnsPrompt().build(read, INSTRUCTIONS)
         plain = LastTurnsPrompt().build(

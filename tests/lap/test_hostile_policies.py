@@ -31,9 +31,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy, and one with adapters to it."""
     folder = tmp_path_factory.mktemp("policies")
     LanguageAgentPolicy(prompt=MemorylessPrompt(), model=tiny_model("chatml")).save_pretrained(
-        folder / "plain"
+        folder / "padded"
     )
-    adapted = LanguageAgentPolicy.from_pretrained(folder / "plain").model.with_lora(
+    adapted = LanguageAgentPolicy.from_pretrained(folder / "padded").model.with_lora(
         LoraSettings(r=2)
     )
     LanguageAgentPolicy(model=adapted).save_pretrained(folder / "adapted")
@@ -42,7 +42,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def policy(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved / "plain", tmp_path / "plain"))
+    return Path(shutil.copytree(saved / "padded", tmp_path / "padded"))
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ class Pickled:
         return Path.touch, (self.file,)
 
 
-@pytest.mark.parametrize("kind", ["plain", "adapted"])
+@pytest.mark.parametrize("kind", ["padded", "adapted"])
 def test_weights_in_a_pickle_are_refused(saved: Path, tmp_path: Path, kind: str) -> None:
     folder = Path(shutil.copytree(saved / kind, tmp_path / kind))
     (weights,) = folder.glob("*model.safetensors")
     weights.unlink()
-    name = {"plain": "pytorch_model.bin", "adapted": "adapter_model.bin"}[kind]
+    name = {"padded": "pytorch_model.bin", "adapted": "adapter_model.bin"}[kind]
     trace = tmp_path / "it ran"
     (folder / name).write_bytes(pickle.dumps(Pickled(trace)))
     assert "safetensors" in refused(folder)
@@ -187,8 +187,8 @@ def test_an_answer_of_foreign_types_is_one_error(serve: Any, change: dict[str, A
 def test_a_count_of_foreign_type_counts_nothing(serve: Any, count: Any) -> None:  # noqa: F811
     usage = {"prompt_tokens": count, "completion_tokens": count}
     model = endpoint(serve(lambda body: (200, {**says("left"), "usage": usage})))
-    (call,) = model.sample(asked("x"), streams(1), sampling=SAMPLING)
-    assert call.reply_text == "left" and model.usage == Usage(requests=1)
+    (completion,) = model.sample(asked("x"), streams(1), sampling=SAMPLING)
+    assert completion.reply_text == "left" and model.usage == Usage(requests=1)
 
 
 def endpoint(server: Any) -> Any:

@@ -35,8 +35,8 @@ def saved_base(folder):
     return TransformersModel.from_pretrained(folder)
 
 
-def logprobs(model, calls):
-    return model.logprobs(calls, sampling=SAMPLING).logprobs_B_L.detach()
+def logprobs(model, completions):
+    return model.logprobs(completions, sampling=SAMPLING).logprobs_B_L.detach()
 
 
 def moved(model):
@@ -50,10 +50,10 @@ def moved(model):
 
 def test_fresh_adapters_change_nothing_and_alone_are_learnt():
     plain = tiny_model(sharp=3.0)
-    calls = plain.sample(PROMPTS, rngs(), sampling=SAMPLING)
-    expected = logprobs(plain, calls)
+    completions = plain.sample(PROMPTS, rngs(), sampling=SAMPLING)
+    expected = logprobs(plain, completions)
     adapted = plain.with_lora(LoraSettings(r=2))
-    assert torch.equal(logprobs(adapted, calls), expected)
+    assert torch.equal(logprobs(adapted, completions), expected)
     learnt = {n for n, p in adapted.network.named_parameters() if p.requires_grad}
     assert learnt and all("lora_" in name for name in learnt)
     assert not any("lm_head" in name or "embed" in name for name in learnt)
@@ -61,25 +61,27 @@ def test_fresh_adapters_change_nothing_and_alone_are_learnt():
 
 def test_adapters_off_is_the_model_without_them():
     plain = tiny_model(sharp=3.0)
-    calls = plain.sample(PROMPTS, rngs(), sampling=SAMPLING)
-    expected = logprobs(plain, calls)
+    completions = plain.sample(PROMPTS, rngs(), sampling=SAMPLING)
+    expected = logprobs(plain, completions)
     adapted = moved(plain.with_lora(LoraSettings(r=2)))
-    assert not torch.allclose(logprobs(adapted, calls), expected, atol=1e-2)
-    torch.testing.assert_close(logprobs(adapted.without_adapters(), calls), expected)
-    assert not torch.allclose(logprobs(adapted, calls), expected, atol=1e-2)  # they are on again
+    assert not torch.allclose(logprobs(adapted, completions), expected, atol=1e-2)
+    torch.testing.assert_close(logprobs(adapted.without_adapters(), completions), expected)
+    assert not torch.allclose(
+        logprobs(adapted, completions), expected, atol=1e-2
+    )  # they are on again
 
 
 def test_merged_adapters_give_the_same_law_as_an_ordinary_checkpoint(tmp_path):
     adapted = moved(tiny_model(sharp=3.0).with_lora(LoraSettings(r=2)))
-    calls = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
-    expected = logprobs(adapted, calls)
+    completions = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
+    expected = logprobs(adapted, completions)
     merged = adapted.merged()
     assert not merged.has_adapters
-    torch.testing.assert_close(logprobs(merged, calls), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logprobs(merged, completions), expected, rtol=1e-4, atol=1e-4)
     merged.save_pretrained(tmp_path)
     assert not (tmp_path / "adapter_config.json").exists()
     loaded = TransformersModel.from_pretrained(tmp_path)
-    torch.testing.assert_close(logprobs(loaded, calls), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logprobs(loaded, completions), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_policy_with_adapters_is_saved_as_its_adapters_and_loaded_onto_its_base(tmp_path):
@@ -92,8 +94,8 @@ def test_a_policy_with_adapters_is_saved_as_its_adapters_and_loaded_onto_its_bas
     assert "adapter_model.safetensors" in names and "model.safetensors" not in names
     loaded = LanguageAgentPolicy.from_pretrained(tmp_path / "adapters")
     assert loaded.model.has_adapters
-    calls = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
-    torch.testing.assert_close(logprobs(loaded.model, calls), logprobs(adapted, calls))
+    completions = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
+    torch.testing.assert_close(logprobs(loaded.model, completions), logprobs(adapted, completions))
     assert any(p.requires_grad for p in loaded.model.network.parameters())
 
 
@@ -117,14 +119,14 @@ def test_training_moves_the_adapters_and_measures_the_kl_to_the_base():
 
 def test_a_frozen_copy_of_adapters_is_apart_from_them():
     adapted = moved(tiny_model(sharp=3.0).with_lora(LoraSettings(r=2)))
-    calls = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
-    expected = logprobs(adapted, calls)
+    completions = adapted.sample(PROMPTS, rngs(), sampling=SAMPLING)
+    expected = logprobs(adapted, completions)
     apart = copy.copy(adapted)
     apart.network = copy.deepcopy(adapted.network)
     moved_again = next(p for n, p in adapted.network.named_parameters() if "lora_B" in n)
     with torch.no_grad():
         moved_again.zero_()
-    torch.testing.assert_close(logprobs(apart, calls), expected)
+    torch.testing.assert_close(logprobs(apart, completions), expected)
 
 
 @pytest.mark.parametrize("text", ["r=0", "r=x", "rank=3", "alpha", "alpha=0", "targets="])

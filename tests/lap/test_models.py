@@ -47,31 +47,33 @@ def models():
     return [tiny_model(sharp=3.0), TabularModel(("a", "b", "c"), capacity=4000)]
 
 
-def recorded(calls):
-    width = max(len(c.logprobs) for c in calls)
-    return torch.tensor([(*c.logprobs, *(0.0,) * (width - len(c.logprobs))) for c in calls])
+def recorded(completions):
+    width = max(len(c.logprobs) for c in completions)
+    return torch.tensor([(*c.logprobs, *(0.0,) * (width - len(c.logprobs))) for c in completions])
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_learnt_logprobs_are_those_sampled_from(model, sampling):
     """Ratio 1 to within 1e-5 before any step, for every temperature and truncation."""
-    calls = model.sample(PROMPTS, rngs(), sampling=sampling)
-    scores = model.logprobs(calls, sampling=sampling)
-    ratio = (scores.logprobs_B_L.detach().double() - recorded(calls).double()).exp()
+    completions = model.sample(PROMPTS, rngs(), sampling=sampling)
+    scores = model.logprobs(completions, sampling=sampling)
+    ratio = (scores.logprobs_B_L.detach().double() - recorded(completions).double()).exp()
     assert float((ratio - 1).abs().max()) < 1e-5
-    assert scores.mask_B_L.sum() == sum(len(c.reply_ids) for c in calls)
+    assert scores.mask_B_L.sum() == sum(len(c.reply_ids) for c in completions)
 
 
 @pytest.mark.parametrize("wrong", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=0)])
 def test_a_trainer_that_forgets_the_sampling_settings_is_noticed(wrong):
-    """Negative control: temperature or truncation left out of the learnt law."""
+    """Negative control: temperature or truncation left out of the learnt distribution."""
     model = tiny_model(sharp=3.0)
     used = Sampling(temperature=0.5, top_k=3, max_reply_tokens=4)
-    calls = model.sample(PROMPTS, rngs(), sampling=used)
-    forgotten = [attrs.evolve(call, support=None) for call in calls]
+    completions = model.sample(PROMPTS, rngs(), sampling=used)
+    forgotten = [attrs.evolve(completion, support=None) for completion in completions]
     scores = model.logprobs(forgotten, sampling=attrs.evolve(wrong, max_reply_tokens=4))
-    assert float(((scores.logprobs_B_L.detach() - recorded(calls)).exp() - 1).abs().max()) > 1e-3
+    assert (
+        float(((scores.logprobs_B_L.detach() - recorded(completions)).exp() - 1).abs().max()) > 1e-3
+    )
 
 
 def test_tabular_replies_do_not_depend_on_the_batch_at_all():
@@ -87,20 +89,20 @@ def test_transformers_replies_do_not_depend_on_the_batch_beyond_rounding():
     prompts, streams = PROMPTS * 8, rngs(40)
     together = model.sample(prompts, streams, sampling=sampling)
     different = 0
-    for prompt, rng, call in zip(prompts, streams, together, strict=True):
+    for prompt, rng, completion in zip(prompts, streams, together, strict=True):
         (alone,) = model.sample([prompt], [Stream(*rng.key)], sampling=sampling)
-        assert alone.prompt_ids == call.prompt_ids
-        for position, (a, b) in enumerate(zip(alone.reply_ids, call.reply_ids, strict=False)):
+        assert alone.prompt_ids == completion.prompt_ids
+        for position, (a, b) in enumerate(zip(alone.reply_ids, completion.reply_ids, strict=False)):
             if a != b:
                 different += 1
-                assert near_boundary(model, call, position, rng.at(position), sampling)
+                assert near_boundary(model, completion, position, rng.at(position), sampling)
                 break
-            assert abs(alone.logprobs[position] - call.logprobs[position]) < 1e-5
+            assert abs(alone.logprobs[position] - completion.logprobs[position]) < 1e-5
     assert different <= 1
 
 
-def near_boundary(model, call, position, draw, sampling):
-    cut = attrs.evolve(call, reply_ids=call.reply_ids[: position + 1])
+def near_boundary(model, completion, position, draw, sampling):
+    cut = attrs.evolve(completion, reply_ids=completion.reply_ids[: position + 1])
     tree = ReplyTree.of(cut.prompt_ids, [cut.reply_ids])
     logits = model.context_logits([tree])[0][-1] / sampling.temperature
     return float((logits.double().softmax(-1).cumsum(-1) - draw).abs().min()) < 1e-5
@@ -122,11 +124,11 @@ def spied(monkeypatch, model):
 def test_equal_questions_are_computed_once(monkeypatch):
     model = tiny_model()
     shapes = spied(monkeypatch, model)
-    calls = model.sample([PROMPTS[0]] * 50, rngs(50), sampling=Sampling(max_reply_tokens=2))
+    completions = model.sample([PROMPTS[0]] * 50, rngs(50), sampling=Sampling(max_reply_tokens=2))
     assert shapes[0][0] == 1 and shapes[1][0] <= 50
     shapes.clear()
-    model.logprobs(calls * 3, sampling=Sampling())
-    model.logprobs(calls[:3], sampling=Sampling())  # what the network can do is known by now
+    model.logprobs(completions * 3, sampling=Sampling())
+    model.logprobs(completions[:3], sampling=Sampling())  # what the network can do is known by now
     assert shapes[-1][0] == 1  # one prompt, one row, whatever the replies
 
 
@@ -135,7 +137,7 @@ def test_a_model_that_remembers_computes_no_context_twice_and_draws_the_same(mon
     model = tiny_model(sharp=3.0)
     first = model.sample(PROMPTS, rngs(), sampling=sampling)
     again = model.sample(PROMPTS, rngs(seed=1), sampling=sampling)
-    view = model.remembering()
+    view = model.with_logit_cache()
     assert view.sample(PROMPTS, rngs(), sampling=sampling) == first
     shapes = spied(monkeypatch, model)
     assert view.sample(PROMPTS, rngs(), sampling=sampling) == first
@@ -150,19 +152,19 @@ def test_a_model_that_remembers_computes_no_context_twice_and_draws_the_same(mon
 def test_a_view_that_remembers_does_not_outlive_the_weights():
     """Negative control: what is remembered is of the weights that the view was made under."""
     model = tiny_model(sharp=3.0)
-    view = model.remembering()
+    view = model.with_logit_cache()
     before = view.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
     with torch.no_grad():
         model.network.model.norm.weight.mul_(3)
     assert view.sample(PROMPTS, rngs(), sampling=SETTINGS[0]) == before
-    assert model.remembering().sample(PROMPTS, rngs(), sampling=SETTINGS[0]) != before
+    assert model.with_logit_cache().sample(PROMPTS, rngs(), sampling=SETTINGS[0]) != before
 
 
 def test_a_full_memory_forgets_and_draws_the_same(monkeypatch):
     monkeypatch.setattr("lap.models.transformers._MEMORY", 20 * 320 * 4)
     model = tiny_model(sharp=3.0)
     expected = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
-    view = model.remembering()
+    view = model.with_logit_cache()
     assert [view.sample(PROMPTS, rngs(), sampling=SETTINGS[0]) for _ in range(3)] == [expected] * 3
     assert len(view.memory._rows) <= 20
 
@@ -184,8 +186,8 @@ def test_waiting_prompts_enter_as_others_leave(monkeypatch, budget):
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(model.network, "forward", spy)
-    calls = model.sample(prompts, rngs(29), sampling=SETTINGS[0])
-    for mine, whole in zip(calls, expected, strict=True):
+    completions = model.sample(prompts, rngs(29), sampling=SETTINGS[0])
+    for mine, whole in zip(completions, expected, strict=True):
         assert mine.reply_ids == whole.reply_ids
         assert mine.logprobs == pytest.approx(whole.logprobs, abs=1e-5)
     grown = SETTINGS[0].max_reply_tokens
@@ -219,12 +221,12 @@ def test_a_common_beginning_is_computed_once(monkeypatch):
 def test_scoring_a_tree_in_one_row_equals_scoring_every_reply_apart(sampling):
     """Two implementations agree, in values and in gradients."""
     results = []
-    for layout in ("trees", "paths", "plain"):
+    for layout in ("tree_attention", "packed", "padded"):
         model = tiny_model(sharp=3.0)
-        calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
-        assert find_layout(model.network, calls[0].prompt_ids) == "trees"
+        completions = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
+        assert find_layout(model.network, completions[0].prompt_ids) == "tree_attention"
         model.layout = layout
-        scores = model.logprobs(calls, sampling=sampling)
+        scores = model.logprobs(completions, sampling=sampling)
         weighed = scores.logprobs_B_L * torch.linspace(-1, 1, 30)[:, None]
         (weighed + 0.1 * scores.entropies_B_L).sum().backward()
         gradient = torch.cat([p.grad.flatten() for p in model.network.parameters()])
@@ -243,13 +245,13 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     for at_once in (2**24, 7 * 320):
         monkeypatch.setattr("lap.engine.scoring._AT_ONCE", at_once)
         model = tiny_model(sharp=3.0)
-        calls = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
-        model.logprobs(calls[:1], sampling=sampling)  # finds out what the network can do
+        completions = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
+        model.logprobs(completions[:1], sampling=sampling)  # finds out what the network can do
         widths = []
         hook = model.network.lm_head.register_forward_hook(
             lambda module, args, out, widths=widths: widths.append(out.shape[1])
         )
-        scores = model.logprobs(calls, sampling=sampling)
+        scores = model.logprobs(completions, sampling=sampling)
         (scores.logprobs_B_L + 0.1 * scores.entropies_B_L).sum().backward()
         hook.remove()
         gradient = torch.cat([p.grad.flatten() for p in model.network.parameters()])
@@ -270,22 +272,24 @@ def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
     build = contexts._row
     monkeypatch.setattr(contexts, "_row", leaky)
     model = tiny_model(sharp=3.0)
-    (call, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
-    assert find_layout(model.network, call.prompt_ids) == "paths"
+    (completion, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
+    assert find_layout(model.network, completion.prompt_ids) == "packed"
 
 
 def test_rows_of_equal_prompt_draw_by_their_own_stream():
-    calls = tiny_model().sample([PROMPTS[0]] * 20, rngs(20), sampling=SETTINGS[0])
-    assert len({c.reply_ids for c in calls}) > 15
+    completions = tiny_model().sample([PROMPTS[0]] * 20, rngs(20), sampling=SETTINGS[0])
+    assert len({c.reply_ids for c in completions}) > 15
 
 
 def test_sampled_frequencies_follow_the_recorded_law():
     model = tiny_model(sharp=4.0)
-    calls = model.sample([PROMPTS[0]] * 4000, rngs(4000), sampling=Sampling(max_reply_tokens=1))
-    seen = {c.reply_ids[0]: c.logprobs[0] for c in calls}
+    completions = model.sample(
+        [PROMPTS[0]] * 4000, rngs(4000), sampling=Sampling(max_reply_tokens=1)
+    )
+    seen = {c.reply_ids[0]: c.logprobs[0] for c in completions}
     for token, logprob in seen.items():
         expected = float(torch.tensor(logprob).exp())
-        share = sum(c.reply_ids[0] == token for c in calls) / len(calls)
+        share = sum(c.reply_ids[0] == token for c in completions) / len(completions)
         assert abs(share - expected) < 5 * (expected * (1 - expected) / 4000) ** 0.5 + 1e-3
 
 
@@ -293,15 +297,17 @@ def test_a_reply_stops_when_the_parser_has_decided_and_a_cut_reply_says_so():
     replies = uniform(("<action>up</action>",))
     assert ScriptedModel(lambda _: replies).sample(PROMPTS[:1], rngs(1), sampling=Sampling())
     model = TabularModel(("<action>", "up", "</action>"), capacity=5000)
-    calls = model.sample(PROMPTS * 40, rngs(200), sampling=Sampling(max_reply_tokens=5),
-                         decided=TagParser().decided)  # fmt: skip
-    for call in calls:
-        ended = call.reply_ids[-1] == model.end or TagParser().decided(call.reply_text)
-        assert call.finished == ended
-        assert len(call.reply_ids) <= 5
+    completions = model.sample(PROMPTS * 40, rngs(200), sampling=Sampling(max_reply_tokens=5),
+                         stop_criterion=TagParser().is_complete)  # fmt: skip
+    for completion in completions:
+        ended = completion.reply_ids[-1] == model.end or TagParser().is_complete(
+            completion.reply_text
+        )
+        assert completion.finished == ended
+        assert len(completion.reply_ids) <= 5
         if ended:
-            assert not TagParser().decided(model.text(call.reply_ids[:-1]))
-    assert {call.finished for call in calls} == {True, False}
+            assert not TagParser().is_complete(model.text(completion.reply_ids[:-1]))
+    assert {completion.finished for completion in completions} == {True, False}
 
 
 def test_a_reply_ends_at_the_end_token_and_does_not_show_it():
@@ -311,18 +317,21 @@ def test_a_reply_ends_at_the_end_token_and_does_not_show_it():
     hook = model.network.lm_head.register_forward_hook(
         lambda module, args, out: out.index_fill(-1, torch.tensor([end]), 50.0)
     )
-    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+    (completion,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
     hook.remove()
-    assert call.reply_ids == (end,) and call.finished and call.reply_text == ""
+    assert completion.reply_ids == (end,) and completion.finished and completion.reply_text == ""
 
 
 def test_the_loss_mask_of_a_hand_written_reply():
     """Tokens that the policy did not choose (a forced prefix, a tool's answer) and padding carry no loss."""
     model = tiny_model()
-    calls = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling(max_reply_tokens=4))
-    first = attrs.evolve(calls[0], trainable=(False, True, True, False))
+    completions = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling(max_reply_tokens=4))
+    first = attrs.evolve(completions[0], trainable=(False, True, True, False))
     second = attrs.evolve(
-        calls[1], reply_ids=calls[1].reply_ids[:2], trainable=(True, True), logprobs=(0.0, 0.0)
+        completions[1],
+        reply_ids=completions[1].reply_ids[:2],
+        trainable=(True, True),
+        logprobs=(0.0, 0.0),
     )
     scores = model.logprobs([first, second], sampling=Sampling())
     assert scores.mask_B_L.tolist() == [[False, True, True, False], [True, True, False, False]]
@@ -332,10 +341,10 @@ def test_the_loss_mask_of_a_hand_written_reply():
 def test_padding_does_not_change_a_row():
     """No pad token is needed: a row alone and beside longer ones gives the same log-probabilities."""
     model = tiny_model(sharp=3.0)
-    calls = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
-    together = model.logprobs(calls, sampling=SETTINGS[0]).logprobs_B_L
-    for row, call in zip(together, calls, strict=True):
-        alone = model.logprobs([call], sampling=SETTINGS[0]).logprobs_B_L[0]
+    completions = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
+    together = model.logprobs(completions, sampling=SETTINGS[0]).logprobs_B_L
+    for row, completion in zip(together, completions, strict=True):
+        alone = model.logprobs([completion], sampling=SETTINGS[0]).logprobs_B_L[0]
         torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
 
 
@@ -369,18 +378,18 @@ def test_nothing_is_kept_from_older_weights():
 
 @pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
 def test_a_point_mass_has_no_score(model):
-    calls = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
-    assert calls[0].logprobs == (0.0,) * len(calls[0].reply_ids)
+    completions = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
+    assert completions[0].logprobs == (0.0,) * len(completions[0].reply_ids)
     with pytest.raises(ModelError, match="evaluation only"):
-        model.logprobs(calls, sampling=Sampling(temperature=0))
+        model.logprobs(completions, sampling=Sampling(temperature=0))
 
 
 def test_tabular_gradient_is_the_score_of_a_softmax():
     model = TabularModel(("a", "b"), capacity=4)
-    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(max_reply_tokens=1))
-    model.logprobs([call], sampling=Sampling()).logprobs_B_L.sum().backward()
+    (completion,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(max_reply_tokens=1))
+    model.logprobs([completion], sampling=Sampling()).logprobs_B_L.sum().backward()
     expected = torch.full((3,), -1 / 3, dtype=torch.float64)
-    expected[call.reply_ids[0]] += 1
+    expected[completion.reply_ids[0]] += 1
     torch.testing.assert_close(model.logits.grad[0], expected)
 
 
@@ -396,7 +405,7 @@ def test_errors_name_the_cause(tmp_path):
     with pytest.raises(ModelError, match="at most 1 context"):
         full.sample(PROMPTS[:2], rngs(2), sampling=Sampling(max_reply_tokens=1))
     with pytest.raises(ModelError, match="do not belong together"):
-        TransformersModel(tiny_model("plain").network, tokenizer("llama"))
+        TransformersModel(tiny_model("padded").network, tokenizer("llama"))
 
 
 def test_logits_that_are_not_finite_are_refused():
@@ -407,7 +416,7 @@ def test_logits_that_are_not_finite_are_refused():
         model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
 
 
-@pytest.mark.parametrize("style", ["plain", "chatml"])
+@pytest.mark.parametrize("style", ["padded", "chatml"])
 def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
@@ -436,8 +445,8 @@ def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
 def test_arbitrary_bytes_as_reply_never_raise(raw):
     text = raw.decode("utf-8", errors="surrogateescape")
     model = ScriptedModel(lambda _: text)
-    (call,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
-    TagParser().parse(call.reply_text)
+    (completion,) = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
+    TagParser().parse(completion.reply_text)
     PromptEncoder(tokenizer()).encode(
         Prompt((Message("assistant", (Segment(text, trusted=False),)),))
     )
@@ -449,11 +458,11 @@ TREES = st.lists(
 )
 
 
-@pytest.mark.parametrize("layout", ["trees", "paths"])
+@pytest.mark.parametrize("layout", ["tree_attention", "packed"])
 @given(trees=TREES, width=st.integers(1, 40))
 def test_trees_that_share_rows_or_batches_give_the_logits_of_each_alone(layout, trees, width):
     model = tiny_model(sharp=3.0)
-    alone = torch.cat([context_logits(model.network, [tree], "plain") for tree in trees])
+    alone = torch.cat([context_logits(model.network, [tree], "padded") for tree in trees])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(contexts, "_row_width", lambda network: width)
         together = context_logits(model.network, trees, layout)

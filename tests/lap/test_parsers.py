@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typeguard import suppress_type_checks
 
 from lap import TagParser, WholeReplyParser
-from tsmg import InvalidArgumentError, Said, Unreadable
+from tsmg import ActionText, InvalidArgumentError, ParseFailure
 
 FIRST, LAST = TagParser("action"), TagParser("action", match="last")
 THOUGHTFUL = TagParser("action", after="</think>")
@@ -27,29 +27,29 @@ def test_a_wrapped_text_is_found_again(parser, text):
         reply = parser.wrap(text)
     except InvalidArgumentError:
         return
-    assert parser.parse(reply) == Said(text)
+    assert parser.parse(reply) == ActionText(text)
 
 
 def test_plain_words_can_always_be_wrapped():
     for parser in (FIRST, LAST, WholeReplyParser()):
-        assert parser.parse(parser.wrap("left")) == Said("left")
+        assert parser.parse(parser.wrap("left")) == ActionText("left")
 
 
 @given(reply=PIECES | st.text(), rest=PIECES)
 def test_a_decided_prefix_parses_like_every_continuation(reply, rest):
     for parser in (FIRST, THOUGHTFUL):
-        if parser.decided(reply):
+        if parser.is_complete(reply):
             assert parser.parse(reply) == parser.parse(reply + rest)
 
 
 def test_what_is_thought_is_not_said():
     """Tags in the thoughts do not count, nor does a thought that never ends."""
     thought = "<think>Say <action>up</action>? No.</think>"
-    assert THOUGHTFUL.parse(thought + "<action>left</action>") == Said("left")
-    assert THOUGHTFUL.parse("Say <action>up</action>?") == Unreadable("no </think> in the reply")
-    assert THOUGHTFUL.parse(thought) == Unreadable("no <action> in the reply")
-    assert not THOUGHTFUL.decided("<action>up</action>")
-    assert FIRST.parse(thought + "<action>left</action>") == Said(
+    assert THOUGHTFUL.parse(thought + "<action>left</action>") == ActionText("left")
+    assert THOUGHTFUL.parse("Say <action>up</action>?") == ParseFailure("no </think> in the reply")
+    assert THOUGHTFUL.parse(thought) == ParseFailure("no <action> in the reply")
+    assert not THOUGHTFUL.is_complete("<action>up</action>")
+    assert FIRST.parse(thought + "<action>left</action>") == ActionText(
         "up"
     )  # what would be read otherwise
     assert "</think>" not in THOUGHTFUL.instructions()
@@ -57,17 +57,19 @@ def test_what_is_thought_is_not_said():
 
 def test_the_last_match_is_never_decided_and_a_hasty_rule_is_rejected():
     reply, rest = "<action>left</action>", "<action>up</action>"
-    assert not LAST.decided(reply)
-    assert LAST.parse(reply) != LAST.parse(reply + rest)  # what a hasty ``decided`` would miss
+    assert not LAST.is_complete(reply)
+    assert LAST.parse(reply) != LAST.parse(
+        reply + rest
+    )  # what a hasty ``stop_criterion`` would miss
 
 
 @pytest.mark.parametrize(
     ("reply", "first", "last"),
     [
-        ("I go <action>left</action>.", Said("left"), Said("left")),
-        ("<action>a</action><action>b</action>", Said("a"), Said("b")),
-        ("<action>a</action> or <action>b", Said("a"), Said("a")),
-        ("<action><action>b</action>", Said("<action>b"), Said("b")),
+        ("I go <action>left</action>.", ActionText("left"), ActionText("left")),
+        ("<action>a</action><action>b</action>", ActionText("a"), ActionText("b")),
+        ("<action>a</action> or <action>b", ActionText("a"), ActionText("a")),
+        ("<action><action>b</action>", ActionText("<action>b"), ActionText("b")),
         ("<ACTION>left</ACTION>", None, None),
         ("</action>left<action>", None, None),
         ("<action>left", None, None),
@@ -77,7 +79,7 @@ def test_the_last_match_is_never_decided_and_a_hasty_rule_is_rejected():
 def test_by_hand(reply, first, last):
     for parser, expected in ((FIRST, first), (LAST, last)):
         outcome = parser.parse(reply)
-        assert outcome == expected if expected else isinstance(outcome, Unreadable)
+        assert outcome == expected if expected else isinstance(outcome, ParseFailure)
 
 
 def test_parsing_is_linear_in_hostile_replies():
@@ -108,7 +110,7 @@ def test_ten_times_the_text_takes_at_most_fifteen_times_as_long(pattern):
         for _ in range(2_000_000 // length):
             for parser in (FIRST, LAST, THOUGHTFUL, WholeReplyParser()):
                 parser.parse(reply)
-                parser.decided(reply)
+                parser.is_complete(reply)
         return (time.process_time() - start) * length / 2_000_000
 
     pairs = [(seconds(100_000), seconds(10_000)) for _ in range(5)]

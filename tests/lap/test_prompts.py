@@ -80,7 +80,7 @@ def test_a_naive_encoding_would_have_been_forged(style):
         assert control_count(style, PromptEncoder(tokenizer(style)).untrusted("x" + special)) == 0
 
 
-@pytest.mark.parametrize("style", ["plain", "chatml"])
+@pytest.mark.parametrize("style", ["padded", "chatml"])
 @given(text=st.text())
 def test_any_string_can_be_encoded_and_comes_back(style, text):
     encoder = PromptEncoder(tokenizer(style))
@@ -119,13 +119,13 @@ def test_the_template_is_told_whether_to_think(thinking, closed):
 
 def test_a_missing_template_is_refused():
     with pytest.raises(ModelError, match="chat template"):
-        PromptEncoder(tokenizer("plain"), chat=True)
+        PromptEncoder(tokenizer("padded"), chat=True)
     assert not PromptEncoder(tokenizer("chatml"), chat=False).chat
 
 
 def test_grid_cells_stay_apart():
     """Each cell is one token and the same token wherever it stands, so that position is not hidden."""
-    made = tokenizer("plain")
+    made = tokenizer("padded")
     rows = ["F F F F", "F H F G", "F F F F"]
     ids = made("\n".join(rows))["input_ids"]
     tokens = made.convert_ids_to_tokens(ids)

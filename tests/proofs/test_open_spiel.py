@@ -38,10 +38,10 @@ def test_values_and_nash_conv_of_uniform_play(name: str) -> None:
     game = games.from_open_spiel(name)
     uniform = dict.fromkeys(game.agents, UniformPlayer(game))
     other, policy, exploitability, scores = theirs(name)
-    law = policy.UniformRandomPolicy(other)
-    values = scores.policy_value(other.new_initial_state(), [law] * other.num_players())
+    dist = policy.UniformRandomPolicy(other)
+    values = scores.policy_value(other.new_initial_state(), [dist] * other.num_players())
     assert list(expected_returns(game, uniform).values()) == pytest.approx(list(values), abs=1e-9)
-    conv = exploitability.nash_conv(other, law, use_cpp_br=False)
+    conv = exploitability.nash_conv(other, dist, use_cpp_br=False)
     assert nash_conv(game, uniform) == pytest.approx(float(conv))
 
 
@@ -59,10 +59,10 @@ def test_a_policy_that_openspiel_found(iterations: int) -> None:
 
     class Theirs(AbstractPlayer[Any, Any]):
         def action_dist(self, state: Any, agent: str) -> Finite[Any]:
-            law = found.policy_for_key(game.information_key(state, agent)[0])
+            dist = found.policy_for_key(game.information_key(state, agent)[0])
             legal = game.legal_actions(state, agent)
-            assert legal is not None and len(legal) == len(law)
-            return Finite(dict(zip(legal, map(float, law), strict=True)))
+            assert legal is not None and len(legal) == len(dist)
+            return Finite(dict(zip(legal, map(float, dist), strict=True)))
 
     players = dict.fromkeys(game.agents, Theirs())
     conv = exploitability.nash_conv(other, found, use_cpp_br=False)

@@ -9,6 +9,7 @@ from typeguard import suppress_type_checks
 
 from tests.strategies import Coins, Countdown, Dice, Drift, agrees, slippery_lake
 from tsmg import (
+    ActionText,
     ClosedGame,
     ClosedState,
     Forfeit,
@@ -17,13 +18,12 @@ from tsmg import (
     NotEnumerableError,
     OutcomeKind,
     Parsed,
+    ParseFailure,
     PlayDefault,
     PlayRandomLegal,
-    Said,
     StandStill,
     Stream,
     TextOutcome,
-    Unreadable,
     with_invalid_rule,
 )
 
@@ -59,10 +59,10 @@ def closed_case(name: str) -> tuple[ClosedGame[Any, Any], ClosedState[Any], dict
 def sampled_as_enumerated(name: str, sample: Sampler | None = None) -> bool:
     """Frequencies of ``sample_transition`` agree with ``transition_dist``, which sums to 1."""
     closed, state, outcomes = closed_case(name)
-    law = closed.transition_dist(state, outcomes).table()
+    dist = closed.transition_dist(state, outcomes).pmf()
     draw = sample or closed.sample_transition
     draws = [draw(state, outcomes, Stream("closed", name, i)) for i in range(500)]
-    return sum(law.values()) == 1 and agrees(draws, law)
+    return sum(dist.values()) == 1 and agrees(draws, dist)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,8 +78,8 @@ def test_a_sampler_with_another_rule_is_noticed() -> None:
 def test_the_law_of_a_random_action_is_a_mixture() -> None:
     """By hand: even plays a third each; the wind turns odd's coin with probability 1/4."""
     closed, state, _ = closed_case("both, random")
-    law = closed.transition_dist(state, {"even": BAD, "odd": HEADS})
-    shown = {t.state.state[-1]: p for t, p in law.table().items()}
+    dist = closed.transition_dist(state, {"even": BAD, "odd": HEADS})
+    shown = {t.state.state[-1]: p for t, p in dist.pmf().items()}
     third = Fraction(1, 3)
     assert shown == {
         (even, odd): third * (Fraction(3, 4) if odd == "Heads" else Fraction(1, 4))
@@ -132,9 +132,9 @@ def test_forfeit_ends_the_game_for_all() -> None:
 def test_reading_extends_psi_to_the_parsers_failures() -> None:
     closed: ClosedGame[Any, Any] = ClosedGame(Countdown())
     state = closed.close((5, 0))
-    assert closed.read(state, "first", Said("Take 2")) == Parsed(2)
-    assert closed.read(state, "first", Said("take 9")) == Illegal("take 9")
-    assert closed.read(state, "first", Unreadable("no tag")) == Malformed("no tag")
+    assert closed.read(state, "first", ActionText("Take 2")) == Parsed(2)
+    assert closed.read(state, "first", ActionText("take 9")) == Illegal("take 9")
+    assert closed.read(state, "first", ParseFailure("no tag")) == Malformed("no tag")
 
 
 def test_feedback_follows_each_agents_own_last_text() -> None:
@@ -147,9 +147,9 @@ def test_feedback_follows_each_agents_own_last_text() -> None:
 
 def test_the_initial_law_is_closed() -> None:
     closed: ClosedGame[Any, Any] = ClosedGame(slippery_lake(size=2))
-    law = closed.initial_state_dist().table()
-    assert len(law) == 3
-    assert all(state.last_N == (None,) and not state.forfeited for state in law)
+    dist = closed.initial_state_dist().pmf()
+    assert len(dist) == 3
+    assert all(state.last_N == (None,) and not state.forfeited for state in dist)
 
 
 def test_sampled_games_have_no_laws() -> None:

@@ -9,7 +9,7 @@ import pytest
 from typeguard import suppress_type_checks
 
 from games.frozen_lake import OBSERVATION_TEXTS, FrozenLake
-from tests.strategies import SOUND_GAMES, Coins, Countdown, Drift, plans, uniform_policy
+from tests.strategies import SOUND_GAMES, Coins, Countdown, Drift, specs, uniform_policy
 from tsmg import (
     AbstractExplicitGame,
     AbstractGame,
@@ -38,9 +38,9 @@ Split = Callable[[Any, Any], Any]
 
 @suppress_type_checks
 def is_a_partition(split: Split, game: FrozenLake) -> bool:
-    """The parts are disjoint, cover all starts, and have the law of the starts, conditioned."""
-    whole = game.initial_state_dist().table()
-    parts = [split(game, part).initial_state_dist().table() for part in ("train", "held_out")]
+    """The parts are disjoint, cover all starts, and have the distribution of the starts, conditioned."""
+    whole = game.initial_state_dist().pmf()
+    parts = [split(game, part).initial_state_dist().pmf() for part in ("train", "held_out")]
     disjoint = not set(parts[0]) & set(parts[1])
     covering = set(parts[0]) | set(parts[1]) == set(whole)
     weights = [sum(whole[s] for s in part) for part in parts]
@@ -161,8 +161,8 @@ def test_a_combinator_changes_only_what_it_says(game: AbstractGame[Any, Any]) ->
 @pytest.mark.parametrize("game", SOUND_GAMES, ids=lambda game: game.name)
 def test_derived_games_play_as_their_origin(game: AbstractGame[Any, Any]) -> None:
     derived = with_invalid_rule(with_horizon(game, 3), game.invalid_rule)
-    short = play(derived, uniform_policy(derived), plans(4))
-    long = play(game, uniform_policy(game), plans(4))
+    short = play(derived, uniform_policy(derived), specs(4))
+    long = play(game, uniform_policy(game), specs(4))
     assert all(len(episode.steps) <= 3 for episode in short)
     assert [episode.steps for episode in short] == [episode.steps[:3] for episode in long]
 
@@ -170,8 +170,8 @@ def test_derived_games_play_as_their_origin(game: AbstractGame[Any, Any]) -> Non
 def test_laws_are_those_of_the_origin() -> None:
     derived: Any = with_horizon(Coins(), 2)
     joint = {"even": "Heads", "odd": "Tails"}
-    assert derived.transition_dist((), joint).table() == Coins().transition_dist((), joint).table()
-    assert derived.initial_state_dist().table() == {(): 1}
+    assert derived.transition_dist((), joint).pmf() == Coins().transition_dist((), joint).pmf()
+    assert derived.initial_state_dist().pmf() == {(): 1}
     with pytest.raises(InvalidArgumentError, match="'horizon' must be at least 1"):
         with_horizon(Coins(), 0)
 

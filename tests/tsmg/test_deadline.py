@@ -16,7 +16,7 @@ from tsmg import (
     AbstractSampledGame,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     FailedEpisode,
     InvalidArgumentError,
     PlayerPolicy,
@@ -69,7 +69,7 @@ class Hanging(Native):
 
 def records(game: Any, count: int = 8) -> list[Any]:
     player = PlayerPolicy(game, UniformPlayer(game))
-    return play(game, player, [EpisodePlan(key=EpisodeKey(seed=0, group=g)) for g in range(count)])
+    return play(game, player, [EpisodeSpec(key=EpisodeKey(seed=0, group=g)) for g in range(count)])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -89,7 +89,7 @@ def test_a_game_that_hangs_fails_an_episode(place: str, way: str) -> None:
 
 def test_a_law_that_hangs_is_interrupted() -> None:
     game: Any = with_step_deadline(Hanging(place="transition"), 0.05)
-    with pytest.raises(TimeoutError, match=r"a transition's law took more than 0.05 s"):
+    with pytest.raises(TimeoutError, match=r"a transition's distribution took more than 0.05 s"):
         game.transition_dist((0, 0), {"player": "wait"})
     assert game.transition_dist((1, 0), {"player": "wait"}).is_finite
 

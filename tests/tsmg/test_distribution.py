@@ -1,4 +1,4 @@
-"""Distributions: one law, read by sampling, by enumeration and by expectation."""
+"""Distributions: one distribution, read by sampling, by enumeration and by expectation."""
 
 import itertools
 from collections import Counter
@@ -18,7 +18,7 @@ from tsmg import (
     NotEnumerableError,
     Sampleable,
     Stream,
-    certainly,
+    deterministic,
     distribution,
     mixture,
     product,
@@ -43,11 +43,11 @@ class Grid(Stream):
 
 
 def frequencies_are_probabilities(
-    sample: Callable[[Stream], int], law: Finite[int], cells: int = 24
+    sample: Callable[[Stream], int], dist: Finite[int], cells: int = 24
 ) -> bool:
     """Each value takes as many cells of a grid over [0, 1) as its probability says."""
     counts = Counter(sample(Grid((i + 0.5) / cells)) for i in range(cells))
-    return {v: Fraction(n, cells) for v, n in counts.items()} == law.table()
+    return {v: Fraction(n, cells) for v, n in counts.items()} == dist.pmf()
 
 
 @examples(0.5)
@@ -56,45 +56,45 @@ def test_frequencies_equal_probabilities(cuts: list[int], order: list[int]) -> N
     ends = [0, *itertools.takewhile(lambda end: end < 24, itertools.accumulate(cuts)), 24]
     weights = [b - a for a, b in itertools.pairwise(ends)]
     weights = [weights[i] for i in order if i < len(weights)] + [0] * (5 - len(weights))
-    law = Finite({i: Fraction(weight, 24) for i, weight in enumerate(weights)})
-    assert frequencies_are_probabilities(law.sample, law)
+    dist = Finite({i: Fraction(weight, 24) for i, weight in enumerate(weights)})
+    assert frequencies_are_probabilities(dist.sample, dist)
 
 
 def test_a_sampler_that_ignores_weights_is_noticed() -> None:
-    law = Finite({0: THIRD, 1: 2 * THIRD})
-    assert not frequencies_are_probabilities(lambda rng: int(2 * rng.random()), law)
+    dist = Finite({0: THIRD, 1: 2 * THIRD})
+    assert not frequencies_are_probabilities(lambda rng: int(2 * rng.random()), dist)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.25, 0.5, 1 - 2.0**-53])
 def test_impossible_values_are_never_sampled(draw: float) -> None:
     tenth = 0.1  # ten of them add up to less than 1 - 2^-53
-    for law in (
+    for dist in (
         Finite({"no": 0, "a": HALF, "nor": 0, "b": HALF, "never": 0}),
         Finite([*((i, tenth) for i in range(10)), ("never", 0.0)]),
     ):
-        assert law.prob(law.sample(Grid(draw))) > 0
+        assert dist.prob(dist.sample(Grid(draw))) > 0
 
 
 LAZY: dict[str, Distribution[Any]] = {
     "map": uniform(range(5)).map(lambda v: v % 2),
-    "then": uniform((1, 2, 3)).then(lambda n: uniform(range(n))),
-    "product": product([Finite({0: QUARTER, 1: 3 * QUARTER}), uniform("ab"), certainly("c")]),
-    "given": product([uniform(range(3))] * 2).given(lambda pair: sum(pair) > 2),
-    "mixture": mixture([(THIRD, uniform((0, 1))), (2 * THIRD, certainly(1))]),
-    "floats": Finite({0: 0.1, 1: 0.2, 2: 0.7}).then(lambda v: Finite([(v, 0.5), (0, 0.5)])),
+    "then": uniform((1, 2, 3)).bind(lambda n: uniform(range(n))),
+    "product": product([Finite({0: QUARTER, 1: 3 * QUARTER}), uniform("ab"), deterministic("c")]),
+    "given": product([uniform(range(3))] * 2).condition(lambda pair: sum(pair) > 2),
+    "mixture": mixture([(THIRD, uniform((0, 1))), (2 * THIRD, deterministic(1))]),
+    "floats": Finite({0: 0.1, 1: 0.2, 2: 0.7}).bind(lambda v: Finite([(v, 0.5), (0, 0.5)])),
 }
 
 
 @pytest.mark.parametrize("name", LAZY)
 def test_lazy_laws_are_sampled_as_enumerated(name: str) -> None:
-    law = LAZY[name]
-    assert sum(law.table().values()) == pytest.approx(1, abs=1e-12)
-    assert agrees(draws_of(law.sample, 800, name), law.table())
+    dist = LAZY[name]
+    assert sum(dist.pmf().values()) == pytest.approx(1, abs=1e-12)
+    assert agrees(draws_of(dist.sample, 800, name), dist.pmf())
 
 
 def test_a_condition_that_is_not_sampled_is_noticed() -> None:
     free = uniform(range(3)).map(lambda v: max(v, 1))
-    assert not agrees(draws_of(free.sample, 800), uniform(range(3)).given(bool).table())
+    assert not agrees(draws_of(free.sample, 800), uniform(range(3)).condition(bool).pmf())
 
 
 def test_a_draw_is_a_function_of_the_stream() -> None:
@@ -102,37 +102,37 @@ def test_a_draw_is_a_function_of_the_stream() -> None:
     assert draws_of(LAZY["given"].sample, 50) != draws_of(LAZY["given"].sample, 50, "other")
 
 
-# ---- laws ------------------------------------------------------------------------------------
+# ---- distributions ------------------------------------------------------------------------------------
 
 
 def then_is_total_probability(
-    law: Distribution[int], first: Finite[int], second: list[Finite[int]]
+    dist: Distribution[int], first: Finite[int], second: list[Finite[int]]
 ) -> bool:
     """P(y) = sum over x of P(x) P(y | x)."""
-    brute = {y: sum(p * second[x].prob(y) for x, p in first.atoms()) for y in range(4)}
-    return dict(law.table()) == {y: p for y, p in brute.items() if p}
+    brute = {y: sum(p * second[x].prob(y) for x, p in first.enumerate()) for y in range(4)}
+    return dict(dist.pmf()) == {y: p for y, p in brute.items() if p}
 
 
 @examples(0.5)
 @given(finite_laws(), st.lists(finite_laws(), min_size=4, max_size=4))
 def test_then_and_mixture(first: Finite[int], second: list[Finite[int]]) -> None:
-    assert then_is_total_probability(first.then(lambda x: second[x]), first, second)
-    weighted = [(p, second[x]) for x, p in first.atoms()]
+    assert then_is_total_probability(first.bind(lambda x: second[x]), first, second)
+    weighted = [(p, second[x]) for x, p in first.enumerate()]
     assert then_is_total_probability(mixture(weighted), first, second)
 
 
 def test_a_mixture_without_weights_is_noticed() -> None:
-    first, second = Finite({0: QUARTER, 1: 3 * QUARTER}), [certainly(0), certainly(1)]
-    unweighted = uniform((0, 1)).then(lambda x: second[x])
+    first, second = Finite({0: QUARTER, 1: 3 * QUARTER}), [deterministic(0), deterministic(1)]
+    unweighted = uniform((0, 1)).bind(lambda x: second[x])
     assert not then_is_total_probability(unweighted, first, second)
 
 
-def product_is_independent(law: Distribution[tuple[int, ...]], factors: list[Finite[int]]) -> bool:
+def product_is_independent(dist: Distribution[tuple[int, ...]], factors: list[Finite[int]]) -> bool:
     """P(x_1, ..., x_n) = P(x_1) ... P(x_n)."""
     brute: dict[tuple[int, ...], Any] = {(): Fraction(1)}
     for factor in factors:
-        brute = {(*v, x): p * q for v, p in brute.items() for x, q in factor.atoms() if q}
-    return dict(law.table()) == brute
+        brute = {(*v, x): p * q for v, p in brute.items() for x, q in factor.enumerate() if q}
+    return dict(dist.pmf()) == brute
 
 
 @examples(0.5)
@@ -146,21 +146,21 @@ def test_a_product_that_shares_its_draw_is_noticed() -> None:
     assert not product_is_independent(coin.map(lambda x: (x, x)), [coin, coin])
 
 
-def given_is_conditional(law: Distribution[int], free: Finite[int], event: set[int]) -> bool:
+def given_is_conditional(dist: Distribution[int], free: Finite[int], event: set[int]) -> bool:
     """P(x | E) = P(x) / P(E) for x in E, else 0."""
     total = sum(free.prob(x) for x in event)
-    return dict(law.table()) == {x: free.prob(x) / total for x in event if free.prob(x)}
+    return dict(dist.pmf()) == {x: free.prob(x) / total for x in event if free.prob(x)}
 
 
 @examples(0.5)
 @given(finite_laws(), st.sets(st.integers(0, 3)))
 def test_given(free: Finite[int], event: set[int]) -> None:
-    conditioned = free.given(lambda x: x in event)
+    conditioned = free.condition(lambda x: x in event)
     if any(free.prob(x) for x in event):
         assert given_is_conditional(conditioned, free, event)
     else:
-        with pytest.raises(InvalidArgumentError, match="'given' must hold for some value"):
-            conditioned.table()
+        with pytest.raises(InvalidArgumentError, match="'condition' must hold for some value"):
+            conditioned.pmf()
 
 
 def test_a_condition_that_moves_the_rest_is_noticed() -> None:
@@ -170,20 +170,20 @@ def test_a_condition_that_moves_the_rest_is_noticed() -> None:
 
 @examples(0.5)
 @given(finite_laws())
-def test_map_merges_and_expect_sums(law: Finite[int]) -> None:
-    halves = law.map(lambda x: x // 2)
-    assert halves.prob(0) == law.prob(0) + law.prob(1)
-    assert law.expect(lambda x: x * x) == float(sum(p * x * x for x, p in law.atoms()))
-    assert law.support() == tuple(x for x, p in law.atoms() if p)
-    assert law.prob(99) == 0
+def test_map_merges_and_expect_sums(dist: Finite[int]) -> None:
+    halves = dist.map(lambda x: x // 2)
+    assert halves.prob(0) == dist.prob(0) + dist.prob(1)
+    assert dist.expectation(lambda x: x * x) == float(sum(p * x * x for x, p in dist.enumerate()))
+    assert dist.support() == tuple(x for x, p in dist.enumerate() if p)
+    assert dist.prob(99) == 0
 
 
 @examples(0.5)
 @given(finite_laws())
-def test_equal_laws_are_equal_whatever_their_order(law: Finite[int]) -> None:
-    shuffled = Finite([*reversed(list(law.atoms())), (99, 0)])
-    assert shuffled == law
-    assert hash(shuffled) == hash(law)
+def test_equal_laws_are_equal_whatever_their_order(dist: Finite[int]) -> None:
+    shuffled = Finite([*reversed(list(dist.enumerate())), (99, 0)])
+    assert shuffled == dist
+    assert hash(shuffled) == hash(dist)
     assert Finite({0: HALF, 1: HALF}) != Finite({0: QUARTER, 1: 3 * QUARTER})
 
 
@@ -191,19 +191,19 @@ def test_equal_laws_are_equal_whatever_their_order(law: Finite[int]) -> None:
 
 
 class Unlisted(Distribution[int]):
-    """A finite law whose enumeration is an error of the test."""
+    """A finite distribution whose enumeration is an error of the test."""
 
     is_finite = True
 
     def sample(self, rng: Stream) -> int:
         return rng.integer(4)
 
-    def atoms(self, limit: int = 0) -> Any:
+    def enumerate(self, limit: int = 0) -> Any:
         raise AssertionError("enumerated")
 
 
 def samples_without_enumeration(derive: Callable[[Distribution[int]], Distribution[Any]]) -> bool:
-    """A derived law can be sampled though its origin must not be enumerated."""
+    """A derived distribution can be sampled though its origin must not be enumerated."""
     try:
         derive(Unlisted()).sample(Stream(0))
     except AssertionError:
@@ -212,54 +212,59 @@ def samples_without_enumeration(derive: Callable[[Distribution[int]], Distributi
 
 
 def test_lazy_laws_sample_without_enumeration() -> None:
-    assert samples_without_enumeration(lambda law: law.map(str))
-    assert samples_without_enumeration(lambda law: law.then(lambda x: law))
-    assert samples_without_enumeration(lambda law: law.given(lambda x: x > 0))
-    assert samples_without_enumeration(lambda law: product([law, law]))
-    assert samples_without_enumeration(lambda law: mixture([(HALF, law), (HALF, law)]))
+    assert samples_without_enumeration(lambda dist: dist.map(str))
+    assert samples_without_enumeration(lambda dist: dist.bind(lambda x: dist))
+    assert samples_without_enumeration(lambda dist: dist.condition(lambda x: x > 0))
+    assert samples_without_enumeration(lambda dist: product([dist, dist]))
+    assert samples_without_enumeration(lambda dist: mixture([(HALF, dist), (HALF, dist)]))
 
 
 def test_an_eager_law_is_noticed() -> None:
-    assert not samples_without_enumeration(lambda law: Finite(law.table()))
+    assert not samples_without_enumeration(lambda dist: Finite(dist.pmf()))
 
 
 def test_a_huge_law_is_sampled_but_not_listed() -> None:
     coins = product([uniform("ht")] * 60)
-    some = coins.given(lambda faces: faces[0] == "h")
+    some = coins.condition(lambda faces: faces[0] == "h")
     assert some.sample(Stream(0))[0] == "h"
-    assert len(list(itertools.islice(coins.atoms(), 3))) == 3
-    for law in (coins, some, some.map(len), some.then(certainly)):
+    assert len(list(itertools.islice(coins.enumerate(), 3))) == 3
+    for dist in (coins, some, some.map(len), some.bind(deterministic)):
         with pytest.raises(NotEnumerableError, match="more than 1000 atoms"):
-            law.table(limit=1000)
+            dist.pmf(limit=1000)
 
 
 def test_the_limit_counts_what_a_condition_leaves_out() -> None:
-    law = uniform(range(10)).given(lambda x: x == 3)
-    assert law.table(limit=10) == {3: 1}
+    dist = uniform(range(10)).condition(lambda x: x == 3)
+    assert dist.pmf(limit=10) == {3: 1}
     with pytest.raises(NotEnumerableError, match="more than 9 atoms"):
-        law.table(limit=9)
+        dist.pmf(limit=9)
 
 
-GAUSS = Sampleable(lambda rng: rng.random(), "a continuous law")
+GAUSS = Sampleable(lambda rng: rng.random(), "a continuous distribution")
 
 
 @pytest.mark.parametrize(
-    "law",
+    "dist",
     [
         GAUSS,
         GAUSS.map(str),
-        GAUSS.given(lambda x: x > 0.5),
-        GAUSS.then(lambda x: certainly(0.0)),
-        uniform((1, 2)).then(lambda x: GAUSS),
-        product([certainly(0.0), GAUSS]),
-        mixture([(HALF, certainly(0.0)), (HALF, GAUSS)]),
+        GAUSS.condition(lambda x: x > 0.5),
+        GAUSS.bind(lambda x: deterministic(0.0)),
+        uniform((1, 2)).bind(lambda x: GAUSS),
+        product([deterministic(0.0), GAUSS]),
+        mixture([(HALF, deterministic(0.0)), (HALF, GAUSS)]),
     ],
 )
-def test_what_can_only_be_sampled_refuses_enumeration(law: Distribution[Any]) -> None:
-    assert not law.is_finite
-    law.sample(Stream(0))
-    for read in (law.table, law.support, lambda: law.prob(0.0), lambda: law.expect(lambda x: 0.0)):
-        with pytest.raises(NotEnumerableError, match=r"Sampleable\(a continuous law\)"):
+def test_what_can_only_be_sampled_refuses_enumeration(dist: Distribution[Any]) -> None:
+    assert not dist.is_finite
+    dist.sample(Stream(0))
+    for read in (
+        dist.table,
+        dist.support,
+        lambda: dist.prob(0.0),
+        lambda: dist.expectation(lambda x: 0.0),
+    ):
+        with pytest.raises(NotEnumerableError, match=r"Sampleable\(a continuous distribution\)"):
             read()
 
 
@@ -296,6 +301,6 @@ def test_float_rounding_is_allowed() -> None:
 def test_an_impossible_condition_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distribution, "_REJECTION_LIMIT", 50)
     with pytest.raises(InvalidArgumentError, match="none in 50 draws"):
-        uniform((1, 2)).given(lambda x: x > 2).sample(Stream(0))
+        uniform((1, 2)).condition(lambda x: x > 2).sample(Stream(0))
     with pytest.raises(InvalidArgumentError, match="'values' must hold at least one"):
         uniform(())

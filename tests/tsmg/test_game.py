@@ -1,4 +1,4 @@
-"""The interface: samplers are derived from the laws, and psi is total, pure and inverts the texts."""
+"""The interface: samplers are derived from the distributions, and psi is total, pure and inverts the texts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,12 +52,12 @@ def test_samplers_are_derived_from_the_laws(
     if state is None:
         state = game.initial_state_dist().support()[0]
         joint = {"player": game.legal_actions(state, "player")[2]}  # type: ignore[index]
-    law = game.transition_dist(state, joint).table()
+    dist = game.transition_dist(state, joint).pmf()
     draws = draws_of(lambda rng: game.sample_transition(state, joint, rng), 600)
-    assert sum(law.values()) == 1
-    assert agrees(draws, law)
-    assert not agrees(draws, {t: 1 / (len(law) + 1) for t in [*law, "other"]})
-    assert agrees(draws_of(game.sample_initial_state, 100), game.initial_state_dist().table())
+    assert sum(dist.values()) == 1
+    assert agrees(draws, dist)
+    assert not agrees(draws, {t: 1 / (len(dist) + 1) for t in [*dist, "other"]})
+    assert agrees(draws_of(game.sample_initial_state, 100), game.initial_state_dist().pmf())
 
 
 # ---- psi -------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ from tsmg import (
     Parsed,
     PlayDefault,
     PlayRandomLegal,
+    Resolution,
     StandStill,
     TextOutcome,
-    Verdict,
-    certainly,
+    deterministic,
 )
 
 BAD = Illegal("?")
@@ -37,8 +37,8 @@ Table = dict[tuple[Any, ...] | None, Any]
 
 def verdicts(
     rule: AbstractInvalidRule, game: Any, state: Any, outcomes: Mapping[str, TextOutcome[Any]]
-) -> Mapping[Verdict, Any]:
-    return rule.verdict_dist(game, state, outcomes).table()
+) -> Mapping[Resolution, Any]:
+    return rule.resolution_dist(game, state, outcomes).pmf()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_rules_where_one_agent_acts(
 ) -> None:
     game, state, agent = TURN
     assert verdicts(rule, game, state, {agent: outcome}) == {
-        Verdict(joint_action=j, penalties_N=(0.0, -0.5), forfeits=frozenset(forfeits)): p
+        Resolution(joint_action=j, penalties_N=(0.0, -0.5), forfeits=frozenset(forfeits)): p
         for j, p in played.items()
     }
 
@@ -94,13 +94,13 @@ def test_rules_where_both_act(
     game = Coins()
     for first, table, paid in ((Parsed("Heads"), one_bad, 0.0), (WORSE, both_bad, -2.0)):
         offenders = {"odd"} if first == Parsed("Heads") else {"even", "odd"}
-        law = verdicts(rule, game, (), {"even": first, "odd": BAD})
-        assert {tuple(sorted(v.joint_action)) if v.joint_action else None for v in law} == {
+        dist = verdicts(rule, game, (), {"even": first, "odd": BAD})
+        assert {tuple(sorted(v.joint_action)) if v.joint_action else None for v in dist} == {
             (("even", j[0]), ("odd", j[1])) if j else None for j in table
         }
-        assert sorted(law.values()) == sorted(table.values())
-        assert {v.penalties_N for v in law} == {(paid, -2.0)}
-        assert {v.forfeits for v in law} == {frozenset(offenders if forfeits else ())}
+        assert sorted(dist.values()) == sorted(table.values())
+        assert {v.penalties_N for v in dist} == {(paid, -2.0)}
+        assert {v.forfeits for v in dist} == {frozenset(offenders if forfeits else ())}
 
 
 RULES = [StandStill(penalty=1), PlayDefault(penalty=1, action=1), PlayRandomLegal(), Forfeit()]
@@ -111,7 +111,7 @@ def pays_only_for_offences(rule: AbstractInvalidRule) -> bool:
     game, state, agent = TURN
     valid = verdicts(rule, game, state, {agent: Parsed(2)})
     invalid = verdicts(rule, game, state, {agent: BAD})
-    return valid == {Verdict(joint_action=((agent, 2),), penalties_N=(0.0, 0.0)): 1} and all(
+    return valid == {Resolution(joint_action=((agent, 2),), penalties_N=(0.0, 0.0)): 1} and all(
         v.penalties_N[0] == 0 and v.penalties_N[1] <= 0 for v in invalid
     )
 
@@ -125,8 +125,8 @@ def test_valid_play_is_left_alone(rule: AbstractInvalidRule) -> None:
 class FineEveryone(AbstractInvalidRule):
     """A wrong rule: all agents pay for one offender."""
 
-    def _judge(self, game: Any, state: Any, **parts: Any) -> Distribution[Verdict]:
-        return certainly(Verdict(joint_action=None, penalties_N=(-1.0,) * len(game.agents)))
+    def _judge(self, game: Any, state: Any, **parts: Any) -> Distribution[Resolution]:
+        return deterministic(Resolution(joint_action=None, penalties_N=(-1.0,) * len(game.agents)))
 
 
 def test_a_rule_that_fines_everyone_is_noticed() -> None:
@@ -148,8 +148,8 @@ def test_impossible_actions_of_rules_are_refused() -> None:
 
     with pytest.raises(GameLawError, match="needs legal actions that can be listed"):
         verdicts(PlayRandomLegal(), Unlisted(), ("choose", 1), {"player": BAD})
-    law = verdicts(PlayDefault(action="hold"), Unlisted(), ("choose", 1), {"player": BAD})
-    assert [v.joint_action for v in law] == [(("player", "hold"),)]
+    dist = verdicts(PlayDefault(action="hold"), Unlisted(), ("choose", 1), {"player": BAD})
+    assert [v.joint_action for v in dist] == [(("player", "hold"),)]
 
 
 @pytest.mark.parametrize("penalty", [-0.1, float("nan"), float("inf")])

@@ -24,7 +24,7 @@ COORDINATES: dict[str, tuple[Any, ...]] = {
     "purpose": tuple(Purpose),
     "step": (0, 1),
     "agent": ("a", "b"),
-    "call": (0, 1),
+    "completion": (0, 1),
 }
 _OF_EPISODE = ("seed", "phase", "update", "group", "episode")
 

@@ -6,11 +6,12 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.strategies import plans, slippery_lake, uniform_policy
+from tests.strategies import slippery_lake, specs, uniform_policy
 from tsmg import (
+    ActionText,
     AgentStep,
-    Call,
     ClosedState,
+    Completion,
     Ending,
     Episode,
     EpisodeGroup,
@@ -20,7 +21,6 @@ from tsmg import (
     OutcomeKind,
     Parsed,
     Reply,
-    Said,
     Start,
     Step,
     TextOutcome,
@@ -32,14 +32,18 @@ KEY = EpisodeKey(seed=1, group=2, episode=3)
 EARLIER = Turn(observation=Observation(text="before"), reply="hm", kind=OutcomeKind.PARSED)
 
 
-def call(number: int) -> Call:
-    return Call(
+def completion(number: int) -> Completion:
+    return Completion(
         prompt_ids=(1, 2), reply_ids=(number,), trainable=(True,), logprobs=(-0.5,), model_id="m"
     )
 
 
 def agent_step(agent: str, outcome: TextOutcome[Any], *numbers: int) -> AgentStep:
-    reply = Reply(text=f"reply {numbers}", said=Said("x"), calls=tuple(map(call, numbers)))
+    reply = Reply(
+        text=f"reply {numbers}",
+        parser_outcome=ActionText("x"),
+        completions=tuple(map(completion, numbers)),
+    )
     return AgentStep(
         agent=agent,
         observation=Observation(text=f"{agent} sees {numbers}"),
@@ -95,9 +99,9 @@ def test_rewards_and_returns() -> None:
 
 
 def test_steps_calls_and_invalid_texts_of_one_agent() -> None:
-    assert [index for index, _ in EPISODE.calls("b")] == [0, 2, 2]
-    assert [made.reply_ids for _, made in EPISODE.calls("b")] == [(20,), (21,), (22,)]
-    assert [made.reply_ids for _, made in EPISODE.calls("a")] == [(10,), (11,)]
+    assert [index for index, _ in EPISODE.completions("b")] == [0, 2, 2]
+    assert [made.reply_ids for _, made in EPISODE.completions("b")] == [(20,), (21,), (22,)]
+    assert [made.reply_ids for _, made in EPISODE.completions("a")] == [(10,), (11,)]
     assert (EPISODE.invalid_count("a"), EPISODE.invalid_count("b")) == (0, 2)
     assert [step.agent for step in EPISODE.agent_steps("b")] == ["b", "b"]
     assert [step.is_valid for step in EPISODE.agent_steps("b")] == [False, False]
@@ -116,7 +120,7 @@ def test_a_branch_starts_with_what_was_seen_until_then() -> None:
 
 @pytest.mark.parametrize(
     ("record", "field"),
-    [(EPISODE, "steps"), (EPISODE.steps[0], "t"), (call(1), "reply_ids"), (KEY, "seed")],
+    [(EPISODE, "steps"), (EPISODE.steps[0], "t"), (completion(1), "reply_ids"), (KEY, "seed")],
 )
 def test_records_are_immutable(record: Any, field: str) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -125,6 +129,6 @@ def test_records_are_immutable(record: Any, field: str) -> None:
 
 def test_records_survive_a_pickle() -> None:
     game = slippery_lake()
-    episodes = play(game, uniform_policy(game), plans(2))
+    episodes = play(game, uniform_policy(game), specs(2))
     assert pickle.loads(pickle.dumps(episodes)) == episodes
     assert pickle.loads(pickle.dumps(EPISODE)) == EPISODE

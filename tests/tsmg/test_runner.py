@@ -21,19 +21,20 @@ from tests.strategies import (
     Mumbler,
     examples,
     mumbler,
-    plans,
     slippery_lake,
+    specs,
     texts,
     uniform_policy,
 )
 from tsmg import (
     AbstractGame,
+    ActionText,
     AgentPolicy,
     ClosedState,
     Ending,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     FailedEpisode,
     Forfeit,
     InvalidArgumentError,
@@ -44,7 +45,6 @@ from tsmg import (
     Purpose,
     Reply,
     Request,
-    Said,
     StandStill,
     Start,
     Stream,
@@ -63,7 +63,7 @@ def _name(value: object) -> str:
 
 
 def one(game: Game, policy: AgentPolicy, **kwargs: Any) -> Any:
-    return play(game, policy, plans(1, **kwargs))[0]
+    return play(game, policy, specs(1, **kwargs))[0]
 
 
 # ---- independence of the batch ---------------------------------------------------------------
@@ -72,9 +72,9 @@ def one(game: Game, policy: AgentPolicy, **kwargs: Any) -> Any:
 @suppress_type_checks
 def independent_of_the_batch(game: Game, policy: AgentPolicy, count: int = 5) -> bool:
     """An episode is the same played with others, alone, in reverse order and beside itself."""
-    batch = plans(count)
+    batch = specs(count)
     together = play(game, policy, batch)
-    alone = [play(game, policy, [plan])[0] for plan in batch]
+    alone = [play(game, policy, [spec])[0] for spec in batch]
     backwards = play(game, policy, batch[::-1])[::-1]
     twice = play(game, policy, [*batch, *batch])
     return together == alone == backwards and twice == together * 2
@@ -95,7 +95,7 @@ class OneGenerator:
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         texts = [self.generator.choice(("take 1", "take 2")) for _ in requests]
-        return [Reply(text=text, said=Said(text)) for text in texts]
+        return [Reply(text=text, parser_outcome=ActionText(text)) for text in texts]
 
 
 def test_a_policy_with_one_generator_is_noticed() -> None:
@@ -104,14 +104,14 @@ def test_a_policy_with_one_generator_is_noticed() -> None:
 
 def test_different_episodes_differ() -> None:
     game = slippery_lake()
-    records = play(game, uniform_policy(game), plans(8))
-    other = play(game, uniform_policy(game), plans(8, seed=1))
+    records = play(game, uniform_policy(game), specs(8))
+    other = play(game, uniform_policy(game), specs(8, seed=1))
     assert len({record.final_observations["player"] for record in (*records, *other)}) > 8
 
 
 def test_global_generators_are_left_alone() -> None:
     before = random.getstate()
-    play(Coins(), uniform_policy(Coins()), plans(3))
+    play(Coins(), uniform_policy(Coins()), specs(3))
     assert random.getstate() == before
 
 
@@ -134,11 +134,11 @@ class Watcher:
 def test_one_batched_call_for_each_policy_and_step() -> None:
     game = Coins(rounds=3)
     shared = Watcher(uniform_policy(game))
-    play(game, shared, plans(4))
+    play(game, shared, specs(4))
     assert [len(batch) for batch in shared.batches] == [8, 8, 8]
     own = {agent: Watcher(uniform_policy(game)) for agent in game.agents}
-    records = play(game, own, plans(4))
-    assert records == play(game, shared, plans(4))
+    records = play(game, own, specs(4))
+    assert records == play(game, shared, specs(4))
     for agent, watcher in own.items():
         assert [len(batch) for batch in watcher.batches] == [4, 4, 4]
         assert {request.history.agent for request in watcher.requests} == {agent}
@@ -154,7 +154,7 @@ def never_shares_a_draw(stream_of: Callable[[Request], Stream], game: Game) -> b
     keys = [
         EpisodeKey(seed=s, group=g, episode=e) for s, g, e in itertools.product((0, 1), repeat=3)
     ]
-    play(game, watcher, [EpisodePlan(key=key) for key in keys])
+    play(game, watcher, [EpisodeSpec(key=key) for key in keys])
     streams = [stream_of(request) for request in watcher.requests]
     streams += [key.stream(Purpose.CHANCE, step=t) for key in keys for t in range(3)]
     streams += [key.stream(Purpose.START) for key in keys]
@@ -164,7 +164,7 @@ def never_shares_a_draw(stream_of: Callable[[Request], Stream], game: Game) -> b
 
 def test_simultaneous_agents_never_share_a_draw() -> None:
     assert never_shares_a_draw(Request.stream, Coins())
-    assert never_shares_a_draw(lambda request: request.stream(call=1), Coins())
+    assert never_shares_a_draw(lambda request: request.stream(completion=1), Coins())
 
 
 @pytest.mark.parametrize(
@@ -215,16 +215,16 @@ def test_starts_that_are_shared_wrongly_are_noticed(draw: Callable[[EpisodeKey],
 
 def test_a_plan_without_a_start_draws_its_own() -> None:
     game = slippery_lake()
-    for plan in plans(3):
-        record = play(game, uniform_policy(game), [plan])[0]
+    for spec in specs(3):
+        record = play(game, uniform_policy(game), [spec])[0]
         assert isinstance(record, Episode)
-        assert record.start == draw_start(game, plan.key)
+        assert record.start == draw_start(game, spec.key)
 
 
 def walks(common_chance: bool, texts: tuple[str, ...]) -> tuple[set[Any], set[Any]]:
     """The sets of texts said and of cells visited in a group on slippery ice."""
     game = FrozenLake(map=("FFFF", "FSFF", "FFFF", "FFFF"), slippery=True, horizon=6)
-    records = play(game, Mumbler(texts), plans(6, common_chance=common_chance))
+    records = play(game, Mumbler(texts), specs(6, common_chance=common_chance))
     said = {tuple(s.agent_steps[0].reply.text for s in record.steps) for record in records}
     walked = {tuple(s.state.state.position for s in record.steps) for record in records}
     return said, walked
@@ -287,7 +287,7 @@ def test_the_last_observation_is_recorded() -> None:
 
 def test_chance_moves_alone_where_nobody_acts() -> None:
     watcher = Watcher(uniform_policy(Dice()))
-    for record in play(Dice(), watcher, plans(5)):
+    for record in play(Dice(), watcher, specs(5)):
         assert isinstance(record, Episode)
         assert all(
             bool(step.agent_steps) == (step.state.state[0] == "choose") for step in record.steps
@@ -304,7 +304,7 @@ def test_step_limits() -> None:
     with pytest.raises(InvalidArgumentError, match="Countdown: 'horizon' must be set"):
         play(Countdown(horizon=None), uniform_policy(Countdown()), [])
     with pytest.raises(InvalidArgumentError, match=r"'horizon' must be at least 1 \(got 0\)"):
-        play(Countdown(horizon=0), uniform_policy(Countdown()), plans(1))
+        play(Countdown(horizon=0), uniform_policy(Countdown()), specs(1))
 
 
 # ---- branches --------------------------------------------------------------------------------
@@ -315,11 +315,11 @@ def branches_continue_alike(
     game: Game, policy: AgentPolicy, branch: Callable[[Episode[Any], int], Start[Any]]
 ) -> bool:
     """Replaying from any step of an episode, with its key, gives the rest of the episode."""
-    for plan in plans(4):
-        record = play(game, policy, [plan])[0]
+    for spec in specs(4):
+        record = play(game, policy, [spec])[0]
         assert isinstance(record, Episode)
         for index in range(len(record.steps)):
-            again = play(game, policy, [EpisodePlan(key=plan.key, start=branch(record, index))])[0]
+            again = play(game, policy, [EpisodeSpec(key=spec.key, start=branch(record, index))])[0]
             if not isinstance(again, Episode) or again.steps != record.steps[index:]:
                 return False
             if (again.final_state, again.ending) != (record.final_state, record.ending):
@@ -336,7 +336,7 @@ class Remembering:
 
     def _reply(self, request: Request) -> Reply:
         number = 1 + (len(request.history.turns) + request.stream().integer(2)) % 2
-        return Reply(text=f"take {number}", said=Said(f"take {number}"))
+        return Reply(text=f"take {number}", parser_outcome=ActionText(f"take {number}"))
 
 
 @pytest.mark.parametrize("game", SOUND_GAMES, ids=_name)
@@ -361,7 +361,7 @@ def test_a_branch_remembers_and_wrong_branches_are_noticed() -> None:
 def test_an_agent_is_shown_its_own_past_alone() -> None:
     game = Coins(invalid_rule=StandStill(with_feedback=True))
     watchers = {"even": Watcher(Mumbler(("Heads",))), "odd": Watcher(Mumbler(("Tails", "??")))}
-    record = play(game, watchers, plans(1))[0]
+    record = play(game, watchers, specs(1))[0]
     assert isinstance(record, Episode)
     for agent, watcher in watchers.items():
         for t, request in enumerate(watcher.requests):
@@ -386,7 +386,7 @@ def test_no_reply_can_stop_a_run(game: Game, rule: int, said: list[str]) -> None
         or game.legal_actions(game.sample_initial_state(Stream(0)), game.agents[0])[0]
     )  # type: ignore[index]
     game = with_invalid_rule(game, [*RULES, PlayDefault(action=default)][rule])
-    for record in play(game, Mumbler((*said, None)), plans(2)):
+    for record in play(game, Mumbler((*said, None)), specs(2)):
         assert isinstance(record, Episode)
         for agent in record.agents:
             outcomes = [step.outcome for step in record.agent_steps(agent)]
@@ -429,7 +429,7 @@ def test_a_game_that_breaks_its_laws_fails_its_own_episode(fault: str) -> None:
 def test_a_failure_leaves_the_other_episodes_alone() -> None:
     game = Faulty(fault="raise", horizon=3)
     late = Start(state=ClosedState(3, (None, None)))  # begins behind the fault
-    mixed = [plans(1)[0], *plans(2, start=late), plans(1)[0]]
+    mixed = [specs(1)[0], *specs(2, start=late), specs(1)[0]]
     records = play(game, Mumbler(("go",)), mixed)
     assert [type(record) for record in records] == [FailedEpisode, Episode, Episode, FailedEpisode]
     assert records[1:3] == play(game, Mumbler(("go",)), mixed[1:3])
@@ -460,5 +460,5 @@ def test_a_policy_that_raises_is_a_bug_and_passes_through() -> None:
 
 def test_every_agent_needs_a_policy() -> None:
     with pytest.raises(InvalidArgumentError, match=r"'policies' must name every agent .*'odd'"):
-        play(Coins(), {"even": uniform_policy(Coins())}, plans(1))
+        play(Coins(), {"even": uniform_policy(Coins())}, specs(1))
     assert play(Coins(), uniform_policy(Coins()), []) == []

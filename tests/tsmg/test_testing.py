@@ -34,7 +34,7 @@ from tsmg import (
     Stream,
     TextOutcome,
     Transition,
-    certainly,
+    deterministic,
     uniform,
 )
 from tsmg.testing import RULES, Report, Status, check_game, replay
@@ -70,7 +70,7 @@ class Countdown(AbstractExplicitGame[Heap, int]):
     agents = ("first", "second")
 
     def initial_state_dist(self) -> Distribution[Heap]:
-        return certainly((self.heap, 0))
+        return deterministic((self.heap, 0))
 
     def is_terminal(self, state: Heap) -> bool:
         return state[0] == 0
@@ -87,7 +87,7 @@ class Countdown(AbstractExplicitGame[Heap, int]):
         ((_, taken),) = joint_action.items()
         left, mover = state[0] - taken, state[1]
         won = (1.0, -1.0) if mover == 0 else (-1.0, 1.0)
-        return certainly(Transition((left, 1 - mover), (0.0, 0.0) if left else won))
+        return deterministic(Transition((left, 1 - mover), (0.0, 0.0) if left else won))
 
     def observation_text(self, state: Heap, agent: str) -> str:
         return f"{state[0]} left. It is {self.agents[state[1]]}'s move."
@@ -119,7 +119,7 @@ def test_an_instance_can_be_checked_too() -> None:
 
 
 def test_chance_that_moves_alone_is_walked_through() -> None:
-    class Windy(Memory):
+    class Windy(LogitCache):
         facts = Facts(stochastic_transitions=True)
 
         def acting_agents(self, state: Any) -> tuple[str, ...]:
@@ -225,7 +225,7 @@ def declared(**facts: Any) -> Callable[[], Any]:
 _COUNTER = itertools.count()
 
 
-class Memory(AbstractSampledGame[int, int]):
+class LogitCache(AbstractSampledGame[int, int]):
     """Counts steps to 3; ``memory`` is where a broken one keeps what belongs into the state."""
 
     horizon = 3
@@ -254,7 +254,7 @@ class Memory(AbstractSampledGame[int, int]):
         return str(action)
 
 
-class Pointed(Memory):
+class Pointed(LogitCache):
     """Moves a counter of its own along, so that it cannot go back."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -266,7 +266,7 @@ class Pointed(Memory):
         return Transition(self.memory, (1.0,))
 
 
-class Wandering(Memory):
+class Wandering(LogitCache):
     """One episode leaves something to the next."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -274,7 +274,7 @@ class Wandering(Memory):
         return 0 if self.memory == 1 else 1
 
 
-class Numbered(Memory):
+class Numbered(LogitCache):
     """Every instance is different."""
 
     def __init__(self) -> None:
@@ -284,14 +284,14 @@ class Numbered(Memory):
         return f"game {self.memory}, step {state}"
 
 
-class Peeking(Memory):
+class Peeking(LogitCache):
     """Chance is read off the global generator, which is left as it was."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
         return random.getstate()[1][0] % 2
 
 
-class Seeding(Memory):
+class Seeding(LogitCache):
     """Gives the global generator the seed that Hypothesis gives it too."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -299,7 +299,7 @@ class Seeding(Memory):
         return 0
 
 
-class Lamp(Memory):
+class Lamp(LogitCache):
     """Burns out once it was switched on eight times, of twenty."""
 
     horizon = 20
@@ -317,7 +317,7 @@ class Lamp(Memory):
         return state[0] == 20
 
 
-class Rigged(Memory):
+class Rigged(LogitCache):
     """What is legal depends on a coin that nobody sees."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -336,7 +336,7 @@ class Rigged(Memory):
         return f"step {state[0]}"
 
 
-class Shared(Memory):
+class Shared(LogitCache):
     """All instances have one memory."""
 
     board: dict[str, int] = {}  # noqa: RUF012
@@ -357,7 +357,7 @@ class Hiding:
     luck: int = attrs.field(eq=False)
 
 
-class Hidden(Memory):
+class Hidden(LogitCache):
     """Equal states that read differently."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -373,7 +373,7 @@ class Hidden(Memory):
         return f"step {state.step}, luck {state.luck}"
 
 
-class Listed(Memory):
+class Listed(LogitCache):
     """A list as the state."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -393,7 +393,7 @@ class Slate:
     step: int
 
 
-class InPlace(Memory):
+class InPlace(LogitCache):
     """A step that changes the state itself."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -415,7 +415,7 @@ def _halved_start(self: Any) -> Any:
 
 
 def _halved_step(self: Any, state: Any, joint_action: Any) -> Any:
-    ((value, _),) = Countdown.transition_dist(self, state, joint_action).atoms()
+    ((value, _),) = Countdown.transition_dist(self, state, joint_action).enumerate()
     return Finite([(value, 0.5)], trusted=True)
 
 
@@ -428,8 +428,8 @@ def _paid(*rewards_N: Any) -> Callable[..., Any]:
     """A transition with these rewards."""
 
     def transition_dist(self: Any, state: Any, joint_action: Any) -> Any:
-        law = Countdown.transition_dist(self, state, joint_action)
-        return law.map(lambda move: Transition(move.state, rewards_N))
+        dist = Countdown.transition_dist(self, state, joint_action)
+        return dist.map(lambda move: Transition(move.state, rewards_N))
 
     return transition_dist
 
@@ -462,11 +462,11 @@ class Greedy(tsmg.AbstractPlayer[Any, Any]):
     """Takes 2, also of 1."""
 
     def action_dist(self, state: Any, agent: str) -> Distribution[int]:
-        return certainly(2)
+        return deterministic(2)
 
 
 BROKEN: dict[str, list[Callable[[], Any]]] = {
-    "agents": [broken(agents=("first", "first")), broken(Memory, agents=())],
+    "agents": [broken(agents=("first", "first")), broken(LogitCache, agents=())],
     "step-limit": [declared(longest_game=None), broken(discount=1.5)],
     "plays-through": [broken(transition_dist=_raises)],
     "types": [
@@ -491,7 +491,8 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
         broken(acting_agents=lambda self, state: (self.agents[state[1]],)),
         broken(legal_actions=lambda self, state, agent: (1,)),
         broken(
-            Memory, sample_transition=lambda self, s, joint_action, rng: Transition(s + 1, (1.0,))
+            LogitCache,
+            sample_transition=lambda self, s, joint_action, rng: Transition(s + 1, (1.0,)),
         ),
     ],
     "success": [
@@ -534,7 +535,7 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
     ],
     "zero-sum": [broken(transition_dist=_paid(1.0, 0.0))],
     "return-bounds": [declared(return_bounds=(-1.0, 0.5))],
-    "longest-game": [declared(longest_game=3), broken(Memory, facts=Facts(longest_game=2))],
+    "longest-game": [declared(longest_game=3), broken(LogitCache, facts=Facts(longest_game=2))],
     "symmetric": [
         lambda: Asymmetric(payoffs=(((1, 0), (2, 0)), ((3, 0), (0, 5)))),
         lambda: Asymmetric(payoffs=(((0, 0),) * 2,) * 2, row_actions=("left", "right")),
@@ -609,7 +610,7 @@ def test_large_laws_are_sampled_not_enumerated() -> None:
     assert "more than 512 atoms" in result.notes[0]
 
 
-class Unlisted(Memory):
+class Unlisted(LogitCache):
     """Legal actions that are not listed."""
 
     def legal_actions(self, state: Any, agent: str) -> Any:
@@ -627,7 +628,7 @@ def test_actions_that_are_not_listed_are_taken_from_texts() -> None:
     assert told.result("plays-through").notes == ()
 
 
-class Unbranchable(Memory):
+class Unbranchable(LogitCache):
     """Says that it cannot be branched."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -647,7 +648,7 @@ def test_a_game_that_says_that_it_cannot_be_branched_is_noted() -> None:
     assert "cannot be branched" in report.result("branching").notes[0]
 
 
-class Drawn(Memory):
+class Drawn(LogitCache):
     """Draws a number a step; the last one is not told."""
 
     facts = Facts(perfect_information=True)

@@ -119,21 +119,21 @@ def _touched(before: Any, at: int, told: str) -> Outcome:
 RULES = (
     WalkRule(
         name="global-generators",
-        law="no global random generator is drawn from or seeded",
+        dist="no global random generator is drawn from or seeded",
         cause="random.random(), random.seed() or numpy.random.* instead of the given stream",
         unit="steps",
         check=_global_generators,
     ),
     WalkRule(
         name="same-seed",
-        law="the same seed and choices give the same states, texts and rewards, in any instance",
+        dist="the same seed and choices give the same states, texts and rewards, in any instance",
         cause="a generator of its own, time, or memory that one episode leaves to the next",
         unit="episodes",
         check=_same_seed,
     ),
     WalkRule(
         name="seed-matters",
-        law="where chance is declared, two seeds give two episodes",
+        dist="where chance is declared, two seeds give two episodes",
         cause="the stream is not used, or chance is declared that there is not",
         unit="game",
         check=_seed_matters,
@@ -142,7 +142,7 @@ RULES = (
     ),
     WalkRule(
         name="interleaving",
-        law="two episodes played in turns, in two instances, are what they are alone",
+        dist="two episodes played in turns, in two instances, are what they are alone",
         cause="instances share memory: a class attribute, a module variable, a cache with a wrong key",
         unit="episodes",
         check=_interleaving,

@@ -9,7 +9,7 @@ from tsmg.game import AbstractGame
 from tsmg.testing import chance, facts, interface, laws, texts
 from tsmg.testing.report import Report, RuleResult, Status, Violation
 from tsmg.testing.rule import Case, Finding, Game, Met, Note, Relation, Rule, WalkRule
-from tsmg.testing.search import Memory, Pair, Witness, outcomes, search, shrunk, witness
+from tsmg.testing.search import LogitCache, Pair, Witness, outcomes, search, shrunk, witness
 from tsmg.testing.walks import KnownEpisode, Script, Subject
 
 RULES: tuple[Rule, ...] = (
@@ -121,7 +121,7 @@ class _Check:
         self.counts = dict.fromkeys((rule.name for rule in RULES), 0)
         self.notes: dict[str, dict[str, None]] = {rule.name: {} for rule in RULES}
         self.found: dict[str, Witness] = {}
-        self.memories = {rule.name: Memory() for rule in RULES}
+        self.memories = {rule.name: LogitCache() for rule in RULES}
         self.walks, self.states, self.whole = 0, 0, 0
 
     def run(self, max_examples: int) -> None:
@@ -165,7 +165,7 @@ class _Check:
         results = tuple(
             RuleResult(
                 rule=rule.name,
-                law=rule.law,
+                dist=rule.dist,
                 status=self._status(rule) if rule.name in declared else Status.NOT_DECLARED,
                 count=self.counts[rule.name],
                 unit=rule.unit,
@@ -201,7 +201,7 @@ class _Check:
             found = shrunk(self.subject, rule, found, max_examples)
         return Violation(
             rule=rule.name,
-            law=rule.law,
+            dist=rule.dist,
             seen=found.finding.seen,
             cause=rule.cause,
             script=_code(found, source, self.subject.action_texts),

@@ -33,7 +33,7 @@ def _agree(case: Case) -> Iterator[Outcome]:
         atoms = table(game.initial_state_dist())
         if atoms is not None and len(atoms) == 1:
             told = "stochastic_start is declared, but the initial law has one outcome"
-            yield Finding(0, told, "game.initial_state_dist().table()")
+            yield Finding(0, told, "game.initial_state_dist().pmf()")
     yield None
 
 
@@ -216,7 +216,7 @@ def _known(case: Case) -> Iterator[Outcome]:
 
 KNOWN_EPISODES = WalkRule(
     name="known-episodes",
-    law="episodes that the author knows return what they should",
+    dist="episodes that the author knows return what they should",
     cause="a reward goes to the wrong agent, or an action that is legal is refused",
     unit="game",
     check=_known,
@@ -227,7 +227,7 @@ KNOWN_EPISODES = WalkRule(
 RULES = (
     WalkRule(
         name="facts-agree",
-        law="declared facts do not contradict each other or the laws",
+        dist="declared facts do not contradict each other or the laws",
         cause="a fact was copied from another game, or a setting changes what is true",
         unit="game",
         check=_agree,
@@ -235,7 +235,7 @@ RULES = (
     ),
     WalkRule(
         name="zero-sum",
-        law="declared zero_sum: the rewards of every step sum to 0",
+        dist="declared zero_sum: the rewards of every step sum to 0",
         cause="one agent's reward is missing or has the wrong sign",
         unit="steps",
         check=_zero_sum,
@@ -243,7 +243,7 @@ RULES = (
     ),
     WalkRule(
         name="return-bounds",
-        law="declared return_bounds: every agent's undiscounted return lies within them",
+        dist="declared return_bounds: every agent's undiscounted return lies within them",
         cause="the bounds forget a bonus, a cost per step or a number of rounds",
         unit="returns",
         check=_return_bounds,
@@ -251,7 +251,7 @@ RULES = (
     ),
     WalkRule(
         name="longest-game",
-        law="declared longest_game: the game is over after that many steps",
+        dist="declared longest_game: the game is over after that many steps",
         cause="an end is not recognised, or the number is too small",
         unit="episodes",
         check=_longest_game,
@@ -259,7 +259,7 @@ RULES = (
     ),
     WalkRule(
         name="symmetric",
-        law="declared symmetric: who act together can do the same; without chance, swapped actions swap rewards",
+        dist="declared symmetric: who act together can do the same; without chance, swapped actions swap rewards",
         cause="rewards or actions depend on an agent's place",
         unit="checks",
         check=_symmetric,
@@ -267,14 +267,14 @@ RULES = (
     ),
     Relation(
         name="information",
-        law="texts and legal actions depend on no more than the agent's information_key",
+        dist="texts and legal actions depend on no more than the agent's information_key",
         cause="an observation or the legal actions show what is hidden, or the key forgets what is shown",
         unit="texts",
         met=_information,
     ),
     Relation(
         name="text-separates-states",
-        law="declared text_separates_states: for who acts, different states have different texts",
+        dist="declared text_separates_states: for who acts, different states have different texts",
         cause="the text leaves a part of the state out",
         unit="texts",
         met=_by_who_acts,
@@ -282,7 +282,7 @@ RULES = (
     ),
     Relation(
         name="perfect-information",
-        law="declared perfect_information: every agent's text tells the whole state",
+        dist="declared perfect_information: every agent's text tells the whole state",
         cause="the text leaves a part of the state out, perhaps only at the end",
         unit="texts",
         met=_by_all,
@@ -290,7 +290,7 @@ RULES = (
     ),
     Relation(
         name="stochastic-start",
-        law="stochastic_start is declared as it is: one start, or more",
+        dist="stochastic_start is declared as it is: one start, or more",
         cause="the fact does not follow a setting of the game",
         unit="starts",
         met=_starts,
@@ -298,7 +298,7 @@ RULES = (
     ),
     Relation(
         name="stochastic-transitions",
-        law="stochastic_transitions is declared as it is: a step has one outcome, or more",
+        dist="stochastic_transitions is declared as it is: a step has one outcome, or more",
         cause="the fact does not follow a setting of the game",
         unit="steps",
         met=_steps,
@@ -306,7 +306,7 @@ RULES = (
     ),
     Relation(
         name="instances",
-        law="declared start_is_instance: starts are instances that differ",
+        dist="declared start_is_instance: starts are instances that differ",
         cause="instance_key is the same for all starts, so none can be held out",
         unit="starts",
         met=_instances,

@@ -10,13 +10,13 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from tsmg.distribution import Distribution
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractExplicitGame
-from tsmg.match import EpisodePlan, step_limit
+from tsmg.match import EpisodeSpec, step_limit
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
 from tsmg.testing.rule import Case, Finding, Game, Note, Outcome, WalkRule
 from tsmg.testing.walks import Visit, Walk, told_error
-from tsmg.text import Said
+from tsmg.text import ActionText
 
 
 def _plays_through(case: Case) -> Iterator[Outcome]:
@@ -117,7 +117,9 @@ def _end(case: Case) -> Iterator[Outcome]:
         for agent in game.agents:
             legal = game.legal_actions(visit.state, agent)
             told = f"over, but {legal!r} are legal for {agent!r}"
-            yield Finding(visit.t, told, f"game.legal_actions(state, {agent!r})") if legal else None
+            yield (
+                Finding(visit.t, told, f"game.legal_actions(state, {agent!r})") if legal else None
+            )
         yield _moved_after_the_end(case, visit)
 
 
@@ -165,7 +167,7 @@ class _Follower:
         agent = request.history.agent
         joint_action = self.walk.visits[request.step + 1].joint_action or {}
         text = self.game.action_text(request.state, agent, joint_action[agent])
-        return Reply(text=text, said=Said(text))
+        return Reply(text=text, parser_outcome=ActionText(text))
 
 
 def _success(case: Case) -> Iterator[Outcome]:
@@ -174,8 +176,8 @@ def _success(case: Case) -> Iterator[Outcome]:
     is_played = walk.is_whole and walk.script.redrawn_from is None  # the runner has its own chance
     if not is_played or not (walk.visits[at].is_terminal or at == game.horizon):
         return
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=walk.script.seed))
-    (episode,) = play(game, _Follower(game, walk), [plan])
+    spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
+    (episode,) = play(game, _Follower(game, walk), [spec])
     if isinstance(episode, FailedEpisode):
         yield Finding(at, f"tsmg.play failed: {episode.error}")
         return
@@ -198,7 +200,7 @@ def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
 RULES = (
     WalkRule(
         name="agents",
-        law="there are agents, with names that differ",
+        dist="there are agents, with names that differ",
         cause="'agents' is empty or names one twice",
         unit="game",
         check=_agents,
@@ -206,7 +208,7 @@ RULES = (
     ),
     WalkRule(
         name="step-limit",
-        law="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
+        dist="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
         cause="neither 'horizon' nor 'facts.longest_game' is set",
         unit="game",
         check=_step_limit,
@@ -214,42 +216,42 @@ RULES = (
     ),
     WalkRule(
         name="plays-through",
-        law="no method raises on legal play",
+        dist="no method raises on legal play",
         cause="legal_actions offers what the transition does not know, or a state was not thought of",
         unit="walks",
         check=_plays_through,
     ),
     WalkRule(
         name="types",
-        law="every method returns the type that the interface states",
+        dist="every method returns the type that the interface states",
         cause="a list for a tuple, a NumPy value for a Python one, or None where a text is due",
         unit="values",
         check=_types,
     ),
     WalkRule(
         name="acting-agents",
-        law="acting agents are agents of the game, each once, in the order of 'agents'",
+        dist="acting agents are agents of the game, each once, in the order of 'agents'",
         cause="a misspelt name, or names in another order",
         unit="states",
         check=_acting,
     ),
     WalkRule(
         name="legal-actions",
-        law="who acts has a legal action; legal actions differ; a no-op is one of them",
+        dist="who acts has a legal action; legal actions differ; a no-op is one of them",
         cause="is_terminal misses an end, or acting_agents names someone who is out of the game",
         unit="turns",
         check=_legal,
     ),
     WalkRule(
         name="end",
-        law="after the end nobody acts, nothing is legal, and a step is refused or changes nothing",
+        dist="after the end nobody acts, nothing is legal, and a step is refused or changes nothing",
         cause="acting_agents, legal_actions or the transition do not look at is_terminal",
         unit="ends",
         check=_end,
     ),
     WalkRule(
         name="success",
-        law="the runner plays the episode, and success(episode, agent) is True, False or None",
+        dist="the runner plays the episode, and success(episode, agent) is True, False or None",
         cause="success returns a number, or reads what an episode does not hold",
         unit="episodes",
         check=_success,

@@ -22,10 +22,10 @@ def is_explicit(game: Game) -> bool:
     return isinstance(game, AbstractExplicitGame)
 
 
-def table(law: Distribution[Any], limit: int = ATOMS) -> Mapping[Any, Any] | None:
+def table(dist: Distribution[Any], limit: int = ATOMS) -> Mapping[Any, Any] | None:
     """Value to probability, or ``None`` where the law is too large or can only be sampled."""
     try:
-        atoms = list(itertools.islice(law.atoms(limit), limit + 1))
+        atoms = list(itertools.islice(dist.enumerate(limit), limit + 1))
     except NotEnumerableError:
         return None
     if len(atoms) > limit:
@@ -36,8 +36,8 @@ def table(law: Distribution[Any], limit: int = ATOMS) -> Mapping[Any, Any] | Non
     return merged
 
 
-def _wrong_probabilities(law: Mapping[Any, Any]) -> str:
-    values = list(law.values())
+def _wrong_probabilities(dist: Mapping[Any, Any]) -> str:
+    values = list(dist.values())
     if not all(0 <= p <= 1 and math.isfinite(p) for p in values):
         return f"has probabilities {values!r:.200}"
     is_rational = all(isinstance(p, int | Fraction) for p in values)
@@ -52,13 +52,13 @@ def _steps(case: Case) -> Iterator[tuple[Visit, Visit, Stream]]:
         yield before, after, case.walk.script.chance(before.t)
 
 
-def _laws(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
+def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
     """(visit, code, law, the draw that the walk made from it) of every step."""
     game: Any = case.game
     for before, after, _ in _steps(case):
         code = f"game.transition_dist(state, {after.joint_action!r})"
-        law = game.transition_dist(before.state, after.joint_action)
-        yield before.t, code, law, Transition(after.state, after.rewards_N)
+        dist = game.transition_dist(before.state, after.joint_action)
+        yield before.t, code, dist, Transition(after.state, after.rewards_N)
 
 
 def _start_law(case: Case) -> Iterator[Outcome]:
@@ -69,32 +69,32 @@ def _start_law(case: Case) -> Iterator[Outcome]:
         yield Note(f"the law of the start has more than {ATOMS} atoms, or can only be sampled")
         return
     wrong = _wrong_probabilities(atoms)
-    yield Finding(0, f"{code} {wrong}", f"{code}.table()") if wrong else None
+    yield Finding(0, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
 def _probabilities(case: Case) -> Iterator[Outcome]:
-    for at, code, law, drawn in _laws(case):
-        atoms = table(law)
+    for at, code, dist, drawn in _dists(case):
+        atoms = table(dist)
         if atoms is None:
             continue
         wrong = _wrong_probabilities(atoms)
         if not wrong and not atoms.get(drawn, 0):
             wrong = f"gave {drawn!r:.200}, which has probability 0"
-        yield Finding(at, f"{code} {wrong}", f"{code}.table()") if wrong else None
+        yield Finding(at, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
 def _one_law(case: Case) -> Iterator[Outcome]:
     game: Any = case.game
     start = case.walk.visits[0].state
     stream = EpisodeKey(seed=case.walk.script.seed).stream(Purpose.START)
-    laws = [(0, "game.initial_state_dist()", game.initial_state_dist(), start), *_laws(case)]
+    dists = [(0, "game.initial_state_dist()", game.initial_state_dist(), start), *_dists(case)]
     streams = [stream, *(rng for _, _, rng in _steps(case))]
-    for (at, code, law, drawn), rng in zip(laws, streams, strict=True):
-        expected = law.sample(rng)
+    for (at, code, dist, drawn), rng in zip(dists, streams, strict=True):
+        expected = dist.sample(rng)
         told = (
             f"the sampler gave {drawn!r:.200}, the law gives {expected!r:.200} for the same stream"
         )
-        yield None if drawn == expected else Finding(at, told, f"{code}.table()")
+        yield None if drawn == expected else Finding(at, told, f"{code}.pmf()")
 
 
 def _rewards(case: Case) -> Iterator[Outcome]:
@@ -154,21 +154,21 @@ def _scripted(case: Case) -> Iterator[Outcome]:
         return
     for visit in case.walk.visits:
         for agent in () if visit.is_terminal else visit.acting:
-            law = player.action_dist(visit.state, agent)
-            atoms = table(law) or {law.sample(Stream("scripted")): 1}
+            dist = player.action_dist(visit.state, agent)
+            atoms = table(dist) or {dist.sample(Stream("scripted")): 1}
             legal = case.game.legal_actions(visit.state, agent)
             code = f"game.scripted_player().action_dist(state, {agent!r})"
             wrong = _wrong_probabilities(atoms)
             if legal is not None:
                 foreign = [action for action, p in atoms.items() if p and action not in legal]
                 wrong = wrong or (f"plays {foreign!r}, legal are {legal!r}" if foreign else "")
-            yield Finding(visit.t, f"{code} {wrong}", f"{code}.table()") if wrong else None
+            yield Finding(visit.t, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
 RULES = (
     WalkRule(
         name="start-probabilities",
-        law="the probabilities of the initial law are at least 0 and sum to 1",
+        dist="the probabilities of the initial law are at least 0 and sum to 1",
         cause="a start is missing or counted twice",
         unit="game",
         check=_start_law,
@@ -177,7 +177,7 @@ RULES = (
     ),
     WalkRule(
         name="probabilities",
-        law="the probabilities of a step are at least 0 and sum to 1, and what is drawn is among them",
+        dist="the probabilities of a step are at least 0 and sum to 1, and what is drawn is among them",
         cause="a branch of the law is missing or counted twice",
         unit="laws",
         check=_probabilities,
@@ -185,7 +185,7 @@ RULES = (
     ),
     WalkRule(
         name="one-law",
-        law="the samplers of an explicit game draw from its laws",
+        dist="the samplers of an explicit game draw from its laws",
         cause="a sampler is written beside the law, or does not use the stream that it is given",
         unit="draws",
         check=_one_law,
@@ -193,35 +193,35 @@ RULES = (
     ),
     WalkRule(
         name="rewards",
-        law="a step gives each agent one finite reward",
+        dist="a step gives each agent one finite reward",
         cause="a reward is missing, NaN or infinite",
         unit="steps",
         check=_rewards,
     ),
     WalkRule(
         name="state-value",
-        law="states are values: they can be hashed, and a later step does not change them",
+        dist="states are values: they can be hashed, and a later step does not change them",
         cause="a list, dictionary or array in the state, or a step that changes the state in place",
         unit="states",
         check=_values,
     ),
     Relation(
         name="state-tells-all",
-        law="equal states look alike: who acts, what is legal, what is read, whether it is over",
+        dist="equal states look alike: who acts, what is legal, what is read, whether it is over",
         cause="the game keeps something that belongs into the state, or == leaves a part out",
         unit="states",
         met=_alike,
     ),
     WalkRule(
         name="branching",
-        law="a state can be left again, and the same joint action and stream lead to the same place",
+        dist="a state can be left again, and the same joint action and stream lead to the same place",
         cause="the game moves something of its own along, so that a state cannot be returned to",
         unit="branches",
         check=_branching,
     ),
     WalkRule(
         name="scripted-player",
-        law="the scripted player plays legal actions, with probabilities that sum to 1",
+        dist="the scripted player plays legal actions, with probabilities that sum to 1",
         cause="legal_actions and the scripted player disagree",
         unit="turns",
         check=_scripted,

@@ -23,7 +23,7 @@ class Violation:
 
     Attributes:
       rule: its name.
-      law: what must hold.
+      dist: what must hold.
       seen: what was seen instead.
       cause: what is usually wrong.
       script: Python code that shows it.
@@ -31,7 +31,7 @@ class Violation:
     """
 
     rule: str
-    law: str
+    dist: str
     seen: str
     cause: str
     script: str
@@ -39,7 +39,7 @@ class Violation:
 
     def __str__(self) -> str:
         return (
-            f"{self.rule}: {self.law}\n  seen: {self.seen}\n  likely cause: {self.cause}\n"
+            f"{self.rule}: {self.dist}\n  seen: {self.seen}\n  likely cause: {self.cause}\n"
             f"  shortest script ({self.steps} steps):\n{textwrap.indent(self.script, '    ')}"
         )
 
@@ -50,7 +50,7 @@ class RuleResult:
 
     Attributes:
       rule: its name.
-      law: what must hold.
+      dist: what must hold.
       status: ok, broken, not seen (declared, but no walk showed it) or not declared (nothing to check).
       count: how often it was checked.
       unit: what is counted.
@@ -58,7 +58,7 @@ class RuleResult:
     """
 
     rule: str
-    law: str
+    dist: str
     status: Status
     count: int
     unit: str

@@ -70,7 +70,7 @@ class WalkRule:
 
     Attributes:
       name: of the rule.
-      law: what must hold.
+      dist: what must hold.
       cause: what is usually wrong where it does not.
       unit: what is counted.
       check: yields an outcome per check.
@@ -79,7 +79,7 @@ class WalkRule:
     """
 
     name: str
-    law: str
+    dist: str
     cause: str
     unit: str
     check: Callable[[Case], Iterator[Outcome]]
@@ -103,14 +103,14 @@ class Relation:
     """A rule that two visits can break: equal keys have equal values, over all walks.
 
     Attributes:
-      name, law, cause, unit: as in ``WalkRule``.
+      name, dist, cause, unit: as in ``WalkRule``.
       met: yields the keys and values of a walk.
       holds: True: it must hold. False: the opposite is declared, so an exception to it should be
         met. None: nothing is declared.
     """
 
     name: str
-    law: str
+    dist: str
     cause: str
     unit: str
     met: Callable[[Case], Iterator[Met]]

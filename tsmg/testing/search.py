@@ -124,7 +124,7 @@ def witness(case: Case, finding: Finding) -> Witness:
     )
 
 
-class Memory:
+class LogitCache:
     """The keys and values that a relation has met; mutable, for one run of the search."""
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ def _simpler(scripts: tuple[Script, ...]) -> Iterator[tuple[Script, ...]]:
 
 
 def _witnesses(subject: Subject, rule: Rule, scripts: tuple[Script, ...]) -> Iterator[Witness]:
-    memory = Memory()
+    memory = LogitCache()
     for script in scripts if isinstance(rule, Relation) else scripts[:1]:
         case = Case.of(subject, script)
         for outcome in outcomes(rule, case):

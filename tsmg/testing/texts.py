@@ -114,11 +114,11 @@ def _wrong_verdict(case: Case, visit: Visit, agent: str) -> str:
         actions = sampled(game.legal_actions(visit.state, other), 1)
         outcomes[other] = Parsed(actions[0]) if actions else Malformed("not listed")
     outcomes[agent] = Malformed("nothing to read")
-    law = game.invalid_rule.verdict_dist(game, visit.state, outcomes)
-    verdict = law.sample(Stream("invalid"))
+    dist = game.invalid_rule.resolution_dist(game, visit.state, outcomes)
+    resolution = dist.sample(Stream("invalid"))
     if not isinstance(game.invalid_rule.feedback_text(OutcomeKind.MALFORMED), str):
         return "its feedback is no text"
-    played = dict(verdict.joint_action or ())
+    played = dict(resolution.joint_action or ())
     if played and set(played) != set(visit.acting):
         return f"actions of {sorted(played)} are played where {visit.acting!r} act"
     wrong = [name for name, action in played.items() if not _is_legal(case, visit, name, action)]
@@ -128,28 +128,28 @@ def _wrong_verdict(case: Case, visit: Visit, agent: str) -> str:
 RULES = (
     WalkRule(
         name="observation-pure",
-        law="an observation text depends on the state and the agent alone",
+        dist="an observation text depends on the state and the agent alone",
         cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
         unit="texts",
         check=_pure,
     ),
     WalkRule(
         name="action-round-trip",
-        law="read_action finds each legal action in its canonical text",
+        dist="read_action finds each legal action in its canonical text",
         cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
         unit="actions",
         check=_round_trip,
     ),
     WalkRule(
         name="reading-total",
-        law="read_action answers any text, twice the same, and never with an illegal action",
+        dist="read_action answers any text, twice the same, and never with an illegal action",
         cause="int() or an index on a text that is no number, or a reading that guesses",
         unit="texts",
         check=_reading_total,
     ),
     WalkRule(
         name="invalid-text",
-        law="the invalid rule answers an unreadable text in every state",
+        dist="the invalid rule answers an unreadable text in every state",
         cause="StandStill without a noop_action where several act, or a default action that is not legal",
         unit="turns",
         check=_invalid_text,

@@ -42,7 +42,7 @@ class Script:
         """The stream of chance of a step."""
         is_anew = self.redrawn_from is not None and step >= self.redrawn_from
         key = EpisodeKey(seed=self.seed)
-        return key.stream(Purpose.CHANCE, step=step, call=1 if is_anew else 0)
+        return key.stream(Purpose.CHANCE, step=step, completion=1 if is_anew else 0)
 
 
 class Visit(NamedTuple):

@@ -98,16 +98,16 @@ def _probability(logprob: float) -> float:
     return float(f"{math.exp(min(logprob, 0.0)):.3g}")
 
 
-def _tokens(calls: Any) -> list[list[Any]]:
+def _tokens(completions: Any) -> list[list[Any]]:
     """[text, probability] of each token of the reply; a token whose text is not recorded is told by its id."""
     found: list[list[Any]] = []
-    for call in calls if isinstance(calls, list) else []:
-        if not isinstance(call, dict):
+    for completion in completions if isinstance(completions, list) else []:
+        if not isinstance(completion, dict):
             continue
-        ids, logprobs = (call.get(name) for name in ("ids", "logprobs"))
+        ids, logprobs = (completion.get(name) for name in ("ids", "logprobs"))
         if not isinstance(ids, list) or not isinstance(logprobs, list):
             continue
-        texts = call.get("texts")
+        texts = completion.get("texts")
         texts = texts if isinstance(texts, list) else [f"#{token}" for token in ids]
         for text, logprob in zip(texts, logprobs, strict=False):
             value = finite(logprob)

@@ -16,7 +16,7 @@ def _count(raw: Any) -> int:
 
 
 def _beats(move: int, other: int) -> bool:
-    """The law of the environment: of two even or two odd numbers the lower wins, else the higher."""
+    """The distribution of the environment: of two even or two odd numbers the lower wins, else the higher."""
     return (move < other) == ((move + other) % 2 == 0) and move != other
 
 
@@ -28,13 +28,13 @@ def _text(seen: Seen) -> str:
 
 def _rules(raw: Any, agent: str) -> str:
     moves = range(_count(raw))
-    laws = [
+    dists = [
         f"{_name(m)} beats {' and '.join(_name(other) for other in moves if _beats(m, other))}"
         for m in moves
     ]
     return (
         f"You play {raw.max_cycles} rounds of a game of {len(moves)} moves, which both players choose without seeing "
-        f"the other's: {'; '.join(laws)}. A win is worth 1, a loss -1. A move is one of: "
+        f"the other's: {'; '.join(dists)}. A win is worth 1, a loss -1. A move is one of: "
         f"{', '.join(map(_name, moves))}."
     )
 

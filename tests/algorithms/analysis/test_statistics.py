@@ -123,7 +123,7 @@ def test_intervals_of_ten_runs_hold_the_truth_about_as_often_as_they_say():
 
 
 @pytest.mark.parametrize(
-    ("call", "error"),
+    ("completion", "error"),
     [
         (lambda: statistics.mean([]), ShapeError),
         (lambda: statistics.mean([1.0, math.nan]), InvalidArgumentError),
@@ -135,6 +135,6 @@ def test_intervals_of_ten_runs_hold_the_truth_about_as_often_as_they_say():
         (lambda: statistics.median_time([]), ShapeError),
     ],
 )
-def test_bad_values_are_refused(call, error):
+def test_bad_values_are_refused(completion, error):
     with pytest.raises(error):
-        call()
+        completion()

@@ -17,14 +17,14 @@ from transformers import GPT2Config, LlamaConfig, MixtralConfig, Qwen2Config, Qw
 from algorithms.capacity import estimate as planning
 from algorithms.capacity.estimate import (
     GIGABYTE,
+    CapacityConfig,
     NetworkSizes,
-    PlannedRun,
     advice,
     cache_bytes,
+    estimate_capacity,
     first_limit,
     largest_token_budget,
     layer_bytes,
-    make_plan,
     most_rows,
 )
 from algorithms.capacity.network_sizes import count_network, parse_shape, read_network
@@ -36,12 +36,11 @@ from lap import (
     Sampling,
     Segment,
     TransformersModel,
-    scoring,
 )
-from lap.engine import decoding
+from lap.engine import decoding, scoring
 from lap.models import transformers
 from tests.checkpoints import tiny_model, tokenizer
-from tsmg import Call, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, ModelError, Stream
 
 VOCABULARY = 384
 NARROW = Qwen2Config(
@@ -86,7 +85,7 @@ def some_calls():
     """Replies to prompts that have nothing in common."""
     ids = torch.randint(0, 300, (CALLS, TOKENS + REPLY), generator=torch.Generator().manual_seed(0))
     return [
-        Call(
+        Completion(
             prompt_ids=(n, *row[1:TOKENS].tolist()),
             reply_ids=tuple(row[TOKENS:].tolist()),
             trainable=(True,) * REPLY,
@@ -106,7 +105,9 @@ def run_of(**settings):
     """The run whose micro-batch is ``some_calls``."""
     row = TOKENS + REPLY - 1
     given = {"token_budget": CALLS * row, "prompt_tokens": TOKENS, "max_reply_tokens": REPLY}
-    return PlannedRun(**{**given, "kept_episodes": 2, "horizon": 1, "groups": CALLS, **settings})
+    return CapacityConfig(
+        **{**given, "kept_episodes": 2, "horizon": 1, "groups": CALLS, **settings}
+    )
 
 
 def item(plan, phase, name):
@@ -126,7 +127,7 @@ def sizes_of(config, *, lora=False):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_weights_gradients_and_moments_are_those_of_the_tensors(shape, dtype, lora):
     model = model_of(SHAPES[shape], dtype=dtype, lora=lora)
-    plan = make_plan(sizes_of(SHAPES[shape], lora=lora), run_of(dtype=dtype))
+    plan = estimate_capacity(sizes_of(SHAPES[shape], lora=lora), run_of(dtype=dtype))
     learnt = [p for p in model.network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, weight_decay=0.0)
     model.logprobs(some_calls()[:1], sampling=Sampling()).logprobs_B_L.sum().backward()
@@ -172,17 +173,17 @@ def saved_bytes(model):
         held[storage.data_ptr()] = storage  # alive, so that no address is used twice
         return tensor
 
-    calls = some_calls()
-    model.logprobs(calls[:1], sampling=Sampling())  # the layout is found out at the first use
+    completions = some_calls()
+    model.logprobs(completions[:1], sampling=Sampling())  # the layout is found out at the first use
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.logprobs(calls, sampling=Sampling())
+        model.logprobs(completions, sampling=Sampling())
     weights = {p.untyped_storage().data_ptr() for p in model.network.parameters()}
     return sum(storage.nbytes() for place, storage in held.items() if place not in weights)
 
 
 def planned_saved_bytes(config, *, dtype, lora, recompute):
     run = run_of(dtype=dtype, recompute=recompute)
-    plan = make_plan(sizes_of(config, lora=lora), run)
+    plan = estimate_capacity(sizes_of(config, lora=lora), run)
     copies = [i.size for i in plan.items if i.name == "weights in bfloat16"]
     return item(plan, "learning", "activations") + (0 if recompute else sum(copies))
 
@@ -245,7 +246,7 @@ def test_a_learning_pass_allocates_what_is_planned(vocabulary, recompute):
     sizes, run = sizes_of(config, lora=True), run_of(recompute=recompute)
     logits = CALLS * REPLY * vocabulary * planning._LEARNT_LOGIT  # prompts have no reply in common
     layer = planning._returning_bytes(sizes, run) + (layer_bytes(sizes, run) if recompute else 0)
-    kept = item(make_plan(sizes, run), "learning", "activations")
+    kept = item(estimate_capacity(sizes, run), "learning", "activations")
     planned = kept + max(logits, run.part * layer)
     assert planned == pytest.approx(allocated(learn), rel=0.25)
 
@@ -271,7 +272,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding._Cache, "_forward", watched)
-        view = model.remembering()
+        view = model.with_logit_cache()
         most = allocated(
             lambda: view.sample(asked, rngs, sampling=Sampling(max_reply_tokens=reply))
         )
@@ -284,7 +285,7 @@ def test_the_cache_holds_what_is_planned(dtype, budget):
     """Every member of a group soon says something else, so that each has a row; the budget bounds prompts alone."""
     config = Qwen2Config(**{**NARROW.to_dict(), "vocab_size": 60_000})
     _, cache, prompt = played(config, prompts=3, members=4, reply=6, dtype=dtype, budget=budget)
-    run = PlannedRun(
+    run = CapacityConfig(
         groups=3,
         group_size=4,
         kept_episodes=4,
@@ -293,14 +294,14 @@ def test_the_cache_holds_what_is_planned(dtype, budget):
         dtype=dtype,
         cache_tokens=budget,
     )
-    assert cache == item(make_plan(sizes_of(config), run), "playing", "key-value cache")
+    assert cache == item(estimate_capacity(sizes_of(config), run), "playing", "key-value cache")
     assert cache == (12 if budget > 50 else 4) * (prompt + 5) * cache_bytes(sizes_of(config), run)
 
 
 def test_what_the_plan_repeats_of_the_engine_is_the_engines() -> None:
     """The arithmetic needs no torch, so it has the engine's limits by value."""
     budget = inspect.signature(TransformersModel).parameters["token_budget"].default
-    assert PlannedRun().cache_tokens == budget
+    assert CapacityConfig().cache_tokens == budget
     assert planning.LOGITS_AT_ONCE == scoring._AT_ONCE
     assert planning._REMEMBERED == transformers._MEMORY
 
@@ -310,10 +311,10 @@ def test_playing_allocates_what_is_planned(vocabulary):
     """Once the pass of the prompts decides, once the logits do."""
     config = Qwen2Config(**{**WIDE.to_dict(), "vocab_size": vocabulary, "num_key_value_heads": 2})
     most, _, prompt = played(config, prompts=32, members=1, reply=2)
-    run = PlannedRun(
+    run = CapacityConfig(
         groups=16, group_size=2, kept_episodes=1, prompt_tokens=prompt, max_reply_tokens=2
     )
-    plan = make_plan(sizes_of(config), run)
+    plan = estimate_capacity(sizes_of(config), run)
     assert plan.held("playing") == pytest.approx(most, rel=0.25)
 
 
@@ -327,7 +328,7 @@ LIBRARIES = 0.40
 
 def test_the_measured_update_is_planned():
     sizes = count_network(parse_shape(QWEN), name="Qwen2.5-0.5B", lora=LoraSettings(r=16))
-    run = PlannedRun(
+    run = CapacityConfig(
         groups=1,
         group_size=16,
         kept_episodes=16,
@@ -337,7 +338,7 @@ def test_the_measured_update_is_planned():
         token_budget=2048,
         recompute=True,
     )
-    planned = make_plan(sizes, run).total / GIGABYTE + LIBRARIES
+    planned = estimate_capacity(sizes, run).total / GIGABYTE + LIBRARIES
     assert planned == pytest.approx(MEASURED, rel=0.25)
 
 
@@ -347,11 +348,13 @@ def test_the_measured_update_is_planned():
 def test_sharding_divides_what_it_says():
     sizes = sizes_of(WIDE)
     inside = sizes.layers * sizes.layer
-    whole = make_plan(sizes, run_of())
+    whole = estimate_capacity(sizes, run_of())
     for name, each in (("weights", 4), ("reference", 4), ("gradients", 4), ("moments", 8)):
         assert item(whole, "always", name) == each * sizes.parameters
         alone, zero, layers = (
-            item(make_plan(sizes, run_of(gpus=2, nodes=2, sharding=sharding)), "always", name)
+            item(
+                estimate_capacity(sizes, run_of(gpus=2, nodes=2, sharding=sharding)), "always", name
+            )
             for sharding in ("none", "zero1", "fsdp")
         )
         assert alone == each * sizes.parameters
@@ -361,20 +364,22 @@ def test_sharding_divides_what_it_says():
 
 def test_layers_are_whole_while_playing_and_two_of_them_while_learning():
     sizes = sizes_of(NARROW)  # of four layers
-    plan = make_plan(sizes, run_of(gpus=4, sharding="fsdp"))
+    plan = estimate_capacity(sizes, run_of(gpus=4, sharding="fsdp"))
     others = 4 * sizes.layer * 3 / 4
     assert item(plan, "playing", "gathered weights") == sizes.layers * others
     assert item(plan, "learning", "gathered weights") == 2 * others
-    adapted = make_plan(sizes_of(NARROW, lora=True), run_of(gpus=4, sharding="fsdp"))
+    adapted = estimate_capacity(sizes_of(NARROW, lora=True), run_of(gpus=4, sharding="fsdp"))
     assert item(adapted, "playing", "gathered weights") > sizes.layers * others
     for run in (run_of(gpus=4), run_of(sharding="fsdp")):  # of one device nothing is divided
-        assert not any(i.name == "gathered weights" for i in make_plan(sizes, run).items)
+        assert not any(i.name == "gathered weights" for i in estimate_capacity(sizes, run).items)
 
 
 def test_layers_are_divided_where_moments_are_not_enough():
     sizes = sizes_of(WIDE)
     static = ("weights", "reference", "gradients", "moments")
-    needed = make_plan(sizes, run_of(gpus=8, sharding="fsdp", token_budget=1, recompute=True))
+    needed = estimate_capacity(
+        sizes, run_of(gpus=8, sharding="fsdp", token_budget=1, recompute=True)
+    )
     memory = 1.02 * needed.total / 0.9 / GIGABYTE
     found = advice(sizes, run_of(gpus=8, memory=memory, token_budget=1), adapted=None)
     assert found is not None and found.options[0] == "--sharding fsdp"
@@ -386,7 +391,7 @@ def test_converted_weights_pass_where_they_are_made_again():
     """Of all linear layers while all weights are learnt, of a layer where weights are frozen or sharded."""
 
     def copies(sizes, **settings):
-        plan = make_plan(sizes, run_of(dtype="mixed", gpus=4, **settings))
+        plan = estimate_capacity(sizes, run_of(dtype="mixed", gpus=4, **settings))
         return item(plan, "learning", "weights in bfloat16")
 
     learnt, adapted = sizes_of(NARROW), sizes_of(NARROW, lora=True)
@@ -398,9 +403,9 @@ def test_converted_weights_pass_where_they_are_made_again():
 
 
 def test_groups_are_dealt_whole_and_calls_by_tokens():
-    run = PlannedRun(groups=5, group_size=4, kept_episodes=3, horizon=7, gpus=2)
+    run = CapacityConfig(groups=5, group_size=4, kept_episodes=3, horizon=7, gpus=2)
     assert run.episodes == 3 * 4
-    assert run.learnt_calls == 5 * 3 * 7
+    assert run.learnt_completions == 5 * 3 * 7
     assert run.learnt_tokens == 53 * run.row
 
 
@@ -409,7 +414,7 @@ def test_groups_are_dealt_whole_and_calls_by_tokens():
 SIZES = count_network(NARROW, name="narrow")
 few = settings(max_examples=40)
 runs = st.builds(
-    PlannedRun,
+    CapacityConfig,
     gpus=st.integers(1, 8),
     memory=st.floats(0.001, 0.2),
     sharding=st.sampled_from(["none", "zero1", "fsdp"]),
@@ -428,7 +433,7 @@ def test_the_largest_token_budget_is_the_border(run):
     budget = largest_token_budget(SIZES, run)
 
     def fits(tokens):
-        return make_plan(SIZES, attrs.evolve(run, token_budget=tokens)).fits
+        return estimate_capacity(SIZES, attrs.evolve(run, token_budget=tokens)).fits
 
     assert 0 <= budget <= run.learnt_tokens
     assert not budget or fits(budget)
@@ -439,7 +444,7 @@ def test_the_largest_token_budget_is_the_border(run):
 @given(runs)
 def test_the_most_rows_are_the_border(run):
     rows = most_rows(SIZES, run)
-    plan = make_plan(SIZES, run)
+    plan = estimate_capacity(SIZES, run)
     free = 0.9 * run.memory * GIGABYTE - plan.held("always")
     cache = run.row * cache_bytes(SIZES, run)
     assert rows >= 0 and (not rows or rows * cache <= free)
@@ -451,7 +456,7 @@ def test_the_most_rows_are_the_border(run):
 @given(runs)
 def test_what_is_advised_fits(run):
     found = advice(SIZES, run, adapted=attrs.evolve(SIZES, adapters=1000, ranks=28.0))
-    if make_plan(SIZES, run).fits:
+    if estimate_capacity(SIZES, run).fits:
         assert found is None
     elif found is not None:
         assert found.plan.fits and found.options
@@ -461,7 +466,7 @@ def test_what_is_advised_fits(run):
 def test_moments_are_divided_before_anything_else_is_given_up():
     """With room for an eighth of the moments, eight devices divide them, and all weights are still learnt."""
     sizes = sizes_of(WIDE)
-    divided = make_plan(sizes, run_of(gpus=8, sharding="zero1"))
+    divided = estimate_capacity(sizes, run_of(gpus=8, sharding="zero1"))
     memory = 1.01 * divided.total / 0.9 / GIGABYTE
     found = advice(sizes, run_of(gpus=8, memory=memory), adapted=sizes_of(WIDE, lora=True))
     assert found is not None and found.options[0] == "--sharding zero1"
@@ -472,7 +477,8 @@ def test_moments_are_divided_before_anything_else_is_given_up():
 @given(runs)
 def test_more_tokens_never_take_less(run):
     smaller, larger = (
-        make_plan(SIZES, attrs.evolve(run, token_budget=n * run.token_budget)) for n in (1, 2)
+        estimate_capacity(SIZES, attrs.evolve(run, token_budget=n * run.token_budget))
+        for n in (1, 2)
     )
     assert smaller.total <= larger.total
     assert smaller.left >= larger.left
@@ -488,7 +494,7 @@ def test_more_tokens_never_take_less(run):
     ],
 )
 def test_the_first_limit_is_told(settings, told):
-    assert told in first_limit(make_plan(SIZES, PlannedRun(**settings)))
+    assert told in first_limit(estimate_capacity(SIZES, CapacityConfig(**settings)))
 
 
 # ---- the networks that can be planned for

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.distributed.processes import ALONE, Processes, _buckets, make_accelerator
-from algorithms.distributed.sharding import divide
+from algorithms.distributed.sharding import shard
 from algorithms.method.batch import TrainingRow, part_of_rows
-from algorithms.play.matchups import InTurn, PastSelves
+from algorithms.play.matchups import AlternatingRoles, PastOpponents
 from lap import TabularModel
 from tests import processes_side
 from tests.whole_runs import contents, lines
-from tsmg import Call, InvalidArgumentError
+from tsmg import Completion, InvalidArgumentError
 
 
 def launch(count: int, *arguments: object) -> None:
@@ -70,58 +70,58 @@ def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
 
 
 def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(tmp_path):
-    whole, stopped, divided = (tmp_path / n / "run" for n in ("whole", "stopped", "divided"))
-    for folder in (whole, stopped, divided):
+    unsharded, stopped, divided = (tmp_path / n / "run" for n in ("whole", "stopped", "divided"))
+    for folder in (unsharded, stopped, divided):
         folder.parent.mkdir()
-    launch(2, "run", whole)
+    launch(2, "run", unsharded)
     heard = processes_side.run(tmp_path / "alone", resume=False)
-    assert (whole.parent / "heard-0.txt").read_text() == heard
-    assert (whole.parent / "heard-1.txt").read_text() == ""
+    assert (unsharded.parent / "heard-0.txt").read_text() == heard
+    assert (unsharded.parent / "heard-1.txt").read_text() == ""
     for line, other in zip(
-        lines(whole / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
+        lines(unsharded / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
     ):
         assert line == about(other, 1e-3)
-    assert lines(whole / "evaluations.jsonl") == lines(tmp_path / "alone" / "evaluations.jsonl")
+    assert lines(unsharded / "evaluations.jsonl") == lines(tmp_path / "alone" / "evaluations.jsonl")
 
     launch(2, "run", stopped, "--stop-after", 3)  # a signal to the second process, not to the first
     for n in (0, 1):
         said = (stopped.parent / f"heard-{n}.txt").read_text()
         assert "stopped by SIGTERM after update 3, with a checkpoint" in said
     launch(2, "run", stopped, "--resume")
-    assert contents(stopped) == contents(whole)
+    assert contents(stopped) == contents(unsharded)
 
     # divided moments are the same numbers, and are whole again in checkpoints
     launch(2, "run", divided, "--sharding", "zero1", "--stop-after", 3)
     launch(2, "run", divided, "--sharding", "zero1", "--resume")
-    assert but_for_config(contents(divided)) == but_for_config(contents(whole))
-    all_moments = held_by(whole, 0)
+    assert but_for_config(contents(divided)) == but_for_config(contents(unsharded))
+    all_moments = held_by(unsharded, 0)
     shares = [held_by(divided, n) for n in (0, 1)]
-    assert held_by(whole, 1) == all_moments == sum(shares) and max(shares) < 0.6 * all_moments
+    assert held_by(unsharded, 1) == all_moments == sum(shares) and max(shares) < 0.6 * all_moments
 
 
 def test_divided_weights_are_whole_again_in_what_is_written(tmp_path):
     """A run that was stopped goes on bit for bit; figures and policies are those of one process, up to rounding."""
-    whole, stopped = (tmp_path / n / "run" for n in ("whole", "stopped"))
-    for folder in (whole, stopped):
+    unsharded, stopped = (tmp_path / n / "run" for n in ("whole", "stopped"))
+    for folder in (unsharded, stopped):
         folder.parent.mkdir()
-    launch(2, "run", whole, "--sharding", "fsdp")
+    launch(2, "run", unsharded, "--sharding", "fsdp")
     launch(2, "run", stopped, "--sharding", "fsdp", "--stop-after", 3)
     launch(2, "run", stopped, "--sharding", "fsdp", "--resume")
-    assert contents(stopped) == contents(whole)
+    assert contents(stopped) == contents(unsharded)
     processes_side.run(tmp_path / "alone", resume=False)
     for line, other in zip(
-        lines(whole / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
+        lines(unsharded / "metrics.jsonl"), lines(tmp_path / "alone" / "metrics.jsonl"), strict=True
     ):
         assert line == about(other, 1e-3)
     place = Path("checkpoints") / "update-000005"
     ours, theirs = (
-        load_file(run / place / "model.safetensors") for run in (whole, tmp_path / "alone")
+        load_file(run / place / "model.safetensors") for run in (unsharded, tmp_path / "alone")
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
-    configs = [(run / place / "config.json").read_text() for run in (whole, tmp_path / "alone")]
+    configs = [(run / place / "config.json").read_text() for run in (unsharded, tmp_path / "alone")]
     assert configs[0] == configs[1]
-    shares = [held_by(whole, n) for n in (0, 1)]
+    shares = [held_by(unsharded, n) for n in (0, 1)]
     moments = 2 * sum(weight.numel() for weight in theirs.values())
     assert max(shares) < 0.9 * moments  # of layers half each, of the rest all
 
@@ -139,7 +139,7 @@ def held_by(folder: Path, process: int) -> int:
 
 
 def row(prompt: int, reply: int) -> TrainingRow:
-    call = Call(
+    completion = Completion(
         prompt_ids=(1,) * prompt,
         reply_ids=(2,) * reply,
         trainable=(True,) * reply,
@@ -150,7 +150,7 @@ def row(prompt: int, reply: int) -> TrainingRow:
         model_id="",
         weights_version=0,
     )
-    return TrainingRow(agent="a", call=call, advantage=1.0, weight=1.0)
+    return TrainingRow(agent="a", completion=completion, advantage=1.0, weight=1.0)
 
 
 @given(
@@ -163,17 +163,19 @@ def test_rows_are_dealt_whole_in_order_and_about_evenly(sizes, parts):
     assert [one for part in dealt for one in part] == rows
 
     def tokens(some):
-        unlike = {(one.call.prompt_ids, one.call.reply_ids) for one in some}
+        unlike = {(one.completion.prompt_ids, one.completion.reply_ids) for one in some}
         return sum(map(len, {p for p, _ in unlike})) + sum(len(r) for _, r in unlike)
 
     if rows:
-        largest = max(len(one.call.prompt_ids) + len(one.call.reply_ids) for one in rows)
+        largest = max(
+            len(one.completion.prompt_ids) + len(one.completion.reply_ids) for one in rows
+        )
         assert max(map(tokens, dealt)) <= tokens(rows) / parts + 2 * largest
 
 
 @given(items=st.lists(st.integers()), count=st.integers(1, 5))
 def test_every_item_is_one_processs(items, count):
-    shares = [Processes(index=n, count=count).share(items) for n in range(count)]
+    shares = [Processes(index=n, count=count).scatter(items) for n in range(count)]
     assert sorted(x for share in shares for x in share) == sorted(items)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -205,14 +207,14 @@ def test_a_launcher_that_divides_weights_is_refused(monkeypatch, kind):
 
 def test_what_cannot_be_divided_is_refused():
     with pytest.raises(InvalidArgumentError, match="a network of layers"):
-        divide(TabularModel(("1", "2"), capacity=1).network, 2)
+        shard(TabularModel(("1", "2"), capacity=1).network, 2)
     game = games.make("TicTacToe-v0")
     policy = processes_side.policy_of(0)
     trainer = MSGRPOTrainer(
         game=game,
         policy=policy,
         config=MSGRPOConfig(sharding="fsdp"),
-        casting=InTurn(PastSelves(policy)),
+        matchups=AlternatingRoles(PastOpponents(policy)),
     )
     trainer.processes = Processes(index=0, count=2)
     with pytest.raises(InvalidArgumentError, match="opponents from the past"):
@@ -220,13 +222,13 @@ def test_what_cannot_be_divided_is_refused():
 
 
 def test_alone_nothing_is_sent():
-    assert ALONE.gather(iter([1, 2])) == [1, 2] and ALONE.first_says("x") == "x" and ALONE.is_first
+    assert ALONE.gather(iter([1, 2])) == [1, 2] and ALONE.broadcast("x") == "x" and ALONE.is_first
 
 
 def test_files_of_a_process_that_does_not_write_are_none(tmp_path: Path):
-    from algorithms.runs.writer import NoFolder
+    from algorithms.runs.writer import NullRunFolder
 
-    with NoFolder(tmp_path / "run") as files:
+    with NullRunFolder(tmp_path / "run") as files:
         files.write_config({})
         files.write("metrics.jsonl", {})
         assert files.sync() == {} and not files.path.exists()

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from transformers import Qwen2ForCausalLM
 
-from algorithms import SeedRecipe
+from algorithms import CloningConfig
 from algorithms.cli import main as cli
 from algorithms.experiments import Job, jobs, read_experiment, run_jobs, scheduler, shipped, worker
 from algorithms.experiments.scheduler import estimated_seconds, is_done
@@ -73,10 +73,10 @@ def test_the_large_model_has_24_times_the_parameters():
             return sum(p.numel() for p in Qwen2ForCausalLM(_config(recipe, tokenizer)).parameters())
 
     arms = {arm.name: arm for arm in read_experiment(shipped()["paper-laptop"]).arms}
-    large = parameters(SeedRecipe(**arms["large"].recipe))
-    assert large / parameters(SeedRecipe()) == pytest.approx(24, abs=0.3)
+    large = parameters(CloningConfig(**arms["large"].recipe))
+    assert large / parameters(CloningConfig()) == pytest.approx(24, abs=0.3)
     assert arms["large-trained"].recipe == arms["large"].recipe
-    longer = {"steps": 800}  # a law that is harder to learn
+    longer = {"steps": 800}  # a distribution that is harder to learn
     assert arms["large-optimal"].recipe == {**arms["large"].recipe, **longer}
 
 

@@ -12,7 +12,7 @@ from typeguard import suppress_type_checks
 
 from algorithms import credit_rule, group_relative_advantages
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
-from proofs import lines
+from proofs import trajectories
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -21,7 +21,7 @@ from tsmg import (
     InvalidArgumentError,
     PlayDefault,
     Transition,
-    certainly,
+    deterministic,
 )
 
 
@@ -35,7 +35,7 @@ class Road(AbstractExplicitGame[tuple[int, bool], str]):
     invalid_rule = PlayDefault(action="stop", penalty=0.25)
 
     def initial_state_dist(self) -> Distribution[tuple[int, bool]]:
-        return certainly((0, False))
+        return deterministic((0, False))
 
     def is_terminal(self, state: tuple[int, bool]) -> bool:
         return state[1]
@@ -50,8 +50,8 @@ class Road(AbstractExplicitGame[tuple[int, bool], str]):
         self, state: tuple[int, bool], joint_action: Mapping[str, str]
     ) -> Distribution[Transition[tuple[int, bool]]]:
         if joint_action["player"] == "stop":
-            return certainly(Transition((state[0], True), (2.0,)))
-        return certainly(Transition((state[0] + 1, False), ((1.0, 0.0, 4.0)[state[0]],)))
+            return deterministic(Transition((state[0], True), (2.0,)))
+        return deterministic(Transition((state[0] + 1, False), ((1.0, 0.0, 4.0)[state[0]],)))
 
     def observation_text(self, state: tuple[int, bool], agent: str) -> str:
         return f"stone {state[0]}"
@@ -76,8 +76,10 @@ def walker(seed: int = 0) -> LanguageAgentPolicy[Any]:
 def walks() -> dict[tuple[str, ...], Episode[Any]]:
     """Every walk by what was said."""
     return {
-        tuple(step.agent_steps[0].reply.text for step in line.episode.steps): line.episode
-        for line in lines(Road(), walker())
+        tuple(
+            step.agent_steps[0].reply.text for step in trajectory.episode.steps
+        ): trajectory.episode
+        for trajectory in trajectories(Road(), walker())
     }
 
 
@@ -93,7 +95,7 @@ GROUP = (("go", "go", "go"), ("stop",), ("go", "stop"))
 
 def test_each_rule_by_hand() -> None:
     assert credited("episode", *GROUP) == [[0, 0, 0], [0], [0, 0]]
-    assert credited("to_go", *GROUP) == [
+    assert credited("reward_to_go", *GROUP) == [
         pytest.approx([0, 1 - 2 / 3, 1 - 1 / 3]),
         [0],
         pytest.approx([0, 1 - 2 / 3]),
@@ -114,7 +116,7 @@ def test_each_rule_by_hand() -> None:
 
 
 def test_invalid_texts_cost_in_every_rule() -> None:
-    for kind in ("episode", "to_go", "turn"):
+    for kind in ("episode", "reward_to_go", "turn"):
         paid, free = credited(kind, ("",), ("stop",))
         assert paid == [pytest.approx(-0.125)] and free == [pytest.approx(0.125)]
 
@@ -140,18 +142,18 @@ def gradients(kind: Any, baseline: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The expected gradient over all pairs of walks, and the true one: of the expected return, by autodiff."""
     policy = walker(seed=3)
     game = Road()
-    found = lines(game, policy)
+    found = trajectories(game, policy)
     rule = credit_rule(kind, std="none", eps=0.0, baseline=baseline)
     scores = [
-        policy.model.logprobs([call for _, call in line.episode.calls("player")], sampling=policy.sampling)
+        policy.model.logprobs([c for _, c in trajectory.episode.completions("player")], sampling=policy.sampling)
         .logprobs_B_L.sum(-1)
-        for line in found
+        for trajectory in found
     ]  # fmt: skip
     probabilities = [score.sum().exp() for score in scores]
     assert sum(p.item() for p in probabilities) == pytest.approx(1)
     value = sum(
-        p * line.episode.episode_return("player")
-        for p, line in zip(probabilities, found, strict=True)
+        p * trajectory.episode.episode_return("player")
+        for p, trajectory in zip(probabilities, found, strict=True)
     )
     true = torch.autograd.grad(value, policy.model.logits, retain_graph=True)[0]
     surrogate = torch.zeros((), dtype=torch.float64)
@@ -163,7 +165,7 @@ def gradients(kind: Any, baseline: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.autograd.grad(surrogate, policy.model.logits)[0], true
 
 
-@pytest.mark.parametrize("kind", ["episode", "to_go"])
+@pytest.mark.parametrize("kind", ["episode", "reward_to_go"])
 @pytest.mark.parametrize(
     ("baseline", "factor"), [("mean", 1 / 2), ("leave_one_out", 1), ("none", 1)]
 )

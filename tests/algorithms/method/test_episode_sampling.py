@@ -1,4 +1,4 @@
-"""AAW sampling: its law, its draws, its inclusion probabilities, and the correction by them."""
+"""AAW sampling: its distribution, its draws, its inclusion probabilities, and the correction by them."""
 
 import itertools
 import math
@@ -44,8 +44,8 @@ def aaw(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
 
 
 def law_of(advantages: Any, *, alpha: float = 1.0) -> list[float]:
-    law = sampling_weights(advantages, alpha=alpha)
-    return [float(law.prob(e)) for e in range(len(advantages))]
+    dist = sampling_weights(advantages, alpha=alpha)
+    return [float(dist.prob(e)) for e in range(len(advantages))]
 
 
 def by_return(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
@@ -80,31 +80,31 @@ def normalised(weights: Sequence[float]) -> list[float]:
     return [w / sum(weights) for w in weights]
 
 
-# ---- the law of one draw ---------------------------------------------------------------------
+# ---- the distribution of one draw ---------------------------------------------------------------------
 
 
-def check_distribution(law: Law, returns: Sequence[float], alpha: float) -> None:
-    p = law(returns, alpha=alpha)
+def check_distribution(dist: Law, returns: Sequence[float], alpha: float) -> None:
+    p = dist(returns, alpha=alpha)
     assert len(p) == len(returns)
     assert all(x >= 0 for x in p)
     assert sum(p) == pytest.approx(1, abs=1e-12)
 
 
-def check_moved(law: Law, returns: Sequence[float], alpha: float, by: float, scale: float) -> None:
+def check_moved(dist: Law, returns: Sequence[float], alpha: float, by: float, scale: float) -> None:
     """A change of the unit and of the zero of rewards changes nothing."""
-    moved = law([scale * r + by for r in returns], alpha=alpha)
-    assert moved == pytest.approx(law(returns, alpha=alpha), rel=1e-6, abs=1e-9)
+    moved = dist([scale * r + by for r in returns], alpha=alpha)
+    assert moved == pytest.approx(dist(returns, alpha=alpha), rel=1e-6, abs=1e-9)
 
 
-def check_permuted(law: Law, returns: Sequence[float], order: Sequence[int]) -> None:
-    p = law(returns)
-    assert law([returns[i] for i in order]) == pytest.approx([p[i] for i in order], abs=1e-12)
+def check_permuted(dist: Law, returns: Sequence[float], order: Sequence[int]) -> None:
+    p = dist(returns)
+    assert dist([returns[i] for i in order]) == pytest.approx([p[i] for i in order], abs=1e-12)
 
 
-def check_half_above(law: Law, returns: Sequence[float]) -> None:
+def check_half_above(dist: Law, returns: Sequence[float]) -> None:
     """Reference values: alpha 1, any unequal returns."""
     above = [a > 0 for a in group_relative_advantages(returns)]
-    assert sum(itertools.compress(law(returns), above)) == pytest.approx(0.5, abs=1e-9)
+    assert sum(itertools.compress(dist(returns), above)) == pytest.approx(0.5, abs=1e-9)
 
 
 @given(RETURNS, ALPHAS)
@@ -202,35 +202,35 @@ def successive_law(
     p: Sequence[float], count: int, *, replacement: bool = False
 ) -> dict[tuple[int, ...], float]:
     """The probability of every sequence of draws, by enumeration."""
-    law: dict[tuple[int, ...], float] = {(): 1.0}
+    dist: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(count if replacement else min(count, sum(x > 0 for x in p))):
         extended = {}
-        for drawn, probability in law.items():
+        for drawn, probability in dist.items():
             left = [e for e, x in enumerate(p) if x > 0 and (replacement or e not in drawn)]
             total = sum(p[e] for e in left)
             for e in left:
                 extended[*drawn, e] = probability * p[e] / total
-        law = extended
-    return law
+        dist = extended
+    return dist
 
 
 def expected_counts(p: Sequence[float], count: int, *, replacement: bool = False) -> list[float]:
     """How often each episode is drawn on average, by enumeration."""
-    law = successive_law(p, count, replacement=replacement)
-    return [sum(w * drawn.count(e) for drawn, w in law.items()) for e in range(len(p))]
+    dist = successive_law(p, count, replacement=replacement)
+    return [sum(w * drawn.count(e) for drawn, w in dist.items()) for e in range(len(p))]
 
 
 Drawer = Callable[[Floats, int, tsmg.Stream], tuple[int, ...]]
 
 
 def chi_square(
-    draw: Drawer, law: dict[tuple[int, ...], float], p: Floats, count: int, n: int = 1500
+    draw: Drawer, dist: dict[tuple[int, ...], float], p: Floats, count: int, n: int = 1500
 ) -> float:
     """Pearson's statistic of n draws; infinite if an impossible sequence came."""
     seen = Counter(draw(p, count, tsmg.Stream("draws", i)) for i in range(n))
-    if not seen.keys() <= law.keys():
+    if not seen.keys() <= dist.keys():
         return math.inf
-    return sum((seen[drawn] - n * w) ** 2 / (n * w) for drawn, w in law.items())
+    return sum((seen[drawn] - n * w) ** 2 / (n * w) for drawn, w in dist.items())
 
 
 # Quantiles 0.9999 of chi-square: 12 sequences without replacement, 16 with (tables).
@@ -257,20 +257,20 @@ def in_order(p: Floats, count: int, rng: tsmg.Stream) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("replacement", [False, True])
 def test_draws_follow_the_law(replacement: bool) -> None:
-    law = successive_law(P4.tolist(), 2, replacement=replacement)
-    assert len(law) == (16 if replacement else 12)
-    assert chi_square(sampling(replacement), law, P4, 2) < LIMITS[replacement]
+    dist = successive_law(P4.tolist(), 2, replacement=replacement)
+    assert len(dist) == (16 if replacement else 12)
+    assert chi_square(sampling(replacement), dist, P4, 2) < LIMITS[replacement]
 
 
 @pytest.mark.parametrize("wrong", [uniformly, the_largest, in_order, sampling(replacement=True)])
 def test_the_law_of_draws_rejects(wrong: Drawer) -> None:
-    law = successive_law(P4.tolist(), 2)
-    assert chi_square(wrong, law, P4, 2) > LIMITS[False]
+    dist = successive_law(P4.tolist(), 2)
+    assert chi_square(wrong, dist, P4, 2) > LIMITS[False]
 
 
 def test_with_replacement_rejects_without() -> None:
-    law = successive_law(P4.tolist(), 2, replacement=True)
-    assert chi_square(sampling(replacement=False), law, P4, 2) > LIMITS[True]
+    dist = successive_law(P4.tolist(), 2, replacement=True)
+    assert chi_square(sampling(replacement=False), dist, P4, 2) > LIMITS[True]
 
 
 POSITIVE = st.floats(-12, 0).map(lambda x: 10.0**x)
@@ -348,34 +348,34 @@ def check_sum(function: Inclusion, p: Sequence[float], count: int) -> None:
 
 
 def subset_inclusion(p: Sequence[float], count: int) -> list[float]:
-    """By the law of the set S drawn so far: sum over its last member of P(S - e) p_e / rest."""
-    law = {frozenset[int](): 1.0}
+    """By the distribution of the set S drawn so far: sum over its last member of P(S - e) p_e / rest."""
+    dist = {frozenset[int](): 1.0}
     for _ in range(count):
         extended: dict[frozenset[int], float] = {}
-        for drawn, probability in law.items():
+        for drawn, probability in dist.items():
             left = [e for e in range(len(p)) if e not in drawn]
             total = math.fsum(p[e] for e in left)
             for e in left:
                 key = drawn | {e}
                 extended[key] = extended.get(key, 0.0) + probability * p[e] / total
-        law = extended
-    return [math.fsum(w for drawn, w in law.items() if e in drawn) for e in range(len(p))]
+        dist = extended
+    return [math.fsum(w for drawn, w in dist.items() if e in drawn) for e in range(len(p))]
 
 
 def typed_inclusion(sizes: Sequence[int], weights: Sequence[float], count: int) -> list[float]:
     """For episodes of a few equal kinds: a Markov chain on how many of each kind were drawn."""
-    law = {(0,) * len(sizes): 1.0}
+    dist = {(0,) * len(sizes): 1.0}
     for _ in range(count):
         extended: dict[tuple[int, ...], float] = {}
-        for drawn, probability in law.items():
+        for drawn, probability in dist.items():
             rest = [(n - d) * w for n, d, w in zip(sizes, drawn, weights, strict=True)]
             for k, weight in enumerate(rest):
                 if weight:
                     key = (*drawn[:k], drawn[k] + 1, *drawn[k + 1 :])
                     share = probability * weight / math.fsum(rest)
                     extended[key] = extended.get(key, 0.0) + share
-        law = extended
-    return [math.fsum(w * d[k] for d, w in law.items()) / n for k, n in enumerate(sizes)]
+        dist = extended
+    return [math.fsum(w * d[k] for d, w in dist.items()) / n for k, n in enumerate(sizes)]
 
 
 @given(
@@ -556,13 +556,13 @@ def test_uniform_draws_among_all(scope: str, replacement: bool) -> None:
 
 
 def test_uniform_is_uniform() -> None:
-    law = successive_law([0.25] * 4, 2)
+    dist = successive_law([0.25] * 4, 2)
     draw: Drawer = lambda p, count, rng: tuple(
         one.episode for one in select([A1], kind="uniform", rngs=[rng])
     )
-    assert chi_square(draw, law, A1, 2, n=500) < LIMITS[False]
+    assert chi_square(draw, dist, A1, 2, n=500) < LIMITS[False]
     draw_aaw: Drawer = lambda p, count, rng: tuple(one.episode for one in select([A1], rngs=[rng]))
-    assert chi_square(draw_aaw, law, A1, 2, n=500) > LIMITS[False]
+    assert chi_square(draw_aaw, dist, A1, 2, n=500) > LIMITS[False]
 
 
 def test_a_group_is_drawn_from_without_regard_to_the_others() -> None:
@@ -631,22 +631,22 @@ def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
     """Frequencies of 3000 selections, and the inclusion probabilities by their own integral."""
     groups = [np.array([2.0, -1.0, -1.0]), np.array([0.5, -0.5, 0.0])]
     rule = SamplingRule(kind=kind, kept=2, replacement=replacement, scope=scope, corrected=True)
-    table = selection_dist(groups, rule).table()
+    table = selection_dist(groups, rule).pmf()
 
     def ordered(selection):
         return tuple(sorted((one.group, one.episode, one.weight) for one in selection))
 
-    law = {}
+    dist = {}
     for selection, p in table.items():
-        law[ordered(selection)] = law.get(ordered(selection), 0.0) + p
-    assert sum(law.values()) == pytest.approx(1)
+        dist[ordered(selection)] = dist.get(ordered(selection), 0.0) + p
+    assert sum(dist.values()) == pytest.approx(1)
     draws = [
         ordered(select_episodes(groups, rule, rngs=[tsmg.Stream("law", n, g) for g in (0, 1)]))
         for n in range(3000)
     ]
-    for selection, p in law.items():
+    for selection, p in dist.items():
         assert abs(draws.count(selection) / 3000 - p) <= 5 * (p * (1 - p) / 3000) ** 0.5 + 1e-9
-    assert set(draws) <= set(law)
+    assert set(draws) <= set(dist)
     if kind == "aaw":  # corrected weights restore the full group's sum, exactly
-        total = sum(p * sum(w for _, _, w in selection) for selection, p in law.items())
+        total = sum(p * sum(w for _, _, w in selection) for selection, p in dist.items())
         assert total / 4 == pytest.approx((3 / 3 + 2 / 3) / 2)

@@ -480,7 +480,7 @@ def ms_grpo(new: Sequence[Sequence[float]], kind: Any, episode_weights: Sequence
     weights = token_weights(
         kind,
         episode_weights_E=episode_weights,
-        tokens_per_call=[[n] for n in LENGTHS],
+        tokens_per_completion=[[n] for n in LENGTHS],
         denominator_episodes=4,
     )
     terms = policy_loss(

@@ -68,7 +68,7 @@ def test_episode_weights_multiply(kind: WeightingKind) -> None:
     twice = token_weights(
         kind,
         episode_weights_E=[1.0] * 4,
-        tokens_per_call=[TOKENS[0], *TOKENS],
+        tokens_per_completion=[TOKENS[0], *TOKENS],
         denominator_episodes=3,
     )
     assert weights[0] == pytest.approx([a + b for a, b in zip(twice[0], twice[1], strict=True)])
@@ -96,13 +96,16 @@ def test_each_weighting_is_a_mean(tokens: list[list[int]]) -> None:
 def check_split(function: Weights, kind: WeightingKind) -> None:
     """Weights of the parts of an update, put together, are the weights of the whole."""
     whole = function(
-        kind, episode_weights_E=[1.0] * 3, tokens_per_call=TOKENS, denominator_episodes=3
+        kind, episode_weights_E=[1.0] * 3, tokens_per_completion=TOKENS, denominator_episodes=3
     )
     parts = [
         row
         for part in (TOKENS[:2], TOKENS[2:])
         for row in function(
-            kind, episode_weights_E=[1.0] * len(part), tokens_per_call=part, denominator_episodes=3
+            kind,
+            episode_weights_E=[1.0] * len(part),
+            tokens_per_completion=part,
+            denominator_episodes=3,
         )
     ]
     assert flat(parts) == pytest.approx(flat(whole))
@@ -143,7 +146,7 @@ def expected_gradient(kind: WeightingKind, advantages: Callable[[Floats], Floats
         rows = token_weights(
             kind,
             episode_weights_E=[1.0] * 4,
-            tokens_per_call=[[1] * int(LENGTH[a]) for a in group],
+            tokens_per_completion=[[1] * int(LENGTH[a]) for a in group],
             denominator_episodes=4,
         )
         first = np.array([row[0] for row in rows])
@@ -194,7 +197,7 @@ def test_step_rows_as_baseline_turn_a_component_round() -> None:
 
 def plain_mean(kind: WeightingKind, **options: Any) -> list[list[float]]:
     """The mean size of the kept episodes as they were drawn, long ones too often."""
-    sizes = [len(calls) for calls in options["tokens_per_call"]]
+    sizes = [len(completions) for completions in options["tokens_per_call"]]
     d = options["denominator_episodes"] * np.mean(sizes)
     return [[w / d] * n for w, n in zip(options["episode_weights_E"], sizes, strict=True)]
 
@@ -211,7 +214,7 @@ def check_denominator(function: Weights) -> None:
         rows = function(
             "step",
             episode_weights_E=weights,
-            tokens_per_call=[[1] * lengths[first], [1] * lengths[second]],
+            tokens_per_completion=[[1] * lengths[first], [1] * lengths[second]],
             denominator_episodes=1,
         )
         mean = weights[0] / rows[0][0]
@@ -230,7 +233,7 @@ def test_the_denominator_under_correction() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_episode_in_which_the_agent_never_acts(kind: WeightingKind) -> None:
-    weights = weigh(kind, episode_weights_E=[1.0, 1.0], tokens_per_call=[[], [4, 4]])
+    weights = weigh(kind, episode_weights_E=[1.0, 1.0], tokens_per_completion=[[], [4, 4]])
     assert weights[0] == []
     expected = {"constant": 1 / 3, "episode": 1 / 6, "step": 1 / 3, "token": 1 / 12}[kind]
     assert weights[1] == pytest.approx([expected] * 2)
@@ -238,11 +241,11 @@ def test_an_episode_in_which_the_agent_never_acts(kind: WeightingKind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_weight(kind: WeightingKind) -> None:
-    assert weigh(kind, episode_weights_E=[], tokens_per_call=[]) == []
-    assert weigh(kind, episode_weights_E=[1.0], tokens_per_call=[[]]) == [[]]
-    silent = weigh(kind, episode_weights_E=[0.0, 0.0], tokens_per_call=[[3], [3]])
+    assert weigh(kind, episode_weights_E=[], tokens_per_completion=[]) == []
+    assert weigh(kind, episode_weights_E=[1.0], tokens_per_completion=[[]]) == [[]]
+    silent = weigh(kind, episode_weights_E=[0.0, 0.0], tokens_per_completion=[[3], [3]])
     assert silent == [[0.0], [0.0]]
-    assert weigh("token", episode_weights_E=[1.0], tokens_per_call=[[0, 0]]) == [[0.0, 0.0]]
+    assert weigh("token", episode_weights_E=[1.0], tokens_per_completion=[[0, 0]]) == [[0.0, 0.0]]
 
 
 @pytest.mark.parametrize(

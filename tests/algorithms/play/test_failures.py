@@ -24,7 +24,7 @@ from tsmg import (
     PlayRandomLegal,
     TooManyFailuresError,
     Transition,
-    certainly,
+    deterministic,
     uniform,
     with_invalid_rule,
 )
@@ -115,7 +115,7 @@ class Native(AbstractExplicitGame[tuple[int, int], str]):
     def transition_dist(
         self, state: tuple[int, int], joint_action: Mapping[str, str]
     ) -> Distribution[Transition[tuple[int, int]]]:
-        return certainly(Transition((state[0], state[1] + 1), (float(state[1]),)))
+        return deterministic(Transition((state[0], state[1] + 1), (float(state[1]),)))
 
     def observation_text(self, state: tuple[int, int], agent: str) -> str:
         if self._shows(state, "text"):

@@ -6,7 +6,7 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
-from algorithms.play.matchups import Against, InTurn, PastSelves, SelfPlay
+from algorithms.play.matchups import AlternatingRoles, FixedOpponents, PastOpponents, SelfPlay
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
 from tests.runs import SMALL_RUN
 from tsmg import (
@@ -42,20 +42,22 @@ def uniform():
 def test_who_learns_in_each_group():
     learner, other = tabular(), uniform()
     learning = {"row": learner, "column": learner}
-    assert SelfPlay().cast(learning, 0).learners == ("row", "column")
-    against = Against({"column": other}).cast(learning, 3)
+    assert SelfPlay().matchup(learning, 0).learners == ("row", "column")
+    against = FixedOpponents({"column": other}).matchup(learning, 3)
     assert against.learners == ("row",)
     assert against.policies == {"row": learner, "column": other}
-    first, second = (InTurn(other).cast(learning, g) for g in (0, 1))
+    first, second = (AlternatingRoles(other).matchup(learning, g) for g in (0, 1))
     assert (first.learners, second.learners) == (("row",), ("column",))
     assert second.policies == {"row": other, "column": learner}
 
 
-@pytest.mark.parametrize("casting", [SelfPlay(), Against({"column": uniform()}), InTurn(uniform())])
-def test_only_learners_calls_are_learnt_from(casting):
-    trainer = MSGRPOTrainer(game=GAME, policy=tabular(), config=CONFIG, casting=casting)
+@pytest.mark.parametrize(
+    "matchups", [SelfPlay(), FixedOpponents({"column": uniform()}), AlternatingRoles(uniform())]
+)
+def test_only_learners_calls_are_learnt_from(matchups):
+    trainer = MSGRPOTrainer(game=GAME, policy=tabular(), config=CONFIG, matchups=matchups)
     update = trainer.update()
-    learners = [casting.cast(trainer.policies, g).learners for g in range(CONFIG.groups)]
+    learners = [matchups.matchup(trainer.policies, g).learners for g in range(CONFIG.groups)]
     assert len(update.rollouts.groups) == CONFIG.groups
     rows = CONFIG.kept_episodes * sum(map(len, learners))
     assert update.metrics["kept_episodes"] <= rows
@@ -69,7 +71,7 @@ def test_a_frozen_language_agent_stays_as_it_is():
     learner, frozen = tabular(), tabular().with_sampling(Sampling(max_reply_tokens=2))
     before = weights(frozen)
     trainer = MSGRPOTrainer(
-        game=GAME, policy=learner, config=CONFIG, casting=Against({"column": frozen})
+        game=GAME, policy=learner, config=CONFIG, matchups=FixedOpponents({"column": frozen})
     )
     start = weights(learner)
     trainer.train()
@@ -84,8 +86,8 @@ def test_agents_with_policies_of_their_own_learn_apart():
     MSGRPOTrainer(game=GAME, policy=own, config=config).train()
     for agent, other in (("row", "column"), ("column", "row")):
         alone = tabular()
-        casting = Against({other: tabular()})
-        MSGRPOTrainer(game=GAME, policy=alone, config=config, casting=casting).train()
+        matchups = FixedOpponents({other: tabular()})
+        MSGRPOTrainer(game=GAME, policy=alone, config=config, matchups=matchups).train()
         assert float(weights(alone).abs().max()) > 0.1
         torch.testing.assert_close(weights(own[agent]), weights(alone), rtol=1e-4, atol=1e-4)
     shared = tabular()
@@ -102,7 +104,7 @@ def test_the_best_reply_to_a_fixed_opponent_is_learnt():
     )
     config = attrs.evolve(CONFIG, updates=40)
     trainer = MSGRPOTrainer(
-        game=GAME, policy=tabular(), config=config, casting=Against({"column": heads})
+        game=GAME, policy=tabular(), config=config, matchups=FixedOpponents({"column": heads})
     )
     assert abs(trainer.evaluate(200).reward) < 0.5
     trainer.train()
@@ -111,12 +113,12 @@ def test_the_best_reply_to_a_fixed_opponent_is_learnt():
 
 def test_a_cast_must_give_everyone_a_policy_and_let_one_learn():
     other = uniform()
-    for policy, casting in (
-        (tabular(), Against({"row": other, "column": other})),
+    for policy, matchups in (
+        (tabular(), FixedOpponents({"row": other, "column": other})),
         ({"row": tabular()}, SelfPlay()),
     ):
         with pytest.raises(InvalidArgumentError, match="policy"):
-            MSGRPOTrainer(game=GAME, policy=policy, config=CONFIG, casting=casting)
+            MSGRPOTrainer(game=GAME, policy=policy, config=CONFIG, matchups=matchups)
 
 
 def request(group, episode):
@@ -126,7 +128,7 @@ def request(group, episode):
 
 def test_past_selves_are_frozen_kept_to_a_size_and_shared_by_a_group():
     policy = tabular()
-    past = PastSelves(policy, every=2, size=3)
+    past = PastOpponents(policy, every=2, size=3)
     for update in range(1, 9):
         with torch.no_grad():
             policy.model.logits.fill_(float(update))
@@ -139,13 +141,15 @@ def test_past_selves_are_frozen_kept_to_a_size_and_shared_by_a_group():
     assert len(replies) == 10
     for bad in ({"every": 0}, {"size": 0}):
         with pytest.raises(InvalidArgumentError):
-            PastSelves(policy, **bad)
+            PastOpponents(policy, **bad)
 
 
 def test_a_past_self_is_met_in_training():
     policy = tabular()
-    past = PastSelves(policy, every=1, size=2)
-    trainer = MSGRPOTrainer(game=GAME, policy=policy, config=CONFIG, casting=InTurn(past))
+    past = PastOpponents(policy, every=1, size=2)
+    trainer = MSGRPOTrainer(
+        game=GAME, policy=policy, config=CONFIG, matchups=AlternatingRoles(past)
+    )
     trainer.train()
     assert len(past.copies) == 2
     assert torch.equal(weights(past.copies[-1]), weights(trainer.policy))

@@ -14,8 +14,8 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
-from algorithms.play.matchups import InTurn, PastSelves
-from algorithms.runs.atomic import MANIFEST, fault, write_whole_folder
+from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
     CHECKPOINTS,
     START,
@@ -55,13 +55,13 @@ def kill_at(patch: pytest.MonkeyPatch, number: int) -> list[str]:
     done: list[str] = []
 
     def counted(name: str, function: Any) -> Any:
-        def call(*arguments: Any, **named: Any) -> Any:
+        def completion(*arguments: Any, **named: Any) -> Any:
             if len(done) == number:
                 raise Killed
             done.append(name)
             return function(*arguments, **named)
 
-        return call
+        return completion
 
     from algorithms.runs import state
     from algorithms.runs import writer as tracking
@@ -82,7 +82,7 @@ def test_what_a_run_does(whole: Path) -> None:
     assert len({record.get("grad_norm") for record in records}) > 4  # something is learnt
     names = sorted(path.name for path in (whole / CHECKPOINTS).iterdir())
     assert names == ["best", "update-000004", "update-000005"]
-    assert all(fault(folder) is None for folder in (whole / CHECKPOINTS).iterdir())
+    assert all(corruption_reason(folder) is None for folder in (whole / CHECKPOINTS).iterdir())
     assert LanguageAgentPolicy.from_pretrained(checkpoint_folder(whole, 5)).model
     best = max(r["eval/reward"] for r in records if "eval/reward" in r)
     assert best > records[0]["eval/reward"]  # so that the best policy was written more than once
@@ -211,7 +211,7 @@ def test_what_is_replaced_stays_until_the_new_one_is_whole(tmp_path: Path) -> No
         write("old")
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
             killing_write(patch, number, write)
-        assert fault(folder) is None or fault(work) is None
+        assert corruption_reason(folder) is None or corruption_reason(work) is None
 
 
 def killing_write(patch: pytest.MonkeyPatch, number: int, write: Any) -> list[str]:
@@ -280,7 +280,7 @@ def test_how_many_checkpoints_stay(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / CHECKPOINTS).iterdir())
     assert names == ["update-000002", "update-000003", "update-000010"]
     write_whole_folder(tmp_path / START, lambda place: None)
-    assert fault(tmp_path / START) is None
+    assert corruption_reason(tmp_path / START) is None
 
 
 # ---- what is refused
@@ -335,7 +335,7 @@ def trainer(policy: Any, **past: int) -> MSGRPOTrainer:
         game=games.make("MatchingPennies-v0"),
         policy=policy,
         config=attrs.evolve(SMALL_RUN, updates=8, kl_coefficient=0.1),
-        casting=InTurn(PastSelves(first, **past)) if past else None,
+        matchups=AlternatingRoles(PastOpponents(first, **past)) if past else None,
     )
 
 
@@ -369,7 +369,7 @@ def test_past_selves_are_part_of_the_state(tmp_path: Path, monkeypatch: pytest.M
     one.state().save(tmp_path)
     rest = [one.update().metrics for _ in range(4)]
     forgetful = trainer(tabular(), every=1, size=3)
-    monkeypatch.setattr(PastSelves, "load_state", lambda self, state: None)
+    monkeypatch.setattr(PastOpponents, "load_state", lambda self, state: None)
     forgetful.load_state(TrainingState.load(tmp_path))
     assert [forgetful.update().metrics for _ in range(4)] != rest
 

@@ -7,9 +7,9 @@ import attrs
 import pytest
 
 from algorithms.analysis.comparison import compare_runs
-from algorithms.play.baselines import reference_figures
+from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import evaluate
-from algorithms.play.matchups import InTurn, PastSelves
+from algorithms.play.matchups import AlternatingRoles, PastOpponents
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.reader import read_run
 from algorithms.runs.writer import evaluation_record, transcript
@@ -76,18 +76,18 @@ def test_a_transcript_holds_every_token_with_its_text(folder):
     for record in told:
         assert set(record["successes"]) == {"player"} and record["discount"] == 1.0
         for agent in (a for step in record["steps"] for a in step["agents"]):
-            (call,) = agent["calls"]
-            assert len(call["ids"]) == len(call["logprobs"]) == len(call["texts"])
-            assert sum(call["logprobs"]) == pytest.approx(agent["logprob"], abs=1e-3)
-            if "\ufffd" not in agent["reply"] + "".join(call["texts"]):
-                assert "".join(call["texts"]) == agent["reply"]
+            (completion,) = agent["calls"]
+            assert len(completion["ids"]) == len(completion["logprobs"]) == len(completion["texts"])
+            assert sum(completion["logprobs"]) == pytest.approx(agent["logprob"], abs=1e-3)
+            if "\ufffd" not in agent["reply"] + "".join(completion["texts"]):
+                assert "".join(completion["texts"]) == agent["reply"]
 
 
 def test_tokens_of_others_are_told_by_their_ids_alone():
     policy = LanguageAgentPolicy(prompt=MemorylessPrompt(), model=tiny_model())
     (episode, *_) = evaluate(LAKE, policy, fixed_starts(LAKE, 1, seed=0)).episodes
-    call = transcript(episode)["steps"][0]["agents"][0]["calls"][0]
-    assert call["texts"] is None and call["ids"]
+    completion = transcript(episode)["steps"][0]["agents"][0]["calls"][0]
+    assert completion["texts"] is None and completion["ids"]
 
 
 def test_equal_starts_mean_the_same_episodes():
@@ -108,15 +108,15 @@ def test_equal_starts_mean_the_same_episodes():
 def test_the_configuration_says_what_a_result_is_held_against(folder):
     beside = json.loads((folder / "config.json").read_text())["references"]
     held_out = split_starts(LAKE, "held_out")
-    assert beside == reference_figures(held_out, fixed_starts(held_out, 6, seed=0))
+    assert beside == baseline_figures(held_out, fixed_starts(held_out, 6, seed=0))
     assert beside["optimum"] == pytest.approx(1.0)
     assert set(beside["uniform"]) == {"reward", "success_rate"}
 
 
 def test_references_are_the_optimum_and_the_players_own_results():
-    plans = fixed_starts(LAKE, 300, seed=3)
-    found = reference_figures(LAKE, plans)
-    scripted = evaluate(LAKE, PlayerPolicy(LAKE, LAKE.scripted_player()), plans)
+    specs = fixed_starts(LAKE, 300, seed=3)
+    found = baseline_figures(LAKE, specs)
+    scripted = evaluate(LAKE, PlayerPolicy(LAKE, LAKE.scripted_player()), specs)
     assert found["scripted"] == {
         "reward": scripted.reward,
         "success_rate": scripted.success_rate,
@@ -126,12 +126,14 @@ def test_references_are_the_optimum_and_the_players_own_results():
 
 def test_games_of_several_agents_are_held_against_players_where_no_model_is_asked():
     game = TicTacToe()
-    plans = fixed_starts(game, 40, seed=0)
-    against = InTurn(PlayerPolicy(game, UniformPlayer(game)))
-    found = reference_figures(game, plans, casting=against)
+    specs = fixed_starts(game, 40, seed=0)
+    against = AlternatingRoles(PlayerPolicy(game, UniformPlayer(game)))
+    found = baseline_figures(game, specs, matchups=against)
     assert found["optimum"] is None and found["scripted"]["reward"] > found["uniform"]["reward"]
-    past = InTurn(PastSelves(LanguageAgentPolicy(prompt=MemorylessPrompt(), model=tiny_model())))
-    unasked = reference_figures(game, plans, casting=past)
+    past = AlternatingRoles(
+        PastOpponents(LanguageAgentPolicy(prompt=MemorylessPrompt(), model=tiny_model()))
+    )
+    unasked = baseline_figures(game, specs, matchups=past)
     assert unasked == {"optimum": None, "uniform": None, "scripted": None}
-    poker = reference_figures(KuhnPoker(), fixed_starts(KuhnPoker(), 4, seed=0))
+    poker = baseline_figures(KuhnPoker(), fixed_starts(KuhnPoker(), 4, seed=0))
     assert poker["scripted"] is None and poker["uniform"]["success_rate"] is None

@@ -1,17 +1,17 @@
-"""The seed model: it clones laws, is cached by what it is made from, and is an ordinary checkpoint."""
+"""The behaviour-cloned model: clones distributions, is cached, and is an ordinary checkpoint."""
 
 import attrs
 import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from algorithms import SeedRecipe
+from algorithms import CloningConfig
 from algorithms.training.cloning import (
     _config,
+    cloned_model,
     demonstrations,
     divergence_from_player,
     make_tokenizer,
-    seed_model,
 )
 from games import FrozenLake
 from lap import (
@@ -22,9 +22,9 @@ from lap import (
     TransformersModel,
     WholeReplyParser,
 )
-from tsmg import EpisodeKey, EpisodePlan, PlayerPolicy, play, split_starts
+from tsmg import EpisodeKey, EpisodeSpec, PlayerPolicy, play, split_starts
 
-TINY = SeedRecipe(
+TINY = CloningConfig(
     width=32, layers=1, heads=2, inner=48, episodes=20, steps=200, batch=16, learning_rate=1e-2
 )
 PROMPT = MemorylessPrompt(with_rules=False)
@@ -36,45 +36,46 @@ def test_demonstrations_hold_the_players_law_at_every_prompt():
     assert len(shown) == 2  # two cells from which one can move
     player = game.scripted_player()
     (start,) = game.initial_state_dist().support()
-    law = {game.action_text(start, "player", a): float(p)
-           for a, p in player.action_dist(start, "player").table().items()}  # fmt: skip
-    first = dict(next(d for d in shown if d.prompt.text.startswith("P")).reply_law)
-    assert first == pytest.approx({TagParser().wrap(text): p for text, p in law.items()})
+    dist = {game.action_text(start, "player", a): float(p)
+           for a, p in player.action_dist(start, "player").pmf().items()}  # fmt: skip
+    first = dict(next(d for d in shown if d.prompt.text.startswith("P")).reply_dist)
+    assert first == pytest.approx({TagParser().wrap(text): p for text, p in dist.items()})
 
 
 @pytest.mark.parametrize("parser", [TagParser(), WholeReplyParser()])
 def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
-    """On a map of two cells the law is learnt; the second call loads what the first made."""
+    """On a map of two cells the distribution is learnt; the second call loads what the first made."""
     game = FrozenLake(map=["SF", "HG"])
     stages = []
     arguments = {"prompt": PROMPT, "parser": parser, "recipe": TINY, "cache": tmp_path}
-    model = seed_model(game, **arguments, report=lambda *stage: stages.append(stage))
-    assert stages[-1] == ("seed model", 200, 200)
+    model = cloned_model(game, **arguments, report=lambda *stage: stages.append(stage))
+    assert stages[-1] == ("behaviour-cloned model", 200, 200)
     (folder,) = [f for f in tmp_path.iterdir() if f.name.startswith("seed-")]
-    again = seed_model(game, **arguments, report=lambda *stage: pytest.fail("made again"))
+    again = cloned_model(game, **arguments, report=lambda *stage: pytest.fail("made again"))
     assert isinstance(again, TransformersModel)
     assert _tokens(again, parser.wrap("down")) == _tokens(model, parser.wrap("down"))
     other = attrs.evolve(TINY, steps=1)
-    seed_model(game, **{**arguments, "recipe": other})
+    cloned_model(game, **{**arguments, "recipe": other})
     assert len([f for f in tmp_path.iterdir() if f.name.startswith("seed-")]) == 2
     assert {f.suffix for f in folder.iterdir()} <= {".json", ".safetensors"}
 
     policy = LanguageAgentPolicy(prompt=PROMPT, model=model, parser=parser, sampling=Sampling())
-    plans = [EpisodePlan(key=EpisodeKey(seed=1, episode=i)) for i in range(200)]
-    episodes = play(game, policy, plans)
+    specs = [EpisodeSpec(key=EpisodeKey(seed=1, episode=i)) for i in range(200)]
+    episodes = play(game, policy, specs)
     replies = [
         step.agent_steps[0] for e in episodes for step in e.steps if step.state.state.position == 0
     ]
     fitted, hardly = (
         divergence_from_player(
-            LanguageAgentPolicy(prompt=PROMPT, model=seed_model(game, **kept), parser=parser), game
+            LanguageAgentPolicy(prompt=PROMPT, model=cloned_model(game, **kept), parser=parser),
+            game,
         )
         for kept in (arguments, {**arguments, "recipe": other})
     )
     assert 0 <= fitted < 0.05 < hardly
     player = game.scripted_player()
     (start,) = game.initial_state_dist().support()
-    for action, p in player.action_dist(start, "player").table().items():
+    for action, p in player.action_dist(start, "player").pmf().items():
         share = sum(r.played is action for r in replies) / len(replies)
         assert abs(share - float(p)) < 0.15
     assert sum(not r.is_valid for r in replies) / len(replies) < 0.05
@@ -99,7 +100,7 @@ def test_demonstrations_begin_on_different_maps():
     shown = demonstrations(game, prompt=PROMPT, parser=TagParser(), episodes=200)
     maps = {d.prompt.text.replace("P", "F") for d in shown}
     assert len(maps) == 200
-    plain = [EpisodePlan(key=EpisodeKey(seed=0, episode=i)) for i in range(200)]
+    plain = [EpisodeSpec(key=EpisodeKey(seed=0, episode=i)) for i in range(200)]
     drawn = play(game, PlayerPolicy(game, game.scripted_player()), plain)
     assert len({game.instance_key(e.start.state.state) for e in drawn}) < 180  # without the search
 
@@ -110,10 +111,10 @@ def test_held_out_maps_never_reach_the_clone():
         split_starts(game, "train"), prompt=PROMPT, parser=TagParser(), episodes=100
     )
     held_out = split_starts(game, "held_out")
-    plans = [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(30)]
+    specs = [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(30)]
     starts = {
         e.start.state.state
-        for e in play(held_out, PlayerPolicy(game, game.scripted_player()), plans)
+        for e in play(held_out, PlayerPolicy(game, game.scripted_player()), specs)
     }
     prompts = {d.prompt.text for d in shown}
     assert not prompts & {game.observation_text(s, "player") + "\n" for s in starts}

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from algorithms import MSGRPOTrainer
-from algorithms.runs.atomic import fault
+from algorithms.runs.atomic import corruption_reason
 from algorithms.runs.checkpoints import CHECKPOINTS
 from algorithms.runs.writer import RunFolder
 from lap import LanguageAgentPolicy
@@ -28,7 +28,7 @@ from tsmg import (
     RunStoppedError,
     TooManyFailuresError,
     Transition,
-    certainly,
+    deterministic,
     with_horizon,
     with_invalid_rule,
 )
@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def is_intact(folder: Path) -> bool:
     """Whether every checkpoint there is whole, and nothing half-written is left."""
-    return all(fault(one) is None for one in (folder / CHECKPOINTS).iterdir())
+    return all(corruption_reason(one) is None for one in (folder / CHECKPOINTS).iterdir())
 
 
 # ---- the disk is full
@@ -57,11 +57,11 @@ def full(*arguments: Any, **named: Any) -> None:
 def fails_once_there(folder: Path, name: str, function: Any, failing: Any) -> Any:
     """Fails once a file or folder of that name is in the run."""
 
-    def call(*arguments: Any, **named: Any) -> Any:
+    def completion(*arguments: Any, **named: Any) -> Any:
         there = (folder / name).exists()
         return (failing if there else function)(*arguments, **named)
 
-    return call
+    return completion
 
 
 @pytest.mark.parametrize("step", ["save_file", "save_pretrained", "fsync", "rename"])
@@ -77,10 +77,10 @@ def test_a_full_disk_while_a_checkpoint_is_written(
         "rename": Path,
     }
     with monkeypatch.context() as patch:
-        call = fails_once_there(
+        completion = fails_once_there(
             tmp_path, "checkpoints/update-000002", getattr(place[step], step), full
         )
-        patch.setattr(place[step], step, call)
+        patch.setattr(place[step], step, completion)
         with pytest.raises(RunFolderError, match="No space left on device; check") as caught:
             run(tmp_path)
     assert "\n" not in str(caught.value)
@@ -207,7 +207,7 @@ class Absurd(Native):
 
     def transition_dist(self, state: tuple[int, int], joint_action: Mapping[str, str]) -> Any:
         reward = self.amount if state == (0, 1) else float(state[1])
-        return certainly(Transition((state[0], state[1] + 1), (reward,)))
+        return deterministic(Transition((state[0], state[1] + 1), (reward,)))
 
 
 class Declared(Absurd):

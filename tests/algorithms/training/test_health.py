@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algorithms.training.health import findings, new_findings
+from algorithms.training.health import health_warnings, new_health_warnings
 
 HEALTHY: dict[str, Any] = {
     "reward": 0.5, "invalid_rate": 0.05, "frac_reward_zero_std": 0.3, "success_rate": 0.4,
@@ -24,7 +24,7 @@ CERTAIN = {"frac_reward_zero_std": 1.0, "success_rate": 0.0, "entropy": 1e-5}
 
 
 def names(history: list[dict[str, Any]]) -> list[str]:
-    return [finding.name for finding in findings(history)]
+    return [finding.name for finding in health_warnings(history)]
 
 
 def ill(**changes: Any) -> dict[str, Any]:
@@ -58,15 +58,17 @@ def test_where_success_is_not_defined_silence_is_told() -> None:
 
 def test_only_what_training_cannot_leave_is_a_collapse() -> None:
     history = [ill(invalid_rate=1.0, cut_rate=1.0, kl=9.0, **CERTAIN)] * 10
-    collapses = {f.name for f in findings(history) if f.is_collapse}
+    collapses = {f.name for f in health_warnings(history) if f.is_collapse}
     assert collapses == {"all-invalid", "certain"}
-    assert {f.name for f in findings(history)} == {*SICK, "certain"}
-    assert all(len(f.message) > 40 and not f.message.endswith(".") for f in findings(history))
+    assert {f.name for f in health_warnings(history)} == {*SICK, "certain"}
+    assert all(
+        len(f.message) > 40 and not f.message.endswith(".") for f in health_warnings(history)
+    )
 
 
 def test_a_finding_is_new_once() -> None:
     history = [HEALTHY] * 3 + [ill(kl=2.0)] * 8 + [HEALTHY] + [ill(kl=2.0)] * 4
-    fresh = [n for n in range(1, len(history) + 1) if new_findings(history[:n])]
+    fresh = [n for n in range(1, len(history) + 1) if new_health_warnings(history[:n])]
     assert fresh == [6, 15]
 
 
@@ -75,6 +77,6 @@ numbers = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, 1.0, math.nan]
 
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(HEALTHY)), numbers), max_size=12))
 def test_any_history_is_looked_at(history: list[dict[str, Any]]) -> None:
-    assert all(attrs.asdict(finding)["message"] for finding in findings(history))
+    assert all(attrs.asdict(finding)["message"] for finding in health_warnings(history))
     undefined = [dict.fromkeys(record) for record in history]
-    assert findings(undefined) == []
+    assert health_warnings(undefined) == []

@@ -129,7 +129,7 @@ def test_whether_a_checkpoint_is_there_already_is_what_the_first_process_says(
         return True
 
     monkeypatch.setattr(MSGRPOTrainer, "update", signalled)
-    monkeypatch.setattr(Processes, "first_says", first_has_it)
+    monkeypatch.setattr(Processes, "broadcast", first_has_it)
     with pytest.raises(RunStoppedError):
         run(tmp_path / "run")
     assert asked == [False]

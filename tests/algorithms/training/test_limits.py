@@ -6,7 +6,7 @@ from algorithms import MSGRPOConfig, MSGRPOTrainer
 from games.frozen_lake import FrozenLake
 from lap import LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, Sampling, TabularModel
 from tests.checkpoints import tiny_model
-from tsmg import ContextLengthError, EpisodeKey, EpisodePlan, InvalidArgumentError, play
+from tsmg import ContextLengthError, EpisodeKey, EpisodeSpec, InvalidArgumentError, play
 
 SHORT = MemorylessPrompt(with_rules=False)
 
@@ -42,7 +42,7 @@ def test_a_game_that_outgrows_the_context_is_named_with_step_and_agent():
     )
     game = FrozenLake(horizon=40)
     with pytest.raises(ContextLengthError) as caught:
-        play(game, policy, [EpisodePlan(key=EpisodeKey(seed=0))])
+        play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=0))])
     told = " ".join(caught.value.__notes__)
     assert "asked of 'player' at step" in told
     assert "while FrozenLake was played" in told

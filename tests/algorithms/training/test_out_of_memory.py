@@ -6,7 +6,7 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
-from algorithms.training.out_of_memory import is_out_of_memory, within_memory
+from algorithms.training.out_of_memory import is_out_of_memory, with_halved_batches
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.runs import SMALL_RUN
 
@@ -34,7 +34,7 @@ def test_parts_are_halved_until_they_fit(error: Exception) -> None:
             raise error
         return "done"
 
-    assert within_memory(attempt, 40) == ("done", 5)
+    assert with_halved_batches(attempt, 40) == ("done", 5)
     assert tried == [40, 20, 10, 5]
 
 
@@ -45,7 +45,7 @@ def test_other_errors_and_parts_of_one_pass_through() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
     for size, words in ((8, "shapes"), (1, "out of memory")):
         with pytest.raises(RuntimeError, match=words):
-            within_memory(attempt, size)
+            with_halved_batches(attempt, size)
 
 
 def test_an_update_that_runs_out_of_memory_is_the_same_update(

@@ -34,18 +34,22 @@ def recorded():
     selected = trainer.estimator.draw(role_groups, [])
     rows = trainer.estimator.rows(role_groups, selected, asked=len(role_groups))
     return trainer, [
-        attrs.evolve(row, call=shortened(row.call, 1 + i % 4), advantage=(-1.0) ** i * (1 + i % 7))
+        attrs.evolve(
+            row,
+            completion=shortened(row.completion, 1 + i % 4),
+            advantage=(-1.0) ** i * (1 + i % 7),
+        )
         for i, row in enumerate(rows)
     ]
 
 
-def shortened(call, tokens):
+def shortened(completion, tokens):
     """A random network never ends its replies: cut some, so that rows differ in length."""
     return attrs.evolve(
-        call,
-        reply_ids=call.reply_ids[:tokens],
-        trainable=call.trainable[:tokens],
-        logprobs=call.logprobs[:tokens],
+        completion,
+        reply_ids=completion.reply_ids[:tokens],
+        trainable=completion.trainable[:tokens],
+        logprobs=completion.logprobs[:tokens],
     )
 
 
@@ -67,8 +71,8 @@ def difference(recorded, samples):
 
 def test_the_learning_pass_has_the_gradient_of_the_plain_loop(recorded):
     _, rows = recorded
-    prompts = {row.call.prompt_ids for row in rows}
-    assert len({len(row.call.reply_ids) for row in rows}) > 1
+    prompts = {row.completion.prompt_ids for row in rows}
+    assert len({len(row.completion.reply_ids) for row in rows}) > 1
     assert len(prompts) < len(rows)
     assert difference(recorded, [Sample.of(row) for row in rows]) <= TOLERANCE
 

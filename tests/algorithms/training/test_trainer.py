@@ -31,13 +31,13 @@ from tsmg import (
     TooManyFailuresError,
     Transition,
     UniformPlayer,
-    certainly,
+    deterministic,
     play,
     split_starts,
     uniform,
     with_texts,
 )
-from tsmg.match import EpisodePlan
+from tsmg.match import EpisodeSpec
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +63,7 @@ class Arms(AbstractExplicitGame[int, str]):
     def transition_dist(self, state, joint_action: Mapping[str, str]):
         if self.broken and state == 1:
             raise RuntimeError("the arm fell off")
-        return certainly(Transition(-1, (1.0 if joint_action["player"] == "a" else 0.0,)))
+        return deterministic(Transition(-1, (1.0 if joint_action["player"] == "a" else 0.0,)))
 
     def observation_text(self, state, agent):
         return f"machine {state}"
@@ -79,7 +79,7 @@ class Paid(Arms):
     invalid_rule = PlayDefault(action="b")
 
     def transition_dist(self, state, joint_action: Mapping[str, str]):
-        return certainly(Transition(-1, (1.0,)))
+        return deterministic(Transition(-1, (1.0,)))
 
 
 def arms_policy():
@@ -130,8 +130,8 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
         returns = torch.tensor([e.steps[0].rewards_N[0] for e in group.episodes]).double()
         scores = (returns - returns.mean()) / (returns.std(correction=0) + config.eps)
         for episode, score in zip(group.episodes, scores, strict=True):
-            call = episode.steps[0].agent_steps[0].reply.calls[0]
-            logprob = policy.model.logprobs([call], sampling=trainer.policy.sampling)
+            completion = episode.steps[0].agent_steps[0].reply.completions[0]
+            logprob = policy.model.logprobs([completion], sampling=trainer.policy.sampling)
             loss = -score * logprob.logprobs_B_L.sum() / (3 * 8)
             expected += torch.autograd.grad(loss, policy.model.logits)[0]
     trainer._learn(trainer_rows(trainer, rollouts))
@@ -170,26 +170,26 @@ def test_every_step_of_an_episode_gets_the_episodes_advantage_and_nothing_else()
         weighting="constant",
         denominator_episodes=2,
     )
-    sampled = [(c, -1.0, 0.5) for _, c in group.episodes[1].calls("player")]
-    sampled += [(c, 2.0, 0.25) for _, c in group.episodes[0].calls("player")]
+    sampled = [(c, -1.0, 0.5) for _, c in group.episodes[1].completions("player")]
+    sampled += [(c, 2.0, 0.25) for _, c in group.episodes[0].completions("player")]
     assert len(rows) == 6
-    key = [(row.call.reply_ids, row.advantage, row.weight) for row in rows]
+    key = [(row.completion.reply_ids, row.advantage, row.weight) for row in rows]
     assert sorted(key) == sorted((c.reply_ids, a, w) for c, a, w in sampled)
     for row in rows:
-        assert row.call.trainable == (True,) * len(row.call.reply_ids)
+        assert row.completion.trainable == (True,) * len(row.completion.reply_ids)
         prompt_ids, _ = model.encoder.encode(
-            MemorylessPrompt(with_rules=False).build(_history(group, row.call), "")
+            MemorylessPrompt(with_rules=False).build(_history(group, row.completion), "")
         )
-        assert row.call.prompt_ids == prompt_ids  # the prompt is the observation alone
+        assert row.completion.prompt_ids == prompt_ids  # the prompt is the observation alone
 
 
-def _history(group, call):
+def _history(group, completion):
     from tsmg import History
 
     for episode in group.episodes:
         for step in episode.steps:
             for agent_step in step.agent_steps:
-                if agent_step.reply.calls == (call,):
+                if agent_step.reply.completions == (completion,):
                     return History(
                         agent="player", rules="", turns=(), observation=agent_step.observation
                     )
@@ -197,7 +197,7 @@ def _history(group, call):
 
 
 def tokens_of(rows):
-    pairs = {(row.call.prompt_ids, row.call.reply_ids) for row in rows}
+    pairs = {(row.completion.prompt_ids, row.completion.reply_ids) for row in rows}
     return sum(len(reply) for _, reply in pairs) + sum(map(len, {prompt for prompt, _ in pairs}))
 
 
@@ -332,7 +332,7 @@ def test_in_silent_groups_the_entropy_bonus_alone_moves_the_policy():
         policy = arms_policy()
         game = with_texts(Paid(), observation_text=lambda state, agent: "go")
         config = attrs.evolve(
-            CONFIG, updates=20, silent_groups=silent, entropy_coefficient=coefficient
+            CONFIG, updates=20, zero_variance_groups=silent, entropy_coefficient=coefficient
         )
         trainer = MSGRPOTrainer(game=game, policy=policy, config=config)
         trainer.evaluate(1)
@@ -342,8 +342,8 @@ def test_in_silent_groups_the_entropy_bonus_alone_moves_the_policy():
         assert {m["frac_reward_zero_std"] for m in metrics} == {1.0}
         assert {m["kept_episodes"] for m in metrics} == {0.0}
         after = policy.model.logits[0].detach()
-        law = torch.softmax(after, -1)
-        entropies[silent, coefficient] = float(-(law * law.log()).sum())
+        dist = torch.softmax(after, -1)
+        entropies[silent, coefficient] = float(-(dist * dist.log()).sum())
         assert torch.equal(before, after) == ((silent, coefficient) != ("regularised", 0.5))
     assert entropies["regularised", 0.5] > 2 * entropies["skipped", 0.5]
 
@@ -362,8 +362,8 @@ def test_the_exact_optimum_by_hand():
 def test_evaluation_episodes_are_fixed_distinct_and_held_out():
     game = FrozenLake()
     train, held_out = split_starts(game, "train"), split_starts(game, "held_out")
-    plans = fixed_starts(held_out, 50, seed=0)
-    keys = [game.instance_key(p.start.state.state) for p in plans]
+    specs = fixed_starts(held_out, 50, seed=0)
+    keys = [game.instance_key(p.start.state.state) for p in specs]
     assert len(set(keys)) == 50
     assert keys == [
         game.instance_key(p.start.state.state) for p in fixed_starts(held_out, 50, seed=0)
@@ -371,7 +371,7 @@ def test_evaluation_episodes_are_fixed_distinct_and_held_out():
     policy = PlayerPolicy(game, UniformPlayer(game))
     trained = {
         game.instance_key(e.start.state.state)
-        for e in play(train, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(200)])
+        for e in play(train, policy, [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(200)])
     }
     assert not trained & set(keys)
 
@@ -442,7 +442,7 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
     [("aaw", "kept_episodes"), ("uniform", "kept_episodes"), ("all", "group_size")],
 )
 def test_a_silent_group_is_regularised_once_however_episodes_are_drawn(sampling, episodes):
-    """A uniform law stays as it is, so the entropy term is its weight times log 3: the same for every arm."""
+    """A uniform distribution stays as it is, so the entropy term is its weight times log 3: the same for every arm."""
     game = with_texts(Paid(), observation_text=lambda state, agent: "go")
     config = attrs.evolve(
         CONFIG, updates=1, entropy_coefficient=0.5, sampling=sampling, max_reply_tokens=1
@@ -467,8 +467,8 @@ def test_in_silent_groups_the_kl_leads_back_to_the_start():
         metrics = trainer.train()
         return torch.softmax(policy.model.logits[0].detach(), -1), metrics
 
-    law, metrics = laws_after(1.0)
-    assert float((law - 1 / 3).abs().max()) < 0.2  # the start is uniform; it was 0.62 away
+    dist, metrics = laws_after(1.0)
+    assert float((dist - 1 / 3).abs().max()) < 0.2  # the start is uniform; it was 0.62 away
     assert 0 < metrics[-1]["kl"] < 0.3 * metrics[0]["kl"]  # of few replies: a noisy estimate
     assert float(laws_after(0.0)[0].max()) > 0.9
 
@@ -477,7 +477,7 @@ def test_in_silent_groups_the_kl_leads_back_to_the_start():
     ("schedule", "left"), [("constant", (1, 1, 1, 1)), ("linear", (1, 0.75, 0.5, 0.25))]
 )
 def test_regularisers_keep_their_course(schedule, left):
-    """A uniform law has the greatest entropy and stays as it is, so that the weight alone changes the loss."""
+    """A uniform distribution has the greatest entropy and stays as it is, so that the weight alone changes the loss."""
     game = with_texts(Paid(), observation_text=lambda state, agent: "go")
     config = attrs.evolve(
         CONFIG, updates=4, entropy_coefficient=0.5, regulariser_schedule=schedule, sampling="all"

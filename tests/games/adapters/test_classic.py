@@ -21,7 +21,7 @@ from tsmg import (
     AbstractGame,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     InvalidArgumentError,
     Parsed,
     PlayerPolicy,
@@ -41,7 +41,7 @@ def classic(name: str, **options: Any) -> LiveGame:
 
 
 def uniform_episode(game: AbstractGame[Any, Any], seed: int = 0) -> Episode[Any]:
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=seed))
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=seed))
     (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
     assert isinstance(record, Episode), record
     return record
@@ -108,14 +108,14 @@ def own_account(name: str, seed: int, actions: list[int]) -> dict[str, float]:
 @pytest.mark.parametrize("name", [*BOARDS, *CARDS])
 def test_returns_are_those_of_the_environments_own_account(name: str) -> None:
     game = classic(name, horizon=2000, fresh_chance=False)
-    decided = 0.0
+    stop_criterion = 0.0
     for seed in range(2 if name == "chess_v6" else 6):
         episode = uniform_episode(game, seed)
         actions = [step.agent_steps[0].played for step in episode.steps]
         returns = own_account(name, episode.start.state.state.seed % 2**31, actions)
         assert {a: episode.episode_return(a) for a in game.agents} == returns
-        decided += sum(abs(step.rewards_N[0]) for step in episode.steps)
-    assert decided > 0 or name == "chess_v6"
+        stop_criterion += sum(abs(step.rewards_N[0]) for step in episode.steps)
+    assert stop_criterion > 0 or name == "chess_v6"
 
 
 @pytest.mark.parametrize("name", [*BOARDS, *CARDS])
@@ -333,10 +333,10 @@ def test_the_second_player_does_not_see_the_first_ones_move() -> None:
 def test_the_told_law_of_five_moves_is_the_one_that_pays() -> None:
     game = classic("rps_v2", num_actions=5, max_cycles=1)
     moves = ["rock", "paper", "scissors", "spock", "lizard"]
-    laws = dict(re.findall(r"(\w+) beats ([\w ]+)", game.rules_text("player_0")))
+    dists = dict(re.findall(r"(\w+) beats ([\w ]+)", game.rules_text("player_0")))
     for one, other in itertools.product(moves, moves):
         (paid, _), _ = follow(game, [one, other])
-        beats, beaten = other in laws[one].split(), one in laws[other].split()
+        beats, beaten = other in dists[one].split(), one in dists[other].split()
         assert paid == beats - beaten
 
 

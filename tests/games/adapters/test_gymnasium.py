@@ -15,7 +15,7 @@ from tsmg import (
     AbstractGame,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     FailedEpisode,
     GameLawError,
     Illegal,
@@ -34,7 +34,7 @@ CONTINUOUS = ["Pendulum-v1", "MountainCarContinuous-v0"]
 
 
 def uniform_episode(game: AbstractGame[Any, Any], seed: int = 0, episode: int = 0) -> Episode[Any]:
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=seed, episode=episode))
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=seed, episode=episode))
     (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
     assert isinstance(record, Episode), record
     return record
@@ -45,17 +45,17 @@ def test_a_published_table_is_an_explicit_game(id: str) -> None:
     game, env = games.from_gymnasium(id, horizon=30), gymnasium.make(id)
     assert isinstance(game, TableGame)
     table = env.unwrapped.P  # type: ignore[attr-defined]
-    first = game.initial_state_dist().table()
+    first = game.initial_state_dist().pmf()
     assert sum(first.values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
     for number in rng.choice(len(table), 12, replace=False).tolist():
         state = next(iter(first))._replace(number=number)
-        for action, law in table[number].items():
+        for action, listed in table[number].items():
             expected: dict[Any, float] = {}
-            for p, s, r, over in law:
+            for p, s, r, over in listed:
                 key = (s, bool(over), float(r))
                 expected[key] = expected.get(key, 0.0) + p
-            dist = game.transition_dist(state, {"player": action}).table()
+            dist = game.transition_dist(state, {"player": action}).pmf()
             found = {(t.state.number, t.state.over, t.rewards_N[0]): p for t, p in dist.items()}
             assert found == pytest.approx({k: p for k, p in expected.items() if p})
 
@@ -69,7 +69,7 @@ def test_texts_of_tables_tell_the_states_apart(id: str) -> None:
         number = frontier.pop()
         if number not in reached:
             reached.add(number)
-            frontier += [int(s) for law in game.table[number].values() for p, s, _, _ in law if p]
+            frontier += [int(s) for dist in game.table[number].values() for p, s, _, _ in dist if p]
     texts = {game.texts(number) for number in reached}
     assert len(texts) == len(reached) > 10
     assert not any("\x1b" in text for text in texts)
@@ -171,7 +171,7 @@ def test_masks_are_honoured() -> None:
 @pytest.mark.parametrize("fault", ["raise", "nan"])
 def test_a_faulty_environment_ends_its_own_episode_only(fault: str) -> None:
     game = games.from_gymnasium(lambda: Toy(fault=fault), horizon=9)
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=0))
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=0))
     (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
     assert isinstance(record, FailedEpisode)
     assert len(record.steps) == (2 if fault == "raise" else 0)

@@ -1,4 +1,4 @@
-"""OpenSpiel's games: values that OpenSpiel or the literature gives, replays, texts, laws, refusals."""
+"""OpenSpiel's games: values that OpenSpiel or the literature gives, replays, texts, distributions, refusals."""
 
 import copy
 import itertools
@@ -144,39 +144,39 @@ def uniformly(game: OpenSpielGame, state: Position, agent: str) -> Mapping[int, 
 
 
 def values(game: OpenSpielGame, strategy: Strategy) -> list[Any]:
-    """Exact expected returns, by a walk through the game's laws."""
+    """Exact expected returns, by a walk through the game's distributions."""
 
     def of(state: Position) -> list[Any]:
         total = [Fraction(0)] * len(game.agents)
         if game.is_terminal(state):
             return total
         acting = game.acting_agents(state)
-        laws = [strategy(game, state, agent).items() for agent in acting]
-        for joint in itertools.product(*laws):
+        dists = [strategy(game, state, agent).items() for agent in acting]
+        for joint in itertools.product(*dists):
             action_weight = math.prod(p for _, p in joint)
             if not action_weight:
                 continue
             joint_action = dict(zip(acting, (a for a, _ in joint), strict=True))
-            for (after, rewards_N), p in game.transition_dist(state, joint_action).atoms():
+            for (after, rewards_N), p in game.transition_dist(state, joint_action).enumerate():
                 later = zip(total, rewards_N, of(after), strict=True)
                 total = [t + action_weight * p * (Fraction(r) + v) for t, r, v in later]
         return total
 
-    starts = [(p, of(state)) for state, p in game.initial_state_dist().atoms()]
+    starts = [(p, of(state)) for state, p in game.initial_state_dist().enumerate()]
     return [sum(p * v[i] for p, v in starts) for i in range(len(game.agents))]
 
 
 def positions(game: OpenSpielGame) -> Iterator[Position]:
     """Every position, each once a history."""
-    waiting = [state for state, _ in game.initial_state_dist().atoms()]
+    waiting = [state for state, _ in game.initial_state_dist().enumerate()]
     while waiting:
         state = waiting.pop()
         yield state
         acting = game.acting_agents(state)
         for joint in itertools.product(*(game.legal_actions(state, a) for a in acting)):
             if acting:
-                law = game.transition_dist(state, dict(zip(acting, joint, strict=True)))
-                waiting += [transition.state for transition, _ in law.atoms()]
+                dist = game.transition_dist(state, dict(zip(acting, joint, strict=True)))
+                waiting += [transition.state for transition, _ in dist.enumerate()]
 
 
 def best_value(game: OpenSpielGame, agent: str, others: Strategy) -> Fraction:
@@ -213,8 +213,8 @@ def test_kuhn_poker_has_its_published_value() -> None:
     optimal = pyspiel.kuhn_poker.get_optimal_policy(1 / 6)
 
     def equilibrium(game: OpenSpielGame, state: Position, agent: str) -> Mapping[int, Any]:
-        law = optimal.get_state_policy(game.information_key(state, agent)[0])
-        return {action: Fraction(p).limit_denominator(100) for action, p in law}
+        dist = optimal.get_state_policy(game.information_key(state, agent)[0])
+        return {action: Fraction(p).limit_denominator(100) for action, p in dist}
 
     assert values(game, equilibrium) == [Fraction(-1, 18), Fraction(1, 18)]
     assert nash_conv(game, equilibrium) == 0
@@ -320,36 +320,36 @@ def test_simultaneous_moves_pay_the_matrix() -> None:
     ]
 
 
-# ---- laws -----------------------------------------------------------------------------------------
+# ---- distributions -----------------------------------------------------------------------------------------
 
 
 def test_deals_are_exact_and_chance_nodes_are_no_states() -> None:
-    table = games.from_open_spiel("kuhn_poker").initial_state_dist().table()
+    table = games.from_open_spiel("kuhn_poker").initial_state_dist().pmf()
     assert {state.history: p for state, p in table.items()} == dict.fromkeys(
         itertools.permutations(range(3), 2), Fraction(1, 6)
     )
     assert not any(state.node.is_chance_node() for state in table)
-    law = games.from_open_spiel("kuhn_poker").initial_state_dist()
-    assert agrees(draws_of(law.sample, 600), table)  # two chance nodes, one after the other
+    dist = games.from_open_spiel("kuhn_poker").initial_state_dist()
+    assert agrees(draws_of(dist.sample, 600), table)  # two chance nodes, one after the other
 
 
 def test_draws_follow_the_table() -> None:
     """Leduc's public card, after two private ones."""
     game = games.from_open_spiel("leduc_poker")
     state = after(game, next(s for s in positions(game) if s.history == (0, 1)), 1)
-    law = game.transition_dist(state, {"player_1": 1})
-    table = law.table()
+    dist = game.transition_dist(state, {"player_1": 1})
+    table = dist.pmf()
     assert {s.history[-1]: p for (s, _), p in table.items()} == dict.fromkeys(
         range(2, 6), Fraction(1, 4)
     )
-    draws = draws_of(law.sample, 400)
+    draws = draws_of(dist.sample, 400)
     assert agrees(draws, table)
     assert not agrees(draws, {value: p for value, p in table.items() if value != draws[0]})
 
 
 def test_unequal_chances_are_those_of_openspiel() -> None:
     game = games.from_open_spiel("go_fish")
-    (state, _), probability = next(Chance(game.spiel.new_initial_state()).atoms())
+    (state, _), probability = next(Chance(game.spiel.new_initial_state()).enumerate())
     node, expected, if_uniform = game.spiel.new_initial_state(), 1.0, 1.0
     for action in state.history:
         chances = dict(node.chance_outcomes())
@@ -361,18 +361,18 @@ def test_unequal_chances_are_those_of_openspiel() -> None:
 
 
 def test_a_great_law_is_drawn_from_and_never_walked_through() -> None:
-    law = games.from_open_spiel("bridge").initial_state_dist()
-    assert law.is_finite
-    assert len(law.sample(Stream(0)).history) >= 52
-    assert len(list(itertools.islice(law.atoms(), 3))) == 3
+    dist = games.from_open_spiel("bridge").initial_state_dist()
+    assert dist.is_finite
+    assert len(dist.sample(Stream(0)).history) >= 52
+    assert len(list(itertools.islice(dist.enumerate(), 3))) == 3
     with pytest.raises(NotEnumerableError, match="more than 5 atoms"):
-        law.table(limit=5)
+        dist.pmf(limit=5)
 
 
 def test_chance_without_an_end_is_noticed() -> None:
     game = games.from_open_spiel("crazy_eights")
     with pytest.raises(NotEnumerableError, match="more than 500 times in a row"):
-        next(game.initial_state_dist().atoms())
+        next(game.initial_state_dist().enumerate())
     assert "Chance(after [])" in repr(Chance(game.spiel.new_initial_state()))
 
 
@@ -391,7 +391,7 @@ def test_a_chance_node_without_outcomes_is_a_fault_of_the_game() -> None:
             return "stuck()"
 
     with pytest.raises(GameLawError, match=r"no outcome after \[7\] of stuck"):
-        next(Chance(Stuck()).atoms())
+        next(Chance(Stuck()).enumerate())
 
 
 def test_positions_are_values() -> None:
@@ -455,7 +455,7 @@ def test_texts_and_legal_actions_tell_nothing_beyond_the_information_state(
             told.setdefault(key, set()).add(seen)
     assert all(len(seen) == 1 for seen in told.values())
     peeking = attrs.evolve(game, own_text=lambda node, player: str(node))
-    deals = [state for state, _ in game.initial_state_dist().atoms()]
+    deals = [state for state, _ in game.initial_state_dist().enumerate()]
     shown = {peeking.observation_text(s, "player_0") for s in deals if s.history[0] == 0}
     assert len(shown) > 1  # negative control
 
@@ -464,7 +464,7 @@ def test_the_other_players_card_is_not_shown() -> None:
     game = games.from_open_spiel("kuhn_poker")
     by_cards = {
         state.history: game.observation_text(state, "player_0")
-        for state, _ in game.initial_state_dist().atoms()
+        for state, _ in game.initial_state_dist().enumerate()
     }
     assert by_cards[0, 1] == by_cards[0, 2] != by_cards[1, 2] == by_cards[1, 0]
 

@@ -18,7 +18,7 @@ from tsmg import (
     Ending,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     FailedEpisode,
     GameLawError,
     Illegal,
@@ -33,7 +33,7 @@ from tsmg import (
 
 
 def record(game: AbstractGame[Any, Any], seed: int = 0) -> Episode[Any] | FailedEpisode[Any]:
-    plan = EpisodePlan[Any](key=EpisodeKey(seed=seed))
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=seed))
     return play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])[0]
 
 

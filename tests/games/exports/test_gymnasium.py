@@ -20,10 +20,11 @@ from games.exports.views import AnyText
 from tests.strategies import SOUND_GAMES, Countdown, Dice, examples, slippery_lake, texts
 from tsmg import (
     AbstractGame,
+    ActionText,
     Ending,
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Forfeit,
     GameLawError,
     InvalidArgumentError,
@@ -32,7 +33,6 @@ from tsmg import (
     PlayRandomLegal,
     Reply,
     Request,
-    Said,
     StandStill,
     Stream,
     UniformPlayer,
@@ -59,12 +59,12 @@ class Babbler:
         legal = self.game.legal_actions(request.state, agent) or ()
         canonical = [self.game.action_text(request.state, agent, action) for action in legal]
         text = JUNK if rng.random() < 0.15 else rng.choice(canonical)
-        return Reply(text=text, said=Said(text))
+        return Reply(text=text, parser_outcome=ActionText(text))
 
 
 def babbled(game: AbstractGame[Any, Any], seed: int) -> Episode[Any]:
     """The episode that the runner records."""
-    (record,) = play(game, Babbler(game), [EpisodePlan(key=EpisodeKey(seed=seed))])
+    (record,) = play(game, Babbler(game), [EpisodeSpec(key=EpisodeKey(seed=seed))])
     assert isinstance(record, Episode), record
     return record
 
@@ -273,7 +273,7 @@ def test_a_game_that_ends_before_the_first_turn_ends_at_the_first_step() -> None
     @attrs.frozen
     class Mute:
         def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
-            return [Reply(text="", said=Said("")) for _ in requests]
+            return [Reply(text="", parser_outcome=ActionText("")) for _ in requests]
 
     env = games.to_gymnasium(game, "o", Mute(), actions="index")
     observation, info = env.reset(seed=0)
@@ -351,7 +351,7 @@ def test_indices_go_in_again_with_their_names() -> None:
     )
     for episode in range(4):
         key = EpisodeKey(seed=1, episode=episode)
-        (record,) = play(again, PlayerPolicy(again, UniformPlayer(again)), [EpisodePlan(key=key)])
+        (record,) = play(again, PlayerPolicy(again, UniformPlayer(again)), [EpisodeSpec(key=key)])
         assert isinstance(record, Episode), record.error
         env = games.to_gymnasium(game)
         observation, _ = env.reset(seed=record.start.state.state.seed)

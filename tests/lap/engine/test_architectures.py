@@ -1,4 +1,4 @@
-"""Networks of other families: the law that is sampled from is learnt, by the shortest way each can go."""
+"""Networks of other families: the distribution that is sampled from is learnt, by the shortest way each can go."""
 
 import pytest
 import torch
@@ -19,17 +19,17 @@ SMALL = {
     "initializer_range": 0.2,
 }
 FAMILIES = {
-    "Llama": (SMALL, "trees"),
-    "Qwen3": ({**SMALL, "head_dim": 16}, "trees"),
-    "Granite": ({**SMALL, "logits_scaling": 3.0, "embedding_multiplier": 2.0}, "trees"),
-    "Mistral": ({**SMALL, "sliding_window": 8}, "paths"),
+    "Llama": (SMALL, "tree_attention"),
+    "Qwen3": ({**SMALL, "head_dim": 16}, "tree_attention"),
+    "Granite": ({**SMALL, "logits_scaling": 3.0, "embedding_multiplier": 2.0}, "tree_attention"),
+    "Mistral": ({**SMALL, "sliding_window": 8}, "packed"),
     "Gemma2": (
         {**SMALL, "head_dim": 16, "sliding_window": 8, "final_logit_softcapping": 5.0},
-        "paths",
+        "packed",
     ),
     "GPT2": (
         {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256, "initializer_range": 0.2},
-        "trees",
+        "tree_attention",
     ),
 }
 PROMPTS = [
@@ -40,7 +40,7 @@ PROMPTS = [
 
 def model(family):
     settings, _ = FAMILIES[family]
-    made = tokenizer("plain")
+    made = tokenizer("padded")
     config = getattr(transformers, f"{family}Config")(
         vocab_size=len(made), eos_token_id=made.eos_token_id, bos_token_id=None, pad_token_id=None,
         **settings,
@@ -63,10 +63,12 @@ def sampled(model, sampling):
 )
 def test_sampled_and_learnt_law_agree(family, sampling):
     network = model(family)
-    calls = sampled(network, sampling)
-    scores = network.logprobs(calls, sampling=sampling)
+    completions = sampled(network, sampling)
+    scores = network.logprobs(completions, sampling=sampling)
     width = scores.mask_B_L.shape[1]
-    recorded = torch.tensor([[*c.logprobs, *(0.0,) * (width - len(c.logprobs))] for c in calls])
+    recorded = torch.tensor(
+        [[*c.logprobs, *(0.0,) * (width - len(c.logprobs))] for c in completions]
+    )
     torch.testing.assert_close(scores.logprobs_B_L.detach(), recorded, rtol=0, atol=1e-5)
     assert network.layout == FAMILIES[family][1]
 
@@ -74,11 +76,11 @@ def test_sampled_and_learnt_law_agree(family, sampling):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_plain_way_gives_the_same_gradient(family):
     gradients = []
-    for layout in (None, "plain"):
+    for layout in (None, "padded"):
         network = model(family)
-        calls = sampled(network, Sampling(max_reply_tokens=12))
-        network.layout = layout or find_layout(network.network, calls[0].prompt_ids)
-        network.logprobs(calls, sampling=Sampling()).logprobs_B_L.sum().backward()
+        completions = sampled(network, Sampling(max_reply_tokens=12))
+        network.layout = layout or find_layout(network.network, completions[0].prompt_ids)
+        network.logprobs(completions, sampling=Sampling()).logprobs_B_L.sum().backward()
         grads = [p.grad.flatten() for p in network.network.parameters() if p.grad is not None]
         gradients.append(torch.cat(grads))
     assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-5
@@ -88,17 +90,17 @@ def test_the_plain_way_gives_the_same_gradient(family):
 def test_all_calls_can_pass_through_the_layers_at_once(family):
     """As processes do that divide the layers: however long the calls are, one pass."""
     network = model(family)
-    calls = sampled(network, Sampling(max_reply_tokens=12))
-    calls += network.sample(PROMPTS[:1], [Stream(1)], sampling=Sampling(max_reply_tokens=40))
-    many = network.logprobs(calls, sampling=Sampling())
+    completions = sampled(network, Sampling(max_reply_tokens=12))
+    completions += network.sample(PROMPTS[:1], [Stream(1)], sampling=Sampling(max_reply_tokens=40))
+    many = network.logprobs(completions, sampling=Sampling())
     inner = next(m for m in network.network.modules() if isinstance(m, torch.nn.ModuleList))[0]
     passes = []
     inner.register_forward_hook(lambda *_: passes.append(1))
     network.one_pass = True
-    once = network.logprobs(calls, sampling=Sampling())
+    once = network.logprobs(completions, sampling=Sampling())
     assert len(passes) == 1
     network.one_pass = False
-    network.logprobs(calls, sampling=Sampling())
+    network.logprobs(completions, sampling=Sampling())
     assert len(passes) > 2
     torch.testing.assert_close(once.logprobs_B_L, many.logprobs_B_L, rtol=0, atol=2e-5)
     torch.testing.assert_close(once.entropies_B_L, many.entropies_B_L, rtol=0, atol=2e-5)
@@ -107,7 +109,7 @@ def test_all_calls_can_pass_through_the_layers_at_once(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_small_cache_and_a_memory_change_nothing(family):
     network = model(family)
-    calls = sampled(network, Sampling(max_reply_tokens=12))
+    completions = sampled(network, Sampling(max_reply_tokens=12))
     network.token_budget = 40
-    again = sampled(network.remembering(), Sampling(max_reply_tokens=12))
-    assert [c.reply_ids for c in again] == [c.reply_ids for c in calls]
+    again = sampled(network.with_logit_cache(), Sampling(max_reply_tokens=12))
+    assert [c.reply_ids for c in again] == [c.reply_ids for c in completions]

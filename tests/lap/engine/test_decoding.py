@@ -1,4 +1,4 @@
-"""Ways that replies usually take: computed beside a prompt, and drawn by the same law as without."""
+"""Ways that replies usually take: computed beside a prompt, and drawn by the same distribution as without."""
 
 import attrs
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 import lap.engine.decoding
 from lap import Message, Prompt, Sampling, Segment
-from lap.engine.decoding import Memory
+from lap.engine.decoding import LogitCache
 from tests.checkpoints import tiny_model
 from tsmg import ModelError, Stream
 
@@ -25,9 +25,9 @@ def streams(count: int, *, first: int = 0) -> list[Stream]:
 def sampled(model, times: int, count: int = 24, *, sampling: Sampling = SAMPLING):
     """The calls of several batches of prompts that all differ."""
     return [
-        call
+        completion
         for t in range(times)
-        for call in model.sample(
+        for completion in model.sample(
             prompts(t * count, count), streams(count, first=t * count), sampling=sampling
         )
     ]
@@ -61,7 +61,7 @@ def test_ways_change_no_law_and_no_draw(guessed, few):
     sampling = attrs.evolve(SAMPLING, max_reply_tokens=2 if few else 5)
     plain = sampled(model, 5, sampling=sampling)
     assert guessed == []  # a model that remembers nothing knows no ways
-    check_alike(sampled(model.remembering(), 5, sampling=sampling), plain)
+    check_alike(sampled(model.with_logit_cache(), 5, sampling=sampling), plain)
     assert any(guessed) == few
 
 
@@ -71,13 +71,15 @@ def test_a_reply_that_leaves_the_ways_is_drawn_all_the_same(guessed, monkeypatch
     plain = sampled(model, 4)
     monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
     monkeypatch.setattr(lap.engine.decoding, "_WAYS", 3)
-    found = sampled(model.remembering(), 4)
+    found = sampled(model.with_logit_cache(), 4)
     assert {size for sizes in guessed for size in sizes} <= {2, 3, 4} and any(guessed)
     check_alike(found, plain)
-    assert len({call.reply_ids[:2] for call in found}) > 4  # more than there are ways
+    assert len({completion.reply_ids[:2] for completion in found}) > 4  # more than there are ways
     learnt = model.logprobs(found, sampling=SAMPLING).logprobs_B_L
-    for call, row in zip(found, learnt, strict=True):
-        assert row[: len(call.logprobs)].tolist() == pytest.approx(call.logprobs, abs=1e-5)
+    for completion, row in zip(found, learnt, strict=True):
+        assert row[: len(completion.logprobs)].tolist() == pytest.approx(
+            completion.logprobs, abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("budget", [1, 120])
@@ -85,7 +87,7 @@ def test_prompts_beyond_the_budget_wait_for_their_ways(guessed, monkeypatch, bud
     monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
     model = tiny_model(sharp=3.0)
     plain = sampled(model, 3)
-    view = model.remembering()
+    view = model.with_logit_cache()
     view.token_budget = budget
     check_alike(sampled(view, 3), plain)
     assert all(len(sizes) < 24 for sizes in guessed)
@@ -95,17 +97,17 @@ def test_long_prompts_and_a_small_memory_go_the_other_way(guessed, monkeypatch):
     monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
     model = tiny_model(sharp=6.0)
     monkeypatch.setattr(lap.engine.decoding, "_LONG", 4)
-    sampled(model.remembering(), 2)
+    sampled(model.with_logit_cache(), 2)
     assert not any(guessed)
     monkeypatch.setattr(lap.engine.decoding, "_LONG", 512)
     monkeypatch.setattr("lap.models.transformers._MEMORY", 2 * 320 * 4)
-    sampled(model.remembering(), 2)
+    sampled(model.with_logit_cache(), 2)
     assert not any(guessed)
 
 
 def test_a_full_memory_forgets_all_but_the_latest():
     """Three contexts fit; five at once are held all the same."""
-    memory = Memory(3 * 8 * 4)
+    memory = LogitCache(3 * 8 * 4)
 
     def add(*prompts: int) -> None:
         contexts = [((n,), ()) for n in prompts]
@@ -124,7 +126,7 @@ def test_a_full_memory_forgets_all_but_the_latest():
 
 
 def test_ways_are_the_beginnings_of_nearly_all_draws():
-    memory = Memory(10**6)
+    memory = LogitCache(10**6)
     assert memory.ways() == []
     memory.drawn([()] * 100 + [(1,)] * 60 + [(2,)] * 35)
     assert memory.ways() == [(), (1,), (2,)]
@@ -135,7 +137,7 @@ def test_ways_are_the_beginnings_of_nearly_all_draws():
 def test_logits_that_are_not_finite_are_refused_beside_ways_too(guessed, monkeypatch):
     monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
     model = tiny_model(sharp=6.0)
-    view = model.remembering()
+    view = model.with_logit_cache()
     sampled(view, 1)
     with torch.no_grad():
         model.network.model.norm.weight.fill_(float("nan"))

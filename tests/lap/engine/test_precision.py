@@ -20,31 +20,31 @@ def sampled(model):
     )
 
 
-def ratio_deviation(model, calls):
-    scores = model.logprobs(calls, sampling=SAMPLING)
+def ratio_deviation(model, completions):
+    scores = model.logprobs(completions, sampling=SAMPLING)
     recorded = [
-        [*c.logprobs, *(0.0,) * (scores.mask_B_L.shape[1] - len(c.logprobs))] for c in calls
+        [*c.logprobs, *(0.0,) * (scores.mask_B_L.shape[1] - len(c.logprobs))] for c in completions
     ]
     return float((scores.logprobs_B_L.detach() - torch.tensor(recorded)).expm1().abs().max())
 
 
-def gradient(model, calls):
+def gradient(model, completions):
     model.network.zero_grad()
-    model.logprobs(calls, sampling=SAMPLING).logprobs_B_L.sum().backward()
+    model.logprobs(completions, sampling=SAMPLING).logprobs_B_L.sum().backward()
     return torch.cat([p.grad.flatten().float() for p in model.network.parameters()])
 
 
 def test_recomputed_activations_give_the_same_gradient_and_are_fewer():
     model = tiny_model(sharp=3.0)
-    calls = sampled(model)
-    kept, expected = held(model, calls), gradient(model, calls)
+    completions = sampled(model)
+    kept, expected = held(model, completions), gradient(model, completions)
     frugal = tiny_model(sharp=3.0).with_recomputation()
-    assert sampled(frugal) == calls  # the cache still works
-    torch.testing.assert_close(gradient(frugal, calls), expected)
-    assert held(frugal, calls) < kept / 2
+    assert sampled(frugal) == completions  # the cache still works
+    torch.testing.assert_close(gradient(frugal, completions), expected)
+    assert held(frugal, completions) < kept / 2
 
 
-def held(model, calls):
+def held(model, completions):
     """Numbers that are kept for the way back."""
     kept = {}
 
@@ -53,7 +53,7 @@ def held(model, calls):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        scores = model.logprobs(calls, sampling=SAMPLING)
+        scores = model.logprobs(completions, sampling=SAMPLING)
     assert scores.logprobs_B_L.requires_grad
     return sum(kept.values())
 
@@ -61,12 +61,14 @@ def held(model, calls):
 def test_weights_in_float32_that_compute_in_bfloat16():
     model = tiny_model(sharp=3.0)
     model.autocast = torch.bfloat16
-    calls = sampled(model)
+    completions = sampled(model)
     assert {p.dtype for p in model.network.parameters()} == {torch.float32}
-    assert ratio_deviation(model, calls) < 0.1
+    assert ratio_deviation(model, completions) < 0.1
     exact = tiny_model(sharp=3.0)
-    assert ratio_deviation(exact, calls) > 1e-4  # the law is another one, if not by much
-    a, b = gradient(model, calls), gradient(exact, calls)
+    assert (
+        ratio_deviation(exact, completions) > 1e-4
+    )  # the distribution is another one, if not by much
+    a, b = gradient(model, completions), gradient(exact, completions)
     assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.98
 
 
@@ -74,11 +76,11 @@ def test_weights_in_bfloat16(tmp_path):
     tiny_model(sharp=3.0).save_pretrained(tmp_path)
     model = TransformersModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert {p.dtype for p in model.network.parameters()} == {torch.bfloat16}
-    calls = sampled(model)
-    assert ratio_deviation(model, calls) < 0.1
+    completions = sampled(model)
+    assert ratio_deviation(model, completions) < 0.1
     adapted = model.with_lora()
     assert {p.dtype for p in adapted.network.parameters() if p.requires_grad} == {torch.float32}
-    assert ratio_deviation(adapted, calls) < 0.1
+    assert ratio_deviation(adapted, completions) < 0.1
 
 
 @pytest.mark.slow
@@ -86,9 +88,9 @@ def test_weights_in_bfloat16(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_layers_learn_by_the_same_law_and_gradient():
     model = tiny_model(sharp=3.0)
-    calls = sampled(model)
-    expected = gradient(model, calls)
+    completions = sampled(model)
+    expected = gradient(model, completions)
     compiled = tiny_model(sharp=3.0).compiled()
     compiled.layout = model.layout
-    difference = gradient(compiled, calls) - expected
+    difference = gradient(compiled, completions) - expected
     assert float(difference.norm() / expected.norm()) < 1e-4

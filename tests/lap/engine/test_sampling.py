@@ -1,4 +1,4 @@
-"""The law that is sampled from: temperature, truncation, inversion."""
+"""The distribution that is sampled from: temperature, truncation, inversion."""
 
 import math
 
@@ -18,37 +18,37 @@ LOGITS = st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=3, max_si
 
 @given(logits=LOGITS, temperature=st.floats(0.1, 3))
 def test_the_law_is_the_softmax_of_scaled_logits(logits, temperature):
-    law = token_logprobs(logits, Sampling(temperature=temperature)).exp()
+    dist = token_logprobs(logits, Sampling(temperature=temperature)).exp()
     weights = [math.exp(x / temperature) for x in logits[0].tolist()]
     torch.testing.assert_close(
-        law[0], torch.tensor([w / sum(weights) for w in weights]), rtol=1e-4, atol=1e-6
+        dist[0], torch.tensor([w / sum(weights) for w in weights]), rtol=1e-4, atol=1e-6
     )
 
 
 @given(logits=LOGITS, uniform=st.floats(0, 1, exclude_max=True))
 def test_inversion_picks_the_interval_that_the_draw_falls_in(logits, uniform):
-    law = token_logprobs(logits, Sampling())
-    probabilities = law.double().exp()[0]
-    token = int(pick_tokens(law, [uniform]))
+    dist = token_logprobs(logits, Sampling())
+    probabilities = dist.double().exp()[0]
+    token = int(pick_tokens(dist, [uniform]))
     below = float(probabilities[:token].sum())
     scaled = uniform * float(probabilities.sum())
     assert below - 1e-12 <= scaled <= below + float(probabilities[token]) + 1e-12
 
 
 def test_extreme_draws_stay_inside_the_support():
-    law = token_logprobs(torch.tensor([[0.0, -50.0, 1.0, 0.5]]), Sampling(top_k=2))
-    assert int(pick_tokens(law, [0.0])) == 2
-    assert int(pick_tokens(law, [1 - 2**-53])) == 3
+    dist = token_logprobs(torch.tensor([[0.0, -50.0, 1.0, 0.5]]), Sampling(top_k=2))
+    assert int(pick_tokens(dist, [0.0])) == 2
+    assert int(pick_tokens(dist, [1 - 2**-53])) == 3
 
 
 @given(logits=LOGITS, k=st.integers(1, 5), p=st.floats(0.05, 1), m=st.floats(0, 0.9))
 def test_truncation_keeps_the_most_probable_and_obeys_each_rule(logits, k, p, m):
     sampling = Sampling(top_k=k, top_p=p, min_p=m)
     kept = kept_support(logits, sampling)[0]
-    law = torch.softmax(logits, -1)[0]
-    assert kept[int(law.argmax())]
+    dist = torch.softmax(logits, -1)[0]
+    assert kept[int(dist.argmax())]
     assert int(kept.sum()) <= k
-    assert float(law[kept].min()) >= float(law[~kept].max()) if (~kept).any() else True
+    assert float(dist[kept].min()) >= float(dist[~kept].max()) if (~kept).any() else True
 
 
 def test_top_p_by_hand():
@@ -59,9 +59,9 @@ def test_top_p_by_hand():
 
 
 def test_greedy_is_a_point_mass_and_entropy_is_right():
-    law = token_logprobs(torch.tensor([[0.0, 2.0, 1.0]]), Sampling(temperature=0))
-    assert law.exp().tolist() == [[0, 1, 0]]
-    assert entropy(law).tolist() == [0]
+    dist = token_logprobs(torch.tensor([[0.0, 2.0, 1.0]]), Sampling(temperature=0))
+    assert dist.exp().tolist() == [[0, 1, 0]]
+    assert entropy(dist).tolist() == [0]
     uniform = token_logprobs(torch.zeros(1, 4), Sampling())
     assert float(entropy(uniform)) == pytest.approx(math.log(4))
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from algorithms import MSGRPOConfig
 from algorithms.cli import main as cli
-from proofs import PlayLaw, examine
+from proofs import TrajectoryDistribution, analyse_estimator
 from proofs.estimators.aaw_map import (
     HORIZONS,
     SIZES,
@@ -21,7 +21,7 @@ from proofs.estimators.aaw_map import (
     figures,
 )
 from proofs.small_games import FiniteGame, tabular_policy
-from tsmg import Facts, InvalidArgumentError, Transition, certainly
+from tsmg import Facts, InvalidArgumentError, Transition, deterministic
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,7 +31,7 @@ def the_map(divided: bool = True) -> tuple[Point, ...]:
     return tuple(aaw_map(divided=divided))
 
 
-def corridor_law(rate: float, horizon: int) -> PlayLaw:
+def corridor_law(rate: float, horizon: int) -> TrajectoryDistribution:
     """The corridor as a game, played by a table."""
     moves: dict[Any, Any] = {}
     for t in range(horizon):
@@ -39,17 +39,17 @@ def corridor_law(rate: float, horizon: int) -> PlayLaw:
             for action in ("right", "wrong"):
                 won = fine and action == "right"
                 paid = float(won and t + 1 == horizon)
-                law = certainly(Transition((t + 1, won), (paid,)))
-                moves.setdefault((t, fine), {})[(action,)] = law
+                dist = deterministic(Transition((t + 1, won), (paid,)))
+                moves.setdefault((t, fine), {})[(action,)] = dist
     game = FiniteGame(
-        starts=certainly((0, True)),
+        starts=deterministic((0, True)),
         moves=moves,
         texts={(t, fine): f"step {t}" for t, fine in moves},
         facts=Facts(perfect_information=True),
     )
     p = rate ** (1 / horizon)
-    laws = {f"step {t}": {"right": p, "wrong": 1 - p} for t in range(horizon)}
-    return PlayLaw.of(game, tabular_policy(("right", "wrong"), laws=laws))
+    dists = {f"step {t}": {"right": p, "wrong": 1 - p} for t in range(horizon)}
+    return TrajectoryDistribution.of(game, tabular_policy(("right", "wrong"), dists=dists))
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def corridor_law(rate: float, horizon: int) -> PlayLaw:
 def test_figures_are_those_of_the_laboratory(
     rate: float, horizon: int, size: int, kept: int, divided: bool
 ) -> None:
-    law = corridor_law(rate, horizon)
+    dist = corridor_law(rate, horizon)
     corridor = Corridor(success_rate=rate, horizon=horizon)
-    assert law.expected_return("player") == pytest.approx(rate)
-    assert float(law.gradient_D @ law.gradient_D) == pytest.approx(corridor.gradient_square)
+    assert dist.expected_return("player") == pytest.approx(rate)
+    assert float(dist.gradient_D @ dist.gradient_D) == pytest.approx(corridor.gradient_square)
     for sampling in ("aaw", "uniform", "all"):
         mine = figures(corridor, size=size, kept=kept, sampling=sampling, divided=divided)
         config = MSGRPOConfig(
@@ -73,7 +73,7 @@ def test_figures_are_those_of_the_laboratory(
             std="population" if divided else "none",
             eps=0.0,
         )
-        found = examine(law, config)
+        found = analyse_estimator(dist, config)
         assert found.exact and found.cosine == pytest.approx(1.0)
         assert (mine.signal, mine.variance, mine.snr) == pytest.approx(
             (found.scale, found.variance, found.snr), abs=1e-12

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import games
 from algorithms.cli import main as cli
-from proofs import examine
+from proofs import analyse_estimator
 from proofs.estimators.comparison import ESTIMATORS, compare, plain_config, rows, word_policy_law
 
 run = functools.partial(CliRunner().invoke, cli.main)
@@ -18,12 +18,12 @@ WALK = ["lab", "LineWalk-v0", "--set", "length=2"]
 
 
 def test_the_policy_has_the_games_words() -> None:
-    law = word_policy_law(games.make("KuhnPoker-v0"), spread=0.0)
-    replies = {call.reply_text for _, call in law.calls}
+    dist = word_policy_law(games.make("KuhnPoker-v0"), spread=0.0)
+    replies = {completion.reply_text for _, completion in dist.completions}
     assert replies == {"pass", "bet", ""}
-    chances = torch.from_numpy(law.probabilities_E)
+    chances = torch.from_numpy(dist.probabilities_E)
     assert float(chances.sum()) == pytest.approx(1)
-    assert not any(p.abs().max() for p in law.parameters)  # no spread: the uniform policy
+    assert not any(p.abs().max() for p in dist.parameters)  # no spread: the uniform policy
     wide = word_policy_law(games.make("KuhnPoker-v0"), spread=2.0)
     narrow = word_policy_law(games.make("KuhnPoker-v0"), spread=1.0)
     for one, other in zip(wide.parameters, narrow.parameters, strict=True):
@@ -31,13 +31,13 @@ def test_the_policy_has_the_games_words() -> None:
 
 
 def test_estimators_are_compared_in_their_order() -> None:
-    law = word_policy_law(games.make("LineWalk-v0", length=2))
+    dist = word_policy_law(games.make("LineWalk-v0", length=2))
     config = plain_config(group_size=2, kept_episodes=1)
     told: list[str] = []
-    found = compare(law, config, report=told.append)
+    found = compare(dist, config, report=told.append)
     assert list(found) == told == list(ESTIMATORS)
     assert all(one.exact for one in found.values())
-    alone = examine(law, config)
+    alone = analyse_estimator(dist, config)
     np.testing.assert_allclose(found["group mean"].mean_D, alone.mean_D)
     assert found["leave-one-out"].scale == pytest.approx(2 * alone.scale)
     headline, first, *_ = rows(found)

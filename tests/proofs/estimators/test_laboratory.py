@@ -24,7 +24,7 @@ from lap import (
     TransformersModel,
     WholeReplyParser,
 )
-from proofs import PlayLaw, central_differences, examine
+from proofs import TrajectoryDistribution, analyse_estimator, central_differences
 from proofs.small_games import WORDS, choice_game, finite_games, random_policy, tabular_policy
 from tests.strategies import examples
 from tsmg import (
@@ -53,52 +53,54 @@ def plain(**settings: Any) -> MSGRPOConfig:
 def test_three_routes_to_the_true_gradient(data: Any, agents: int, seed: int) -> None:
     """Score sum, autodiff, and central differences of the value; two agents share their weights."""
     game = data.draw(finite_games(agents=agents, horizon=3 - agents))
-    law = PlayLaw.of(game, random_policy(game, WORDS, seed=seed))
-    by_autodiff, by_differences = law.autodiff_gradient_D(), central_differences(law)
-    np.testing.assert_allclose(law.gradient_D, by_autodiff, atol=1e-12)
-    distance = np.linalg.norm(law.gradient_D - by_differences)
-    assert distance <= 1e-6 * (np.linalg.norm(law.gradient_D) + 1e-3)
+    dist = TrajectoryDistribution.of(game, random_policy(game, WORDS, seed=seed))
+    by_autodiff, by_differences = dist.autodiff_gradient_D(), central_differences(dist)
+    np.testing.assert_allclose(dist.gradient_D, by_autodiff, atol=1e-12)
+    distance = np.linalg.norm(dist.gradient_D - by_differences)
+    assert distance <= 1e-6 * (np.linalg.norm(dist.gradient_D) + 1e-3)
 
 
 def test_replies_of_several_tokens_count_whole() -> None:
     game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
-    law = PlayLaw.of(game, random_policy(game, WORDS, tokens=2))
-    assert max(len(call.reply_ids) for _, call in law.calls) == 2
-    np.testing.assert_allclose(law.gradient_D, central_differences(law), atol=1e-8)
-    assert np.linalg.norm(law.gradient_D) > 0.01
+    dist = TrajectoryDistribution.of(game, random_policy(game, WORDS, tokens=2))
+    assert max(len(completion.reply_ids) for _, completion in dist.completions) == 2
+    np.testing.assert_allclose(dist.gradient_D, central_differences(dist), atol=1e-8)
+    assert np.linalg.norm(dist.gradient_D) > 0.01
 
 
 def test_self_play_sums_each_roles_own_part() -> None:
     """In a zero-sum game the gradient of the summed returns is 0, and the sum of the roles' own parts is not."""
     game = games.make("KuhnPoker-v0")
-    law = PlayLaw.of(game, random_policy(game, ("pass", "bet"), seed=1))
-    valid = [all(a.is_valid for s in x.episode.steps for a in s.agent_steps) for x in law.lines]
-    summed_E = law.returns_E("first") + law.returns_E("second")
-    assert not summed_E[valid].any() and np.linalg.norm(law.gradient_D) > 0.1
-    alone = PlayLaw.of(game, law.policies, learners=["second"])
+    dist = TrajectoryDistribution.of(game, random_policy(game, ("pass", "bet"), seed=1))
+    valid = [all(a.is_valid for s in x.episode.steps for a in s.agent_steps) for x in dist.lines]
+    summed_E = dist.returns_E("first") + dist.returns_E("second")
+    assert not summed_E[valid].any() and np.linalg.norm(dist.gradient_D) > 0.1
+    alone = TrajectoryDistribution.of(game, dist.policies, learners=["second"])
     np.testing.assert_allclose(alone.role_gradient_D("second"), alone.gradient_D)
-    assert np.linalg.norm(alone.gradient_D - law.gradient_D) > 0.01
+    assert np.linalg.norm(alone.gradient_D - dist.gradient_D) > 0.01
 
 
 @suppress_type_checks
 def test_learners_of_their_own_have_weights_of_their_own() -> None:
     game = games.make("KuhnPoker-v0")
     first, second = (random_policy(game, ("pass", "bet"), seed=seed) for seed in (1, 2))
-    law = PlayLaw.of(game, {"first": first, "second": second})
+    dist = TrajectoryDistribution.of(game, {"first": first, "second": second})
     half = first.model.logits.numel()
-    assert law.gradient_D.shape == (half + second.model.logits.numel(),)
-    assert not law.role_gradient_D("first")[half:].any()
-    np.testing.assert_allclose(law.gradient_D, central_differences(law), atol=1e-8)
-    np.testing.assert_allclose(law.gradient_D, law.autodiff_gradient_D(), atol=1e-12)
+    assert dist.gradient_D.shape == (half + second.model.logits.numel(),)
+    assert not dist.role_gradient_D("first")[half:].any()
+    np.testing.assert_allclose(dist.gradient_D, central_differences(dist), atol=1e-8)
+    np.testing.assert_allclose(dist.gradient_D, dist.autodiff_gradient_D(), atol=1e-12)
 
 
 def test_nobody_learns_without_a_language_agent() -> None:
     game = games.make("KuhnPoker-v0")
     uniform = PlayerPolicy(game, UniformPlayer(game))
     with pytest.raises(InvalidArgumentError, match="language-agent policy"):
-        PlayLaw.of(game, uniform)
-    law = PlayLaw.of(game, {"first": uniform, "second": random_policy(game, ("pass", "bet"))})
-    assert law.learners == ("second",)
+        TrajectoryDistribution.of(game, uniform)
+    dist = TrajectoryDistribution.of(
+        game, {"first": uniform, "second": random_policy(game, ("pass", "bet"))}
+    )
+    assert dist.learners == ("second",)
 
 
 # ---- estimators ------------------------------------------------------------------------------
@@ -107,11 +109,11 @@ THREE = {"a": 0.5, "b": 0.4, "c": 1.0}
 FORCED = {str(("c", n)): {"on": 1.0} for n in range(1, 20)}
 
 
-def three_choices() -> PlayLaw:
+def three_choices() -> TrajectoryDistribution:
     """Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20)."""
-    laws = {"choose": {"a": 0.6, "b": 0.2, "c": 0.2}, **FORCED}
+    dists = {"choose": {"a": 0.6, "b": 0.2, "c": 0.2}, **FORCED}
     game = choice_game(THREE, lengths={"c": 20})
-    return PlayLaw.of(game, tabular_policy(("a", "b", "c", "on"), laws=laws))
+    return TrajectoryDistribution.of(game, tabular_policy(("a", "b", "c", "on"), dists=dists))
 
 
 def over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
@@ -135,20 +137,22 @@ def over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
 )
 def test_cosines_computed_elsewhere(weighting: Any, credit: Any, cosine: float) -> None:
     """All 81 groups of four of the three choices; the figures are those of an independent enumeration."""
-    law = three_choices()
-    found = examine(law, plain(weighting=weighting), credit=credit)
+    dist = three_choices()
+    found = analyse_estimator(dist, plain(weighting=weighting), credit=credit)
     assert found.exact and found.batches == math.comb(3 + 4 - 1, 4)
     assert found.cosine == pytest.approx(cosine, abs=5e-4)
-    wrong = (found.mean_D * law.gradient_D < -1e-6).sum()
+    wrong = (found.mean_D * dist.gradient_D < -1e-6).sum()
     assert wrong == (1 if (weighting, credit) == ("step", over_rows) else 0)
 
 
 def test_moments_by_hand() -> None:
     """Two choices, pairs, policy (1/2, 1/2): half of the pairs differ, and then each score is -1/4 or 1/4."""
     game = choice_game({"a": 1.0, "b": 0.0})
-    law = PlayLaw.of(game, tabular_policy(("a", "b"), laws={"choose": {"a": 0.5, "b": 0.5}}))
-    np.testing.assert_allclose(law.gradient_D[:2], [0.25, -0.25])
-    found = examine(law, plain(group_size=2))
+    dist = TrajectoryDistribution.of(
+        game, tabular_policy(("a", "b"), dists={"choose": {"a": 0.5, "b": 0.5}})
+    )
+    np.testing.assert_allclose(dist.gradient_D[:2], [0.25, -0.25])
+    found = analyse_estimator(dist, plain(group_size=2))
     # a pair that differs gives (1/2) (1/2 score_a - 1/2 score_b) = (1/4, -1/4)
     np.testing.assert_allclose(found.mean_D[:2], [0.125, -0.125])
     np.testing.assert_allclose(
@@ -157,7 +161,7 @@ def test_moments_by_hand() -> None:
     assert found.variance == pytest.approx(2 / 64)
     assert found.snr == pytest.approx(1.0)
     assert (found.generated_tokens, found.trained_tokens) == pytest.approx((2, 2))
-    drawn = examine(law, plain(group_size=2, sampling="aaw", kept_episodes=1))
+    drawn = analyse_estimator(dist, plain(group_size=2, sampling="aaw", kept_episodes=1))
     assert drawn.silent_share == pytest.approx(0.5)
     assert drawn.trained_tokens == pytest.approx(0.5)
     assert drawn.snr_per_generated_token == pytest.approx(drawn.snr / 2)
@@ -166,13 +170,15 @@ def test_moments_by_hand() -> None:
 def test_tokens_are_counted() -> None:
     """Replies of one or two tokens; those that are trained on are all, or the share that is drawn."""
     game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
-    law = PlayLaw.of(game, random_policy(game, WORDS, tokens=2))
-    spoken = [sum(len(c.reply_ids) for _, c in x.episode.calls("player")) for x in law.lines]
-    mean = float(law.probabilities_E @ np.array(spoken))
+    dist = TrajectoryDistribution.of(game, random_policy(game, WORDS, tokens=2))
+    spoken = [sum(len(c.reply_ids) for _, c in x.episode.completions("player")) for x in dist.lines]
+    mean = float(dist.probabilities_E @ np.array(spoken))
     assert mean > 1.2
-    every = examine(law, plain(group_size=2), limit=10**6)
+    every = analyse_estimator(dist, plain(group_size=2), limit=10**6)
     assert (every.generated_tokens, every.trained_tokens) == pytest.approx((2 * mean, 2 * mean))
-    one = examine(law, plain(group_size=2, sampling="uniform", kept_episodes=1), limit=10**6)
+    one = analyse_estimator(
+        dist, plain(group_size=2, sampling="uniform", kept_episodes=1), limit=10**6
+    )
     assert (one.generated_tokens, one.trained_tokens) == pytest.approx((2 * mean, mean))
 
 
@@ -180,7 +186,7 @@ SETTINGS: list[dict[str, Any]] = [
     {},
     {"sampling": "aaw", "kept_episodes": 2},
     {"sampling": "aaw", "kept_episodes": 2, "weighting": "step", "std": "population"},
-    {"sampling": "uniform", "kept_episodes": 1, "credit": "to_go"},
+    {"sampling": "uniform", "kept_episodes": 1, "credit": "reward_to_go"},
     {"sampling": "aaw", "kept_episodes": 2, "replacement": True, "corrected": True},
 ]
 
@@ -191,10 +197,10 @@ SETTINGS: list[dict[str, Any]] = [
 def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any) -> None:
     """Means within five standard errors, scalars' intervals near the exact figures; on any small game."""
     game = data.draw(finite_games(states=1, horizon=1))
-    law = PlayLaw.of(game, random_policy(game, WORDS))
+    dist = TrajectoryDistribution.of(game, random_policy(game, WORDS))
     config = plain(group_size=3, **settings)
-    exact = examine(law, config, limit=10**6)
-    drawn = examine(law, config, limit=0, samples=400)
+    exact = analyse_estimator(dist, config, limit=10**6)
+    drawn = analyse_estimator(dist, config, limit=0, samples=400)
     assert exact.exact and not drawn.exact
     error = np.abs(drawn.mean_D - exact.mean_D)
     assert (error <= 5 * drawn.standard_error_D() + 1e-9 + 0.02 * math.sqrt(exact.variance)).all()
@@ -206,8 +212,8 @@ def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any)
 
 def test_the_interval_of_a_mean_is_students() -> None:
     """For a mean of blocks of equal size the jackknife is the usual standard error."""
-    law = three_choices()
-    drawn = examine(law, plain(sampling="aaw", kept_episodes=1), limit=0, samples=200)
+    dist = three_choices()
+    drawn = analyse_estimator(dist, plain(sampling="aaw", kept_episodes=1), limit=0, samples=200)
     means = [block.tokens[1] / block.weight for block in drawn._moments]
     assert len(means) == 20 and statistics.stdev(means) > 0
     low, high = drawn.interval("trained_tokens")
@@ -216,13 +222,13 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 
 def test_independent_groups_divide_the_variance() -> None:
-    law = three_choices()
-    one, four = examine(law, plain()), examine(law, plain(groups=4))
+    dist = three_choices()
+    one, four = analyse_estimator(dist, plain()), analyse_estimator(dist, plain(groups=4))
     assert four.exact
     np.testing.assert_allclose(four.mean_D, one.mean_D)
     assert four.variance == pytest.approx(one.variance / 4)
     assert four.snr_per_generated_token == pytest.approx(one.snr_per_generated_token)
-    together = examine(law, plain(groups=2, weighting="step"), samples=200)
+    together = analyse_estimator(dist, plain(groups=2, weighting="step"), samples=200)
     assert not together.exact and together.batches == 200  # the mean length is that of the batch
 
 
@@ -239,26 +245,28 @@ def test_what_groups_share_is_minded() -> None:
         texts={"heads": "choose", "tails": "choose"},
         facts=Facts(perfect_information=False),
     )  # fmt: skip
-    law = PlayLaw.of(hidden, tabular_policy(("a", "b"), laws={"choose": {"a": 0.5, "b": 0.5}}))
+    dist = TrajectoryDistribution.of(
+        hidden, tabular_policy(("a", "b"), dists={"choose": {"a": 0.5, "b": 0.5}})
+    )
     found = {
-        on: examine(law, plain(group_on=on))
+        on: analyse_estimator(dist, plain(group_on=on))
         for on in ("nothing", "initial_state", "initial_information")
     }
     assert all(one.scale == pytest.approx(0.75) for one in found.values())
     spread = {on: one.variance for on, one in found.items()}
     assert spread["nothing"] == pytest.approx(spread["initial_information"])
     assert spread["nothing"] != pytest.approx(spread["initial_state"])
-    settled = examine(law, attrs.evolve(plain(), group_on="auto", std="auto")).estimator
+    settled = analyse_estimator(dist, attrs.evolve(plain(), group_on="auto", std="auto")).estimator
     assert (settled.group_on, settled.config.group_on) == ("nothing", "nothing")
     assert (settled.std, settled.config.std) == ("population", "population")
 
 
 def test_refusals() -> None:
-    law = three_choices()
+    dist = three_choices()
     with pytest.raises(InvalidArgumentError, match="common_chance"):
-        examine(law, plain(common_chance=True))
+        analyse_estimator(dist, plain(common_chance=True))
     with pytest.raises(InvalidArgumentError, match="'samples' must be at least 20"):
-        examine(law, plain(), samples=5)
+        analyse_estimator(dist, plain(), samples=5)
 
 
 # ---- the code that users run -----------------------------------------------------------------
@@ -292,16 +300,16 @@ def word_model(seed: int = 0) -> TransformersModel:
 
 
 @suppress_type_checks  # shorter tests check types
-def trainers_gradient(trainer: MSGRPOTrainer, law: PlayLaw) -> np.ndarray:
+def trainers_gradient(trainer: MSGRPOTrainer, dist: TrajectoryDistribution) -> np.ndarray:
     """The gradient of the trainer's own loss, averaged over all ordered groups and all selections."""
     config = trainer.config
     total = 0.0
     parameters = list(trainer.policy.model.network.parameters())
-    for members in itertools.product(law.lines, repeat=config.group_size):
+    for members in itertools.product(dist.lines, repeat=config.group_size):
         group = EpisodeGroup(episodes=tuple(line.episode for line in members))
         chance = math.prod(float(line.probability) for line in members)
         roles = trainer.estimator.role_groups([group], trainer.game.agents)
-        for selected, p in trainer.estimator.draw_dist(roles).atoms():
+        for selected, p in trainer.estimator.draw_dist(roles).enumerate():
             trainer.optimizer.zero_grad()
             trainer.backward(trainer.estimator.rows(roles, selected, asked=1))
             grads = [torch.zeros_like(q) if q.grad is None else q.grad for q in parameters]
@@ -315,7 +323,7 @@ def trainers_gradient(trainer: MSGRPOTrainer, law: PlayLaw) -> np.ndarray:
         {},
         {"sampling": "aaw", "kept_episodes": 1},
         {"sampling": "aaw", "kept_episodes": 1, "weighting": "token", "std": "population"},
-        {"credit": "to_go", "weighting": "step"},
+        {"credit": "reward_to_go", "weighting": "step"},
     ],
 )
 @suppress_type_checks
@@ -331,12 +339,14 @@ def test_the_trainers_own_gradient_is_the_laboratorys(settings: dict[str, Any]) 
     )
     config = plain(group_size=2, kl_coefficient=0.0, max_reply_tokens=1, token_budget=4, **settings)
     trainer = MSGRPOTrainer(game=attrs.evolve(game, horizon=2), policy=policy, config=config)
-    law = PlayLaw.of(trainer.game, trainer.policy)
-    found = examine(law, config)
+    dist = TrajectoryDistribution.of(trainer.game, trainer.policy)
+    found = analyse_estimator(dist, config)
     assert found.exact
-    measured = trainers_gradient(trainer, law)
+    measured = trainers_gradient(trainer, dist)
     scale = np.linalg.norm(found.mean_D)
     assert scale > 0.01
     assert np.linalg.norm(measured - found.mean_D) <= 1e-5 * scale
-    other = examine(law, attrs.evolve(config, baseline="leave_one_out"))  # negative control
+    other = analyse_estimator(
+        dist, attrs.evolve(config, baseline="leave_one_out")
+    )  # negative control
     assert np.linalg.norm(measured - other.mean_D) > 0.01 * scale

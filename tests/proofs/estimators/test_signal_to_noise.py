@@ -13,7 +13,7 @@ from typeguard import suppress_type_checks
 
 import lap
 from algorithms import MSGRPOConfig
-from proofs import PlayLaw, Signal, examine, measure_signal
+from proofs import Signal, TrajectoryDistribution, analyse_estimator, measure_signal
 from proofs.commands import signal
 from proofs.estimators.signal_to_noise import _Look, _Tally, comparison_rows, interval
 from proofs.small_games import choice_game
@@ -57,8 +57,8 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_figures_are_those_of_the_laboratory(measured: dict[str, Signal], name: str) -> None:
     found = measured[name]
-    law = PlayLaw.of(GAME, word_policy())
-    exact = examine(law, attrs.evolve(CONFIG, groups=1, **ESTIMATORS[name]))
+    dist = TrajectoryDistribution.of(GAME, word_policy())
+    exact = analyse_estimator(dist, attrs.evolve(CONFIG, groups=1, **ESTIMATORS[name]))
     assert exact.exact
     low, high = interval(found.snrs)
     assert low < exact.snr < high
@@ -74,9 +74,9 @@ def test_estimators_are_told_apart(measured: dict[str, Signal]) -> None:
     """Half of the episodes, drawn by chance, have less signal; the ratio of two is surer than either."""
     ratio = measured["uniform"].snrs / measured["all"].snrs
     low, high = interval(ratio)
-    law = PlayLaw.of(GAME, word_policy())
+    dist = TrajectoryDistribution.of(GAME, word_policy())
     half, whole = (
-        examine(law, attrs.evolve(CONFIG, groups=1, **ESTIMATORS[name])).snr
+        analyse_estimator(dist, attrs.evolve(CONFIG, groups=1, **ESTIMATORS[name])).snr
         for name in ("uniform", "all")
     )
     assert low < half / whole < high < 1

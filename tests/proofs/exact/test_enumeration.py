@@ -18,13 +18,13 @@ from lap import (
     WholeReplyParser,
     reply_dist,
 )
-from proofs import expected_returns, lines
+from proofs import expected_returns, trajectories
 from tests.checkpoints import tiny_model
 from tests.strategies import Countdown, Dice
 from tsmg import (
     Episode,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     InvalidArgumentError,
     Match,
     NotEnumerableError,
@@ -58,10 +58,13 @@ def said(episode: Episode[Any]) -> tuple[Any, ...]:
 def test_kuhn_in_exact_fractions() -> None:
     """Uniform play is worth 1/8 to the first player: exactly, and as the walk over states finds it."""
     uniform = UniformPlayer(KUHN)
-    found = lines(KUHN, PlayerPolicy(KUHN, uniform))
-    assert sum(line.probability for line in found) == 1
-    assert all(isinstance(line.probability, Fraction) for line in found)
-    value = sum(line.probability * int(line.episode.episode_return("first")) for line in found)
+    found = trajectories(KUHN, PlayerPolicy(KUHN, uniform))
+    assert sum(trajectory.probability for trajectory in found) == 1
+    assert all(isinstance(trajectory.probability, Fraction) for trajectory in found)
+    value = sum(
+        trajectory.probability * int(trajectory.episode.episode_return("first"))
+        for trajectory in found
+    )
     assert value == Fraction(1, 8)
     walked = expected_returns(KUHN, {"first": uniform, "second": uniform})["first"]
     assert float(value) == pytest.approx(walked)
@@ -72,10 +75,12 @@ def test_the_runner_plays_what_is_listed_as_often_as_it_is_listed(game: Any) -> 
     """Records are equal but for their keys; frequencies agree within five standard errors."""
     policy = PlayerPolicy(game, UniformPlayer(game))
     listed: dict[Any, float] = {}
-    for line in lines(game, policy):
-        listed[said(line.episode)] = listed.get(said(line.episode), 0) + float(line.probability)
+    for trajectory in trajectories(game, policy):
+        listed[said(trajectory.episode)] = listed.get(said(trajectory.episode), 0) + float(
+            trajectory.probability
+        )
     count = 2000
-    drawn = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(count)])
+    drawn = play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(count)])
     seen: dict[Any, int] = {}
     for episode in drawn:
         assert isinstance(episode, Episode)
@@ -92,19 +97,19 @@ def test_listed_replies_are_those_that_are_sampled(sampling: dict[str, Any]) -> 
     policy = talker("a", "b", tokens=2, **sampling)
     game = games.make("BernoulliBandit-v0", horizon=1)
     listed = {
-        call: float(line.replies_N[0])
-        for line in lines(game, policy)
-        for _, call in line.episode.calls("player")
+        completion: float(trajectory.replies_N[0])
+        for trajectory in trajectories(game, policy)
+        for _, completion in trajectory.episode.completions("player")
     }
-    records = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=s)) for s in range(60)])
+    records = play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=s)) for s in range(60)])
     for record in records:
         assert isinstance(record, Episode)
-        ((_, call),) = record.calls("player")
-        assert listed[call] == pytest.approx(math.exp(sum(call.logprobs)))
+        ((_, completion),) = record.completions("player")
+        assert listed[completion] == pytest.approx(math.exp(sum(completion.logprobs)))
     policy.model.logits.data.zero_()  # negative control: other weights, other records
-    (other,) = play(game, policy, [EpisodePlan(key=EpisodeKey(seed=0))])
+    (other,) = play(game, policy, [EpisodeSpec(key=EpisodeKey(seed=0))])
     assert isinstance(other, Episode)
-    assert all(call not in listed for _, call in other.calls("player"))
+    assert all(completion not in listed for _, completion in other.completions("player"))
 
 
 def test_a_network_lists_its_replies_too() -> None:
@@ -113,23 +118,23 @@ def test_a_network_lists_its_replies_too() -> None:
         model=tiny_model(sharp=2.0), sampling=Sampling(max_reply_tokens=2, top_k=3)
     )
     game = games.make("LineWalk-v0", length=2)
-    (request,) = Match.begin(game, EpisodePlan(key=EpisodeKey(seed=0))).requests
-    atoms = list(policy.reply_dist(request).atoms())
+    (request,) = Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=0))).requests
+    atoms = list(policy.reply_dist(request).enumerate())
     assert 3 <= len(atoms) <= 9
     assert sum(p for _, p in atoms) == pytest.approx(1)
-    calls = [call for reply, _ in atoms for call in reply.calls]
-    scores = policy.model.logprobs(calls, sampling=policy.sampling).logprobs_B_L.sum(-1).exp()
+    completions = [completion for reply, _ in atoms for completion in reply.completions]
+    scores = policy.model.logprobs(completions, sampling=policy.sampling).logprobs_B_L.sum(-1).exp()
     assert scores.tolist() == pytest.approx([p for _, p in atoms], abs=1e-5)
 
 
 def test_what_is_too_large_is_refused_with_its_size() -> None:
     with pytest.raises(NotEnumerableError, match=r"more than 50 lines of play: \d+ after step"):
-        lines(KUHN, talker("a", "b", tokens=3), limit=50)
+        trajectories(KUHN, talker("a", "b", tokens=3), limit=50)
     model = TabularModel(tuple("abcdefghij"))
     with pytest.raises(NotEnumerableError, match=r"more than 50 replies: \d+ with 2 of 9 tokens"):
         reply_dist(model, Prompt(()), sampling=Sampling(max_reply_tokens=9), limit=50)
     scripted = LanguageAgentPolicy(model=ScriptedModel(lambda prompt: "bet"))
     with pytest.raises(NotEnumerableError, match="ScriptedModel cannot be listed"):
-        lines(KUHN, scripted)
+        trajectories(KUHN, scripted)
     with pytest.raises(InvalidArgumentError, match="must name every agent"):
-        lines(KUHN, {"first": talker("bet")})
+        trajectories(KUHN, {"first": talker("bet")})

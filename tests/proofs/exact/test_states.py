@@ -1,4 +1,4 @@
-"""State graphs: known numbers of states, laws that sum to 1, and refusals."""
+"""State graphs: known numbers of states, distributions that sum to 1, and refusals."""
 
 from collections import Counter
 from fractions import Fraction
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typeguard import suppress_type_checks
 
 import games
-from proofs import expected_returns, lines, state_graph
+from proofs import expected_returns, state_graph, trajectories
 from proofs.small_games import WORDS, finite_games, tabular_policy
 from tests.strategies import Coins, Countdown, examples
 from tsmg import NotEnumerableError, PlayerPolicy, UniformPlayer
@@ -30,18 +30,18 @@ def test_tic_tac_toe_has_its_known_number_of_positions() -> None:
 @given(st.data(), st.integers(1, 2))
 @suppress_type_checks
 def test_the_graph_holds_what_play_meets(data: Any, agents: int) -> None:
-    """Every state of every line of play is in it, at no smaller depth, and its laws sum to 1."""
+    """Every state of every line of play is in it, at no smaller depth, and its distributions sum to 1."""
     game = data.draw(finite_games(agents=agents, horizon=2))
     graph = state_graph(game)
     numbers = {state: n for n, state in enumerate(graph.states)}
-    for line in lines(game, tabular_policy(WORDS)):
-        for step in line.episode.steps:
+    for trajectory in trajectories(game, tabular_policy(WORDS)):
+        for step in trajectory.episode.steps:
             assert graph.depths[numbers[step.state]] <= step.t
-        assert line.episode.final_state in numbers
+        assert trajectory.episode.final_state in numbers
     assert sum(p for _, p in graph.starts) == 1
     for edges in graph.edges.values():
-        for law in edges.values():
-            assert sum(Fraction(p) for _, p in law) == 1
+        for dist in edges.values():
+            assert sum(Fraction(p) for _, p in dist) == 1
 
 
 def test_invalid_texts_lead_to_states_of_their_own() -> None:
@@ -61,7 +61,7 @@ def test_chance_alone_and_simultaneous_moves() -> None:
     assert len(deals.starts) == 6 and sum(p for _, p in deals.starts) == 1
     met = {
         s.state.state
-        for x in lines(game, PlayerPolicy(game, UniformPlayer(game)))
+        for x in trajectories(game, PlayerPolicy(game, UniformPlayer(game)))
         for s in x.episode.steps
     }
     assert met <= {closed.state for closed in deals.states}
@@ -80,7 +80,7 @@ def test_a_game_with_very_many_starts_is_refused_at_once() -> None:
     uniform = UniformPlayer(game)
     for look in (
         lambda: state_graph(game, limit=100),
-        lambda: lines(game, PlayerPolicy(game, uniform), limit=100),
+        lambda: trajectories(game, PlayerPolicy(game, uniform), limit=100),
         lambda: expected_returns(game, dict.fromkeys(game.agents, uniform), limit=100),
     ):
         with pytest.raises(NotEnumerableError, match="more than 100"):

@@ -28,7 +28,7 @@ from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
     EpisodeKey,
-    EpisodePlan,
+    EpisodeSpec,
     Finite,
     GameLawError,
     InvalidArgumentError,
@@ -154,21 +154,21 @@ def tabular():
 
 
 def test_the_induced_law_is_that_of_the_replies():
-    """Frequencies of played actions, given that they were valid, against the law from log-probabilities."""
+    """Frequencies of played actions, given that they were valid, against the distribution from log-probabilities."""
     policy = tabular()
-    state = next(s for s, _ in KUHN.initial_state_dist().atoms())
+    state = next(s for s, _ in KUHN.initial_state_dist().enumerate())
     player = InducedPlayer(KUHN, policy, least=0.1)
-    law = player.action_dist(state, "first").table()
-    assert law["bet"] == pytest.approx(0.5)
+    dist = player.action_dist(state, "first").pmf()
+    assert dist["bet"] == pytest.approx(0.5)
     prompt = policy.model.contexts[0][0]
     policy.model.logits.data[policy.model.row(prompt)] = policy.model.logits.new_tensor(
         [0.0, 1.0, 0.5]
     )
     player = InducedPlayer(KUHN, policy, least=0.1)
-    expected = player.action_dist(state, "first").table()["bet"]
+    expected = player.action_dist(state, "first").pmf()["bet"]
     assert expected == pytest.approx(np.e / (1 + np.e), rel=1e-6)
-    plans = [EpisodePlan(key=EpisodeKey(seed=0, episode=i)) for i in range(3000)]
-    firsts = [e.steps[0].agent_steps[0] for e in play(KUHN, policy, plans)]
+    specs = [EpisodeSpec(key=EpisodeKey(seed=0, episode=i)) for i in range(3000)]
+    firsts = [e.steps[0].agent_steps[0] for e in play(KUHN, policy, specs)]
     mine = [
         a
         for a in firsts
@@ -180,13 +180,13 @@ def test_the_induced_law_is_that_of_the_replies():
 
 
 def test_a_policy_that_says_something_else_has_no_induced_law():
-    state = next(s for s, _ in KUHN.initial_state_dist().atoms())
+    state = next(s for s, _ in KUHN.initial_state_dist().enumerate())
     player = InducedPlayer(KUHN, tabular())
-    assert sum(player.reply_law(state, "first").values()) == pytest.approx(2 / 9)
+    assert sum(player.reply_dist(state, "first").values()) == pytest.approx(2 / 9)
     with pytest.raises(GameLawError, match="canonical replies"):
         player.action_dist(state, "first")
     with pytest.raises(InvalidArgumentError):
         InducedPlayer(KUHN, tabular(), least=0)
-    remembering = attrs.evolve(tabular(), prompt=LastTurnsPrompt(with_rules=False))
+    with_logit_cache = attrs.evolve(tabular(), prompt=LastTurnsPrompt(with_rules=False))
     with pytest.raises(InvalidArgumentError, match="without memory"):
-        InducedPlayer(KUHN, remembering)
+        InducedPlayer(KUHN, with_logit_cache)
