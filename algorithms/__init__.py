@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from algorithms.method.advantages import group_relative_advantages as group_relative_advantages
     from algorithms.method.config import MSGRPOConfig as MSGRPOConfig
-    from algorithms.method.config import RunConfig as RunConfig
     from algorithms.method.credit import credit_rule as credit_rule
     from algorithms.method.episode_sampling import (
         inclusion_probabilities as inclusion_probabilities,
@@ -23,15 +22,16 @@ if TYPE_CHECKING:
     from algorithms.method.losses import policy_loss as policy_loss
     from algorithms.method.weighting import token_weights as token_weights
     from algorithms.play.evaluation import evaluate as evaluate
-    from algorithms.training.cloning import CloningConfig as CloningConfig
     from algorithms.training.cloning import cloned_policy as cloned_policy
+    from algorithms.training.config import CloningConfig as CloningConfig
+    from algorithms.training.config import RunConfig as RunConfig
     from algorithms.training.run import run_training as run_training
     from algorithms.training.trainer import MSGRPOTrainer as MSGRPOTrainer
 
 _MODULES = {
     "group_relative_advantages": "method.advantages",
     "MSGRPOConfig": "method.config",
-    "RunConfig": "method.config",
+    "RunConfig": "training.config",
     "credit_rule": "method.credit",
     "inclusion_probabilities": "method.episode_sampling",
     "sampling_weights": "method.episode_sampling",
@@ -40,7 +40,7 @@ _MODULES = {
     "policy_loss": "method.losses",
     "token_weights": "method.weighting",
     "evaluate": "play.evaluation",
-    "CloningConfig": "training.cloning",
+    "CloningConfig": "training.config",
     "cloned_policy": "training.cloning",
     "run_training": "training.run",
     "MSGRPOTrainer": "training.trainer",

@@ -53,7 +53,7 @@ class TagParser(AbstractParser):
 
     Example:
       >>> TagParser("action").parse("I go <action>left</action>.")
-      Said(text='left')
+      ActionText(text='left')
     """
 
     tag: str = attrs.field(default="action")

@@ -147,7 +147,7 @@ def lab(
         found = compare(dist, config, wanted, limit=limit, samples=samples, report=status.update)
     values = ", ".join(f"{agent} {dist.expected_return(agent):.4f}" for agent in game.agents)
     click.echo(
-        f"{game.name}: {len(dist.trajectories)} lines of play, {len(dist.completions)} different completions; "
+        f"{game.name}: {len(dist.trajectories)} trajectories, {len(dist.completions)} different completions; "
         f"expected return: {values}; "
         f"norm of the true gradient {float(np.linalg.norm(dist.gradient_D)):.4f}\n"
     )

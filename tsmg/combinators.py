@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tsmg.records import Episode
 
 ObservationText = Callable[[Any, str], str]
-ActionText = Callable[[Any, str, Any], str]
+WriteAction = Callable[[Any, str, Any], str]
 ReadAction = Callable[[Any, str, str], TextOutcome[Any]]
 RulesText = Callable[[str], str]
 Part = Literal["train", "held_out"]
@@ -36,7 +36,7 @@ class _Changes:
     horizon: int | None = None
     invalid_rule: AbstractInvalidRule | None = None
     observation_text: ObservationText | None = None
-    action_text: ActionText | None = None
+    action_text: WriteAction | None = None
     read_action: ReadAction | None = None
     rules_text: RulesText | None = None
     starts: Callable[[Any], bool] | None = None
@@ -172,7 +172,7 @@ def with_texts(
     game: AbstractGame[Any, Any],
     *,
     observation_text: ObservationText | None = None,
-    action_text: ActionText | None = None,
+    action_text: WriteAction | None = None,
     read_action: ReadAction | None = None,
     rules_text: RulesText | None = None,
     text_separates_states: bool | None = None,

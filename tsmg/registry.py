@@ -1,10 +1,16 @@
-"""Ids for games: ``register`` gives a builder a name with a version, ``make`` builds the game."""
+"""Ids for games: ``register`` gives a builder a name with a version, ``make`` builds the game.
+
+A package that registers games names itself under the entry-point group ``tsmg.games``; it is imported when an id is first
+looked up, so that neither this package nor the command line knows any game.
+"""
 
 import difflib
+import functools
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any
 
 import attrs
@@ -25,6 +31,7 @@ class RegisteredGame:
     kwargs: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+_GROUP = "tsmg.games"
 _REGISTRY: dict[str, RegisteredGame] = {}
 
 
@@ -52,6 +59,7 @@ def register(
 
 def registered() -> tuple[RegisteredGame, ...]:
     """All registered games, by id."""
+    _import_games()
     return tuple(_REGISTRY[id] for id in sorted(_REGISTRY))
 
 
@@ -86,9 +94,19 @@ def _find(id: str) -> tuple[Callable[..., AbstractGame[Any, Any]], Mapping[str, 
         if not callable(build):
             raise UnknownGameError(f"cannot load the game {id!r}: {build!r} is not callable")
         return build, {}
+    _import_games()
+    if id in _REGISTRY:
+        return _REGISTRY[id].build, _REGISTRY[id].kwargs
     close = difflib.get_close_matches(id, _REGISTRY, n=1, cutoff=0.3)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UnknownGameError(
         f"no game is registered as {id!r}{hint} ('tsmg games' lists them; 'module:callable' loads "
         "yours)"
     )
+
+
+@functools.cache
+def _import_games() -> None:
+    """Import the packages that register games under the entry-point group, once."""
+    for entry in metadata.entry_points(group=_GROUP):
+        entry.load()

@@ -34,7 +34,8 @@ from algorithms.cli.options import (
     set_option,
     split_game,
 )
-from algorithms.method.config import MSGRPOConfig, RunConfig
+from algorithms.method.config import MSGRPOConfig
+from algorithms.training.config import RunConfig
 
 if TYPE_CHECKING:
     from algorithms.play.evaluation import Evaluation
@@ -253,7 +254,8 @@ def _make_policy(
     import torch
 
     import lap
-    from algorithms.training.cloning import CloningConfig, cloned_model
+    from algorithms.training.cloning import cloned_model
+    from algorithms.training.config import CloningConfig
     from lap.policy import POLICY_FILE
 
     torch.set_num_threads(threads)

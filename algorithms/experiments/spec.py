@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 
-from algorithms.method.config import MSGRPOConfig, RunConfig
+from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.writer import finite
+from algorithms.training.config import RunConfig
 from tsmg import InvalidArgumentError
 
 Kind = Literal["train", "evaluate"]

@@ -22,7 +22,8 @@ from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
-from algorithms.training.cloning import CloningConfig, cloned_policy, divergence_from_player
+from algorithms.training.cloning import cloned_policy, divergence_from_player
+from algorithms.training.config import CloningConfig
 from algorithms.training.run import SilentReporter, run_training
 from algorithms.training.trainer import evaluation_metrics
 from lap.policy import POLICY_FILE

@@ -180,27 +180,3 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
             stacklevel=3,
         )
     return config.std
-
-
-@attrs.frozen(kw_only=True)
-class RunConfig:
-    """Settings of a run beside its algorithm's."""
-
-    evaluate_every: int = option(50, "updates between evaluations", within(1))
-    evaluation_episodes: int = option(100, "episodes of each evaluation", within(1))
-    final_episodes: int = option(300, "episodes of the first and the last evaluation", within(1))
-    evaluation_seed: int = option(0, "seed of the evaluation episodes, the same for every run")
-    checkpoint_every: int = option(100, "updates between checkpoints", within(1))
-    keep_checkpoints: int = option(2, "how many checkpoints are kept, the newest ones", within(1))
-    keep_best: bool = option(
-        True, "also keep the policy of the best evaluation, by its sampled return"
-    )
-    step_deadline: float = option(
-        0.0,
-        "seconds that a game may take for a step before the episode counts as failed; 0 for no limit",
-        within(0.0),
-    )
-    stop_on_collapse: bool = option(
-        False, "stop where training cannot recover, as where every reply is invalid"
-    )
-    episodes_logged: int = option(1, "transcripts written per update", within(0))

@@ -21,6 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from algorithms.training.config import CloningConfig
 from lap.engine.contexts import ReplyTree
 from lap.engine.sampling import Sampling
 from lap.models.transformers import TransformersModel
@@ -46,32 +47,6 @@ _VERSION = 3
 _ROWS = 64  # demonstrations that are scored at once
 
 Report = Callable[[str, int, int], None]
-
-
-@attrs.frozen(kw_only=True)
-class CloningConfig:
-    """What a behaviour-cloned model is made from, beside the game, the prompt and the parser.
-
-    Attributes:
-      width, layers, heads, inner: the network's shape.
-      vocabulary: tokens, 256 bytes included.
-      episodes: how many episodes of the scripted player are cloned.
-      steps, batch: optimiser steps, and prompts a step.
-      learning_rate: its greatest value; it warms up over 5% and decays to 0 by a cosine.
-      seed: of the weights and of the order of the data.
-    """
-
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    inner: int = 344
-    vocabulary: int = 320
-    context: int = 1024
-    episodes: int = 2000
-    steps: int = 400
-    batch: int = 64
-    learning_rate: float = 2e-3
-    seed: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 import attrs
 
 from algorithms.analysis.plots import plot_run
-from algorithms.method.config import MSGRPOConfig, RunConfig
+from algorithms.method.config import MSGRPOConfig
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
 from algorithms.play.matchups import AbstractMatchups
@@ -46,6 +46,7 @@ from algorithms.runs.writer import (
     transcript,
     versions,
 )
+from algorithms.training.config import RunConfig
 from algorithms.training.health import LOOKS_BACK, health_warnings, new_health_warnings
 from algorithms.training.interruption import Interruption
 from algorithms.training.trainer import (

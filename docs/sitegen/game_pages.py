@@ -212,14 +212,12 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
     law = _small_law(game)
     if law is None:
         best = algorithms.play.optimum.optimal_return(game, start, steps)
-        yield f"- Best expected return from the start of the transcript: {best:.6g} "
-        yield "  (`algorithms.play.optimum.optimal_return`)."
+        yield f"- Best expected return from the start of the transcript: {best:.6g} (`optimal_return`)."
         return
     best = sum(
         p * (algorithms.play.optimum.optimal_return(game, state, steps) or 0.0) for state, p in law
     )
-    yield f"- Best expected return: {best:.6g} "
-        yield "  (`algorithms.play.optimum.optimal_return`)."
+    yield f"- Best expected return: {best:.6g} (`optimal_return`)."
 
 
 def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, float]] | None:

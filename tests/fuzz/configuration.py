@@ -14,7 +14,8 @@ import games
 from algorithms.cli import main as cli
 from algorithms.cli.options import game_arguments, literal
 from algorithms.experiments.spec import jobs, read_experiment, shipped
-from algorithms.method.config import MSGRPOConfig, RunConfig
+from algorithms.method.config import MSGRPOConfig
+from algorithms.training.config import RunConfig
 from lap import LoraSettings, Sampling
 from tests.fuzz.guard import Case, declared, scratch, word, wrong
 from tests.fuzz.source import CANARY, Source, altered, damaged
