@@ -20,7 +20,10 @@ from pathlib import Path
 
 RENAMED: dict[str, str] = {}  # none so far: the restructuring of 2026 kept every metric's name
 
-_SMALL = "--threads 1 --updates 24 --checkpoint-every 8 --evaluate-every 10 --evaluation-episodes 40 --final-episodes 60"
+_SMALL = (
+    "--threads 1 --updates 24 --checkpoint-every 8 --evaluate-every 10 --evaluation-episodes 40 "
+    "--final-episodes 60"
+)
 _SELF_PLAY = (
     "--threads 1 --game KuhnPoker-v0 --held-out 0 --updates 12 --groups 16 --evaluate-every 5 "
     "--evaluation-episodes 40 --final-episodes 60"
