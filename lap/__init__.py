@@ -3,6 +3,7 @@
 from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
 from lap.engine.sampling import Sampling
+from lap.errors import ContextLengthError, ModelError
 from lap.lora import LoraSettings
 from lap.model import LanguageModel, TokenLogprobs, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
@@ -26,6 +27,7 @@ __all__ = [
     "AbstractPrompt",
     "CanonicalReply",
     "ConstrainedPolicy",
+    "ContextLengthError",
     "EndpointModel",
     "LanguageAgentPolicy",
     "LanguageModel",
@@ -33,6 +35,7 @@ __all__ = [
     "LoraSettings",
     "MemorylessPrompt",
     "Message",
+    "ModelError",
     "Prompt",
     "PromptEncoder",
     "Sampling",

@@ -12,21 +12,13 @@ import attrs
 from torch import Tensor
 
 from lap.engine.sampling import Sampling
+from lap.errors import ContextLengthError, ModelError
 from lap.model import LanguageModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import ListableModel, reply_dist
-from tsmg import (
-    AgentPolicy,
-    Completion,
-    ContextLengthError,
-    Distribution,
-    NotEnumerableError,
-    Reply,
-    Request,
-    RunFolderError,
-)
+from tsmg import AgentPolicy, Completion, Distribution, NotEnumerableError, Reply, Request
 
 M = TypeVar("M", bound=LanguageModel)
 
@@ -111,10 +103,10 @@ class LanguageAgentPolicy(Generic[M]):
           weights: all of the model's by name, where its network holds parts of them.
 
         Raises:
-          RunFolderError: the model has no checkpoint format.
+          ModelError: the model has no checkpoint format.
         """
         if not isinstance(self.model, TransformersModel):
-            raise RunFolderError(f"{type(self.model).__name__} cannot be saved as a checkpoint")
+            raise ModelError(f"{type(self.model).__name__} cannot be saved as a checkpoint")
         self.model.save_pretrained(folder, weights=weights)
         parts = {
             "prompt": {"type": type(self.prompt).__name__, **_fields(self.prompt)},
@@ -136,7 +128,7 @@ class LanguageAgentPolicy(Generic[M]):
           loading: further arguments of ``TransformersModel.from_pretrained``, such as ``dtype``.
 
         Raises:
-          RunFolderError: the folder or a part of it is missing or malformed.
+          ModelError: the folder or a part of it is missing or malformed.
         """
         file = Path(folder) / POLICY_FILE
         try:
@@ -151,9 +143,7 @@ class LanguageAgentPolicy(Generic[M]):
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunFolderError(
-                f"no policy can be loaded from {str(folder)!r}: {error}"
-            ) from error
+            raise ModelError(f"no policy can be loaded from {str(folder)!r}: {error}") from error
 
 
 def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:

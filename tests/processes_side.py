@@ -22,12 +22,13 @@ from torch.distributed.tensor import DTensor
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
 from algorithms.distributed.sharding import gathered
+from algorithms.errors import RunStoppedError
 from algorithms.play.matchups import Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
-from tsmg import AbstractGame, PlayRandomLegal, RunStoppedError, with_invalid_rule
+from tsmg import AbstractGame, PlayRandomLegal, with_invalid_rule
 
 UPDATES = 5
 CASES: dict[str, dict[str, Any]] = {

@@ -34,6 +34,7 @@ from algorithms.cli.options import (
     set_option,
     split_game,
 )
+from algorithms.errors import RunStoppedError
 from algorithms.method.config import MSGRPOConfig
 from algorithms.training.config import RunConfig
 
@@ -337,7 +338,7 @@ def train(
             raise click.UsageError("--resume goes on in the run's own folder; leave --output out")
     try:
         _train(folder, resume is not None, options=options, **options)
-    except tsmg.RunStoppedError as stopped:
+    except RunStoppedError as stopped:
         click.echo(str(stopped), err=True)
         sys.exit(128 + stopped.signal if stopped.signal else 1)
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from algorithms.distributed.processes import has_whole_state
 from algorithms.distributed.sharding import gathered, sharded_like
+from algorithms.errors import RunFolderError
 from lap import TabularModel
 from lap.lora import is_adapter
-from tsmg import RunFolderError
 
 TENSORS, VALUES = "training.safetensors", "training.json"
 

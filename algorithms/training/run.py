@@ -11,6 +11,7 @@ from typing import Any, Protocol, final
 import attrs
 
 from algorithms.analysis.plots import plot_run
+from algorithms.errors import RunFolderError, RunStoppedError
 from algorithms.method.config import MSGRPOConfig
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
@@ -63,8 +64,6 @@ from tsmg import (
     Completion,
     Episode,
     FailedEpisode,
-    RunFolderError,
-    RunStoppedError,
     TooManyFailuresError,
     with_step_deadline,
 )

@@ -43,6 +43,7 @@ from algorithms.distributed.sharding import (
     shard,
     unsharded,
 )
+from algorithms.errors import RunFolderError
 from algorithms.method.batch import RoleGroup, TrainingRow, micro_batches, part_of_rows
 from algorithms.method.config import MSGRPOConfig, Schedule
 from algorithms.method.episode_sampling import Selected, effective_sample_size
@@ -68,17 +69,8 @@ from algorithms.runs.state import (
 )
 from algorithms.training.limits import check_reply_limit
 from algorithms.training.out_of_memory import with_halved_batches
-from lap import LanguageAgentPolicy, Sampling, TokenLogprobs, with_logit_cache
-from tsmg import (
-    AbstractGame,
-    Completion,
-    EpisodeKey,
-    InvalidArgumentError,
-    ModelError,
-    Purpose,
-    RunFolderError,
-    step_limit,
-)
+from lap import LanguageAgentPolicy, ModelError, Sampling, TokenLogprobs, with_logit_cache
+from tsmg import AbstractGame, Completion, EpisodeKey, InvalidArgumentError, Purpose, step_limit
 
 Metrics = dict[str, float | None]
 # At least so many prompts of an update (all, if there are fewer), and less than twice as many, on whose calls the KL

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lap.engine.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
+from lap.errors import ModelError
 from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 Context = tuple[str, tuple[int, ...]]
 

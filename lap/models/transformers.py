@@ -29,6 +29,7 @@ from lap.engine.contexts import (
 from lap.engine.decoding import LogitCache, ReplyState, decode
 from lap.engine.sampling import Sampling, token_logprobs
 from lap.engine.scoring import score
+from lap.errors import ContextLengthError, ModelError
 from lap.lora import (
     ADAPTER_FILE,
     AdaptersOff,
@@ -42,7 +43,7 @@ from lap.lora import (
 )
 from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Completion, ContextLengthError, ModelError, Stream
+from tsmg import Completion, Stream
 
 _MEMORY = 2**26  # bytes of logits that a with_logit_cache model holds
 

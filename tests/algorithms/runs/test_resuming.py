@@ -14,6 +14,7 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
+from algorithms.errors import RunFolderError
 from algorithms.play.matchups import AlternatingRoles, PastOpponents
 from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
@@ -35,7 +36,6 @@ from lap import (
 )
 from tests.runs import SMALL_RUN
 from tests.whole_runs import CONFIG, RUN, contents, lap_policy, lines, run
-from tsmg import RunFolderError
 
 
 class Killed(BaseException):

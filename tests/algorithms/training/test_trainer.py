@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms.errors import RunFolderError
 from algorithms.method.batch import RoleGroup, micro_batches, training_rows
 from algorithms.method.credit import episode_advantages, whole_episode_credit
 from algorithms.method.episode_sampling import Selected
@@ -27,7 +28,6 @@ from tsmg import (
     InvalidArgumentError,
     PlayDefault,
     PlayerPolicy,
-    RunFolderError,
     TooManyFailuresError,
     Transition,
     UniformPlayer,
