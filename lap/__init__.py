@@ -11,7 +11,7 @@ from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
-from lap.policy import LanguageAgentPolicy, with_logit_cache
+from lap.policy import LanguageAgentPolicy, frozen_copy, register_backend, with_logit_cache
 from lap.prompts import (
     AbstractPrompt,
     LastTurnsPrompt,
@@ -48,6 +48,8 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
+    "frozen_copy",
+    "register_backend",
     "reply_dist",
     "with_logit_cache",
 ]
