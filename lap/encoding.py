@@ -12,8 +12,8 @@ from typing import Any, final
 
 from jinja2 import TemplateError
 
+from lap.errors import ModelError
 from lap.prompts import Prompt
-from tsmg import ModelError
 
 _CACHE = 4096  # prompts whose ids are kept; those of real models are long
 

@@ -345,7 +345,7 @@ def keys(page: str, *titles: str) -> set[str]:
 
 def test_the_page_of_metrics_lists_what_is_written() -> None:
     from algorithms import MSGRPOTrainer
-    from algorithms.training.trainer import evaluation_metrics
+    from algorithms.training.metrics import evaluation_metrics
     from games import KuhnPoker
     from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
     from tests.runs import SMALL_RUN

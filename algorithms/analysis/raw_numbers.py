@@ -7,7 +7,7 @@ from typing import Any
 
 from algorithms.analysis.comparison import Group, generated_tokens, trained_tokens
 from algorithms.analysis.printing import printable
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
 
 EVALUATED = ("success_rate", "reward", "invalid_rate", "episode_length")
 COLUMNS = (

@@ -9,8 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from algorithms.capacity.estimate import NetworkSizes
+from lap import ModelError
 from lap.lora import LoraSettings, add_adapters
-from tsmg import InvalidArgumentError, ModelError
+from tsmg import InvalidArgumentError
 
 _SHAPE = ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocabulary")
 _NEEDED = (

@@ -34,13 +34,14 @@ from algorithms.cli.options import (
     set_option,
     split_game,
 )
+from algorithms.errors import RunStoppedError
 from algorithms.method.config import MSGRPOConfig
 from algorithms.training.config import RunConfig
 
 if TYPE_CHECKING:
     from algorithms.play.evaluation import Evaluation
+    from algorithms.training.metrics import Update
     from algorithms.training.run import Result
-    from algorithms.training.trainer import Update
     from tsmg.testing import Report
 
 console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)  # of several processes one speaks
@@ -170,7 +171,8 @@ def _make_casting(
     game: tsmg.AbstractGame[Any, Any], policy: Any, opponent: str, role: str | None
 ) -> Any:
     """Who plays whom."""
-    from algorithms.play.matchups import AlternatingRoles, FixedOpponents, PastOpponents, SelfPlay
+    from algorithms.play.matchups import AlternatingRoles, FixedOpponents, SelfPlay
+    from algorithms.training.past_opponents import PastOpponents
 
     if opponent == "self":
         return SelfPlay()
@@ -337,7 +339,7 @@ def train(
             raise click.UsageError("--resume goes on in the run's own folder; leave --output out")
     try:
         _train(folder, resume is not None, options=options, **options)
-    except tsmg.RunStoppedError as stopped:
+    except RunStoppedError as stopped:
         click.echo(str(stopped), err=True)
         sys.exit(128 + stopped.signal if stopped.signal else 1)
 
@@ -411,10 +413,10 @@ def _train(
     if start is None:
         _check_model(model, chat, thinking, trains=True)
     from algorithms.distributed.processes import make_accelerator
+    from algorithms.training.learner import reply_sampling
     from algorithms.training.run import (
         run_training,  # slow to import: after every argument was checked
     )
-    from algorithms.training.trainer import reply_sampling
 
     with make_accelerator().local_main_process_first():  # what it makes or fetches, the others find
         policy = _make_policy(
@@ -758,6 +760,8 @@ def merge(folder: str, output: str) -> None:
     import lap
 
     policy = lap.LanguageAgentPolicy.from_pretrained(folder)
+    if not isinstance(policy.model, lap.TransformersModel):
+        raise lap.ModelError(f"{type(policy.model).__name__} has no adapters to merge")
     attrs.evolve(policy, model=policy.model.merged()).save_pretrained(output)
     console.print(f"written: {escape(output)}")
 

@@ -31,7 +31,6 @@ from algorithms.cli.options import config_options
 from algorithms.experiments.scheduler import Done, estimated_seconds, is_done, run_jobs
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.runs.reader import read_runs
-from tsmg import ModelError
 
 console = Console()
 _FIGURES = "figures are of greedy play instead of play at the training temperature"
@@ -339,6 +338,8 @@ def _print_limit(made: Plan, adapted: Callable[[], NetworkSizes] | None) -> None
     _tell(first_limit(made))
     if made.fits:
         return
+    from lap.errors import ModelError
+
     try:
         network = adapted() if adapted is not None else None
     except ModelError:  # no peft, or no layer that takes adapters: none are advised

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import attrs
 
+from algorithms.errors import RunFolderError
 from algorithms.experiments.spec import Experiment, Job
 from algorithms.runs.reader import read_run
-from tsmg import RunFolderError
 
 UNFINISHED = ".part"
 """What the folder of a run is called after its name until it is whole; training goes on in it."""

@@ -24,8 +24,8 @@ from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
 from algorithms.training.cloning import cloned_policy, divergence_from_player
 from algorithms.training.config import CloningConfig
+from algorithms.training.metrics import evaluation_metrics
 from algorithms.training.run import SilentReporter, run_training
-from algorithms.training.trainer import evaluation_metrics
 from lap.policy import POLICY_FILE
 from tsmg import AbstractGame, InvalidArgumentError, with_player
 

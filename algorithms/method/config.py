@@ -15,11 +15,11 @@ from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.credit import CreditKind
 from algorithms.method.episode_sampling import SamplingKind, Scope
 from algorithms.method.weighting import WeightingKind
-from algorithms.play.rollouts import GroupOn
 from tsmg import Facts, InvalidArgumentError
 
 Sharding = Literal["none", "zero1", "fsdp"]
 Schedule = Literal["linear", "constant"]
+GroupOn = Literal["initial_state", "initial_information", "nothing"]
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from algorithms.method.advantages import StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
-from algorithms.method.config import MSGRPOConfig, resolved_group_on, resolved_std
+from algorithms.method.config import GroupOn, MSGRPOConfig, resolved_group_on, resolved_std
 from algorithms.method.credit import CreditRule, credit_rule, episode_advantages
 from algorithms.method.episode_sampling import (
     SamplingRule,
@@ -22,7 +22,6 @@ from algorithms.method.episode_sampling import (
     select_episodes,
     selection_dist,
 )
-from algorithms.play.rollouts import GroupOn
 from tsmg import Distribution, EpisodeGroup, Facts, Stream
 
 

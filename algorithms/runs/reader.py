@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
+from algorithms.errors import RunFolderError
 from algorithms.runs.writer import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS, finite
-from tsmg import RunFolderError
 
 Record = Mapping[str, Any]
 # Parts of config.json that tell where a run was made, what it is called and what it found out, not what it is.

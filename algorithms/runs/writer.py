@@ -23,8 +23,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from algorithms.errors import RunFolderError
 from algorithms.runs.atomic import sync, write_whole_file
-from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, RunFolderError, Step
+from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, Step
 
 if TYPE_CHECKING:  # it needs torch, and who reads a run folder does not
     from algorithms.play.evaluation import Evaluation

@@ -11,6 +11,7 @@ from typing import Any, Protocol, final
 import attrs
 
 from algorithms.analysis.plots import plot_run
+from algorithms.errors import RunFolderError, RunStoppedError
 from algorithms.method.config import MSGRPOConfig
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
@@ -49,22 +50,20 @@ from algorithms.runs.writer import (
 from algorithms.training.config import RunConfig
 from algorithms.training.health import LOOKS_BACK, health_warnings, new_health_warnings
 from algorithms.training.interruption import Interruption
-from algorithms.training.trainer import (
+from algorithms.training.metrics import (
     Metrics,
-    MSGRPOTrainer,
     Update,
     evaluation_metrics,
     recorded_evaluation,
 )
+from algorithms.training.trainer import MSGRPOTrainer
 from lap import LanguageAgentPolicy
-from lap.replies import ListableModel
+from lap.model import EnumerableModel, TrainableModel
 from tsmg import (
     AbstractGame,
     Completion,
     Episode,
     FailedEpisode,
-    RunFolderError,
-    RunStoppedError,
     TooManyFailuresError,
     with_step_deadline,
 )
@@ -125,7 +124,7 @@ def run_training(
     *,
     game: AbstractGame[Any, Any],
     evaluation_game: AbstractGame[Any, Any],
-    policy: LanguageAgentPolicy[Any] | Mapping[str, LanguageAgentPolicy[Any]],
+    policy: LanguageAgentPolicy[TrainableModel] | Mapping[str, LanguageAgentPolicy[TrainableModel]],
     config: MSGRPOConfig,
     run: RunConfig,
     folder: str | Path,
@@ -415,7 +414,7 @@ class _Run:
         for policy in self.trainer.policies.values():
             model: object = policy.model
             if (
-                isinstance(model, ListableModel)
+                isinstance(model, EnumerableModel)
                 and getattr(model, "model_id", "") == completion.model_id
             ):
                 return [model.text([token]) for token in completion.reply_ids]

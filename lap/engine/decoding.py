@@ -30,7 +30,8 @@ from lap.engine.contexts import (
     positions,
 )
 from lap.engine.sampling import Sampling, pick_tokens, token_logprobs
-from tsmg import ModelError, Stream
+from lap.errors import ModelError
+from tsmg import Stream
 
 Context = tuple[Ids, Ids]
 """The ids of a prompt, and of the reply so far."""

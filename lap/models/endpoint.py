@@ -13,9 +13,10 @@ from typing import Any, final
 import attrs
 
 from lap.engine.sampling import Sampling
+from lap.errors import ModelError
 from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Message, Prompt
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 CONTROL_TOKENS = (
     "<|",  # ChatML, Llama 3, Phi and others

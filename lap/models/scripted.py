@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from lap.engine.sampling import Sampling
+from lap.errors import ModelError
 from lap.model import StopCriterion, TokenLogprobs
 from lap.prompts import Prompt
-from tsmg import Completion, Distribution, ModelError, Stream, deterministic
+from tsmg import Completion, Distribution, Stream, deterministic
 
 
 @final

@@ -29,6 +29,7 @@ from lap.engine.contexts import (
 from lap.engine.decoding import LogitCache, ReplyState, decode
 from lap.engine.sampling import Sampling, token_logprobs
 from lap.engine.scoring import score
+from lap.errors import ContextLengthError, ModelError
 from lap.lora import (
     ADAPTER_FILE,
     AdaptersOff,
@@ -36,19 +37,27 @@ from lap.lora import (
     add_adapters,
     base_of,
     has_adapters,
+    is_adapter,
     load_adapters,
     merged,
     save_adapters,
 )
-from lap.model import StopCriterion, TokenLogprobs
+from lap.model import (
+    StopCriterion,
+    TokenLogprobs,
+    TrainableModel,
+    named_tensors,
+    tensors_digest,
+)
 from lap.prompts import Prompt
-from tsmg import Completion, ContextLengthError, ModelError, Stream
+from tsmg import Completion, Stream
 
+_ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
 _MEMORY = 2**26  # bytes of logits that a with_logit_cache model holds
 
 
 @final
-class TransformersModel:
+class TransformersModel(TrainableModel):
     """A causal language model and its tokenizer.
 
     Args:
@@ -64,6 +73,9 @@ class TransformersModel:
     Raises:
       ModelError: a chat template is asked for and there is none, or the tokenizer has more tokens than the model.
     """
+
+    backend = "transformers"
+    network: Any
 
     def __init__(
         self,
@@ -90,7 +102,7 @@ class TransformersModel:
         self.token_budget = token_budget
         self.autocast = autocast
         self.recomputes = False
-        self.one_pass = False  # whether calls are scored in a single pass through the layers
+        self.one_pass = False  # whether a batch is scored in a single pass through the layers
         self.layout: Layout | None = None  # found out at the first use
         self.memory: LogitCache | None = None
         self._ends = _end_ids(network, tokenizer)
@@ -157,6 +169,47 @@ class TransformersModel:
             reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
 
+    def reference_model(self) -> Self:
+        """The model without its adapters, whose weights it shares; without adapters, a frozen copy."""
+        return self.without_adapters() if self.has_adapters else self.frozen_copy()
+
+    def learned_tensors(self) -> dict[str, Tensor]:
+        """The adapters if there are some, otherwise all weights."""
+        tensors = named_tensors(self.network)
+        return {name: t for name, t in tensors.items() if is_adapter(name)} or tensors
+
+    def digest(self) -> str:
+        """A hash of all weights but the adapters, which a reference model does without."""
+        tensors = named_tensors(self.network)
+        return tensors_digest({name: t for name, t in tensors.items() if not is_adapter(name)})
+
+    def reply_length(self, reply: str) -> int:
+        """The number of tokens of a reply, without an end token."""
+        return len(self.encoder.untrusted(reply))
+
+    def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
+        """Refuse prompts that leave no room for the longest reply.
+
+        Raises:
+          ContextLengthError: one leaves too little; ``index`` says which.
+          ModelError: one is empty.
+        """
+        self.encoded(prompts, sampling=sampling)
+
+    def layers(self) -> list[torch.nn.Module]:
+        """The layers of the network, as the transformers library marks them."""
+        modules = self.network.modules()
+        return [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+
+    def use_one_pass(self) -> None:
+        """From now on, score any batch in one pass through the layers."""
+        self.one_pass = True
+        self.resolved_layout(_ANY_PROMPT)  # resolving takes passes, whose number may vary
+
+    def loading_settings(self) -> Mapping[str, object]:
+        """How prompts are encoded."""
+        return {"chat": self.chat, "thinking": self.encoder.thinking}
+
     def save_pretrained(
         self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
     ) -> None:
@@ -212,9 +265,8 @@ class TransformersModel:
 
     def compiled(self) -> Self:
         """The same model with its layers compiled (``torch.compile``), at first use and for any length."""
-        for module in self.network.modules():
-            if isinstance(module, GradientCheckpointingLayer):
-                module.compile(dynamic=True)
+        for layer in self.layers():
+            layer.compile(dynamic=True)
         return self._of(self.network)
 
     def _of(self, network: Any) -> Self:
@@ -225,8 +277,7 @@ class TransformersModel:
     @contextlib.contextmanager
     def _computing(self, *, learning: bool) -> Iterator[None]:
         """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
-        modules = self.network.modules() if learning and self.recomputes else ()
-        layers = [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+        layers = self.layers() if learning and self.recomputes else []
         for layer in layers:  # the flag of the layer alone: what is below stays as in evaluation
             layer.training = True
         enabled = self.autocast is not None
@@ -281,7 +332,7 @@ class TransformersModel:
             for ids_text, reply in zip(encoded, replies, strict=True)
         ]
 
-    def with_logit_cache(self) -> "TransformersModel":
+    def with_logit_cache(self) -> Self:
         """The same model for a time in which its weights stay as they are: it computes no context twice.
 
         Small games come by the same observations again and again. The view shares the weights, and is to be dropped
@@ -419,6 +470,20 @@ class TransformersModel:
         if self.layout is None:
             self.layout = find_layout(self.network, prompt)
         return self.layout
+
+
+def load_saved(
+    folder: str | Path, settings: Mapping[str, Any], **loading: Any
+) -> TransformersModel:
+    """Load the model of a saved policy.
+
+    Args:
+      folder: where.
+      settings: what ``loading_settings`` gave.
+      loading: further arguments of ``TransformersModel.from_pretrained``.
+    """
+    chat, thinking = settings["chat"], settings.get("thinking")
+    return TransformersModel.from_pretrained(folder, chat=chat, thinking=thinking, **loading)
 
 
 def _load_tokenizer(name: str) -> Any:

@@ -11,6 +11,7 @@ from lap import (
     LanguageAgentPolicy,
     MemorylessPrompt,
     Message,
+    ModelError,
     Prompt,
     PromptEncoder,
     Sampling,
@@ -23,7 +24,7 @@ from lap import (
 from lap.engine import contexts
 from lap.engine.contexts import ReplyTree, batches, context_logits, find_layout, in_common
 from tests.checkpoints import tiny_model, tokenizer
-from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
+from tsmg import InvalidArgumentError, Stream, uniform
 
 PROMPTS = [
     Prompt((Message("user", (Segment(text, trusted=False),)),))
@@ -437,7 +438,7 @@ def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
     assert loaded.model.chat == policy.model.chat
     assert [f.name for f in tmp_path.iterdir() if f.suffix in (".bin", ".pt", ".pkl")] == []
     (tmp_path / "policy.json").write_text('{"prompt": {"type": "os.system"}}')
-    with pytest.raises(RunFolderError, match="no policy can be loaded"):
+    with pytest.raises(ModelError, match="no policy can be loaded"):
         LanguageAgentPolicy.from_pretrained(tmp_path)
 
 

@@ -13,7 +13,7 @@ from algorithms.analysis.report.charts import COLOURS, picture, svg
 from algorithms.analysis.report.content import Answer, Content
 from algorithms.analysis.report.texts import embedded_json, shown_text
 from algorithms.analysis.tables import markdown
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
 
 _FOLDER = "templates"
 

@@ -32,6 +32,7 @@ from algorithms.cli.main import main
 from lap import (
     LoraSettings,
     Message,
+    ModelError,
     Prompt,
     Sampling,
     Segment,
@@ -40,7 +41,7 @@ from lap import (
 from lap.engine import decoding, scoring
 from lap.models import transformers
 from tests.checkpoints import tiny_model, tokenizer
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 VOCABULARY = 384
 NARROW = Qwen2Config(

@@ -15,6 +15,7 @@ from typeguard import suppress_type_checks
 from algorithms.analysis.tables import Table, markdown
 from algorithms.cli import runs as run_commands
 from algorithms.cli.main import main
+from algorithms.errors import RunFolderError
 from algorithms.experiments.spec import read_experiment, shipped
 from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.atomic import MANIFEST, _listed
@@ -36,7 +37,7 @@ from algorithms.runs.writer import finite, read_config, read_lines
 from tests.fuzz.checkpoints import model_and_optimizer, saved_training
 from tests.fuzz.run_folders import transcript
 from tests.run_folders import write_run
-from tsmg import InvalidArgumentError, RunFolderError
+from tsmg import InvalidArgumentError
 
 HUGE = 10**400  # JSON has integers that no float holds
 

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from algorithms.analysis.comparison import compare_runs, group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
+from algorithms.errors import RunFolderError
 from algorithms.runs.reader import find_runs, read_run, read_runs
 from tests.run_folders import episode, write_lines, write_run
-from tsmg import InvalidArgumentError, RunFolderError
+from tsmg import InvalidArgumentError
 
 
 def compare(*arguments):

@@ -9,10 +9,11 @@ import pytest
 from algorithms.analysis.comparison import compare_runs
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import evaluate
-from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.play.matchups import AlternatingRoles
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.reader import read_run
 from algorithms.runs.writer import evaluation_record, transcript
+from algorithms.training.past_opponents import PastOpponents
 from algorithms.training.run import RunConfig, run_training
 from games import FrozenLake, KuhnPoker, TicTacToe
 from lap import LanguageAgentPolicy, MemorylessPrompt

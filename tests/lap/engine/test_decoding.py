@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import lap.engine.decoding
-from lap import Message, Prompt, Sampling, Segment
+from lap import Message, ModelError, Prompt, Sampling, Segment
 from lap.engine.decoding import LogitCache
 from tests.checkpoints import tiny_model
-from tsmg import ModelError, Stream
+from tsmg import Stream
 
 SAMPLING = Sampling(max_reply_tokens=5)
 
