@@ -74,7 +74,7 @@ def test_it_is_conformant_and_plays_by_hand() -> None:
 
 
 def test_it_trains(tmp_path: Path) -> None:
-    algorithms.cloned_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(
+    algorithms.cloned_policy(Nim(), config=TINY, cache=tmp_path / "cache").save_pretrained(
         tmp_path / "tiny"
     )
     sizes = "--updates 2 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 4 --threads 1"

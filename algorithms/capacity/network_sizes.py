@@ -92,11 +92,11 @@ def count_network(config: Any, *, name: str, lora: LoraSettings | None = None) -
 
     Args:
       config: of a causal language model of the transformers library.
-      name: what to call it.
+      name: of the network in the estimate.
       lora: the adapters that are learnt in place of the weights, if any.
 
     Raises:
-      ModelError: the network cannot be planned for, or no layer takes the adapters.
+      ModelError: the figures of a layer do not hold for the network, or no layer takes the adapters.
     """
     _check(config, name)
     with torch.device("meta"):
@@ -116,9 +116,9 @@ def count_network(config: Any, *, name: str, lora: LoraSettings | None = None) -
 def _check(config: Any, name: str) -> None:
     """Refuse what the arithmetic of a layer does not hold for."""
     if missing := [field for field in _NEEDED if not getattr(config, field, None)]:
-        raise ModelError(f"cannot plan for {name!r}: its configuration has no {missing[0]!r}")
+        raise ModelError(f"cannot estimate {name!r}: its configuration has no {missing[0]!r}")
     if any((getattr(config, field, None) or 0) > 1 for field in _EXPERTS):
-        raise ModelError(f"cannot plan for {name!r}: it has experts, whose activations are unknown")
+        raise ModelError(f"cannot estimate {name!r}: it has experts, whose activations are unknown")
 
 
 def _counted(network: Any, config: Any, name: str) -> NetworkSizes:

@@ -286,8 +286,8 @@ def _make_policy(
         def report(stage: str, done: int, total: int) -> None:
             status.update(f"{stage}: {done}/{total}")
 
-        recipe = CloningConfig(seed=recipe_seed)
-        seed = cloned_model(game, prompt=prompt, recipe=recipe, report=report)
+        cloning = CloningConfig(seed=recipe_seed)
+        seed = cloned_model(game, prompt=prompt, config=cloning, report=report)
     return lap.LanguageAgentPolicy(prompt=prompt, model=seed)
 
 

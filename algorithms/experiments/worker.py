@@ -84,8 +84,8 @@ def policy_of(game: Game, job: Job) -> lap.LanguageAgentPolicy[Any]:
     """The policy that a run begins with: a checkpoint, or a clone made with the run's seed."""
     name = job.arm.model
     if name is None:
-        recipe = CloningConfig(**{**job.arm.recipe, "seed": job.seed})
-        return cloned_policy(game, recipe=recipe)
+        config = CloningConfig(**{**job.arm.recipe, "seed": job.seed})
+        return cloned_policy(game, config=config)
     if (Path(name) / POLICY_FILE).is_file():
         return _saved(Path(name))
     return lap.LanguageAgentPolicy(model=lap.TransformersModel.from_pretrained(name))

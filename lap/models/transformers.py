@@ -2,7 +2,7 @@
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
 and go on together as long as they draw the same tokens (``lap.engine.decoding``). Learning computes logits at reply
-positions only, and shares prompts and common beginnings of replies likewise (``lap.engine.scoring``).
+positions only, and shares prompts and common prefixes of replies likewise (``lap.engine.scoring``).
 """
 
 import contextlib
@@ -18,15 +18,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from lap.encoding import PromptEncoder
-from lap.engine.contexts import (
-    Ids,
-    Layout,
-    ReplyTree,
-    causal_network,
-    context_logits,
-    find_layout,
-)
-from lap.engine.decoding import LogitCache, ReplyState, decode
+from lap.engine.decoding import LOGIT_CACHE_BYTES, LogitCache, ReplyState, decode
+from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
+from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, token_logprobs
 from lap.engine.scoring import score
 from lap.errors import ContextLengthError, ModelError
@@ -53,7 +47,6 @@ from lap.prompts import Prompt
 from tsmg import Completion, Stream
 
 _ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
-_MEMORY = 2**26  # bytes of logits that a with_logit_cache model holds
 
 
 @final
@@ -305,7 +298,7 @@ class TransformersModel(TrainableModel):
         encoded = self.encoded(prompts, sampling=sampling)
         replies = [ReplyState(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
 
-        def judge(ids: Ids) -> tuple[str, bool]:
+        def decode_reply(ids: Ids) -> tuple[str, bool]:
             text = self.text(ids)
             return text, self.is_end(ids[-1]) or bool(stop_criterion and stop_criterion(text))
 
@@ -314,10 +307,10 @@ class TransformersModel(TrainableModel):
                 self.network,
                 replies,
                 sampling=sampling,
-                judge=judge,
+                decode_reply=decode_reply,
                 budget=self.token_budget,
-                memory=self.memory or LogitCache(0),
-                trees=bool(encoded and self.memory)
+                logit_cache=self.memory or LogitCache(0),
+                tree_attention=bool(encoded and self.memory)
                 and self.resolved_layout(encoded[0][0]) == "tree_attention",
             )
         return [
@@ -339,7 +332,7 @@ class TransformersModel(TrainableModel):
         before they change.
         """
         view = copy.copy(self)
-        view.memory = LogitCache(_MEMORY)
+        view.memory = LogitCache(LOGIT_CACHE_BYTES)
         return view
 
     def next_logprobs(
@@ -348,7 +341,7 @@ class TransformersModel(TrainableModel):
         """Log-probabilities of the next token after each beginning of a reply. Shape (P, V), float32."""
         ids, _ = self.encoder.encode(prompt)
         begun = [tuple(prefix) for prefix in prefixes]
-        logits, row_of = self.context_logits([ReplyTree.upto(ids, begun)])
+        logits, row_of = self.context_logits([ReplyTree.of_prefixes(ids, begun)])
         return token_logprobs(logits[[row_of[ids, prefix] for prefix in begun]], sampling)
 
     def is_end(self, token: int) -> bool:
@@ -451,10 +444,8 @@ class TransformersModel(TrainableModel):
             (ids, text), reply_ids, (0.0,) * len(reply_ids), None, text=reply, finished=True
         )
 
-    def context_logits(
-        self, trees: Sequence[ReplyTree]
-    ) -> tuple[Tensor, dict[tuple[tuple[int, ...], tuple[int, ...]], int]]:
-        """Differentiable next-token logits at every (prompt, beginning of a reply), each computed once.
+    def context_logits(self, trees: Sequence[ReplyTree]) -> tuple[Tensor, dict[Context, int]]:
+        """Differentiable next-token logits at every (prompt, prefix of a reply), each computed once.
 
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
@@ -462,8 +453,7 @@ class TransformersModel(TrainableModel):
         layout = self.resolved_layout(trees[0].prompt)
         with self._computing(learning=torch.is_grad_enabled()):
             logits = context_logits(self.network, trees, layout)
-        contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
-        return logits, {context: row for row, context in enumerate(contexts)}
+        return logits, {context: row for row, context in enumerate(contexts_of(trees))}
 
     def resolved_layout(self, prompt: Ids) -> Layout:
         """How contexts are computed for this network, found out at the first use by a few passes over a prompt."""

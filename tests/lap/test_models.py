@@ -1,7 +1,6 @@
 """Language models: what is sampled is what is recorded is what is learnt from."""
 
 import attrs
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -21,8 +20,8 @@ from lap import (
     TagParser,
     TransformersModel,
 )
-from lap.engine import contexts
-from lap.engine.contexts import ReplyTree, batches, context_logits, find_layout, in_common
+from lap.engine.hidden_states import find_layout
+from lap.engine.prefix_tree import ReplyTree
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, Stream, uniform
 
@@ -244,7 +243,7 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     """The head of a large vocabulary is applied in parts, and again backwards."""
     results = []
     for at_once in (2**24, 7 * 320):
-        monkeypatch.setattr("lap.engine.scoring._AT_ONCE", at_once)
+        monkeypatch.setattr("lap.engine.scoring.LOGITS_AT_ONCE", at_once)
         model = tiny_model(sharp=3.0)
         completions = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
         model.logprobs(completions[:1], sampling=sampling)  # finds out what the network can do
@@ -261,20 +260,6 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     assert few <= 7 < many
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
     assert float((parts_gradient - whole_gradient).norm() / whole_gradient.norm()) < 1e-5
-
-
-def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
-    """Negative control: nodes attend to all earlier tokens of the row, as in plain concatenation."""
-
-    def leaky(trees, members):
-        row = build(trees, members)
-        return attrs.evolve(row, mask=np.tri(len(row.tokens), dtype=bool))
-
-    build = contexts._row
-    monkeypatch.setattr(contexts, "_row", leaky)
-    model = tiny_model(sharp=3.0)
-    (completion, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
-    assert find_layout(model.network, completion.prompt_ids) == "packed"
 
 
 def test_rows_of_equal_prompt_draw_by_their_own_stream():
@@ -417,7 +402,7 @@ def test_logits_that_are_not_finite_are_refused():
         model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
 
 
-@pytest.mark.parametrize("style", ["padded", "chatml"])
+@pytest.mark.parametrize("style", ["plain", "chatml"])
 def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
@@ -451,40 +436,3 @@ def test_arbitrary_bytes_as_reply_never_raise(raw):
     PromptEncoder(tokenizer()).encode(
         Prompt((Message("assistant", (Segment(text, trusted=False),)),))
     )
-
-
-IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
-TREES = st.lists(
-    st.builds(ReplyTree.of, IDS, st.lists(IDS, min_size=1, max_size=6)), min_size=1, max_size=12
-)
-
-
-@pytest.mark.parametrize("layout", ["tree_attention", "packed"])
-@given(trees=TREES, width=st.integers(1, 40))
-def test_trees_that_share_rows_or_batches_give_the_logits_of_each_alone(layout, trees, width):
-    model = tiny_model(sharp=3.0)
-    alone = torch.cat([context_logits(model.network, [tree], "padded") for tree in trees])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(contexts, "_row_width", lambda network: width)
-        together = context_logits(model.network, trees, layout)
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
-
-
-@given(trees=TREES, width=st.integers(1, 40))
-def test_rows_hold_every_context_once_and_little_padding(trees, width):
-    found = batches(trees, width=width)
-    rows = [row for batch in found for row in batch]
-    assert sorted(t for row in rows for t in row.trees) == list(range(len(trees)))
-    for row in rows:
-        assert len(row.contexts) == sum(len(trees[t].prefixes) for t in row.trees)
-        assert len(row.tokens) == len(row.positions) == len(row.mask)
-    for batch in found:
-        lengths = [len(row.tokens) for row in batch]
-        assert sum(lengths) >= 0.9 * len(lengths) * max(lengths)
-    assert sum(len(row.tokens) for row in rows) <= sum(tree.size for tree in trees)
-
-
-@given(a=IDS, b=IDS)
-def test_what_two_sequences_begin_with_alike(a, b):
-    n = in_common(a, b)
-    assert (a[:n] == b[:n] and a[: n + 1] != b[: n + 1]) or a == b == a[:n]

@@ -11,7 +11,6 @@ import attrs
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import Qwen2ForCausalLM
 
 from algorithms import CloningConfig
 from algorithms.cli import main as cli
@@ -19,7 +18,7 @@ from algorithms.experiments import Job, jobs, read_experiment, run_jobs, schedul
 from algorithms.experiments.scheduler import estimated_seconds, is_done
 from algorithms.runs.reader import read_run
 from algorithms.training import run as training
-from algorithms.training.cloning import _config, make_tokenizer
+from lap.models.small import make_tokenizer, small_network
 from tests.run_folders import write_run
 from tsmg import InvalidArgumentError, TSMGError
 
@@ -67,10 +66,12 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
 
 
 def test_the_large_model_has_24_times_the_parameters():
-    def parameters(recipe):
-        tokenizer = make_tokenizer(["P F F F", "<action>left</action>"], recipe.vocabulary)
+    def parameters(config):
+        tokenizer = make_tokenizer(["P F F F", "<action>left</action>"], config.vocabulary)
+        names = ("width", "layers", "heads", "inner", "context")
         with torch.device("meta"):
-            return sum(p.numel() for p in Qwen2ForCausalLM(_config(recipe, tokenizer)).parameters())
+            network = small_network(tokenizer, **{name: getattr(config, name) for name in names})
+        return sum(p.numel() for p in network.parameters())
 
     arms = {arm.name: arm for arm in read_experiment(shipped()["paper-laptop"]).arms}
     large = parameters(CloningConfig(**arms["large"].recipe))
