@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import FiniteGame, tabular_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.cases import Case, random_cases
 from tsmg import Finite, Transition, deterministic
 
@@ -44,6 +44,8 @@ class _Walk:
 
 
 _Group = Sequence[_Walk]
+
+
 _Credit = Callable[[_Group], list[list[float]]]
 
 
@@ -87,6 +89,7 @@ def _mean(values: Sequence[float]) -> float:
 
 # ---- to go -----------------------------------------------------------------------------------
 
+
 _ROAD_GAME = FiniteGame(
     starts=deterministic("gate"),
     moves={
@@ -100,6 +103,8 @@ _ROAD_GAME = FiniteGame(
         },
     },
 )
+
+
 _ROAD = Case(
     game=_ROAD_GAME,
     policy=tabular_policy(
@@ -111,6 +116,22 @@ _ROAD = Case(
 )
 
 
+_BY_EXAMINATION = "the trainer's estimator over all groups"
+
+
+def _who_is_still_there(case: Case) -> Sides:
+    """A step is compared with the members alone that still play at it."""
+    share = (case.size - 1) / case.size
+    found = analyse_estimator(case.dist, case.config(credit="turn"))
+    return found.mean_D, share * case.dist.autodiff_gradient_D()
+
+
+@statement(
+    routes=(_BY_EXAMINATION, "automatic differentiation of the value"),
+    example=_ROAD,
+    cases=random_cases(states=1),
+    wrong=_who_is_still_there,
+)
 def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
     """Credit for the reward-to-go, relative to the whole group's mean, gives (G - 1) / G of the true gradient.
 
@@ -125,13 +146,6 @@ def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
     return analyse_estimator(
         dist, case.config(credit="reward_to_go")
     ).mean_D, share * dist.autodiff_gradient_D()
-
-
-def _who_is_still_there(case: Case) -> Sides:
-    """A step is compared with the members alone that still play at it."""
-    share = (case.size - 1) / case.size
-    found = analyse_estimator(case.dist, case.config(credit="turn"))
-    return found.mean_D, share * case.dist.autodiff_gradient_D()
 
 
 # ---- turn by turn ----------------------------------------------------------------------------
@@ -149,6 +163,34 @@ def _turn_credit(group: _Group) -> list[list[float]]:
     return [[credit(e, t) for t in range(len(walk.texts))] for e, walk in enumerate(group)]
 
 
+def _cosine(one: Array, other: Array) -> float:
+    return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
+
+
+def _turned(side: Array) -> bool:
+    """Whether estimate and truth, the two halves, point in different directions."""
+    estimate, truth = np.split(side, 2)
+    return _cosine(estimate, truth) < 0.99
+
+
+_BY_HAND = "every ordered group, with the rule written afresh"
+
+
+def _whole_episodes(case: Case) -> Sides:
+    """Whole episodes are compared."""
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(credit="episode", baseline="leave_one_out"))
+    _, by_hand = comparing_turn_by_turn_is_biased_where_the_policy_can_stop.sides(case)
+    return np.concatenate([found.mean_D, dist.gradient_D]), by_hand
+
+
+@statement(
+    routes=(_BY_EXAMINATION, _BY_HAND),
+    example=_ROAD,
+    cases=random_cases(states=1),
+    shows=_turned,
+    wrong=_whole_episodes,
+)
 def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Sides:
     """Compared with the members alone that have an n-th turn, the expected estimate is no multiple of the gradient.
 
@@ -166,14 +208,18 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
     )
 
 
-def _whole_episodes(case: Case) -> Sides:
-    """Whole episodes are compared."""
-    dist = case.dist
-    found = analyse_estimator(dist, case.config(credit="episode", baseline="leave_one_out"))
-    _, by_hand = comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case)
-    return np.concatenate([found.mean_D, dist.gradient_D]), by_hand
+def _all_turns_alike(case: Case) -> Sides:
+    """Every turn has company, which makes it the true gradient."""
+    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
+    return found.mean_D, _by_turns(case, company=False)
 
 
+@statement(
+    routes=(_BY_EXAMINATION, "the sum over turns in closed form"),
+    example=_ROAD,
+    cases=random_cases(states=1),
+    wrong=_all_turns_alike,
+)
 def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
     """Turn credit gives the n-th turn's part of the gradient times the chance that another member has one.
 
@@ -184,12 +230,6 @@ def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
     """
     found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
     return found.mean_D, _by_turns(case, company=True)
-
-
-def _all_turns_alike(case: Case) -> Sides:
-    """Every turn has company, which makes it the true gradient."""
-    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
-    return found.mean_D, _by_turns(case, company=False)
 
 
 def _by_turns(case: Case, *, company: bool) -> Array:
@@ -205,17 +245,8 @@ def _by_turns(case: Case, *, company: bool) -> Array:
     return total
 
 
-def _cosine(one: Array, other: Array) -> float:
-    return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
-
-
-def _turned(side: Array) -> bool:
-    """Whether estimate and truth, the two halves, point in different directions."""
-    estimate, truth = np.split(side, 2)
-    return _cosine(estimate, truth) < 0.99
-
-
 # ---- anchor states ---------------------------------------------------------------------------
+
 
 _DOOR_GAME = FiniteGame(
     starts=Finite({"left": 0.5, "right": 0.5}),
@@ -235,6 +266,8 @@ _DOOR_GAME = FiniteGame(
     },
     discount=0.5,
 )
+
+
 _DOOR = Case(
     game=_DOOR_GAME,
     policy=tabular_policy(
@@ -248,6 +281,8 @@ _DOOR = Case(
     ),
     size=3,
 )
+
+
 _LOGITS = 3  # of two words and the end, in each state
 
 
@@ -274,6 +309,28 @@ def _anchor_credit(group: _Group, *, from_start: bool = False) -> list[list[floa
     return [[credit(walk, t) for t in range(len(walk.texts))] for walk in group]
 
 
+def _turned_but_not_within_a_state(side: Array) -> bool:
+    """Whether estimate and truth differ in direction, though not in the logits of any one state."""
+    estimate, truth = np.split(side, 2)
+    rows = zip(estimate.reshape(-1, _LOGITS), truth.reshape(-1, _LOGITS), strict=True)
+    return _turned(side) and all(_cosine(one, other) > 1 - 1e-9 for one, other in rows)
+
+
+def _discounted_from_the_start(case: Case) -> Sides:
+    """What a step earned is discounted from the first step of the episode."""
+    right, _ = anchor_states_weigh_states_by_how_often_they_are_shared.sides(case)
+    by_hand_D = _expected_D(case, lambda group: _anchor_credit(group, from_start=True))
+    return right, np.concatenate([by_hand_D, case.dist.autodiff_gradient_D()])
+
+
+@statement(
+    routes=(_BY_EXAMINATION, _BY_HAND),
+    example=_DOOR,
+    cases=random_cases(states=1),
+    sweep=15,
+    shows=_turned_but_not_within_a_state,
+    wrong=_discounted_from_the_start,
+)
 def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides:
     """Anchor-state credit points along the gradient in each state apart, but not as a whole.
 
@@ -294,21 +351,8 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
     )
 
 
-def _discounted_from_the_start(case: Case) -> Sides:
-    """What a step earned is discounted from the first step of the episode."""
-    right, _ = anchor_states_weigh_states_by_how_often_they_are_shared(case)
-    by_hand_D = _expected_D(case, lambda group: _anchor_credit(group, from_start=True))
-    return right, np.concatenate([by_hand_D, case.dist.autodiff_gradient_D()])
-
-
-def _turned_but_not_within_a_state(side: Array) -> bool:
-    """Whether estimate and truth differ in direction, though not in the logits of any one state."""
-    estimate, truth = np.split(side, 2)
-    rows = zip(estimate.reshape(-1, _LOGITS), truth.reshape(-1, _LOGITS), strict=True)
-    return _turned(side) and all(_cosine(one, other) > 1 - 1e-9 for one, other in rows)
-
-
 # ---- a text that recurs ----------------------------------------------------------------------
+
 
 _LOOP_GAME = FiniteGame(
     starts=deterministic("first"),
@@ -324,12 +368,34 @@ _LOOP_GAME = FiniteGame(
     },
     texts={"first": "on?", "second": "on?"},
 )
+
+
 _LOOP = Case(
     game=_LOOP_GAME,
     policy=tabular_policy(("go", "stop"), dists={"on?": {"go": 0.3, "stop": 0.7}}, capacity=1),
 )
 
 
+def _both_reversed(side: Array) -> bool:
+    """Whether both estimates grow what should fall."""
+    return bool(side[0] > 0.01 and side[1] > 0.01 and side[2] < -0.01)
+
+
+def _whole_episodes_again(case: Case) -> Sides:
+    """Whole episodes are compared, in both places."""
+    dist = case.dist
+    turns = analyse_estimator(dist, case.config(baseline="leave_one_out"))
+    anchors = analyse_estimator(dist, case.config())
+    _, by_hand = where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient.sides(case)
+    return _first(turns.mean_D, anchors.mean_D, dist.gradient_D), by_hand
+
+
+@statement(
+    routes=(_BY_EXAMINATION, _BY_HAND),
+    example=_LOOP,
+    shows=_both_reversed,
+    wrong=_whole_episodes_again,
+)
 def where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case: Case) -> Sides:
     """Where an episode can read the same text twice, both comparisons of steps can prefer the worse action.
 
@@ -355,20 +421,6 @@ def where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case: Case) -
 def _first(*vectors: Array) -> list[float]:
     """The first component of each."""
     return [float(vector_D[0]) for vector_D in vectors]
-
-
-def _whole_episodes_again(case: Case) -> Sides:
-    """Whole episodes are compared, in both places."""
-    dist = case.dist
-    turns = analyse_estimator(dist, case.config(baseline="leave_one_out"))
-    anchors = analyse_estimator(dist, case.config())
-    _, by_hand = where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case)
-    return _first(turns.mean_D, anchors.mean_D, dist.gradient_D), by_hand
-
-
-def _both_reversed(side: Array) -> bool:
-    """Whether both estimates grow what should fall."""
-    return bool(side[0] > 0.01 and side[1] > 0.01 and side[2] < -0.01)
 
 
 # ---- which episodes are drawn ----------------------------------------------------------------
@@ -405,6 +457,19 @@ def _sums_of_credit(group: _Group) -> list[float]:
     return [sum(map(abs, credit_T)) for credit_T in _to_go_credit(group)]
 
 
+def _drawn_by_credit(case: Case) -> Sides:
+    """Episodes are drawn by the sum of their steps' absolute credit."""
+    right, _ = credit_per_step_leaves_the_draw_to_whole_episodes.sides(case)
+    return right, _drawn_one(case, _sums_of_credit)
+
+
+@statement(
+    routes=(_BY_EXAMINATION, "every ordered group, with p = |A| / sum |A|"),
+    example=_ROAD,
+    cases=random_cases(states=1),
+    sweep=15,
+    wrong=_drawn_by_credit,
+)
 def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
     """With credit per step, episodes are still drawn in proportion to the absolute advantage of the whole episode.
 
@@ -416,62 +481,3 @@ def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
         case.dist, case.config(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
     )
     return np.array([found.trained_tokens, *found.mean_D]), _drawn_one(case, _whole_advantages)
-
-
-def _drawn_by_credit(case: Case) -> Sides:
-    """Episodes are drawn by the sum of their steps' absolute credit."""
-    right, _ = credit_per_step_leaves_the_draw_to_whole_episodes(case)
-    return right, _drawn_one(case, _sums_of_credit)
-
-
-_BY_EXAMINATION = "the trainer's estimator over all groups"
-_BY_HAND = "every ordered group, with the rule written afresh"
-
-STATEMENTS: tuple[Statement[Any], ...] = (
-    Statement(
-        sides=rewards_to_go_keep_the_gradient,
-        routes=(_BY_EXAMINATION, "automatic differentiation of the value"),
-        example=_ROAD,
-        cases=random_cases(states=1),
-        control=_who_is_still_there,
-    ),
-    Statement(
-        sides=comparing_turn_by_turn_is_biased_where_the_policy_can_stop,
-        routes=(_BY_EXAMINATION, _BY_HAND),
-        example=_ROAD,
-        cases=random_cases(states=1),
-        control=_whole_episodes,
-        shows=_turned,
-    ),
-    Statement(
-        sides=turn_credit_weighs_a_turn_by_the_chance_of_company,
-        routes=(_BY_EXAMINATION, "the sum over turns in closed form"),
-        example=_ROAD,
-        cases=random_cases(states=1),
-        control=_all_turns_alike,
-    ),
-    Statement(
-        sides=anchor_states_weigh_states_by_how_often_they_are_shared,
-        routes=(_BY_EXAMINATION, _BY_HAND),
-        example=_DOOR,
-        cases=random_cases(states=1),
-        sweep=15,
-        control=_discounted_from_the_start,
-        shows=_turned_but_not_within_a_state,
-    ),
-    Statement(
-        sides=where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient,
-        routes=(_BY_EXAMINATION, _BY_HAND),
-        example=_LOOP,
-        control=_whole_episodes_again,
-        shows=_both_reversed,
-    ),
-    Statement(
-        sides=credit_per_step_leaves_the_draw_to_whole_episodes,
-        routes=(_BY_EXAMINATION, "every ordered group, with p = |A| / sum |A|"),
-        example=_ROAD,
-        cases=random_cases(states=1),
-        sweep=15,
-        control=_drawn_by_credit,
-    ),
-)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from algorithms import policy_loss
 from algorithms.method.losses import kl_k3
-from proofs.statement import Array, Sides, Statement
+from proofs.statement import Array, Sides, statement
 
 KLEstimate = Callable[[Tensor, Tensor], Tensor]
+
 
 _CLIP = 0.2
 
@@ -100,6 +101,17 @@ def _softmax(logits_V: Array) -> Array:
 # ---- clipping --------------------------------------------------------------------------------
 
 
+def _weights_have_moved(case: Tokens) -> Sides:
+    """The weights have moved since the tokens were sampled, so that ratios leave the clip range."""
+    return _loss_gradient(case, -case.logits_S_V), _score_sum(case)
+
+
+@statement(
+    routes=("automatic differentiation of the loss", "the sum of w A score by hand"),
+    example=Tokens.drawn(1),
+    cases=st.integers(0, 10_000).map(Tokens.drawn),
+    wrong=_weights_have_moved,
+)
 def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
     """Where the weights have not moved since the tokens were sampled, the loss has the gradient - sum w A score.
 
@@ -109,11 +121,6 @@ def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
     Source: a standard fact of the clipped surrogate (PPO, arXiv:1707.06347).
     """
     return _loss_gradient(case, case.logits_S_V), _score_sum(case)
-
-
-def _weights_have_moved(case: Tokens) -> Sides:
-    """The weights have moved since the tokens were sampled, so that ratios leave the clip range."""
-    return _loss_gradient(case, -case.logits_S_V), _score_sum(case)
 
 
 def _loss_gradient(case: Tokens, old_S_V: Array) -> Array:
@@ -145,6 +152,30 @@ def _score_sum(case: Tokens) -> Array:
 # ---- the KL divergence -----------------------------------------------------------------------
 
 
+_LOGIT = st.floats(-3.0, 3.0)
+
+
+_LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
+    lambda pairs: Laws(
+        logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
+    )
+)
+
+
+_EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
+
+
+def _half_the_square(case: Laws) -> Sides:
+    """k2, half the squared log-ratio."""
+    return _value(case, _k2), case.kl
+
+
+@statement(
+    routes=("the mean over all tokens", "the definition of the divergence"),
+    example=_EXAMPLE,
+    cases=_LAWS,
+    wrong=_half_the_square,
+)
 def k3_has_the_right_value(case: Laws) -> Sides:
     """The mean of k3 over tokens of M_theta is KL(M_theta || M_ref).
 
@@ -154,11 +185,23 @@ def k3_has_the_right_value(case: Laws) -> Sides:
     return _value(case, kl_k3), case.kl
 
 
-def _half_the_square(case: Laws) -> Sides:
-    """k2, half the squared log-ratio."""
-    return _value(case, _k2), case.kl
+_MEANS = (
+    "automatic differentiation of the mean over all tokens",
+    "closed form in the two distributions",
+)
 
 
+def _gradient_of_its_value(case: Laws) -> Sides:
+    """The gradient of KL(M_theta || M_ref), whose value k3 has."""
+    return _mean_gradient(case, kl_k3), case.kl_gradient_V
+
+
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LAWS,
+    wrong=_gradient_of_its_value,
+)
 def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
     """The mean of the gradient of k3 over tokens of M_theta is the gradient of KL(M_ref || M_theta).
 
@@ -170,11 +213,17 @@ def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
     return _mean_gradient(case, kl_k3), case.reverse_kl_gradient_V
 
 
-def _gradient_of_its_value(case: Laws) -> Sides:
-    """The gradient of KL(M_theta || M_ref), whose value k3 has."""
-    return _mean_gradient(case, kl_k3), case.kl_gradient_V
+def _k3_for_k1(case: Laws) -> Sides:
+    """k3, which has a gradient."""
+    return _value_and_gradient(case, kl_k3), [case.kl, *np.zeros(len(case.logits_V))]
 
 
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LAWS,
+    wrong=_k3_for_k1,
+)
 def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
     """The mean of k1 over tokens of M_theta is KL(M_theta || M_ref), and the mean of its gradient is 0.
 
@@ -186,11 +235,19 @@ def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
     return _value_and_gradient(case, _k1), [case.kl, *np.zeros(len(case.logits_V))]
 
 
-def _k3_for_k1(case: Laws) -> Sides:
-    """k3, which has a gradient."""
-    return _value_and_gradient(case, kl_k3), [case.kl, *np.zeros(len(case.logits_V))]
+def _gradient_of_k3(case: Laws) -> Sides:
+    """The gradient of k3."""
+    error = _value(case, _k2) - case.kl
+    return [error, *_mean_gradient(case, kl_k3)], [_error_of_k2(case), *case.kl_gradient_V]
 
 
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LAWS,
+    shows=lambda side: bool(abs(side[0]) > 1e-2),
+    wrong=_gradient_of_k3,
+)
 def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
     """The mean of the gradient of k2 is the gradient of KL(M_theta || M_ref), and the mean of k2 is not its value.
 
@@ -203,12 +260,17 @@ def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
     return [error - case.kl, *gradient_V], [_error_of_k2(case), *case.kl_gradient_V]
 
 
-def _gradient_of_k3(case: Laws) -> Sides:
-    """The gradient of k3."""
-    error = _value(case, _k2) - case.kl
-    return [error, *_mean_gradient(case, kl_k3)], [_error_of_k2(case), *case.kl_gradient_V]
+def _without_the_score(case: Laws) -> Sides:
+    """The gradient of k1 itself, without the score term."""
+    return _mean_gradient(case, _k1), case.kl_gradient_V
 
 
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LAWS,
+    wrong=_without_the_score,
+)
 def k1_as_a_reward_has_the_right_gradient(case: Laws) -> Sides:
     """The mean of k1 times the score, with no gradient through k1, is the gradient of KL(M_theta || M_ref).
 
@@ -217,11 +279,6 @@ def k1_as_a_reward_has_the_right_gradient(case: Laws) -> Sides:
     Assumes: as for the value of k3. Source: a standard fact (the policy gradient of a reward).
     """
     return _mean_gradient(case, _k1_times_logprob), case.kl_gradient_V
-
-
-def _without_the_score(case: Laws) -> Sides:
-    """The gradient of k1 itself, without the score term."""
-    return _mean_gradient(case, _k1), case.kl_gradient_V
 
 
 def _k1(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
@@ -269,63 +326,3 @@ def _error_of_k2(case: Laws) -> float:
     """The mean of d^2 / 2 - d, term by term."""
     pairs = zip(case.p_V.tolist(), case.q_V.tolist(), strict=True)
     return float(sum(p * (np.log(p / q) ** 2 / 2 - np.log(p / q)) for p, q in pairs))
-
-
-_LOGIT = st.floats(-3.0, 3.0)
-_LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
-    lambda pairs: Laws(
-        logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
-    )
-)
-_EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
-_MEANS = (
-    "automatic differentiation of the mean over all tokens",
-    "closed form in the two distributions",
-)
-
-
-STATEMENTS = (
-    Statement(
-        sides=clipping_is_inactive_at_the_first_step,
-        routes=("automatic differentiation of the loss", "the sum of w A score by hand"),
-        example=Tokens.drawn(1),
-        cases=st.integers(0, 10_000).map(Tokens.drawn),
-        control=_weights_have_moved,
-    ),
-    Statement(
-        sides=k3_has_the_right_value,
-        routes=("the mean over all tokens", "the definition of the divergence"),
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_half_the_square,
-    ),
-    Statement(
-        sides=k3_has_the_gradient_of_the_other_divergence,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_gradient_of_its_value,
-    ),
-    Statement(
-        sides=k1_has_the_right_value_and_no_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_k3_for_k1,
-    ),
-    Statement(
-        sides=k2_has_a_wrong_value_and_the_right_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_gradient_of_k3,
-        shows=lambda side: bool(abs(side[0]) > 1e-2),
-    ),
-    Statement(
-        sides=k1_as_a_reward_has_the_right_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_without_the_score,
-    ),
-)

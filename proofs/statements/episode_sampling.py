@@ -14,12 +14,13 @@ from algorithms import group_relative_advantages, inclusion_probabilities, sampl
 from algorithms.method.advantages import StdKind
 from algorithms.method.episode_sampling import SamplingRule, selection_dist
 from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
-from proofs.statement import Array, Sides, Statement
+from proofs.statement import Array, Sides, statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case, random_cases
 from tsmg import Finite
 
 Returns = tuple[float, ...]
+
 
 _SKEWED = (3.0, 0.0, 0.0, 1.0)
 
@@ -147,6 +148,20 @@ def _ordered_draws(
 # ---- the distribution of the first draw ---------------------------------------------------------------
 
 
+def _squared_advantages(returns_G: Returns) -> Sides:
+    """Episodes are drawn by the squares of their advantages."""
+    return _drawn_weights(returns_G), _shares([a * a for a in _deviations(returns_G)])
+
+
+@statement(
+    routes=(
+        "the distribution of what is selected, one episode kept",
+        "shares of |R - mean| in fractions",
+    ),
+    example=_SKEWED,
+    cases=_RETURNS,
+    wrong=_squared_advantages,
+)
 def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
     """The first draw takes episode e with probability |A_e| / sum_j |A_j|.
 
@@ -160,11 +175,32 @@ def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
     return drawn_G, _shares([abs(a) for a in _deviations(returns_G)])
 
 
-def _squared_advantages(returns_G: Returns) -> Sides:
-    """Episodes are drawn by the squares of their advantages."""
-    return _drawn_weights(returns_G), _shares([a * a for a in _deviations(returns_G)])
+@st.composite
+def _changed_groups(draw: Any) -> Changed:
+    returns_G = draw(_RETURNS)
+    return Changed(
+        returns_G=returns_G,
+        shift=draw(st.integers(-400, 400)) / 4,
+        scale=draw(st.floats(0.01, 100.0)),
+        order_G=tuple(draw(st.permutations(range(len(returns_G))))),
+    )
 
 
+def _absolute_returns(case: Changed) -> Sides:
+    """Episodes are drawn by the sizes of their returns."""
+
+    def weights(returns_G: Returns) -> list[float]:
+        return _shares([abs(Fraction(value)) for value in returns_G])
+
+    return np.concatenate(_of_changed_groups(case, weights)), np.tile(weights(case.returns_G), 3)
+
+
+@statement(
+    routes=("the sampling weights of changed groups", "shares of |R - mean| in fractions"),
+    example=Changed(returns_G=_SKEWED, shift=2.0, scale=3.0, order_G=(2, 0, 3, 1)),
+    cases=_changed_groups(),
+    wrong=_absolute_returns,
+)
 def the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order(case: Changed) -> Sides:
     """The first draw ignores the shift, the scale and the std of the returns, and their order.
 
@@ -178,15 +214,6 @@ def the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order(case: Changed
     return np.concatenate([*found, _drawn_weights(case.returns_G, "none")]), np.tile(exact_G, 4)
 
 
-def _absolute_returns(case: Changed) -> Sides:
-    """Episodes are drawn by the sizes of their returns."""
-
-    def weights(returns_G: Returns) -> list[float]:
-        return _shares([abs(Fraction(value)) for value in returns_G])
-
-    return np.concatenate(_of_changed_groups(case, weights)), np.tile(weights(case.returns_G), 3)
-
-
 def _of_changed_groups(case: Changed, weights: Callable[[Returns], Sequence[float]]) -> list[Array]:
     """The weights of the shifted, of the scaled, and of the permuted group, the last put back in order."""
     returns_G = np.array(case.returns_G)
@@ -197,17 +224,17 @@ def _of_changed_groups(case: Changed, weights: Callable[[Returns], Sequence[floa
     return [shifted_G, np.array(weights(tuple(returns_G * case.scale))), back_G]
 
 
-@st.composite
-def _changed_groups(draw: Any) -> Changed:
-    returns_G = draw(_RETURNS)
-    return Changed(
-        returns_G=returns_G,
-        shift=draw(st.integers(-400, 400)) / 4,
-        scale=draw(st.floats(0.01, 100.0)),
-        order_G=tuple(draw(st.permutations(range(len(returns_G))))),
-    )
+def _another_exponent(returns_G: Returns) -> Sides:
+    """The exponent is 2."""
+    return _above_the_mean(returns_G, alpha=2.0), 0.5
 
 
+@statement(
+    routes=("the sampling weights of those above the mean", "1/2"),
+    example=_SKEWED,
+    cases=_RETURNS,
+    wrong=_another_exponent,
+)
 def the_first_draw_is_above_the_mean_half_the_time(returns_G: Returns) -> Sides:
     """The first draw has a return above the group's mean with probability 1/2.
 
@@ -219,16 +246,24 @@ def the_first_draw_is_above_the_mean_half_the_time(returns_G: Returns) -> Sides:
     return _above_the_mean(returns_G, alpha=1.0), 0.5
 
 
-def _another_exponent(returns_G: Returns) -> Sides:
-    """The exponent is 2."""
-    return _above_the_mean(returns_G, alpha=2.0), 0.5
-
-
 def _above_the_mean(returns_G: Returns, alpha: float) -> float:
     dist = sampling_weights(group_relative_advantages(returns_G), alpha=alpha)
     return math.fsum(dist.prob(e) for e, a in enumerate(_deviations(returns_G)) if a > 0)
 
 
+def _sample_std(case: Successes) -> Sides:
+    """The std divides the squares by G - 1."""
+    return _successes(case, "sample"), _closed_form_of_successes(case)
+
+
+@statement(
+    routes=("the sampling weights and advantages", "closed forms in q"),
+    example=Successes(count=1, size=4),
+    cases=st.integers(2, 16).flatmap(
+        lambda size: st.builds(Successes, count=st.integers(1, size - 1), size=st.just(size))
+    ),
+    wrong=_sample_std,
+)
 def with_binary_returns_the_first_draw_is_a_success_half_the_time(case: Successes) -> Sides:
     """With k successes in a group, q = k / G, the first draw is a success with probability 1/2, whatever k.
 
@@ -238,11 +273,6 @@ def with_binary_returns_the_first_draw_is_a_success_half_the_time(case: Successe
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
     return _successes(case, "population"), _closed_form_of_successes(case)
-
-
-def _sample_std(case: Successes) -> Sides:
-    """The std divides the squares by G - 1."""
-    return _successes(case, "sample"), _closed_form_of_successes(case)
 
 
 def _successes(case: Successes, std: StdKind) -> list[float]:
@@ -262,6 +292,27 @@ def _closed_form_of_successes(case: Successes) -> list[float]:
 # ---- inclusion, and its correction -----------------------------------------------------------
 
 
+_DRAWS = st.integers(1, 4).flatmap(
+    lambda count: st.builds(
+        lambda weights: Draws(weights_G=tuple(weights), count=count),
+        st.lists(st.sampled_from((0, 1, 2, 3, 5, 8, 100)), min_size=count + 1, max_size=6).filter(
+            any
+        ),
+    )
+)
+
+
+def _draws_times_probability(case: Draws) -> Sides:
+    """K p_e, at most 1: as if draws were with replacement."""
+    return np.minimum(1.0, case.count * _probabilities(case)), _listed_inclusion(case)
+
+
+@statement(
+    routes=("the integral over a Poisson-binomial count", "every order of draws, in fractions"),
+    example=Draws(weights_G=(4, 2, 1, 1), count=2),
+    cases=_DRAWS,
+    wrong=_draws_times_probability,
+)
 def inclusion_is_one_integral_over_clocks(case: Draws) -> Sides:
     """P(e is among K successive draws without replacement) is an integral over independent clocks.
 
@@ -270,11 +321,6 @@ def inclusion_is_one_integral_over_clocks(case: Draws) -> Sides:
     Assumes: nothing else. Source: a standard fact of successive sampling; reconstructed.
     """
     return inclusion_probabilities(_probabilities(case), case.count), _listed_inclusion(case)
-
-
-def _draws_times_probability(case: Draws) -> Sides:
-    """K p_e, at most 1: as if draws were with replacement."""
-    return np.minimum(1.0, case.count * _probabilities(case)), _listed_inclusion(case)
 
 
 def _probabilities(case: Draws) -> Array:
@@ -292,16 +338,23 @@ def _listed_inclusion(case: Draws) -> list[float]:
     return [float(p) for p in included]
 
 
-_DRAWS = st.integers(1, 4).flatmap(
-    lambda count: st.builds(
-        lambda weights: Draws(weights_G=tuple(weights), count=count),
-        st.lists(st.sampled_from((0, 1, 2, 3, 5, 8, 100)), min_size=count + 1, max_size=6).filter(
-            any
-        ),
-    )
+@st.composite
+def _kept_groups(draw: Any) -> Kept:
+    returns_G = draw(_returns(st.integers(-4, 4)))
+    return Kept(returns_G=returns_G, count=draw(st.integers(1, len(returns_G))))
+
+
+def _uncorrected_in_a_group(case: Kept) -> Sides:
+    """Drawn episodes are not corrected for how likely they were drawn."""
+    return _expected_coefficients_G(case, corrected=False), _whole_coefficients_G(case)
+
+
+@statement(
+    routes=("all selections with their weights", "(R - mean) / G in fractions"),
+    example=Kept(returns_G=_SKEWED, count=2),
+    cases=_kept_groups(),
+    wrong=_uncorrected_in_a_group,
 )
-
-
 def corrected_draws_give_each_group_its_whole_sum(case: Kept) -> Sides:
     """Divided by their inclusion probabilities, the drawn A_e are on average those of the whole group: every A_e / G.
 
@@ -311,11 +364,6 @@ def corrected_draws_give_each_group_its_whole_sum(case: Kept) -> Sides:
     Source: arXiv:2508.10839 (the idea); the correction is Horvitz and Thompson's (1952), reconstructed.
     """
     return _expected_coefficients_G(case, corrected=True), _whole_coefficients_G(case)
-
-
-def _uncorrected_in_a_group(case: Kept) -> Sides:
-    """Drawn episodes are not corrected for how likely they were drawn."""
-    return _expected_coefficients_G(case, corrected=False), _whole_coefficients_G(case)
 
 
 def _expected_coefficients_G(case: Kept, *, corrected: bool) -> Array:
@@ -335,12 +383,29 @@ def _whole_coefficients_G(case: Kept) -> list[float]:
     return [float(a / len(case.returns_G)) for a in _deviations(case.returns_G)]
 
 
-@st.composite
-def _kept_groups(draw: Any) -> Kept:
-    returns_G = draw(_returns(st.integers(-4, 4)))
-    return Kept(returns_G=returns_G, count=draw(st.integers(1, len(returns_G))))
+_THREE_ARMS = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
 
 
+_ONE_STEP = random_cases(states=1, horizon=1, size=3)
+
+
+def _uncorrected(case: Case) -> Sides:
+    """Drawn episodes are not corrected for how likely they were drawn."""
+    dist = case.dist
+    config = case.config(sampling="aaw", kept_episodes=2)
+    share = (case.size - 1) / case.size
+    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
+
+
+@statement(
+    routes=(
+        "the trainer's estimator over all groups",
+        "automatic differentiation of the value",
+    ),
+    example=_THREE_ARMS,
+    cases=_ONE_STEP,
+    wrong=_uncorrected,
+)
 def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     """Corrected, the expected estimate is that of the whole groups: (G - 1) / G of the true gradient.
 
@@ -354,17 +419,26 @@ def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
 
 
-def _uncorrected(case: Case) -> Sides:
-    """Drawn episodes are not corrected for how likely they were drawn."""
-    dist = case.dist
-    config = case.config(sampling="aaw", kept_episodes=2)
-    share = (case.size - 1) / case.size
-    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
-
-
 # ---- what uncorrected draws learn from -------------------------------------------------------
 
 
+def _plain_advantage(case: Case) -> Sides:
+    """The effective advantage is A itself."""
+    dist = case.dist
+    returns_E = dist.returns_E("player").tolist()
+
+    def coefficients(members: Sequence[int]) -> list[float]:
+        return [float(a) / case.size for a in _deviations([returns_E[e] for e in members])]
+
+    return _with_replacement_D(case), expected_estimate_D(dist, case.size, coefficients)
+
+
+@statement(
+    routes=("the trainer's estimator over all groups", "A|A| in all ordered groups, by hand"),
+    example=_THREE_ARMS,
+    cases=_ONE_STEP,
+    wrong=_plain_advantage,
+)
 def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Case) -> Sides:
     """With replacement and no correction, the expected coefficient of e is A_e |A_e| / sum_j |A_j|.
 
@@ -382,49 +456,9 @@ def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Cas
     return _with_replacement_D(case), expected_estimate_D(dist, case.size, coefficients)
 
 
-def _plain_advantage(case: Case) -> Sides:
-    """The effective advantage is A itself."""
-    dist = case.dist
-    returns_E = dist.returns_E("player").tolist()
-
-    def coefficients(members: Sequence[int]) -> list[float]:
-        return [float(a) / case.size for a in _deviations([returns_E[e] for e in members])]
-
-    return _with_replacement_D(case), expected_estimate_D(dist, case.size, coefficients)
-
-
 def _with_replacement_D(case: Case) -> Array:
     config = case.config(sampling="aaw", replacement=True, kept_episodes=2)
     return analyse_estimator(case.dist, config).mean_D
-
-
-def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sides:
-    """Where a return can only be one of two numbers, the expected estimate is along the true gradient.
-
-    In each group all successes have one coefficient and all failures another.
-
-    Assumes: constant weighting; 1 or 2 episodes kept; a gradient that is not 0.
-    Source: arXiv:2508.10839 (the idea); the statement is reconstructed.
-    """
-    dist = case.dist
-    true_D = _normalised(dist.autodiff_gradient_D())
-    found = [
-        _normalised(analyse_estimator(dist, case.config(sampling="aaw", kept_episodes=kept)).mean_D)
-        for kept in (1, 2)
-    ]
-    return np.concatenate(found), np.concatenate([true_D, true_D])
-
-
-def _three_returns(case: Case) -> Sides:
-    """Returns take three values."""
-    paid = {"a": Finite({3.0: 0.25, 0.0: 0.75}), "b": 0.0, "c": 1.0}
-    other = choice_case(paid, {"a": 0.5, "b": 0.3, "c": 0.2}, size=case.size)
-    return uncorrected_sampling_keeps_the_direction_with_two_returns(other)
-
-
-def _normalised(vector_D: Array) -> Array:
-    normalised_D: Array = vector_D / np.linalg.norm(vector_D)
-    return normalised_D
 
 
 @st.composite
@@ -451,6 +485,62 @@ _TWO_VALUED = choice_case(
 )
 
 
+def _three_returns(case: Case) -> Sides:
+    """Returns take three values."""
+    paid = {"a": Finite({3.0: 0.25, 0.0: 0.75}), "b": 0.0, "c": 1.0}
+    other = choice_case(paid, {"a": 0.5, "b": 0.3, "c": 0.2}, size=case.size)
+    return uncorrected_sampling_keeps_the_direction_with_two_returns.sides(other)
+
+
+@statement(
+    routes=("the trainer's estimator, normalised", "the gradient by autodiff, normalised"),
+    example=_TWO_VALUED,
+    cases=_two_valued_choices(),
+    wrong=_three_returns,
+)
+def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sides:
+    """Where a return can only be one of two numbers, the expected estimate is along the true gradient.
+
+    In each group all successes have one coefficient and all failures another.
+
+    Assumes: constant weighting; 1 or 2 episodes kept; a gradient that is not 0.
+    Source: arXiv:2508.10839 (the idea); the statement is reconstructed.
+    """
+    dist = case.dist
+    true_D = _normalised(dist.autodiff_gradient_D())
+    found = [
+        _normalised(analyse_estimator(dist, case.config(sampling="aaw", kept_episodes=kept)).mean_D)
+        for kept in (1, 2)
+    ]
+    return np.concatenate(found), np.concatenate([true_D, true_D])
+
+
+def _normalised(vector_D: Array) -> Array:
+    normalised_D: Array = vector_D / np.linalg.norm(vector_D)
+    return normalised_D
+
+
+_RISKY = Choice(
+    arms={
+        "risky": Arm(probability=0.5, pays={3.0: 0.2, -1.0: 0.8}),
+        "safe": Arm(probability=0.5, pays={0.0: 1.0}),
+    },
+    size=4,
+    kept=1,
+)
+
+
+def _corrected_for_inclusion(case: Choice) -> Sides:
+    """Drawn episodes are corrected for how likely they were drawn."""
+    return _preferences(case, corrected=True), _preferences_by_hand(case)
+
+
+@statement(
+    routes=("the trainer's estimator, and autodiff", "all ordered groups by hand"),
+    example=_RISKY,
+    shows=lambda side: bool(side[0] < -0.01 and side[1] > 0.01),
+    wrong=_corrected_for_inclusion,
+)
 def uncorrected_sampling_can_reverse_which_choice_is_better(case: Choice) -> Sides:
     """With three returns, uncorrected sampling can learn to take the worse choice.
 
@@ -462,11 +552,6 @@ def uncorrected_sampling_can_reverse_which_choice_is_better(case: Choice) -> Sid
     Source: arXiv:2508.10839 (the idea); the example was found here.
     """
     return _preferences(case, corrected=False), _preferences_by_hand(case)
-
-
-def _corrected_for_inclusion(case: Choice) -> Sides:
-    """Drawn episodes are corrected for how likely they were drawn."""
-    return _preferences(case, corrected=True), _preferences_by_hand(case)
 
 
 def _preferences(case: Choice, *, corrected: bool) -> list[float]:
@@ -489,19 +574,33 @@ def _preferences_by_hand(case: Choice) -> list[float]:
     return [estimated, true]
 
 
-_RISKY = Choice(
-    arms={
-        "risky": Arm(probability=0.5, pays={3.0: 0.2, -1.0: 0.8}),
-        "safe": Arm(probability=0.5, pays={0.0: 1.0}),
-    },
-    size=4,
-    kept=1,
-)
-
-
 # ---- signal and noise at equal cost ----------------------------------------------------------
 
 
+_RARE_SUCCESS = Choice(
+    arms={
+        "right": Arm(probability=0.1, pays={1.0: 1.0}, length=2),
+        "wrong": Arm(probability=0.9, pays={0.0: 1.0}),
+    },
+    size=4,
+    kept=2,
+)
+
+
+_RATIO_ROUTES = ("the laboratory", "moments over all groups and orders of draws, by hand")
+
+
+def _noise_within_groups_alone(case: Choice) -> Sides:
+    """The variance is that of the draws within a group; how groups differ is forgotten."""
+    return _ratios(case), _ratios_by_hand(case, between_groups=False)
+
+
+@statement(
+    routes=_RATIO_ROUTES,
+    example=_RARE_SUCCESS,
+    shows=lambda side: bool(side[0] > side[1] > 0 and side[2] > side[3] > 0),
+    wrong=_noise_within_groups_alone,
+)
 def sampling_by_advantage_can_beat_uniform_sampling(case: Choice) -> Sides:
     """Where successes are rare, AAW sampling has more signal to noise than uniform sampling, token for token.
 
@@ -514,6 +613,22 @@ def sampling_by_advantage_can_beat_uniform_sampling(case: Choice) -> Sides:
     return _ratios(case), _ratios_by_hand(case)
 
 
+_RARE_WIN = Choice(
+    arms={
+        "risky": Arm(probability=0.5, pays={3.0: 0.125, -1.0: 0.875}),
+        "safe": Arm(probability=0.5, pays={0.0: 1.0}, length=2),
+    },
+    size=4,
+    kept=1,
+)
+
+
+@statement(
+    routes=_RATIO_ROUTES,
+    example=_RARE_WIN,
+    shows=lambda side: bool(0 < side[0] < side[1] and 0 < side[2] < side[3]),
+    wrong=_noise_within_groups_alone,
+)
 def sampling_by_advantage_can_lose_to_uniform_sampling(case: Choice) -> Sides:
     """Where a bad choice has rare large wins, AAW sampling has less signal to noise than uniform sampling.
 
@@ -524,11 +639,6 @@ def sampling_by_advantage_can_lose_to_uniform_sampling(case: Choice) -> Sides:
     Source: arXiv:2508.10839 (the idea); the example was found here, and is measured.
     """
     return _ratios(case), _ratios_by_hand(case)
-
-
-def _noise_within_groups_alone(case: Choice) -> Sides:
-    """The variance is that of the draws within a group; how groups differ is forgotten."""
-    return _ratios(case), _ratios_by_hand(case, between_groups=False)
 
 
 def _ratios(case: Choice) -> list[float]:
@@ -578,120 +688,3 @@ def _snr_by_hand(
     snr = math.copysign(along**2, along) / noise
     generated = case.size * sum(p * length for p, _, length, _ in outcomes)
     return snr / trained, snr / generated
-
-
-_RARE_SUCCESS = Choice(
-    arms={
-        "right": Arm(probability=0.1, pays={1.0: 1.0}, length=2),
-        "wrong": Arm(probability=0.9, pays={0.0: 1.0}),
-    },
-    size=4,
-    kept=2,
-)
-_RARE_WIN = Choice(
-    arms={
-        "risky": Arm(probability=0.5, pays={3.0: 0.125, -1.0: 0.875}),
-        "safe": Arm(probability=0.5, pays={0.0: 1.0}, length=2),
-    },
-    size=4,
-    kept=1,
-)
-_RATIO_ROUTES = ("the laboratory", "moments over all groups and orders of draws, by hand")
-_THREE_ARMS = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
-_ONE_STEP = random_cases(states=1, horizon=1, size=3)
-
-
-STATEMENTS = (
-    Statement(
-        sides=the_first_draw_is_by_absolute_advantage,
-        routes=(
-            "the distribution of what is selected, one episode kept",
-            "shares of |R - mean| in fractions",
-        ),
-        example=_SKEWED,
-        cases=_RETURNS,
-        control=_squared_advantages,
-    ),
-    Statement(
-        sides=the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order,
-        routes=("the sampling weights of changed groups", "shares of |R - mean| in fractions"),
-        example=Changed(returns_G=_SKEWED, shift=2.0, scale=3.0, order_G=(2, 0, 3, 1)),
-        cases=_changed_groups(),
-        control=_absolute_returns,
-    ),
-    Statement(
-        sides=the_first_draw_is_above_the_mean_half_the_time,
-        routes=("the sampling weights of those above the mean", "1/2"),
-        example=_SKEWED,
-        cases=_RETURNS,
-        control=_another_exponent,
-    ),
-    Statement(
-        sides=with_binary_returns_the_first_draw_is_a_success_half_the_time,
-        routes=("the sampling weights and advantages", "closed forms in q"),
-        example=Successes(count=1, size=4),
-        cases=st.integers(2, 16).flatmap(
-            lambda size: st.builds(Successes, count=st.integers(1, size - 1), size=st.just(size))
-        ),
-        control=_sample_std,
-    ),
-    Statement(
-        sides=inclusion_is_one_integral_over_clocks,
-        routes=("the integral over a Poisson-binomial count", "every order of draws, in fractions"),
-        example=Draws(weights_G=(4, 2, 1, 1), count=2),
-        cases=_DRAWS,
-        control=_draws_times_probability,
-    ),
-    Statement(
-        sides=corrected_draws_give_each_group_its_whole_sum,
-        routes=("all selections with their weights", "(R - mean) / G in fractions"),
-        example=Kept(returns_G=_SKEWED, count=2),
-        cases=_kept_groups(),
-        control=_uncorrected_in_a_group,
-    ),
-    Statement(
-        sides=corrected_sampling_keeps_the_expected_gradient,
-        routes=(
-            "the trainer's estimator over all groups",
-            "automatic differentiation of the value",
-        ),
-        example=_THREE_ARMS,
-        cases=_ONE_STEP,
-        control=_uncorrected,
-    ),
-    Statement(
-        sides=drawn_with_replacement_the_effective_advantage_is_a_times_its_size,
-        routes=("the trainer's estimator over all groups", "A|A| in all ordered groups, by hand"),
-        example=_THREE_ARMS,
-        cases=_ONE_STEP,
-        control=_plain_advantage,
-    ),
-    Statement(
-        sides=uncorrected_sampling_keeps_the_direction_with_two_returns,
-        routes=("the trainer's estimator, normalised", "the gradient by autodiff, normalised"),
-        example=_TWO_VALUED,
-        cases=_two_valued_choices(),
-        control=_three_returns,
-    ),
-    Statement(
-        sides=uncorrected_sampling_can_reverse_which_choice_is_better,
-        routes=("the trainer's estimator, and autodiff", "all ordered groups by hand"),
-        example=_RISKY,
-        control=_corrected_for_inclusion,
-        shows=lambda side: bool(side[0] < -0.01 and side[1] > 0.01),
-    ),
-    Statement(
-        sides=sampling_by_advantage_can_beat_uniform_sampling,
-        routes=_RATIO_ROUTES,
-        example=_RARE_SUCCESS,
-        control=_noise_within_groups_alone,
-        shows=lambda side: bool(side[0] > side[1] > 0 and side[2] > side[3] > 0),
-    ),
-    Statement(
-        sides=sampling_by_advantage_can_lose_to_uniform_sampling,
-        routes=_RATIO_ROUTES,
-        example=_RARE_WIN,
-        control=_noise_within_groups_alone,
-        shows=lambda side: bool(0 < side[0] < side[1] and 0 < side[2] < side[3]),
-    ),
-)

@@ -14,7 +14,7 @@ from lap.prompts import AbstractPrompt
 from proofs.exact.enumeration import ExactPolicy, Trajectory, trajectories
 from proofs.exact.induced import InducedPlayer
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.cases import Case
 from tsmg import (
     AbstractExplicitGame,
@@ -45,9 +45,16 @@ from tsmg import (
 )
 
 _SPELLINGS = ("a", "A", "b")
+
+
 LAST_TURN = LastTurnsPrompt(turns=1, with_rules=False)
+
+
 NO_MEMORY = MemorylessPrompt(with_rules=False)
+
+
 _KEY = EpisodeKey(seed=0)
+
 
 OutcomeLaw = Callable[[ClosedState[Any], str], Mapping[TextOutcome[Any], float]]
 
@@ -61,6 +68,7 @@ def _aligned(
 
 
 # ---- tokens and actions ----------------------------------------------------------------------
+
 
 _FOLDING_GAME = FiniteGame(
     starts=deterministic("x"),
@@ -85,16 +93,7 @@ def _spelt_case(game: FiniteGame, seed: int) -> Case:
     return Case(game=game, policy=random_policy(game, _SPELLINGS, seed=seed, tokens=2))
 
 
-def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
-    """For a prompt without memory, the distribution of the returns under tokens is that under the induced policy.
-
-    Pi(outcome | s) is the sum of M(y | F(s)) over the replies y with psi(s, W(y)) = outcome, invalid outcomes included.
-    The closed game is then played by outcomes alone.
-
-    Assumes: the prompt looks at the present observation and feedback alone, which the extended state decides.
-    Source: arXiv:2508.10839 (the idea); reconstructed.
-    """
-    return _aligned(_law_by_tokens(case), _law_by_outcomes(case, _induced(case)))
+_SEEDS = st.integers(0, 10_000)
 
 
 def _canonical_replies_alone(case: Case) -> Sides:
@@ -106,6 +105,28 @@ def _canonical_replies_alone(case: Case) -> Sides:
         return {Parsed(action): float(p) for action, p in table.items()}
 
     return _aligned(_law_by_tokens(case), _law_by_outcomes(case, dist))
+
+
+@statement(
+    routes=("every line of tokens", "steps of the closed game by outcomes"),
+    example=_spelt_case(_FOLDING_GAME, 1),
+    cases=st.builds(
+        _spelt_case,
+        st.one_of(finite_games(states=1), finite_games(agents=2, horizon=1)),
+        _SEEDS,
+    ),
+    wrong=_canonical_replies_alone,
+)
+def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
+    """For a prompt without memory, the distribution of the returns under tokens is that under the induced policy.
+
+    Pi(outcome | s) is the sum of M(y | F(s)) over the replies y with psi(s, W(y)) = outcome, invalid outcomes included.
+    The closed game is then played by outcomes alone.
+
+    Assumes: the prompt looks at the present observation and feedback alone, which the extended state decides.
+    Source: arXiv:2508.10839 (the idea); reconstructed.
+    """
+    return _aligned(_law_by_tokens(case), _law_by_outcomes(case, _induced(case)))
 
 
 def _law_by_tokens(case: Case) -> Mapping[tuple[float, ...], float]:
@@ -221,6 +242,28 @@ class _ByActions:
         return self.policy.reply_key(request)
 
 
+_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5))
+
+
+def _without_memory(case: _TwoSpellings) -> Sides:
+    """The prompt shows no past replies."""
+    gap = _gap(case, NO_MEMORY)
+    return gap, case.capital * (case.after_capital - case.after_small)
+
+
+@statement(
+    routes=("two enumerations", "a formula in the example's probabilities"),
+    example=_TwoSpellings(small=0.5, capital=0.25, after_small=0.875, after_capital=0.25),
+    cases=st.builds(
+        _TwoSpellings,
+        small=_SHARES,
+        capital=_SHARES,
+        after_small=_SHARES,
+        after_capital=_SHARES,
+    ),
+    shows=lambda gap: abs(gap[0]) > 0.1,
+    wrong=_without_memory,
+)
 def a_prompt_that_shows_past_replies_can_leave_the_induced_policy_behind(
     case: _TwoSpellings,
 ) -> Sides:
@@ -233,12 +276,6 @@ def a_prompt_that_shows_past_replies_can_leave_the_induced_policy_behind(
     Source: reconstructed.
     """
     return _gap(case, LAST_TURN), case.capital * (case.after_capital - case.after_small)
-
-
-def _without_memory(case: _TwoSpellings) -> Sides:
-    """The prompt shows no past replies."""
-    gap = _gap(case, NO_MEMORY)
-    return gap, case.capital * (case.after_capital - case.after_small)
 
 
 def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
@@ -273,21 +310,46 @@ def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
 
 # ---- a game and its invalid rule -------------------------------------------------------------
 
+
 _RULES: tuple[Callable[[float], AbstractInvalidRule], ...] = (
     lambda penalty: StandStill(penalty=penalty),
     lambda penalty: PlayDefault(action="a", penalty=penalty),
     lambda penalty: PlayRandomLegal(penalty=penalty),
     lambda penalty: Forfeit(penalty=penalty),
 )
+
+
 _OUTCOMES: tuple[TextOutcome[str], ...] = (
     Parsed("a"),
     Parsed("b"),
     Illegal("c"),
     Malformed("empty"),
 )
+
+
 _PENALTY = 0.25
 
 
+def _valid_texts_cost(game: FiniteGame) -> Sides:
+    """The penalty is taken for valid texts, too."""
+    return _closed_sides(game, valid_texts_cost=_PENALTY)
+
+
+@statement(
+    routes=("the closed game's distribution", "the definition of each rule"),
+    example=attrs.evolve(
+        _FOLDING_GAME,
+        starts=deterministic(0),
+        moves={
+            0: {
+                ("a",): deterministic(Transition(1, (1.0,))),
+                ("b",): Finite({Transition(0, (0.0,)): 0.25, Transition(1, (2.0,)): 0.75}),
+            }
+        },
+    ),
+    cases=finite_games(),
+    wrong=_valid_texts_cost,
+)
 def a_game_with_an_invalid_rule_is_a_game_over_texts(game: FiniteGame) -> Sides:
     """Whatever an agent says, the closed game answers with a distribution over (next state, reward, penalty, forfeit).
 
@@ -298,11 +360,6 @@ def a_game_with_an_invalid_rule_is_a_game_over_texts(game: FiniteGame) -> Sides:
     Assumes: one agent acts. Source: arXiv:2508.10839 (the idea); the rules are reconstructed.
     """
     return _closed_sides(game, valid_texts_cost=0.0)
-
-
-def _valid_texts_cost(game: FiniteGame) -> Sides:
-    """The penalty is taken for valid texts, too."""
-    return _closed_sides(game, valid_texts_cost=_PENALTY)
 
 
 def _closed_sides(game: FiniteGame, *, valid_texts_cost: float) -> Sides:
@@ -482,6 +539,8 @@ _COPYING_GAME = FiniteGame(
     horizon=2,
     invalid_rule=PlayDefault(action="a", penalty=0.25),
 )
+
+
 _COPYING = Case(
     game=_COPYING_GAME,
     policy=tabular_policy(
@@ -502,6 +561,17 @@ def _remembering_case(game: FiniteGame, seed: int) -> Case:
     return Case(game=game, policy=random_policy(game, WORDS, seed=seed, prompt=LAST_TURN))
 
 
+def _memories_forgotten(case: Case) -> Sides:
+    """The others forget their past turns, so that the state lacks their memories."""
+    return _fixed_sides(case, forgetful=True)
+
+
+@statement(
+    routes=("lines of the game of all agents", "lines of the learner's own game"),
+    example=_COPYING,
+    cases=st.builds(_remembering_case, finite_games(agents=2, states=1), _SEEDS),
+    wrong=_memories_forgotten,
+)
 def other_agents_that_are_fixed_leave_a_game_of_ones_own(case: Case) -> Sides:
     """With the others' policies fixed, an agent plays a partially observable game on states and their memories.
 
@@ -512,11 +582,6 @@ def other_agents_that_are_fixed_leave_a_game_of_ones_own(case: Case) -> Sides:
     Source: a standard fact; reconstructed for language agents (arXiv:2508.10839, the idea).
     """
     return _fixed_sides(case, forgetful=False)
-
-
-def _memories_forgotten(case: Case) -> Sides:
-    """The others forget their past turns, so that the state lacks their memories."""
-    return _fixed_sides(case, forgetful=True)
 
 
 def _fixed_sides(case: Case, *, forgetful: bool) -> Sides:
@@ -540,58 +605,3 @@ def _law_of_experience(found: Sequence[Trajectory], agent: str) -> Mapping[Any, 
             trajectory.probability
         )
     return dist
-
-
-_SEEDS = st.integers(0, 10_000)
-_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5))
-
-STATEMENTS = (
-    Statement(
-        sides=tokens_and_the_induced_policy_have_one_law_of_play,
-        routes=("every line of tokens", "steps of the closed game by outcomes"),
-        example=_spelt_case(_FOLDING_GAME, 1),
-        cases=st.builds(
-            _spelt_case,
-            st.one_of(finite_games(states=1), finite_games(agents=2, horizon=1)),
-            _SEEDS,
-        ),
-        control=_canonical_replies_alone,
-    ),
-    Statement(
-        sides=a_prompt_that_shows_past_replies_can_leave_the_induced_policy_behind,
-        routes=("two enumerations", "a formula in the example's probabilities"),
-        example=_TwoSpellings(small=0.5, capital=0.25, after_small=0.875, after_capital=0.25),
-        cases=st.builds(
-            _TwoSpellings,
-            small=_SHARES,
-            capital=_SHARES,
-            after_small=_SHARES,
-            after_capital=_SHARES,
-        ),
-        control=_without_memory,
-        shows=lambda gap: abs(gap[0]) > 0.1,
-    ),
-    Statement(
-        sides=a_game_with_an_invalid_rule_is_a_game_over_texts,
-        routes=("the closed game's distribution", "the definition of each rule"),
-        example=attrs.evolve(
-            _FOLDING_GAME,
-            starts=deterministic(0),
-            moves={
-                0: {
-                    ("a",): deterministic(Transition(1, (1.0,))),
-                    ("b",): Finite({Transition(0, (0.0,)): 0.25, Transition(1, (2.0,)): 0.75}),
-                }
-            },
-        ),
-        cases=finite_games(),
-        control=_valid_texts_cost,
-    ),
-    Statement(
-        sides=other_agents_that_are_fixed_leave_a_game_of_ones_own,
-        routes=("lines of the game of all agents", "lines of the learner's own game"),
-        example=_COPYING,
-        cases=st.builds(_remembering_case, finite_games(agents=2, states=1), _SEEDS),
-        control=_memories_forgotten,
-    ),
-)

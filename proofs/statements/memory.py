@@ -12,7 +12,7 @@ from lap.prompts import AbstractPrompt
 from proofs.exact.enumeration import trajectories
 from proofs.exact.values import best_response_return
 from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.induced_game import LAST_TURN, NO_MEMORY, OthersFixed
 from tsmg import (
     AbstractExplicitGame,
@@ -26,7 +26,10 @@ from tsmg import (
 
 Game = AbstractExplicitGame[Any, Any]
 
+
 _GAIN = ("the best of all policies of each kind, by enumeration", "a number by hand")
+
+
 _PARTS = 4
 
 
@@ -127,6 +130,31 @@ def _at(t: int, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
     return Finite({Transition((one.state, t), one.rewards_N): p for one, p in dist.enumerate()})
 
 
+def _choice(pay: Mapping[str, float], after: Any) -> dict[tuple[str, ...], Finite[Any]]:
+    """What each action pays, and the state after all of them."""
+    return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
+
+
+def _hurry(last: float) -> FiniteGame:
+    return FiniteGame(
+        starts=deterministic("go"),
+        moves={"go": {**_choice({"a": 1.0}, "go"), **_choice({"b": last}, "end")}},
+        horizon=2,
+    )
+
+
+def _time_is_hidden(game: FiniteGame) -> Sides:
+    """The text that the memoryless policy reads hides the time left."""
+    hidden = attrs.evolve(game, texts={state: str(state[0]) for state in game.moves})
+    return best_without_memory(hidden), best_with_memory(game)
+
+
+@statement(
+    routes=("every policy from text to action, by its lines of play", "backward induction"),
+    example=with_time(_hurry(1.5)),
+    cases=finite_games(aliased=False).map(with_time),
+    wrong=_time_is_hidden,
+)
 def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
     game: FiniteGame,
 ) -> Sides:
@@ -139,20 +167,25 @@ def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
     return best_without_memory(game), best_with_memory(game)
 
 
-def _time_is_hidden(game: FiniteGame) -> Sides:
-    """The text that the memoryless policy reads hides the time left."""
-    hidden = attrs.evolve(game, texts={state: str(state[0]) for state in game.moves})
-    return best_without_memory(hidden), best_with_memory(game)
-
-
 # ---- the conditions, one by one --------------------------------------------------------------
 
 
-def _choice(pay: Mapping[str, float], after: Any) -> dict[tuple[str, ...], Finite[Any]]:
-    """What each action pays, and the state after all of them."""
-    return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
+_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5, 0.75))
 
 
+def _doors_are_told_apart(share: float) -> Sides:
+    """The text at the door tells the state."""
+    return gain_of_memory(_signs(share, hidden=False)), min(share, 1 - share) / 2
+
+
+@statement(
+    routes=_GAIN,
+    example=0.375,
+    cases=_SHARES,
+    sweep=5,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_doors_are_told_apart,
+)
 def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     """A sign names a door, "a" (with this probability) or "b"; half the time there is fog; the door named pays 1.
 
@@ -163,11 +196,6 @@ def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     Source: reconstructed; a standard fact (S. P. Singh, T. Jaakkola, M. I. Jordan, 1994).
     """
     return gain_of_memory(_signs(share, hidden=True)), min(share, 1 - share) / 2
-
-
-def _doors_are_told_apart(share: float) -> Sides:
-    """The text at the door tells the state."""
-    return gain_of_memory(_signs(share, hidden=False)), min(share, 1 - share) / 2
 
 
 def _signs(share: float, *, hidden: bool) -> FiniteGame:
@@ -187,6 +215,19 @@ def _signs(share: float, *, hidden: bool) -> FiniteGame:
     )
 
 
+def _time_is_told(last: float) -> Sides:
+    """The text tells the time left."""
+    return gain_of_memory(with_time(_hurry(last))), last - 1
+
+
+@statement(
+    routes=_GAIN,
+    example=1.5,
+    cases=st.sampled_from((1.125, 1.25, 1.375, 1.5)),
+    sweep=4,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_time_is_told,
+)
 def memory_can_gain_where_the_text_hides_the_time_left(last: float) -> Sides:
     """In the one state "a" pays 1 and goes on, "b" pays more and ends the game; after two steps it is over anyway.
 
@@ -198,19 +239,19 @@ def memory_can_gain_where_the_text_hides_the_time_left(last: float) -> Sides:
     return gain_of_memory(_hurry(last)), last - 1
 
 
-def _time_is_told(last: float) -> Sides:
-    """The text tells the time left."""
-    return gain_of_memory(with_time(_hurry(last))), last - 1
+def _the_other_forgets(share: float) -> Sides:
+    """The other has no memory either, so that what it picked says nothing about what it will say."""
+    return gain_of_memory(_picking(share, NO_MEMORY)), min(share, 1 - share)
 
 
-def _hurry(last: float) -> FiniteGame:
-    return FiniteGame(
-        starts=deterministic("go"),
-        moves={"go": {**_choice({"a": 1.0}, "go"), **_choice({"b": last}, "end")}},
-        horizon=2,
-    )
-
-
+@statement(
+    routes=_GAIN,
+    example=0.375,
+    cases=_SHARES,
+    sweep=5,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_the_other_forgets,
+)
 def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
     """The other picks "a" (with this probability) or "b", the learner sees it, and later it pays to say the same.
 
@@ -221,11 +262,6 @@ def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
     Source: reconstructed; see the game that fixed other agents leave.
     """
     return gain_of_memory(_picking(share, LAST_TURN)), min(share, 1 - share)
-
-
-def _the_other_forgets(share: float) -> Sides:
-    """The other has no memory either, so that what it picked says nothing about what it will say."""
-    return gain_of_memory(_picking(share, NO_MEMORY)), min(share, 1 - share)
 
 
 def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
@@ -255,43 +291,3 @@ def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
     again = {f"pick\n{word}\nguess": {word: 1.0} for word in WORDS}
     other = tabular_policy(WORDS, dists={"pick": pick, "guess": pick, **again}, prompt=prompt)
     return OthersFixed(game=game, others={"other": other}, texts=WORDS)
-
-
-_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5, 0.75))
-
-STATEMENTS = (
-    Statement(
-        sides=a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time,
-        routes=("every policy from text to action, by its lines of play", "backward induction"),
-        example=with_time(_hurry(1.5)),
-        cases=finite_games(aliased=False).map(with_time),
-        control=_time_is_hidden,
-    ),
-    Statement(
-        sides=memory_can_gain_where_the_text_hides_the_state,
-        routes=_GAIN,
-        example=0.375,
-        cases=_SHARES,
-        sweep=5,
-        control=_doors_are_told_apart,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-    Statement(
-        sides=memory_can_gain_where_the_text_hides_the_time_left,
-        routes=_GAIN,
-        example=1.5,
-        cases=st.sampled_from((1.125, 1.25, 1.375, 1.5)),
-        sweep=4,
-        control=_time_is_told,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-    Statement(
-        sides=memory_can_gain_where_another_agent_remembers,
-        routes=_GAIN,
-        example=0.375,
-        cases=_SHARES,
-        sweep=5,
-        control=_the_other_forgets,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-)

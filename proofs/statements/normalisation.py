@@ -13,13 +13,17 @@ from proofs.estimators.aaw_map import binomial
 from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import FiniteGame, choice_game, tabular_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case
 from tsmg import Finite, Transition, deterministic
 
 _POPULATION = {"std": "population", "eps": 0.0}
+
+
 _LARGE = 4000
+
+
 _CHECKED_GROUPS = 40
 
 
@@ -53,6 +57,29 @@ def _success(dist: TrajectoryDistribution) -> tuple[float, Array]:
     return q, dist.autodiff_gradient_D() / (high - low)
 
 
+_WEIGHTS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
+
+
+def _large_groups_factor(case: Case) -> Sides:
+    """The factor of large groups, 1 / sqrt(q (1 - q)), in a small one."""
+    q, gradient_D = _success(case.dist)
+    return analyse_estimator(case.dist, case.config(**_POPULATION)).mean_D, gradient_D / math.sqrt(
+        q * (1 - q)
+    )
+
+
+@statement(
+    routes=("the trainer's estimator over all groups", "a sum over K times autodiff"),
+    example=_two_valued_case(low=0.0, gap=1.0, weights=(3, 5, 2), size=4),
+    cases=st.builds(
+        _two_valued_case,
+        low=st.floats(-3, 3),
+        gap=st.floats(0.1, 5),
+        weights=_WEIGHTS,
+        size=st.integers(2, 5),
+    ),
+    wrong=_large_groups_factor,
+)
 def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Sides:
     """With returns of two values, the expected estimate is grad q times E[sqrt(K (G - K))] / (G q (1 - q)).
 
@@ -68,14 +95,18 @@ def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Side
     )
 
 
-def _large_groups_factor(case: Case) -> Sides:
-    """The factor of large groups, 1 / sqrt(q (1 - q)), in a small one."""
-    q, gradient_D = _success(case.dist)
-    return analyse_estimator(case.dist, case.config(**_POPULATION)).mean_D, gradient_D / math.sqrt(
-        q * (1 - q)
-    )
+def _logarithm(q: float) -> Sides:
+    """The objective is taken to be log q."""
+    return _coefficient(q, _LARGE), _slope(math.log, q)
 
 
+@statement(
+    routes=("a sum over K at G = 4000", "central differences of the arcsine"),
+    example=0.2,
+    cases=st.floats(0.1, 0.9),
+    tolerance=5e-4,
+    wrong=_logarithm,
+)
 def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
     """For large G, the factor before the gradient of q is the derivative of 2 arcsin(sqrt(q)).
 
@@ -85,11 +116,6 @@ def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
     Assumes: as for two values. Source: reconstructed.
     """
     return _coefficient(q, _LARGE), _slope(lambda x: 2 * math.asin(math.sqrt(x)), q)
-
-
-def _logarithm(q: float) -> Sides:
-    """The objective is taken to be log q."""
-    return _coefficient(q, _LARGE), _slope(math.log, q)
 
 
 def _slope(function: Any, at: float, step: float = 1e-5) -> float:
@@ -126,6 +152,32 @@ def _standardised_estimate_D(dist: TrajectoryDistribution, size: int) -> Array:
     )
 
 
+def _reversed(side: Array) -> bool:
+    """Whether the estimate and the truth have clearly opposite signs."""
+    return bool(side[0] < -0.01 and side[1] > 0.01)
+
+
+def _undivided(case: Case) -> Sides:
+    """Advantages are not divided by the std."""
+    dist = case.dist
+    found = analyse_estimator(dist, case.config())
+    _, by_hand = with_three_values_the_std_can_prefer_the_worse_action.sides(case)
+    return [_risky_over_safe(found.mean_D), _risky_over_safe(dist.gradient_D)], by_hand
+
+
+@statement(
+    routes=("the trainer's estimator, score sum", "every ordered group, autodiff"),
+    example=_rare_prize_case(chance=0.3, prize=5.0, share=0.5, size=4),
+    cases=st.builds(
+        _rare_prize_case,
+        chance=st.sampled_from((0.1, 0.3, 0.5)),
+        prize=st.sampled_from((2.0, 5.0, 20.0)),
+        share=st.sampled_from((0.2, 0.5, 0.8)),
+        size=st.integers(2, 4),
+    ),
+    shows=_reversed,
+    wrong=_undivided,
+)
 def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
     """Where returns take three values, dividing by the std can make the worse action the more likely one.
 
@@ -143,19 +195,6 @@ def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
         [_risky_over_safe(found.mean_D), _risky_over_safe(dist.gradient_D)],
         [_risky_over_safe(by_hand_D), _risky_over_safe(truth_D)],
     )
-
-
-def _undivided(case: Case) -> Sides:
-    """Advantages are not divided by the std."""
-    dist = case.dist
-    found = analyse_estimator(dist, case.config())
-    _, by_hand = with_three_values_the_std_can_prefer_the_worse_action(case)
-    return [_risky_over_safe(found.mean_D), _risky_over_safe(dist.gradient_D)], by_hand
-
-
-def _reversed(side: Array) -> bool:
-    """Whether the estimate and the truth have clearly opposite signs."""
-    return bool(side[0] < -0.01 and side[1] > 0.01)
 
 
 # ---- what a group shares ---------------------------------------------------------------------
@@ -236,6 +275,26 @@ _GAMBLES = st.builds(
 )
 
 
+def _reference_values(side: Array) -> bool:
+    """The figures of the reference values, derived independently of this library."""
+    return [round(float(x), 2) for x in side] == [-0.62, 2.67]
+
+
+def _nothing_shared(gamble: _Gamble) -> Sides:
+    """The members of a group have initial states of their own (which keeps the sign here)."""
+    case = gamble.hidden
+    found = analyse_estimator(case.dist, case.config(group_on="nothing", **_POPULATION))
+    truth_D = case.dist.gradient_D
+    return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
+
+
+@statement(
+    routes=("the trainer's estimator over all groups", "a sum over K in closed form"),
+    example=_Gamble(),
+    cases=_GAMBLES,
+    shows=_reference_values,
+    wrong=_nothing_shared,
+)
 def a_shared_hidden_state_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     """Where a group shares a hidden state, dividing by the std can make the worse action the more likely one.
 
@@ -251,14 +310,21 @@ def a_shared_hidden_state_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
-def _nothing_shared(gamble: _Gamble) -> Sides:
-    """The members of a group have initial states of their own (which keeps the sign here)."""
-    case = gamble.hidden
-    found = analyse_estimator(case.dist, case.config(group_on="nothing", **_POPULATION))
+def _own_chance(gamble: _Gamble) -> Sides:
+    """Each member draws for itself (which keeps the sign here)."""
+    case = gamble.drawn
+    found = analyse_estimator(case.dist, case.config(**_POPULATION))
     truth_D = case.dist.gradient_D
     return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
+@statement(
+    routes=("a mixture of examinations, one per draw", "a sum over K in closed form"),
+    example=_Gamble(),
+    cases=_GAMBLES,
+    shows=_reference_values,
+    wrong=_own_chance,
+)
 def shared_chance_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     """Where a group shares its chance draws, dividing by the std can make the worse action the more likely one.
 
@@ -295,19 +361,6 @@ def _see_that_luck_is_shared(gamble: _Gamble) -> None:
         )
 
 
-def _own_chance(gamble: _Gamble) -> Sides:
-    """Each member draws for itself (which keeps the sign here)."""
-    case = gamble.drawn
-    found = analyse_estimator(case.dist, case.config(**_POPULATION))
-    truth_D = case.dist.gradient_D
-    return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
-
-
-def _reference_values(side: Array) -> bool:
-    """The figures of the reference values, derived independently of this library."""
-    return [round(float(x), 2) for x in side] == [-0.62, 2.67]
-
-
 # ---- constants and units ---------------------------------------------------------------------
 
 
@@ -333,6 +386,23 @@ class _NewUnits:
         )
 
 
+def _no_baseline(units: _NewUnits) -> Sides:
+    """Returns are not compared with anything."""
+    return _estimates(units, baseline="none"), _predicted(units)
+
+
+@statement(
+    routes=("the trainer's estimator on the changed game", "every ordered group as it was"),
+    example=_NewUnits(returns=(1.0, 0.0, -1.0), scale=3.0, shift=2.0, size=3),
+    cases=st.builds(
+        _NewUnits,
+        returns=st.tuples(*(st.integers(-3, 3).map(float) for _ in range(3))),
+        scale=st.floats(0.25, 4),
+        shift=st.floats(-5, 5),
+        size=st.integers(2, 4),
+    ),
+    wrong=_no_baseline,
+)
 def constants_cancel_and_the_std_cancels_the_unit(units: _NewUnits) -> Sides:
     """Adding a constant to all returns changes nothing; a new unit rescales the estimate, but not with std.
 
@@ -342,11 +412,6 @@ def constants_cancel_and_the_std_cancels_the_unit(units: _NewUnits) -> Sides:
     Assumes: the group's mean as baseline, eps 0, a scale above 0. Source: reconstructed.
     """
     return _estimates(units, baseline="mean"), _predicted(units)
-
-
-def _no_baseline(units: _NewUnits) -> Sides:
-    """Returns are not compared with anything."""
-    return _estimates(units, baseline="none"), _predicted(units)
 
 
 def _estimates(units: _NewUnits, *, baseline: str) -> Array:
@@ -369,73 +434,3 @@ def _predicted(units: _NewUnits) -> Array:
 
     plain_D = expected_estimate_D(dist, size, deviations)
     return np.concatenate([units.scale * plain_D, _standardised_estimate_D(dist, size)])
-
-
-_WEIGHTS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
-
-STATEMENTS: tuple[Statement[Any], ...] = (
-    Statement(
-        sides=with_two_values_the_std_rescales_the_gradient_of_success,
-        routes=("the trainer's estimator over all groups", "a sum over K times autodiff"),
-        example=_two_valued_case(low=0.0, gap=1.0, weights=(3, 5, 2), size=4),
-        cases=st.builds(
-            _two_valued_case,
-            low=st.floats(-3, 3),
-            gap=st.floats(0.1, 5),
-            weights=_WEIGHTS,
-            size=st.integers(2, 5),
-        ),
-        control=_large_groups_factor,
-    ),
-    Statement(
-        sides=for_large_groups_the_objective_is_an_arcsine,
-        routes=("a sum over K at G = 4000", "central differences of the arcsine"),
-        example=0.2,
-        cases=st.floats(0.1, 0.9),
-        control=_logarithm,
-        tolerance=5e-4,
-    ),
-    Statement(
-        sides=with_three_values_the_std_can_prefer_the_worse_action,
-        routes=("the trainer's estimator, score sum", "every ordered group, autodiff"),
-        example=_rare_prize_case(chance=0.3, prize=5.0, share=0.5, size=4),
-        cases=st.builds(
-            _rare_prize_case,
-            chance=st.sampled_from((0.1, 0.3, 0.5)),
-            prize=st.sampled_from((2.0, 5.0, 20.0)),
-            share=st.sampled_from((0.2, 0.5, 0.8)),
-            size=st.integers(2, 4),
-        ),
-        control=_undivided,
-        shows=_reversed,
-    ),
-    Statement(
-        sides=a_shared_hidden_state_can_reverse_the_gradient,
-        routes=("the trainer's estimator over all groups", "a sum over K in closed form"),
-        example=_Gamble(),
-        cases=_GAMBLES,
-        control=_nothing_shared,
-        shows=_reference_values,
-    ),
-    Statement(
-        sides=shared_chance_can_reverse_the_gradient,
-        routes=("a mixture of examinations, one per draw", "a sum over K in closed form"),
-        example=_Gamble(),
-        cases=_GAMBLES,
-        control=_own_chance,
-        shows=_reference_values,
-    ),
-    Statement(
-        sides=constants_cancel_and_the_std_cancels_the_unit,
-        routes=("the trainer's estimator on the changed game", "every ordered group as it was"),
-        example=_NewUnits(returns=(1.0, 0.0, -1.0), scale=3.0, shift=2.0, size=3),
-        cases=st.builds(
-            _NewUnits,
-            returns=st.tuples(*(st.integers(-3, 3).map(float) for _ in range(3))),
-            scale=st.floats(0.25, 4),
-            shift=st.floats(-5, 5),
-            size=st.integers(2, 4),
-        ),
-        control=_no_baseline,
-    ),
-)

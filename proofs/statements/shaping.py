@@ -12,7 +12,7 @@ from lap import LanguageAgentPolicy, TabularModel
 from proofs.exact.enumeration import Trajectory, trajectories
 from proofs.exact.gradients import Array
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.memory import with_time
 from tsmg import (
     AbstractInvalidRule,
@@ -93,6 +93,63 @@ def _end(trajectory: Trajectory) -> Any:
 # ---- episodes that terminate -----------------------------------------------------------------
 
 
+_TREE = FiniteGame(
+    starts=Finite({"x": 0.5, "y": 0.5}),
+    moves={
+        "x": {
+            ("a",): deterministic(Transition("y", (1.0,))),
+            ("b",): Finite({Transition("lost", (-1.0,)): 0.25, Transition("y", (0.0,)): 0.75}),
+        },
+        "y": {
+            ("a",): deterministic(Transition("won", (2.0,))),
+            ("b",): deterministic(Transition("lost", (0.0,))),
+        },
+    },
+    discount=0.5,
+    horizon=2,
+    invalid_rule=PlayRandomLegal(penalty=0.25),
+)
+
+
+def _case(game: FiniteGame, potential: Mapping[Any, float], seed: int = 0) -> Shaped:
+    return Shaped(game=game, policy=random_policy(game, WORDS, seed=seed), potential=potential)
+
+
+def _timed(game: FiniteGame) -> FiniteGame:
+    """The time in the state, so that all episodes terminate; the texts are as before."""
+    timed = with_time(game)
+    return attrs.evolve(timed, texts={(s, t): game.texts.get(s, str(s)) for s, t in timed.moves})
+
+
+def _cases(*rules: AbstractInvalidRule, terminate: bool) -> st.SearchStrategy[Shaped]:
+    """Games of one of these rules, with a random potential in all states that are not terminal."""
+    heights = st.sampled_from((-2.0, -0.5, 0.0, 1.0, 3.0))
+
+    def case(game: FiniteGame, rule: AbstractInvalidRule, drawn: list[float], seed: int) -> Shaped:
+        ruled = attrs.evolve(_timed(game) if terminate else game, invalid_rule=rule)
+        return _case(ruled, dict(zip(ruled.moves, drawn, strict=False)), seed)
+
+    drawn = st.lists(heights, min_size=4, max_size=4)
+    return st.builds(case, finite_games(), st.sampled_from(rules), drawn, st.integers(0, 10_000))
+
+
+_MOVING = (PlayDefault(action="a", penalty=0.5), PlayRandomLegal(penalty=0.5))
+
+
+def _potential_at_the_end(case: Shaped) -> Sides:
+    """The potential of terminal states is not 0."""
+    ends = dict.fromkeys(_end(trajectory) for trajectory in case.trajectories())
+    heights = {end: float(n) for n, end in enumerate(ends, start=1)}
+    changed = attrs.evolve(case, potential={**case.potential, **heights})
+    return _advantages(changed.shaped_lines()), _advantages(case.trajectories())
+
+
+@statement(
+    routes=_ROUTES,
+    example=_case(_TREE, {"x": 1.0, "y": -2.0}),
+    cases=_cases(*_MOVING, terminate=True),
+    wrong=_potential_at_the_end,
+)
 def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     """Group-relative advantages of whole episodes, with and without std, are those of the game itself.
 
@@ -105,14 +162,6 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     return _advantages(case.shaped_lines()), _advantages(case.trajectories())
 
 
-def _potential_at_the_end(case: Shaped) -> Sides:
-    """The potential of terminal states is not 0."""
-    ends = dict.fromkeys(_end(trajectory) for trajectory in case.trajectories())
-    heights = {end: float(n) for n, end in enumerate(ends, start=1)}
-    changed = attrs.evolve(case, potential={**case.potential, **heights})
-    return _advantages(changed.shaped_lines()), _advantages(case.trajectories())
-
-
 def _advantages(found: Sequence[Trajectory]) -> Array:
     """Of all groups, with std and without, one after the other."""
     rows: list[Array] = []
@@ -122,6 +171,17 @@ def _advantages(found: Sequence[Trajectory]) -> Array:
     return np.concatenate(rows)
 
 
+def _not_discounted(case: Shaped) -> Sides:
+    """The shift lacks the factor gamma^t."""
+    return _to_go(case.shaped_lines()), _shifted(case, with_discount=False)
+
+
+@statement(
+    routes=("the credit rule on the shaped game", "sums over the game's records, shifted"),
+    example=_case(_TREE, {"x": 1.0, "y": -2.0}),
+    cases=_cases(*_MOVING, terminate=True),
+    wrong=_not_discounted,
+)
 def shaping_shifts_the_reward_to_go_by_the_potential(case: Shaped) -> Sides:
     """The reward to go at step t, discounted from the first step, changes by -gamma^t Phi(s_t).
 
@@ -131,11 +191,6 @@ def shaping_shifts_the_reward_to_go_by_the_potential(case: Shaped) -> Sides:
     Source: a standard fact (E. Wiewiora, 2003, on potentials as initial values); reconstructed.
     """
     return _to_go(case.shaped_lines()), _shifted(case, with_discount=True)
-
-
-def _not_discounted(case: Shaped) -> Sides:
-    """The shift lacks the factor gamma^t."""
-    return _to_go(case.shaped_lines()), _shifted(case, with_discount=False)
 
 
 def _to_go(found: Sequence[Trajectory]) -> list[float]:
@@ -160,6 +215,38 @@ def _shifted(case: Shaped, *, with_discount: bool) -> list[float]:
 # ---- episodes that do not --------------------------------------------------------------------
 
 
+_LOOP = FiniteGame(
+    starts=deterministic(0),
+    moves={
+        0: {
+            ("a",): deterministic(Transition(0, (1.0,))),
+            ("b",): deterministic(Transition(1, (0.0,))),
+        },
+        1: {
+            ("a",): deterministic(Transition(2, (2.0,))),
+            ("b",): deterministic(Transition(0, (-1.0,))),
+        },
+    },
+    discount=0.5,
+    horizon=2,
+    invalid_rule=PlayDefault(action="a", penalty=0.25),
+)
+
+
+def _potential_set_to_zero_at_the_horizon(case: Shaped) -> Sides:
+    """The potential is set to 0 where episodes are cut, so that nothing is left over."""
+    timed = _timed(case.game)
+    potential = {(s, t): case.phi(s) for s, t in timed.moves}
+    return _change(attrs.evolve(case, game=timed, potential=potential)), _left_over(case)
+
+
+@statement(
+    routes=("both games enumerated", "what is left over at the end"),
+    example=_case(_LOOP, {0: 1.0, 1: -2.0}),
+    cases=_cases(*_MOVING, terminate=False),
+    shows=lambda change: float(np.abs(change).max()) > 0.1,
+    wrong=_potential_set_to_zero_at_the_horizon,
+)
 def shaping_can_change_advantages_where_episodes_are_cut(case: Shaped) -> Sides:
     """At the horizon Phi(s_H) is left over: advantages without std change by gamma^H (Phi(s_H) - its group mean).
 
@@ -171,13 +258,21 @@ def shaping_can_change_advantages_where_episodes_are_cut(case: Shaped) -> Sides:
     return _change(case), _left_over(case)
 
 
-def _potential_set_to_zero_at_the_horizon(case: Shaped) -> Sides:
-    """The potential is set to 0 where episodes are cut, so that nothing is left over."""
-    timed = _timed(case.game)
-    potential = {(s, t): case.phi(s) for s, t in timed.moves}
-    return _change(attrs.evolve(case, game=timed, potential=potential)), _left_over(case)
+_FORFEIT = Forfeit(penalty=0.5)
 
 
+def _forfeits_as_truncation(case: Shaped) -> Sides:
+    """The forfeited step counts as a transition: what is left over has one more factor gamma."""
+    return _change(case), _left_over(case, forfeited_steps=0)
+
+
+@statement(
+    routes=("both games enumerated", "what is left over at the end"),
+    example=_case(attrs.evolve(_TREE, invalid_rule=_FORFEIT), {"x": 1.0, "y": -2.0}),
+    cases=_cases(_FORFEIT, terminate=True),
+    shows=lambda change: float(np.abs(change).max()) > 0.1,
+    wrong=_forfeits_as_truncation,
+)
 def forfeits_can_change_advantages_under_shaping(case: Shaped) -> Sides:
     """A forfeit at step T (from 0) ends the episode in a state of the game: gamma^T Phi(s_T) is left over.
 
@@ -188,11 +283,6 @@ def forfeits_can_change_advantages_under_shaping(case: Shaped) -> Sides:
     Source: this library.
     """
     return _change(case), _left_over(case)
-
-
-def _forfeits_as_truncation(case: Shaped) -> Sides:
-    """The forfeited step counts as a transition: what is left over has one more factor gamma."""
-    return _change(case), _left_over(case, forfeited_steps=0)
 
 
 def _change(case: Shaped) -> Array:
@@ -231,95 +321,3 @@ def _by_start(found: Sequence[Trajectory]) -> list[list[Trajectory]]:
 
 
 # ---- cases -----------------------------------------------------------------------------------
-
-_TREE = FiniteGame(
-    starts=Finite({"x": 0.5, "y": 0.5}),
-    moves={
-        "x": {
-            ("a",): deterministic(Transition("y", (1.0,))),
-            ("b",): Finite({Transition("lost", (-1.0,)): 0.25, Transition("y", (0.0,)): 0.75}),
-        },
-        "y": {
-            ("a",): deterministic(Transition("won", (2.0,))),
-            ("b",): deterministic(Transition("lost", (0.0,))),
-        },
-    },
-    discount=0.5,
-    horizon=2,
-    invalid_rule=PlayRandomLegal(penalty=0.25),
-)
-_LOOP = FiniteGame(
-    starts=deterministic(0),
-    moves={
-        0: {
-            ("a",): deterministic(Transition(0, (1.0,))),
-            ("b",): deterministic(Transition(1, (0.0,))),
-        },
-        1: {
-            ("a",): deterministic(Transition(2, (2.0,))),
-            ("b",): deterministic(Transition(0, (-1.0,))),
-        },
-    },
-    discount=0.5,
-    horizon=2,
-    invalid_rule=PlayDefault(action="a", penalty=0.25),
-)
-
-
-def _case(game: FiniteGame, potential: Mapping[Any, float], seed: int = 0) -> Shaped:
-    return Shaped(game=game, policy=random_policy(game, WORDS, seed=seed), potential=potential)
-
-
-def _timed(game: FiniteGame) -> FiniteGame:
-    """The time in the state, so that all episodes terminate; the texts are as before."""
-    timed = with_time(game)
-    return attrs.evolve(timed, texts={(s, t): game.texts.get(s, str(s)) for s, t in timed.moves})
-
-
-def _cases(*rules: AbstractInvalidRule, terminate: bool) -> st.SearchStrategy[Shaped]:
-    """Games of one of these rules, with a random potential in all states that are not terminal."""
-    heights = st.sampled_from((-2.0, -0.5, 0.0, 1.0, 3.0))
-
-    def case(game: FiniteGame, rule: AbstractInvalidRule, drawn: list[float], seed: int) -> Shaped:
-        ruled = attrs.evolve(_timed(game) if terminate else game, invalid_rule=rule)
-        return _case(ruled, dict(zip(ruled.moves, drawn, strict=False)), seed)
-
-    drawn = st.lists(heights, min_size=4, max_size=4)
-    return st.builds(case, finite_games(), st.sampled_from(rules), drawn, st.integers(0, 10_000))
-
-
-_MOVING = (PlayDefault(action="a", penalty=0.5), PlayRandomLegal(penalty=0.5))
-_FORFEIT = Forfeit(penalty=0.5)
-
-STATEMENTS = (
-    Statement(
-        sides=shaping_leaves_whole_episode_advantages_as_they_are,
-        routes=_ROUTES,
-        example=_case(_TREE, {"x": 1.0, "y": -2.0}),
-        cases=_cases(*_MOVING, terminate=True),
-        control=_potential_at_the_end,
-    ),
-    Statement(
-        sides=shaping_shifts_the_reward_to_go_by_the_potential,
-        routes=("the credit rule on the shaped game", "sums over the game's records, shifted"),
-        example=_case(_TREE, {"x": 1.0, "y": -2.0}),
-        cases=_cases(*_MOVING, terminate=True),
-        control=_not_discounted,
-    ),
-    Statement(
-        sides=shaping_can_change_advantages_where_episodes_are_cut,
-        routes=("both games enumerated", "what is left over at the end"),
-        example=_case(_LOOP, {0: 1.0, 1: -2.0}),
-        cases=_cases(*_MOVING, terminate=False),
-        control=_potential_set_to_zero_at_the_horizon,
-        shows=lambda change: float(np.abs(change).max()) > 0.1,
-    ),
-    Statement(
-        sides=forfeits_can_change_advantages_under_shaping,
-        routes=("both games enumerated", "what is left over at the end"),
-        example=_case(attrs.evolve(_TREE, invalid_rule=_FORFEIT), {"x": 1.0, "y": -2.0}),
-        cases=_cases(_FORFEIT, terminate=True),
-        control=_forfeits_as_truncation,
-        shows=lambda change: float(np.abs(change).max()) > 0.1,
-    ),
-)

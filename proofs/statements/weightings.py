@@ -12,21 +12,29 @@ from algorithms.method.credit import CreditRule
 from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case, random_cases
 from tsmg import EpisodeGroup, Transition, deterministic
 
 # Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20), groups of four.
 _PROBABILITIES = (0.6, 0.2, 0.2)
+
+
 _RETURNS = (0.5, 0.4, 1.0)
+
+
 _LENGTHS = (1, 1, 20)
+
+
 _LONG = choice_case(
     dict(zip("abc", _RETURNS, strict=True)),
     dict(zip("abc", _PROBABILITIES, strict=True)),
     lengths=dict(zip("abc", _LENGTHS, strict=True)),
     size=4,
 )
+
+
 _SHORT = choice_case(
     {"a": 1.0, "b": 0.5, "c": -1.0},
     {"a": 0.5, "b": 0.3, "c": 0.2},
@@ -55,6 +63,21 @@ def _tokens_E(dist: TrajectoryDistribution) -> Array:
 # ---- one over the length ---------------------------------------------------------------------
 
 
+_BY_EXAMINATION = "the trainer's estimator over all groups"
+
+
+def _the_return_itself(case: Case) -> Sides:
+    """The gradient of E[R]."""
+    found = analyse_estimator(case.dist, case.config(weighting="episode", baseline="none"))
+    return found.mean_D, case.dist.autodiff_gradient_D()
+
+
+@statement(
+    routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T]"),
+    example=_SHORT,
+    cases=random_cases(states=1),
+    wrong=_the_return_itself,
+)
 def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     """Without a baseline, the weighting "episode" follows the gradient of E[R / T], not of E[R].
 
@@ -70,12 +93,21 @@ def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     )
 
 
-def _the_return_itself(case: Case) -> Sides:
-    """The gradient of E[R]."""
-    found = analyse_estimator(case.dist, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, case.dist.autodiff_gradient_D()
+def _only_the_return_per_step(case: Case) -> Sides:
+    """The baseline is taken to cancel: the second term is left out."""
+    dist = case.dist
+    share = (case.size - 1) / case.size
+    found = analyse_estimator(dist, case.config(weighting="episode"))
+    per_step_D = dist.expectation_gradient_D("player", dist.returns_E("player") / _lengths_E(dist))
+    return found.mean_D, share * per_step_D
 
 
+@statement(
+    routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T] and of E[1 / T]"),
+    example=_SHORT,
+    cases=random_cases(states=1),
+    wrong=_only_the_return_per_step,
+)
 def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case) -> Sides:
     """With the group's mean, "episode" follows (G - 1) / G (grad E[R / T] - E[R] grad E[1 / T]).
 
@@ -95,15 +127,6 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
     return found.mean_D, share * (per_step_D - shorter_D)
 
 
-def _only_the_return_per_step(case: Case) -> Sides:
-    """The baseline is taken to cancel: the second term is left out."""
-    dist = case.dist
-    share = (case.size - 1) / case.size
-    found = analyse_estimator(dist, case.config(weighting="episode"))
-    per_step_D = dist.expectation_gradient_D("player", dist.returns_E("player") / _lengths_E(dist))
-    return found.mean_D, share * per_step_D
-
-
 # ---- one over the size of the group ----------------------------------------------------------
 
 
@@ -121,16 +144,6 @@ def _over_total(
     return coefficients
 
 
-def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
-    """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e T_e: a ratio of two random numbers.
-
-    Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
-    """
-    dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="step"))
-    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
-
-
 def _groups_of_mean_length(case: Case) -> Sides:
     """Constant weighting, over the mean length: the denominator is replaced by its expectation."""
     dist = case.dist
@@ -139,24 +152,20 @@ def _groups_of_mean_length(case: Case) -> Sides:
     return analyse_estimator(dist, case.config()).mean_D / mean_length, by_hand_D
 
 
-def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
-    """The weighting "token" estimates the mean of sum_e A_e score_e over the number of tokens in the group.
+@statement(
+    routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+    example=_SHORT,
+    cases=random_cases(states=1),
+    wrong=_groups_of_mean_length,
+)
+def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
+    """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e T_e: a ratio of two random numbers.
 
-    So who says the same in more words makes the whole group count less.
-
-    Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
-    Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
+    Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="token"))
-    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
-
-
-def _calls_for_tokens(case: Case) -> Sides:
-    """Calls are counted in place of tokens."""
-    dist = case.dist
-    by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
-    return analyse_estimator(dist, case.config(weighting="step")).mean_D, by_hand_D
+    found = analyse_estimator(dist, case.config(weighting="step"))
+    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
 
 
 def _talker(game: FiniteGame, seed: int, size: int = 2) -> Case:
@@ -174,6 +183,32 @@ _TALK = FiniteGame(
     },
     horizon=1,
 )
+
+
+def _calls_for_tokens(case: Case) -> Sides:
+    """Calls are counted in place of tokens."""
+    dist = case.dist
+    by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
+    return analyse_estimator(dist, case.config(weighting="step")).mean_D, by_hand_D
+
+
+@statement(
+    routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+    example=_talker(_TALK, 1),
+    cases=st.builds(_talker, finite_games(states=1, horizon=1), st.integers(0, 10_000)),
+    wrong=_calls_for_tokens,
+)
+def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
+    """The weighting "token" estimates the mean of sum_e A_e score_e over the number of tokens in the group.
+
+    So who says the same in more words makes the whole group count less.
+
+    Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
+    Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
+    """
+    dist = case.dist
+    found = analyse_estimator(dist, case.config(weighting="token"))
+    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
 
 
 # ---- one game, six estimators ----------------------------------------------------------------
@@ -196,6 +231,8 @@ def _over_episodes(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
 
 
 _WEIGHTINGS = ("constant", "episode", "step")
+
+
 _SIX = [1.000, 0.825, 0.833, 0.991, 0.981, 0.694]
 
 
@@ -235,6 +272,23 @@ def _cosine(one: Array, other: Array) -> float:
     return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
 
 
+def _six_figures(side: Array) -> bool:
+    """Whether the cosines round to the published ones."""
+    return [round(float(x), 3) for x in side] == _SIX
+
+
+def _episodes_for_rows(case: Case) -> Sides:
+    """The mean over rows is replaced by that over episodes."""
+    found = [one.cosine for one in _six_examinations(case, _over_episodes)]
+    return found, weightings_and_baselines_turn_the_gradient.sides(case)[1]
+
+
+@statement(
+    routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+    example=_LONG,
+    shows=_six_figures,
+    wrong=_episodes_for_rows,
+)
 def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
     """Weightings and baselines that depend on lengths turn the expected estimate away from the gradient.
 
@@ -250,20 +304,27 @@ def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
     return found, [_cosine(estimate, truth) for estimate in estimates.values()]
 
 
-def _episodes_for_rows(case: Case) -> Sides:
-    """The mean over rows is replaced by that over episodes."""
-    found = [one.cosine for one in _six_examinations(case, _over_episodes)]
-    return found, weightings_and_baselines_turn_the_gradient(case)[1]
-
-
-def _six_figures(side: Array) -> bool:
-    """Whether the cosines round to the published ones."""
-    return [round(float(x), 3) for x in side] == _SIX
-
-
 _WRONG = 0  # the logit of the first action
 
 
+def _opposite(side: Array) -> bool:
+    """Whether estimate and truth have different signs."""
+    return bool(side[0] * side[1] < 0)
+
+
+def _plain(case: Case) -> Sides:
+    """Constant weighting with the mean over episodes."""
+    found = analyse_estimator(case.dist, case.config())
+    _, by_hand = a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign.sides(case)
+    return [float(found.mean_D[_WRONG]), float(found.dist.gradient_D[_WRONG])], by_hand
+
+
+@statement(
+    routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+    example=_LONG,
+    shows=_opposite,
+    wrong=_plain,
+)
 def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Sides:
     """Step weighting with a mean over step rows can make an action more likely that should become less likely.
 
@@ -281,18 +342,37 @@ def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Si
     )
 
 
-def _plain(case: Case) -> Sides:
-    """Constant weighting with the mean over episodes."""
+def _short_or_long(*, better: float, worse: float, length: int, size: int) -> Case:
+    """Better returns in more steps, worse ones in one, and nothing in one, which is played most."""
+    return choice_case(
+        {"better": better, "worse": worse, "nothing": 0.0},
+        {"better": 0.2, "worse": 0.2, "nothing": 0.6},
+        lengths={"better": length},
+        size=size,
+    )
+
+
+def _same_weight(case: Case) -> Sides:
+    """Constant weighting."""
     found = analyse_estimator(case.dist, case.config())
-    _, by_hand = a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case)
-    return [float(found.mean_D[_WRONG]), float(found.dist.gradient_D[_WRONG])], by_hand
+    _, by_hand = episode_weighting_can_prefer_the_worse_action.sides(case)
+    truth = _better_over_worse(found.dist.gradient_D)
+    return [_better_over_worse(found.mean_D), truth], by_hand
 
 
-def _opposite(side: Array) -> bool:
-    """Whether estimate and truth have different signs."""
-    return bool(side[0] * side[1] < 0)
-
-
+@statement(
+    routes=("the trainer's estimator, score sum", "every ordered group, autodiff"),
+    example=_short_or_long(better=1.0, worse=0.5, length=20, size=4),
+    cases=st.builds(
+        _short_or_long,
+        better=st.sampled_from((0.7, 1.0)),
+        worse=st.sampled_from((0.3, 0.5)),
+        length=st.integers(1, 20),
+        size=st.integers(2, 4),
+    ),
+    shows=_opposite,
+    wrong=_same_weight,
+)
 def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
     """The weighting "episode" can prefer 0.5 in one step to 1 in twenty steps, also with the group's mean.
 
@@ -317,86 +397,6 @@ def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
     )
 
 
-def _same_weight(case: Case) -> Sides:
-    """Constant weighting."""
-    found = analyse_estimator(case.dist, case.config())
-    _, by_hand = episode_weighting_can_prefer_the_worse_action(case)
-    truth = _better_over_worse(found.dist.gradient_D)
-    return [_better_over_worse(found.mean_D), truth], by_hand
-
-
 def _better_over_worse(vector_D: Array) -> float:
     """How much faster the logit of the first word grows than that of the second."""
     return float(vector_D[0] - vector_D[1])
-
-
-def _short_or_long(*, better: float, worse: float, length: int, size: int) -> Case:
-    """Better returns in more steps, worse ones in one, and nothing in one, which is played most."""
-    return choice_case(
-        {"better": better, "worse": worse, "nothing": 0.0},
-        {"better": 0.2, "worse": 0.2, "nothing": 0.6},
-        lengths={"better": length},
-        size=size,
-    )
-
-
-_BY_EXAMINATION = "the trainer's estimator over all groups"
-
-STATEMENTS: tuple[Statement[Any], ...] = (
-    Statement(
-        sides=episode_weighting_is_after_the_return_per_step,
-        routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T]"),
-        example=_SHORT,
-        cases=random_cases(states=1),
-        control=_the_return_itself,
-    ),
-    Statement(
-        sides=with_the_groups_mean_episode_weighting_also_shortens_or_lengthens,
-        routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T] and of E[1 / T]"),
-        example=_SHORT,
-        cases=random_cases(states=1),
-        control=_only_the_return_per_step,
-    ),
-    Statement(
-        sides=step_weighting_divides_by_the_steps_of_the_group,
-        routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
-        example=_SHORT,
-        cases=random_cases(states=1),
-        control=_groups_of_mean_length,
-    ),
-    Statement(
-        sides=token_weighting_divides_by_the_tokens_of_the_group,
-        routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
-        example=_talker(_TALK, 1),
-        cases=st.builds(_talker, finite_games(states=1, horizon=1), st.integers(0, 10_000)),
-        control=_calls_for_tokens,
-    ),
-    Statement(
-        sides=weightings_and_baselines_turn_the_gradient,
-        routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
-        example=_LONG,
-        control=_episodes_for_rows,
-        shows=_six_figures,
-    ),
-    Statement(
-        sides=a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign,
-        routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
-        example=_LONG,
-        control=_plain,
-        shows=_opposite,
-    ),
-    Statement(
-        sides=episode_weighting_can_prefer_the_worse_action,
-        routes=("the trainer's estimator, score sum", "every ordered group, autodiff"),
-        example=_short_or_long(better=1.0, worse=0.5, length=20, size=4),
-        cases=st.builds(
-            _short_or_long,
-            better=st.sampled_from((0.7, 1.0)),
-            worse=st.sampled_from((0.3, 0.5)),
-            length=st.integers(1, 20),
-            size=st.integers(2, 4),
-        ),
-        control=_same_weight,
-        shows=_opposite,
-    ),
-)
