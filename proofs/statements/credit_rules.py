@@ -44,8 +44,6 @@ class _Walk:
 
 
 _Group = Sequence[_Walk]
-
-
 _Credit = Callable[[_Group], list[list[float]]]
 
 
@@ -89,7 +87,6 @@ def _mean(values: Sequence[float]) -> float:
 
 # ---- to go -----------------------------------------------------------------------------------
 
-
 _ROAD_GAME = FiniteGame(
     starts=deterministic("gate"),
     moves={
@@ -103,8 +100,6 @@ _ROAD_GAME = FiniteGame(
         },
     },
 )
-
-
 _ROAD = Case(
     game=_ROAD_GAME,
     policy=tabular_policy(
@@ -114,8 +109,6 @@ _ROAD = Case(
     ),
     size=3,
 )
-
-
 _BY_EXAMINATION = "the trainer's estimator over all groups"
 
 
@@ -247,7 +240,6 @@ def _by_turns(case: Case, *, company: bool) -> Array:
 
 # ---- anchor states ---------------------------------------------------------------------------
 
-
 _DOOR_GAME = FiniteGame(
     starts=Finite({"left": 0.5, "right": 0.5}),
     moves={
@@ -266,8 +258,6 @@ _DOOR_GAME = FiniteGame(
     },
     discount=0.5,
 )
-
-
 _DOOR = Case(
     game=_DOOR_GAME,
     policy=tabular_policy(
@@ -281,8 +271,6 @@ _DOOR = Case(
     ),
     size=3,
 )
-
-
 _LOGITS = 3  # of two words and the end, in each state
 
 
@@ -353,7 +341,6 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
 
 # ---- a text that recurs ----------------------------------------------------------------------
 
-
 _LOOP_GAME = FiniteGame(
     starts=deterministic("first"),
     moves={
@@ -368,8 +355,6 @@ _LOOP_GAME = FiniteGame(
     },
     texts={"first": "on?", "second": "on?"},
 )
-
-
 _LOOP = Case(
     game=_LOOP_GAME,
     policy=tabular_policy(("go", "stop"), dists={"on?": {"go": 0.3, "stop": 0.7}}, capacity=1),

@@ -18,8 +18,6 @@ from algorithms.method.losses import kl_k3
 from proofs.statement import Array, Sides, statement
 
 KLEstimate = Callable[[Tensor, Tensor], Tensor]
-
-
 _CLIP = 0.2
 
 
@@ -151,17 +149,12 @@ def _score_sum(case: Tokens) -> Array:
 
 # ---- the KL divergence -----------------------------------------------------------------------
 
-
 _LOGIT = st.floats(-3.0, 3.0)
-
-
 _LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
     lambda pairs: Laws(
         logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
     )
 )
-
-
 _EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
 
 

@@ -20,8 +20,6 @@ from proofs.statements.cases import Case, choice_case, random_cases
 from tsmg import Finite
 
 Returns = tuple[float, ...]
-
-
 _SKEWED = (3.0, 0.0, 0.0, 1.0)
 
 
@@ -291,7 +289,6 @@ def _closed_form_of_successes(case: Successes) -> list[float]:
 
 # ---- inclusion, and its correction -----------------------------------------------------------
 
-
 _DRAWS = st.integers(1, 4).flatmap(
     lambda count: st.builds(
         lambda weights: Draws(weights_G=tuple(weights), count=count),
@@ -384,8 +381,6 @@ def _whole_coefficients_G(case: Kept) -> list[float]:
 
 
 _THREE_ARMS = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
-
-
 _ONE_STEP = random_cases(states=1, horizon=1, size=3)
 
 
@@ -576,7 +571,6 @@ def _preferences_by_hand(case: Choice) -> list[float]:
 
 # ---- signal and noise at equal cost ----------------------------------------------------------
 
-
 _RARE_SUCCESS = Choice(
     arms={
         "right": Arm(probability=0.1, pays={1.0: 1.0}, length=2),
@@ -585,8 +579,6 @@ _RARE_SUCCESS = Choice(
     size=4,
     kept=2,
 )
-
-
 _RATIO_ROUTES = ("the laboratory", "moments over all groups and orders of draws, by hand")
 
 

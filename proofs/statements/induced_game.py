@@ -45,17 +45,9 @@ from tsmg import (
 )
 
 _SPELLINGS = ("a", "A", "b")
-
-
 LAST_TURN = LastTurnsPrompt(turns=1, with_rules=False)
-
-
 NO_MEMORY = MemorylessPrompt(with_rules=False)
-
-
 _KEY = EpisodeKey(seed=0)
-
-
 OutcomeLaw = Callable[[ClosedState[Any], str], Mapping[TextOutcome[Any], float]]
 
 
@@ -68,7 +60,6 @@ def _aligned(
 
 
 # ---- tokens and actions ----------------------------------------------------------------------
-
 
 _FOLDING_GAME = FiniteGame(
     starts=deterministic("x"),
@@ -310,23 +301,18 @@ def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
 
 # ---- a game and its invalid rule -------------------------------------------------------------
 
-
 _RULES: tuple[Callable[[float], AbstractInvalidRule], ...] = (
     lambda penalty: StandStill(penalty=penalty),
     lambda penalty: PlayDefault(action="a", penalty=penalty),
     lambda penalty: PlayRandomLegal(penalty=penalty),
     lambda penalty: Forfeit(penalty=penalty),
 )
-
-
 _OUTCOMES: tuple[TextOutcome[str], ...] = (
     Parsed("a"),
     Parsed("b"),
     Illegal("c"),
     Malformed("empty"),
 )
-
-
 _PENALTY = 0.25
 
 
@@ -539,8 +525,6 @@ _COPYING_GAME = FiniteGame(
     horizon=2,
     invalid_rule=PlayDefault(action="a", penalty=0.25),
 )
-
-
 _COPYING = Case(
     game=_COPYING_GAME,
     policy=tabular_policy(

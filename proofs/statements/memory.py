@@ -25,11 +25,7 @@ from tsmg import (
 )
 
 Game = AbstractExplicitGame[Any, Any]
-
-
 _GAIN = ("the best of all policies of each kind, by enumeration", "a number by hand")
-
-
 _PARTS = 4
 
 
@@ -168,7 +164,6 @@ def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
 
 
 # ---- the conditions, one by one --------------------------------------------------------------
-
 
 _SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5, 0.75))
 

@@ -19,11 +19,7 @@ from proofs.statements.cases import Case, choice_case
 from tsmg import Finite, Transition, deterministic
 
 _POPULATION = {"std": "population", "eps": 0.0}
-
-
 _LARGE = 4000
-
-
 _CHECKED_GROUPS = 40
 
 

@@ -18,14 +18,8 @@ from proofs.statements.cases import CARDS, Case, choice_case, random_cases
 from tsmg import Completion, Episode, EpisodeGroup, Finite, StandStill, Transition, deterministic
 
 _ESTIMATOR = ("the trainer's estimator over all groups", "automatic differentiation of the value")
-
-
 _VARIANCES = ("the trainer's estimator over all groups", "a sum over single lines by hand")
-
-
 _STEP = 1e-5
-
-
 _TWO_STEPS_GAME = FiniteGame(
     starts=deterministic("x"),
     moves={
@@ -42,11 +36,7 @@ _TWO_STEPS_GAME = FiniteGame(
     horizon=2,
     invalid_rule=StandStill(penalty=0.5),
 )
-
-
 _TWO_STEPS = Case(game=_TWO_STEPS_GAME, policy=random_policy(_TWO_STEPS_GAME, WORDS, seed=5))
-
-
 _LENGTHS = choice_case(
     {"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, lengths={"a": 3, "b": 2}
 )
@@ -162,7 +152,6 @@ def _token_scores(policy: LanguageAgentPolicy[TabularModel], completion: Complet
 
 
 # ---- unbiased credit -------------------------------------------------------------------------
-
 
 _SHORT = random_cases(states=1)
 
@@ -289,8 +278,6 @@ def _two_choices(first: Sequence[float], second: Sequence[Sequence[float]]) -> C
 
 
 _SEPARATE = _two_choices((1.0, 0.0), ((1.0, 0.0), (1.0, 0.0)))
-
-
 _CANCELLING = _two_choices((1.0, -1.0), ((-0.5, -1.0), (1.5, 1.0)))
 
 

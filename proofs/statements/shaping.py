@@ -92,7 +92,6 @@ def _end(trajectory: Trajectory) -> Any:
 
 # ---- episodes that terminate -----------------------------------------------------------------
 
-
 _TREE = FiniteGame(
     starts=Finite({"x": 0.5, "y": 0.5}),
     moves={
@@ -213,7 +212,6 @@ def _shifted(case: Shaped, *, with_discount: bool) -> list[float]:
 
 
 # ---- episodes that do not --------------------------------------------------------------------
-
 
 _LOOP = FiniteGame(
     starts=deterministic(0),

@@ -19,22 +19,14 @@ from tsmg import EpisodeGroup, Transition, deterministic
 
 # Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20), groups of four.
 _PROBABILITIES = (0.6, 0.2, 0.2)
-
-
 _RETURNS = (0.5, 0.4, 1.0)
-
-
 _LENGTHS = (1, 1, 20)
-
-
 _LONG = choice_case(
     dict(zip("abc", _RETURNS, strict=True)),
     dict(zip("abc", _PROBABILITIES, strict=True)),
     lengths=dict(zip("abc", _LENGTHS, strict=True)),
     size=4,
 )
-
-
 _SHORT = choice_case(
     {"a": 1.0, "b": 0.5, "c": -1.0},
     {"a": 0.5, "b": 0.3, "c": 0.2},
@@ -61,7 +53,6 @@ def _tokens_E(dist: TrajectoryDistribution) -> Array:
 
 
 # ---- one over the length ---------------------------------------------------------------------
-
 
 _BY_EXAMINATION = "the trainer's estimator over all groups"
 
@@ -231,8 +222,6 @@ def _over_episodes(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
 
 
 _WEIGHTINGS = ("constant", "episode", "step")
-
-
 _SIX = [1.000, 0.825, 0.833, 0.991, 0.981, 0.694]
 
 
