@@ -5,9 +5,16 @@ import numpy as np
 from proofs.estimators.laboratory import analyse_estimator
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import episode_scores_E_D
-from proofs.statements.cases import CARDS, Case, choice_case, random_cases
+from proofs.statements.cases import (
+    BY_AUTODIFF,
+    BY_ESTIMATOR,
+    CARDS,
+    Case,
+    choice_case,
+    random_cases,
+)
 
-_ROUTES = ("the trainer's estimator over all groups", "automatic differentiation of the value")
+_ROUTES = (BY_ESTIMATOR, BY_AUTODIFF)
 _EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
 
 

@@ -2,12 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from proofs.exact.gradients import Array, TrajectoryDistribution
 
+K = TypeVar("K")
 Coefficients = Callable[[Sequence[int]], Sequence[float]]
 
 
@@ -34,3 +36,19 @@ def expected_estimate_D(
         for e, coefficient in zip(members, coefficients(members), strict=True):
             total += p * coefficient * scores_E_D[e]
     return total
+
+
+def cosine(one: Array, other: Array) -> float:
+    """The cosine between two gradients of shape (D,)."""
+    return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
+
+
+def first_over_second(vector_D: Array) -> float:
+    """How much faster the logit of the first word grows than that of the second. Shape (D,)."""
+    return float(vector_D[0] - vector_D[1])
+
+
+def aligned(one: Mapping[K, float], other: Mapping[K, float]) -> tuple[list[float], list[float]]:
+    """Two tables of probabilities, over everything that either of them holds."""
+    keys = list({**one, **other})
+    return [one.get(key, 0.0) for key in keys], [other.get(key, 0.0) for key in keys]

@@ -7,7 +7,7 @@ import attrs
 from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
-from lap import LanguageAgentPolicy, TabularModel
+from lap import LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, TabularModel
 from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import (
     WORDS,
@@ -18,6 +18,12 @@ from proofs.small_games import (
     tabular_policy,
 )
 from tsmg import Forfeit, Transition, deterministic
+
+BY_ESTIMATOR = "the trainer's estimator over all groups"
+BY_AUTODIFF = "automatic differentiation of the value"
+LAST_TURN = LastTurnsPrompt(turns=1, with_rules=False)
+NO_MEMORY = MemorylessPrompt(with_rules=False)
+SEEDS = st.integers(0, 10_000)
 
 
 @final
@@ -66,7 +72,7 @@ def random_cases(
         return Case(game=game, policy=random_policy(game, WORDS, seed=seed), size=size)
 
     games = finite_games(agents=agents, states=states, horizon=horizon)
-    return st.builds(case, games, st.integers(0, 10_000))
+    return st.builds(case, games, SEEDS)
 
 
 # Two players of one policy show cards at the same time; zero-sum, but for forfeits.

@@ -13,7 +13,8 @@ from proofs.exact.enumeration import trajectories
 from proofs.exact.values import best_response_return
 from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
 from proofs.statement import Sides, statement
-from proofs.statements.induced_game import LAST_TURN, NO_MEMORY, OthersFixed
+from proofs.statements.cases import LAST_TURN, NO_MEMORY
+from proofs.statements.induced_game.others_fixed import OthersFixed
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,

@@ -14,11 +14,18 @@ from proofs.exact.gradients import Array, central_differences
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import episode_scores_E_D
-from proofs.statements.cases import CARDS, Case, choice_case, random_cases
+from proofs.statements.cases import (
+    BY_AUTODIFF,
+    BY_ESTIMATOR,
+    CARDS,
+    Case,
+    choice_case,
+    random_cases,
+)
 from tsmg import Completion, Episode, EpisodeGroup, Finite, StandStill, Transition, deterministic
 
-_ESTIMATOR = ("the trainer's estimator over all groups", "automatic differentiation of the value")
-_VARIANCES = ("the trainer's estimator over all groups", "a sum over single lines by hand")
+_ESTIMATOR = (BY_ESTIMATOR, BY_AUTODIFF)
+_VARIANCES = (BY_ESTIMATOR, "a sum over single lines by hand")
 _STEP = 1e-5
 _TWO_STEPS_GAME = FiniteGame(
     starts=deterministic("x"),

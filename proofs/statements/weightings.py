@@ -1,7 +1,6 @@
 """What the weightings of the loss do to the expected gradient where the policy decides how long an episode is."""
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, statement
-from proofs.statements.by_hand import expected_estimate_D
-from proofs.statements.cases import Case, choice_case, random_cases
+from proofs.statements.by_hand import cosine, expected_estimate_D, first_over_second
+from proofs.statements.cases import BY_ESTIMATOR, Case, choice_case, random_cases
 from tsmg import EpisodeGroup, Transition, deterministic
 
 # Policy (.6, .2, .2), returns (.5, .4, 1), lengths (1, 1, 20), groups of four.
@@ -54,8 +53,6 @@ def _tokens_E(dist: TrajectoryDistribution) -> Array:
 
 # ---- one over the length ---------------------------------------------------------------------
 
-_BY_EXAMINATION = "the trainer's estimator over all groups"
-
 
 def _the_return_itself(case: Case) -> Sides:
     """The gradient of E[R]."""
@@ -64,7 +61,7 @@ def _the_return_itself(case: Case) -> Sides:
 
 
 @statement(
-    routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T]"),
+    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / T]"),
     example=_SHORT,
     cases=random_cases(states=1),
     wrong=_the_return_itself,
@@ -94,7 +91,7 @@ def _only_the_return_per_step(case: Case) -> Sides:
 
 
 @statement(
-    routes=(_BY_EXAMINATION, "automatic differentiation of E[R / T] and of E[1 / T]"),
+    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / T] and of E[1 / T]"),
     example=_SHORT,
     cases=random_cases(states=1),
     wrong=_only_the_return_per_step,
@@ -144,7 +141,7 @@ def _groups_of_mean_length(case: Case) -> Sides:
 
 
 @statement(
-    routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+    routes=(BY_ESTIMATOR, "every ordered group in plain arithmetic"),
     example=_SHORT,
     cases=random_cases(states=1),
     wrong=_groups_of_mean_length,
@@ -184,7 +181,7 @@ def _calls_for_tokens(case: Case) -> Sides:
 
 
 @statement(
-    routes=(_BY_EXAMINATION, "every ordered group in plain arithmetic"),
+    routes=(BY_ESTIMATOR, "every ordered group in plain arithmetic"),
     example=_talker(_TALK, 1),
     cases=st.builds(_talker, finite_games(states=1, horizon=1), st.integers(0, 10_000)),
     wrong=_calls_for_tokens,
@@ -257,10 +254,6 @@ def _truth_of_three_choices() -> Array:
     return gradient
 
 
-def _cosine(one: Array, other: Array) -> float:
-    return float(one @ other) / math.sqrt(float(one @ one) * float(other @ other))
-
-
 def _six_figures(side: Array) -> bool:
     """Whether the cosines round to the published ones."""
     return [round(float(x), 3) for x in side] == _SIX
@@ -273,7 +266,7 @@ def _episodes_for_rows(case: Case) -> Sides:
 
 
 @statement(
-    routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+    routes=(BY_ESTIMATOR, "all 81 ordered groups in NumPy"),
     example=_LONG,
     shows=_six_figures,
     wrong=_episodes_for_rows,
@@ -290,7 +283,7 @@ def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
     found = [one.cosine for one in _six_examinations(case, _over_rows)]
     truth = _truth_of_three_choices()
     estimates = _estimates_of_three_choices(case.size)
-    return found, [_cosine(estimate, truth) for estimate in estimates.values()]
+    return found, [cosine(estimate, truth) for estimate in estimates.values()]
 
 
 _WRONG = 0  # the logit of the first action
@@ -309,7 +302,7 @@ def _plain(case: Case) -> Sides:
 
 
 @statement(
-    routes=("the trainer's estimator over all groups", "all 81 ordered groups in NumPy"),
+    routes=(BY_ESTIMATOR, "all 81 ordered groups in NumPy"),
     example=_LONG,
     shows=_opposite,
     wrong=_plain,
@@ -345,8 +338,8 @@ def _same_weight(case: Case) -> Sides:
     """Constant weighting."""
     found = analyse_estimator(case.dist, case.config())
     _, by_hand = episode_weighting_can_prefer_the_worse_action.sides(case)
-    truth = _better_over_worse(found.dist.gradient_D)
-    return [_better_over_worse(found.mean_D), truth], by_hand
+    truth = first_over_second(found.dist.gradient_D)
+    return [first_over_second(found.mean_D), truth], by_hand
 
 
 @statement(
@@ -381,11 +374,6 @@ def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
 
     by_hand_D = expected_estimate_D(dist, case.size, coefficients)
     return (
-        [_better_over_worse(found.mean_D), _better_over_worse(dist.gradient_D)],
-        [_better_over_worse(by_hand_D), _better_over_worse(dist.autodiff_gradient_D())],
+        [first_over_second(found.mean_D), first_over_second(dist.gradient_D)],
+        [first_over_second(by_hand_D), first_over_second(dist.autodiff_gradient_D())],
     )
-
-
-def _better_over_worse(vector_D: Array) -> float:
-    """How much faster the logit of the first word grows than that of the second."""
-    return float(vector_D[0] - vector_D[1])

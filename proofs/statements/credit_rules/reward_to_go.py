@@ -1,0 +1,97 @@
+"""Credit for the reward-to-go: the expected gradient, and the draw of episodes."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from proofs.estimators.laboratory import analyse_estimator
+from proofs.exact.gradients import Array
+from proofs.statement import Sides, statement
+from proofs.statements.cases import BY_AUTODIFF, BY_ESTIMATOR, Case, random_cases
+from proofs.statements.credit_rules.walks import ROAD, Group, mean_of, ordered_groups
+
+
+def _who_is_still_there(case: Case) -> Sides:
+    """A step is compared with the members alone that still play at it."""
+    share = (case.size - 1) / case.size
+    found = analyse_estimator(case.dist, case.config(credit="turn"))
+    return found.mean_D, share * case.dist.autodiff_gradient_D()
+
+
+@statement(
+    routes=(BY_ESTIMATOR, BY_AUTODIFF),
+    example=ROAD,
+    cases=random_cases(states=1),
+    wrong=_who_is_still_there,
+)
+def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
+    """Credit for the reward-to-go, relative to the whole group's mean, gives (G - 1) / G of the true gradient.
+
+    Members whose episode is over at a step earned 0 from there on, and are compared with. So the baseline of a member
+    depends on nothing that it did, but for its own share.
+
+    Assumes: constant weighting, no std, independent episodes. Source: the policy gradient theorem; reconstructed for
+    groups.
+    """
+    dist = case.dist
+    share = (case.size - 1) / case.size
+    return analyse_estimator(
+        dist, case.config(credit="reward_to_go")
+    ).mean_D, share * dist.autodiff_gradient_D()
+
+
+def _to_go_credit(group: Group) -> list[list[float]]:
+    """From each step on, relative to the mean of all members, those that are over included."""
+    longest = max(len(walk.texts) for walk in group)
+    means = [mean_of([walk.earned_from(t) for walk in group]) for t in range(longest)]
+    return [[w.earned_from(t) - means[t] for t in range(len(w.texts))] for w in group]
+
+
+def _drawn_one(case: Case, sizes: Callable[[Group], Sequence[float]]) -> Array:
+    """Expected trained tokens and expected estimate, when one member is drawn in proportion to its size."""
+    total: Array = np.zeros(1 + case.dist.scores_C_D.shape[1])
+    for p, group in ordered_groups(case):
+        sizes_G = [size if size > 1e-9 else 0.0 for size in sizes(group)]
+        for walk, credit_T, size in zip(group, _to_go_credit(group), sizes_G, strict=True):
+            if size:
+                drawn = p * size / sum(sizes_G)
+                total[0] += drawn * walk.tokens
+                total[1:] += drawn * (np.array(credit_T) @ walk.scores_T_D)
+    return total
+
+
+def _whole_advantages(group: Group) -> list[float]:
+    """|A_e|: of the whole episode's return, relative to the mean."""
+    mean = mean_of([walk.earned_from(0) for walk in group])
+    return [abs(walk.earned_from(0) - mean) for walk in group]
+
+
+def _sums_of_credit(group: Group) -> list[float]:
+    """The sum over steps of |A_{e,t}|."""
+    return [sum(map(abs, credit_T)) for credit_T in _to_go_credit(group)]
+
+
+def _drawn_by_credit(case: Case) -> Sides:
+    """Episodes are drawn by the sum of their steps' absolute credit."""
+    right, _ = credit_per_step_leaves_the_draw_to_whole_episodes.sides(case)
+    return right, _drawn_one(case, _sums_of_credit)
+
+
+@statement(
+    routes=(BY_ESTIMATOR, "every ordered group, with p = |A| / sum |A|"),
+    example=ROAD,
+    cases=random_cases(states=1),
+    sweep=15,
+    wrong=_drawn_by_credit,
+)
+def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
+    """With credit per step, episodes are still drawn in proportion to the absolute advantage of the whole episode.
+
+    Sides: how many tokens are trained on in the mean, and the expected estimate, when one member of a group is drawn.
+
+    Assumes: alpha 1, K = 1, no std. Source: reconstructed (the design, section 1.4).
+    """
+    found = analyse_estimator(
+        case.dist, case.config(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
+    )
+    return np.array([found.trained_tokens, *found.mean_D]), _drawn_one(case, _whole_advantages)

@@ -1,0 +1,1 @@
+"""What is drawn by absolute advantage (AAW), and what training on the drawn episodes does to the gradient."""
