@@ -132,7 +132,7 @@ def lab(
         plain_config,
         plot,
         rows,
-        word_policy_law,
+        word_policy_distribution,
     )
 
     torch.set_num_threads(1)  # the tables are small
@@ -143,7 +143,7 @@ def lab(
     for changes in wanted.values():
         attrs.evolve(config, **changes)  # refused before anything slow starts
     with console.status("listing the lines of play") as status:
-        dist = word_policy_law(game, seed=policy_seed, spread=spread)
+        dist = word_policy_distribution(game, seed=policy_seed, spread=spread)
         found = compare(dist, config, wanted, limit=limit, samples=samples, report=status.update)
     values = ", ".join(f"{agent} {dist.expected_return(agent):.4f}" for agent in game.agents)
     click.echo(

@@ -21,6 +21,7 @@ is tried on:
         ...
 """
 
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, final
@@ -85,6 +86,15 @@ class Statement(Generic[C]):
     def fault(self) -> str:
         """What is wrong with the negative control."""
         return (inspect.getdoc(self.control) or "").partition("\n")[0]
+
+    def __reduce__(self) -> tuple[Callable[[str, str], "AnyStatement"], tuple[str, str]]:
+        """A statement is sent to another process as the place where it is found."""
+        return _loaded, (self.sides.__module__, self.sides.__name__)
+
+
+def _loaded(module: str, name: str) -> "AnyStatement":
+    loaded: AnyStatement = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 AnyStatement: TypeAlias = Statement[Any]  # of cases of whatever type

@@ -92,7 +92,7 @@ def ask(text: str) -> Request:
 def score(line: Trajectory) -> Array:
     """The gradient of the log-probability of the walker's replies in a line. Shape (9,)."""
     completions = [
-        LAW.call_number("walker", completion)
+        LAW.completion_number("walker", completion)
         for _, completion in line.episode.completions("walker")
     ]
     total: Array = LAW.scores_C_D[completions].sum(axis=0)

@@ -22,7 +22,7 @@ from algorithms.analysis import statistics
 from algorithms.analysis.plots import draw_run
 from algorithms.runs.writer import METRICS, read_lines
 from proofs import analyse_estimator
-from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_law
+from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
 from proofs.statements.cases import choice_case
 from tsmg import Finite
 
@@ -87,7 +87,7 @@ def experiment() -> Figure:
 
 def kuhn_estimators() -> Figure:
     """How far from the true gradient, and how noisy: estimators on Kuhn poker."""
-    law = word_policy_law(games.make("KuhnPoker-v0"))
+    law = word_policy_distribution(games.make("KuhnPoker-v0"))
     wanted = (
         "group mean",
         "leave-one-out",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from algorithms import MSGRPOConfig
 from proofs.estimators.laboratory import GROUP_LIMIT, EstimatorAnalysis, analyse_estimator
-from proofs.exact.enumeration import LINE_LIMIT, trajectories
+from proofs.exact.enumeration import TRAJECTORY_LIMIT, trajectories
 from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import random_policy
 from tsmg import AbstractExplicitGame, PlayerPolicy, UniformPlayer
@@ -46,12 +46,12 @@ def plain_config(
     )
 
 
-def word_policy_law(
+def word_policy_distribution(
     game: AbstractExplicitGame[Any, Any],
     *,
     seed: int = 0,
     spread: float = 1.0,
-    limit: int = LINE_LIMIT,
+    limit: int = TRAJECTORY_LIMIT,
 ) -> TrajectoryDistribution:
     """The distribution of play of a tabular policy whose words are the game's action texts, one a reply.
 
@@ -162,5 +162,5 @@ def _figures(one: EstimatorAnalysis) -> tuple[str, ...]:
         shown("snr", 3),
         shown("snr_per_generated_token", 1, 1000),
         shown("snr_per_trained_token", 1, 1000),
-        shown("silent_share", 2),
+        shown("zero_variance_share", 2),
     )

@@ -164,7 +164,7 @@ class EstimatorAnalysis:
         return float(self._total.tokens[1]) / self._total.weight * self._copies
 
     @property
-    def silent_share(self) -> float:
+    def zero_variance_share(self) -> float:
         """The expected share of groups, in their roles, of which no episode is selected."""
         return self._total.silent / self._total.weight
 
@@ -182,7 +182,7 @@ class EstimatorAnalysis:
         """The 95% confidence interval of a scalar figure, by the jackknife over 20 blocks of batches.
 
         Args:
-          name: "cosine", "scale", "variance", "snr", "generated_tokens", "trained_tokens", "silent_share",
+          name: "cosine", "scale", "variance", "snr", "generated_tokens", "trained_tokens", "zero_variance_share",
             "snr_per_generated_token" or "snr_per_trained_token".
 
         Returns:
@@ -368,13 +368,13 @@ class _Bench:
         coefficients_C = np.zeros(len(self.dist.completions))
         rows = self.estimator.rows(roles, selected, asked=groups)
         for row in rows:
-            number = self.dist.call_number(row.agent, row.completion)
+            number = self.dist.completion_number(row.agent, row.completion)
             coefficients_C[number] += row.weight * row.advantage
         return _Batch(
             weight=weight,
             coefficients_C=coefficients_C,
             tokens=tokens_of(roles, rows),
-            silent=silent_share(roles, selected),
+            silent=zero_variance_share(roles, selected),
         )
 
 
@@ -391,7 +391,7 @@ def tokens_of(roles: Sequence[RoleGroup], rows: Sequence[TrainingRow]) -> tuple[
     )
 
 
-def silent_share(roles: Sequence[RoleGroup], selected: Sequence[Selected]) -> float:
+def zero_variance_share(roles: Sequence[RoleGroup], selected: Sequence[Selected]) -> float:
     """The share of groups, in their roles, of which nothing is selected."""
     return 1 - len({one.group for one in selected}) / len(roles)
 

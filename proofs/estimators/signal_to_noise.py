@@ -18,7 +18,7 @@ import torch
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.play.rollouts import collect_groups
 from lap import LanguageAgentPolicy
-from proofs.estimators.laboratory import BLOCKS, jackknife, silent_share, tokens_of
+from proofs.estimators.laboratory import BLOCKS, jackknife, tokens_of, zero_variance_share
 from proofs.exact.gradients import Array
 from tsmg import AbstractGame, EpisodeGroup, InvalidArgumentError, Stream
 
@@ -46,7 +46,7 @@ class Signal:
       snrs: the squared component along the true gradient over the trace of the covariance, of one group.
       generated_tokens: sampled in a group.
       trained_tokens: trained on in a group.
-      silent_share: the share of groups of which nothing is selected.
+      zero_variance_share: the share of groups of which nothing is selected.
     """
 
     config: MSGRPOConfig
@@ -55,7 +55,7 @@ class Signal:
     snrs: Array
     generated_tokens: Array
     trained_tokens: Array
-    silent_share: float
+    zero_variance_share: float
 
     @property
     def cosine(self) -> float:
@@ -170,7 +170,7 @@ def comparison_rows(found: Mapping[str, Signal]) -> list[tuple[str, ...]]:
             (one.snrs_per_trained_token, first.snrs_per_trained_token),
         )
         ratios = ("" if one is first else _shown(_ratio(*pair)) for pair in over)
-        return _shown(one.cosines), _shown(one.snrs), *ratios, f"{one.silent_share:.2f}"
+        return _shown(one.cosines), _shown(one.snrs), *ratios, f"{one.zero_variance_share:.2f}"
 
     headline = ("estimator", "cosine", "SNR", "over", "generated", "trained", "silent")
     return [headline, *((name, *row(one)) for name, one in found.items())]
@@ -240,7 +240,7 @@ def _look(
         gradient_D=torch.cat(parts).neg_(),
         generated=generated,
         trained=trained,
-        silent=silent_share(roles, selected),
+        silent=zero_variance_share(roles, selected),
     )
 
 
@@ -281,7 +281,7 @@ class _Tally:
             snrs=_ratio(np.sign(both) * both**2, true * variance),
             generated_tokens=_with_and_without(self.generated) / n,
             trained_tokens=_with_and_without(self.trained) / n,
-            silent_share=float(self.silent.sum()) / self.groups,
+            zero_variance_share=float(self.silent.sum()) / self.groups,
         )
 
 

@@ -214,7 +214,7 @@ def _credited_D(case: Case, *, after: bool) -> Array:
             paid_T = _discounted_T(trajectory.episode, agent)
             for t, completion in trajectory.episode.completions(agent):
                 credit = sum(paid_T[t:] if after else paid_T[:t])
-                total_D += p * credit * dist.scores_C_D[dist.call_number(agent, completion)]
+                total_D += p * credit * dist.scores_C_D[dist.completion_number(agent, completion)]
     return total_D
 
 

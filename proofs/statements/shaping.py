@@ -68,7 +68,7 @@ class Shaped:
         """Of the game itself."""
         return trajectories(self.game, self.policy)
 
-    def shaped_lines(self) -> tuple[Trajectory, ...]:
+    def shaped_trajectories(self) -> tuple[Trajectory, ...]:
         """Of the shaped game: the same ones in the same order, paid otherwise."""
         return trajectories(self.shaped_game, self.policy)
 
@@ -140,7 +140,7 @@ def _potential_at_the_end(case: Shaped) -> Sides:
     ends = dict.fromkeys(_end(trajectory) for trajectory in case.trajectories())
     heights = {end: float(n) for n, end in enumerate(ends, start=1)}
     changed = attrs.evolve(case, potential={**case.potential, **heights})
-    return _advantages(changed.shaped_lines()), _advantages(case.trajectories())
+    return _advantages(changed.shaped_trajectories()), _advantages(case.trajectories())
 
 
 @statement(
@@ -158,7 +158,7 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     a transition of the game (none stands still at a discount below 1, none is forfeited).
     Source: the potential of A. Y. Ng, D. Harada, S. Russell, 1999; for group advantages, reconstructed.
     """
-    return _advantages(case.shaped_lines()), _advantages(case.trajectories())
+    return _advantages(case.shaped_trajectories()), _advantages(case.trajectories())
 
 
 def _advantages(found: Sequence[Trajectory]) -> Array:
@@ -172,7 +172,7 @@ def _advantages(found: Sequence[Trajectory]) -> Array:
 
 def _not_discounted(case: Shaped) -> Sides:
     """The shift lacks the factor gamma^t."""
-    return _to_go(case.shaped_lines()), _shifted(case, with_discount=False)
+    return _to_go(case.shaped_trajectories()), _shifted(case, with_discount=False)
 
 
 @statement(
@@ -189,7 +189,7 @@ def shaping_shifts_the_reward_to_go_by_the_potential(case: Shaped) -> Sides:
     Assumes: as for whole episodes; but groups need not share their start.
     Source: a standard fact (E. Wiewiora, 2003, on potentials as initial values); reconstructed.
     """
-    return _to_go(case.shaped_lines()), _shifted(case, with_discount=True)
+    return _to_go(case.shaped_trajectories()), _shifted(case, with_discount=True)
 
 
 def _to_go(found: Sequence[Trajectory]) -> list[float]:
@@ -285,7 +285,7 @@ def forfeits_can_change_advantages_under_shaping(case: Shaped) -> Sides:
 
 def _change(case: Shaped) -> Array:
     """How much shaping changes the advantages without std, of all lines from one start as one group."""
-    shaped, plain = case.shaped_lines(), case.trajectories()
+    shaped, plain = case.shaped_trajectories(), case.trajectories()
     rows = [
         group_relative_advantages(_returns_G(one), std="none")
         - group_relative_advantages(_returns_G(other), std="none")

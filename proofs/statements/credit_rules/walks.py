@@ -50,7 +50,7 @@ def walks_of(dist: TrajectoryDistribution) -> list[Walk]:
     walks = []
     for trajectory, p in zip(dist.trajectories, dist.probabilities_E, strict=True):
         completions = [completion for _, completion in trajectory.episode.completions("player")]
-        numbers = [dist.call_number("player", completion) for completion in completions]
+        numbers = [dist.completion_number("player", completion) for completion in completions]
         walks.append(
             Walk(
                 probability=float(p),

@@ -162,7 +162,7 @@ def test_moments_by_hand() -> None:
     assert found.snr == pytest.approx(1.0)
     assert (found.generated_tokens, found.trained_tokens) == pytest.approx((2, 2))
     drawn = analyse_estimator(dist, plain(group_size=2, sampling="aaw", kept_episodes=1))
-    assert drawn.silent_share == pytest.approx(0.5)
+    assert drawn.zero_variance_share == pytest.approx(0.5)
     assert drawn.trained_tokens == pytest.approx(0.5)
     assert drawn.snr_per_generated_token == pytest.approx(drawn.snr / 2)
 
@@ -205,7 +205,7 @@ def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any)
     error = np.abs(drawn.mean_D - exact.mean_D)
     assert (error <= 5 * drawn.standard_error_D() + 1e-9 + 0.02 * math.sqrt(exact.variance)).all()
     assert drawn.generated_tokens == pytest.approx(exact.generated_tokens, rel=0.3)
-    for name in ("trained_tokens", "silent_share"):
+    for name in ("trained_tokens", "zero_variance_share"):
         low, high = drawn.interval(name)
         assert low - (high - low) - 0.05 <= getattr(exact, name) <= high + (high - low) + 0.05
 

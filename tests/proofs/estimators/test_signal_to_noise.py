@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_laboratory(measured: dict[str, Signal], name: 
     assert low - 1e-9 <= exact.cosine <= high + 1e-9
     assert found.generated_tokens[0] == pytest.approx(exact.generated_tokens)
     assert found.trained_tokens[0] == pytest.approx(exact.trained_tokens, rel=0.15)
-    assert found.silent_share == pytest.approx(exact.silent_share, abs=0.05)
+    assert found.zero_variance_share == pytest.approx(exact.zero_variance_share, abs=0.05)
 
 
 def test_estimators_are_told_apart(measured: dict[str, Signal]) -> None:
@@ -110,7 +110,7 @@ def test_sums_are_over_pairs_of_different_groups() -> None:
             assert cosine == pytest.approx(across / np.sqrt(own * exact))
     assert (found.generated_tokens == 2).all()
     assert found.snrs_per_trained_token[0] == found.snr
-    assert found.silent_share == 0.5
+    assert found.zero_variance_share == 0.5
 
 
 def test_too_little_said() -> None:
