@@ -68,7 +68,7 @@ def prove(statement: AnyStatement, *, sweep: int | None = None) -> Outcome:
         control = difference(statement.control(statement.example))
         count = statement.sweep if sweep is None else sweep
         if statement.cases is not None and count > 0:
-            settled = settings(
+            generation = settings(
                 max_examples=count,
                 database=None,
                 deadline=None,
@@ -77,13 +77,13 @@ def prove(statement: AnyStatement, *, sweep: int | None = None) -> Outcome:
             )
 
             @seed(0)
-            @settled
+            @generation
             @given(statement.cases)
             def try_case(case: object) -> None:
                 differences.append(difference(statement.sides(case)))
 
             try_case()
-    except Exception as raised:  # noqa: BLE001 - whatever a route raises is a finding
+    except Exception as raised:  # noqa: BLE001 - an exception of a route is reported
         error = f"{type(raised).__name__}: {raised}"
     return Outcome(
         statement=statement,

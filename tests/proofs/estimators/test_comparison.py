@@ -11,7 +11,13 @@ from click.testing import CliRunner
 import games
 from algorithms.cli import main as cli
 from proofs import analyse_estimator
-from proofs.estimators.comparison import ESTIMATORS, compare, plain_config, rows, word_policy_distribution
+from proofs.estimators.comparison import (
+    ESTIMATORS,
+    compare,
+    plain_config,
+    rows,
+    word_policy_distribution,
+)
 
 run = functools.partial(CliRunner().invoke, cli.main)
 WALK = ["lab", "LineWalk-v0", "--set", "length=2"]
