@@ -56,9 +56,9 @@ def test_the_command_prints_a_table_and_draws_it(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "14 of 14 over all groups" in result.output
     assert picture.stat().st_size > 10_000
-    drawn = run([*WALK, "--limit", "0", "--samples", "40", "--estimator", "credit=to_go"])
+    drawn = run([*WALK, "--limit", "0", "--samples", "40", "--estimator", "credit=reward_to_go"])
     assert drawn.exit_code == 0, drawn.output
-    assert "credit=to_go" in drawn.output and "±" in drawn.output
+    assert "credit=reward_to_go" in drawn.output and "±" in drawn.output
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import lap
 from algorithms import MSGRPOConfig
 from proofs import Signal, TrajectoryDistribution, analyse_estimator, measure_signal
 from proofs.commands import signal
-from proofs.estimators.signal_to_noise import _Look, _Tally, comparison_rows, interval
+from proofs.estimators.signal_to_noise import _Estimate, _Tally, comparison_rows, interval
 from proofs.small_games import choice_game
 from tests.proofs.estimators.test_laboratory import word_model
 from tsmg import AbstractGame, InvalidArgumentError
@@ -92,7 +92,9 @@ def test_sums_are_over_pairs_of_different_groups() -> None:
     def tallied(rows: np.ndarray) -> _Tally:
         tally = _Tally(40)
         for n, row in enumerate(rows):
-            look = _Look(gradient_D=torch.tensor(row), generated=2, trained=1, silent=0.5)
+            look = _Estimate(
+                gradient_D=torch.tensor(row), generated=2, trained=1, zero_variance=0.5
+            )
             tally.add(n, look, torch.tensor(true[n]))
         return tally
 
@@ -157,10 +159,10 @@ def test_command(tmp_path: Path) -> None:
         "all",
         "all of 2",
     ]
-    chosen = [*arguments, "--estimator", "credit=to_go", "--estimator", "credit=episode"]
+    chosen = [*arguments, "--estimator", "credit=reward_to_go", "--estimator", "credit=episode"]
     result = CliRunner().invoke(signal, chosen, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "'over' is beside credit=to_go" in result.output
+    assert "'over' is beside credit=reward_to_go" in result.output
     refused = CliRunner().invoke(signal, [*arguments, "--estimator", "speed=2"])
     assert refused.exit_code == 2
     assert "settings of 'tsmg train'" in refused.output
