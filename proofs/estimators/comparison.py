@@ -9,8 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from algorithms import MSGRPOConfig
-from proofs.estimators.laboratory import GROUP_LIMIT, EstimatorAnalysis, analyse_estimator
-from proofs.estimators.signal_to_noise import Settings
+from proofs.estimators.laboratory import (
+    GROUP_LIMIT,
+    EstimatorAnalysis,
+    Settings,
+    analyse_estimator,
+)
 from proofs.exact.enumeration import TRAJECTORY_LIMIT, trajectories
 from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import random_policy

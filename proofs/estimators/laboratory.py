@@ -13,9 +13,9 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import final
+from typing import Any, TypeAlias, final
 
 import attrs
 import numpy as np
@@ -28,6 +28,8 @@ from proofs.estimators.moments import BLOCKS, Batch, Moments, jackknife
 from proofs.exact.enumeration import Trajectory
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import EpisodeGroup, InvalidArgumentError, Stream
+
+Settings: TypeAlias = Mapping[str, Any]  # of MSGRPOConfig, by the names of its fields
 
 GROUP_LIMIT = 20_000
 

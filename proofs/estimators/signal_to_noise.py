@@ -17,12 +17,10 @@ import torch
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.play.rollouts import collect_groups
-from proofs.estimators.laboratory import tokens_of, zero_variance_share
+from proofs.estimators.laboratory import Settings, tokens_of, zero_variance_share
 from proofs.estimators.moments import BLOCKS, jackknife
 from proofs.exact.gradients import Array, TrainablePolicy
 from tsmg import AbstractGame, EpisodeGroup, InvalidArgumentError, Stream
-
-Settings = Mapping[str, Any]  # of MSGRPOConfig, by the names of its fields
 
 _AT_ONCE = 16  # groups that are played together
 _UNBIASED: Settings = {

@@ -123,6 +123,11 @@ def trajectories(
     return tuple(finished)
 
 
+def expected_return(trajectories: Sequence[Trajectory], agent: str) -> float:
+    """The expected return of an agent over trajectories, penalties included."""
+    return sum(float(x.probability) * x.episode.episode_return(agent) for x in trajectories)
+
+
 @attrs.frozen(eq=False)
 class _Unfinished:
     """A trajectory that may go on."""

@@ -28,6 +28,7 @@ from proofs.exact.enumeration import (
     ExactPolicy,
     Policies,
     Trajectory,
+    expected_return,
     trajectories,
 )
 from tsmg import AbstractExplicitGame, Completion, InvalidArgumentError, Start
@@ -280,10 +281,7 @@ def _differences(
     policies = {**dist.policies, agent: moved}
 
     def value() -> float:
-        moved_trajectories = trajectories(dist.game, policies, starts=starts)
-        return sum(
-            float(x.probability) * x.episode.episode_return(agent) for x in moved_trajectories
-        )
+        return expected_return(trajectories(dist.game, policies, starts=starts), agent)
 
     differences = []
     for p in moved.model.network.parameters():

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import episode_scores_E_D
 from proofs.statements.cases import (
@@ -20,7 +19,7 @@ _EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c"
 
 def _all_of_the_gradient(case: Case) -> Sides:
     """The share of the own return is forgotten."""
-    return case.dist.autodiff_gradient_D(), analyse_estimator(case.dist, case.config()).mean_D
+    return case.dist.autodiff_gradient_D(), case.analysis().mean_D
 
 
 @statement(
@@ -39,12 +38,12 @@ def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
+    return case.analysis().mean_D, share * dist.autodiff_gradient_D()
 
 
 def _own_return_included(case: Case) -> Sides:
     """The baseline is the mean of all members."""
-    return analyse_estimator(case.dist, case.config()).mean_D, case.dist.autodiff_gradient_D()
+    return case.analysis().mean_D, case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -59,8 +58,7 @@ def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
     Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
     """
     dist = case.dist
-    config = case.config(baseline="leave_one_out")
-    return analyse_estimator(dist, config).mean_D, dist.autodiff_gradient_D()
+    return case.analysis(baseline="leave_one_out").mean_D, dist.autodiff_gradient_D()
 
 
 def _one_baseline_for_both(case: Case) -> Sides:
@@ -70,7 +68,7 @@ def _one_baseline_for_both(case: Case) -> Sides:
     summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
     scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
     pooled_D = share * (dist.probabilities_E * summed_E) @ scores_E_D
-    return analyse_estimator(dist, case.config()).mean_D, pooled_D
+    return case.analysis().mean_D, pooled_D
 
 
 @statement(
@@ -88,4 +86,4 @@ def each_role_has_its_own_baseline(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
+    return case.analysis().mean_D, share * dist.autodiff_gradient_D()

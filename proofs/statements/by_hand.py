@@ -1,4 +1,4 @@
-"""A second way to expect an estimator: every ordered group, one after the other, in plain arithmetic."""
+"""The expectation of an estimator by another route: every ordered group, in plain arithmetic."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ Coefficients = Callable[[Sequence[int]], Sequence[float]]
 
 
 def episode_scores_E_D(dist: TrajectoryDistribution, agent: str = "player") -> Array:
-    """The gradient of the log-probability of the agent's replies in each line. Shape (E, D)."""
+    """The gradient of the log-probability of the agent's replies in each trajectory. Shape (E, D)."""
     scores_E_D: Array = dist.counts_E_C(agent) @ dist.scores_C_D
     return scores_E_D
 
@@ -25,9 +25,9 @@ def expected_estimate_D(
     """The sum over all ordered groups of p(group) times the sum over members of coefficient times score. Shape (D,).
 
     Args:
-      dist: the distribution of play of one learner called "player".
+      dist: the trajectory distribution of one learner called "player".
       size: G.
-      coefficients: from the numbers of a group's lines to what each member's score is multiplied by.
+      coefficients: from the numbers of a group's trajectories to the coefficient of each member's score.
     """
     scores_E_D = episode_scores_E_D(dist)
     total = np.zeros(scores_E_D.shape[1])

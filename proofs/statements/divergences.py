@@ -23,7 +23,7 @@ _CLIP = 0.2
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class Laws:
+class Logits:
     """Logits of theta and of the reference over one vocabulary. Both of shape (V,)."""
 
     logits_V: tuple[float, ...]
@@ -150,15 +150,15 @@ def _score_sum(case: Tokens) -> Array:
 # ---- the KL divergence -----------------------------------------------------------------------
 
 _LOGIT = st.floats(-3.0, 3.0)
-_LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
-    lambda pairs: Laws(
+_LOGITS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
+    lambda pairs: Logits(
         logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
     )
 )
-_EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
+_EXAMPLE = Logits(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
 
 
-def _half_the_square(case: Laws) -> Sides:
+def _half_the_square(case: Logits) -> Sides:
     """k2, half the squared log-ratio."""
     return _value(case, _k2), case.kl
 
@@ -166,10 +166,10 @@ def _half_the_square(case: Laws) -> Sides:
 @statement(
     routes=("the mean over all tokens", "the definition of the divergence"),
     example=_EXAMPLE,
-    cases=_LAWS,
+    cases=_LOGITS,
     wrong=_half_the_square,
 )
-def k3_has_the_right_value(case: Laws) -> Sides:
+def k3_has_the_right_value(case: Logits) -> Sides:
     """The mean of k3 over tokens of M_theta is KL(M_theta || M_ref).
 
     Assumes: the tokens are sampled from M_theta itself; the reference can say all that it says.
@@ -184,7 +184,7 @@ _MEANS = (
 )
 
 
-def _gradient_of_its_value(case: Laws) -> Sides:
+def _gradient_of_its_value(case: Logits) -> Sides:
     """The gradient of KL(M_theta || M_ref), whose value k3 has."""
     return _mean_gradient(case, kl_k3), case.kl_gradient_V
 
@@ -192,10 +192,10 @@ def _gradient_of_its_value(case: Laws) -> Sides:
 @statement(
     routes=_MEANS,
     example=_EXAMPLE,
-    cases=_LAWS,
+    cases=_LOGITS,
     wrong=_gradient_of_its_value,
 )
-def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
+def k3_has_the_gradient_of_the_other_divergence(case: Logits) -> Sides:
     """The mean of the gradient of k3 over tokens of M_theta is the gradient of KL(M_ref || M_theta).
 
     The distribution of the tokens is not differentiated, as in a loss over sampled tokens.
@@ -206,7 +206,7 @@ def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
     return _mean_gradient(case, kl_k3), case.reverse_kl_gradient_V
 
 
-def _k3_for_k1(case: Laws) -> Sides:
+def _k3_for_k1(case: Logits) -> Sides:
     """k3, which has a gradient."""
     return _value_and_gradient(case, kl_k3), [case.kl, *np.zeros(len(case.logits_V))]
 
@@ -214,10 +214,10 @@ def _k3_for_k1(case: Laws) -> Sides:
 @statement(
     routes=_MEANS,
     example=_EXAMPLE,
-    cases=_LAWS,
+    cases=_LOGITS,
     wrong=_k3_for_k1,
 )
-def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
+def k1_has_the_right_value_and_no_gradient(case: Logits) -> Sides:
     """The mean of k1 over tokens of M_theta is KL(M_theta || M_ref), and the mean of its gradient is 0.
 
     Each side holds the value, then the gradient: the gradient of k1 is a score, whose mean is 0.
@@ -228,7 +228,7 @@ def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
     return _value_and_gradient(case, _k1), [case.kl, *np.zeros(len(case.logits_V))]
 
 
-def _gradient_of_k3(case: Laws) -> Sides:
+def _gradient_of_k3(case: Logits) -> Sides:
     """The gradient of k3."""
     error = _value(case, _k2) - case.kl
     return [error, *_mean_gradient(case, kl_k3)], [_error_of_k2(case), *case.kl_gradient_V]
@@ -237,11 +237,11 @@ def _gradient_of_k3(case: Laws) -> Sides:
 @statement(
     routes=_MEANS,
     example=_EXAMPLE,
-    cases=_LAWS,
+    cases=_LOGITS,
     shows=lambda side: bool(abs(side[0]) > 1e-2),
     wrong=_gradient_of_k3,
 )
-def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
+def k2_has_a_wrong_value_and_the_right_gradient(case: Logits) -> Sides:
     """The mean of the gradient of k2 is the gradient of KL(M_theta || M_ref), and the mean of k2 is not its value.
 
     Each side holds how far the mean of k2 is from the KL divergence, then the gradient.
@@ -253,7 +253,7 @@ def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
     return [error - case.kl, *gradient_V], [_error_of_k2(case), *case.kl_gradient_V]
 
 
-def _without_the_score(case: Laws) -> Sides:
+def _without_the_score(case: Logits) -> Sides:
     """The gradient of k1 itself, without the score term."""
     return _mean_gradient(case, _k1), case.kl_gradient_V
 
@@ -261,10 +261,10 @@ def _without_the_score(case: Laws) -> Sides:
 @statement(
     routes=_MEANS,
     example=_EXAMPLE,
-    cases=_LAWS,
+    cases=_LOGITS,
     wrong=_without_the_score,
 )
-def k1_as_a_reward_has_the_right_gradient(case: Laws) -> Sides:
+def k1_as_a_reward_has_the_right_gradient(case: Logits) -> Sides:
     """The mean of k1 times the score, with no gradient through k1, is the gradient of KL(M_theta || M_ref).
 
     So a penalty of k1 in the reward is right where k1 in the loss is not: in the loss, the score term is missing.
@@ -287,21 +287,21 @@ def _k1_times_logprob(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
     return _k1(logprobs_V, reference_V).detach() * logprobs_V
 
 
-def _value(case: Laws, estimate: KLEstimate) -> float:
+def _value(case: Logits, estimate: KLEstimate) -> float:
     """The mean of an estimate over tokens of M_theta."""
     return _mean(case, estimate)[0].item()
 
 
-def _mean_gradient(case: Laws, estimate: KLEstimate) -> Array:
+def _mean_gradient(case: Logits, estimate: KLEstimate) -> Array:
     """The mean of its gradient in the logits, the distribution of the tokens not differentiated. Shape (V,)."""
     return _gradient(*_mean(case, estimate))
 
 
-def _value_and_gradient(case: Laws, estimate: KLEstimate) -> list[float]:
+def _value_and_gradient(case: Logits, estimate: KLEstimate) -> list[float]:
     return [_value(case, estimate), *_mean_gradient(case, estimate)]
 
 
-def _mean(case: Laws, estimate: KLEstimate) -> tuple[Tensor, Tensor]:
+def _mean(case: Logits, estimate: KLEstimate) -> tuple[Tensor, Tensor]:
     """The mean of an estimate over tokens of M_theta, and the logits that it is a function of."""
     logits_V = torch.tensor(case.logits_V, dtype=torch.float64, requires_grad=True)
     reference_V = torch.tensor(case.reference_V, dtype=torch.float64).log_softmax(-1)
@@ -315,7 +315,7 @@ def _gradient(value: Tensor, logits: Tensor) -> Array:
     return array
 
 
-def _error_of_k2(case: Laws) -> float:
+def _error_of_k2(case: Logits) -> float:
     """The mean of d^2 / 2 - d, term by term."""
     pairs = zip(case.p_V.tolist(), case.q_V.tolist(), strict=True)
     return float(sum(p * (np.log(p / q) ** 2 / 2 - np.log(p / q)) for p, q in pairs))

@@ -9,9 +9,16 @@ import attrs
 from hypothesis import strategies as st
 
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import trajectories
+from proofs.exact.enumeration import expected_return, trajectories
 from proofs.exact.values import best_response_return
-from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
+from proofs.small_games import (
+    WORDS,
+    FiniteGame,
+    State,
+    TransitionDist,
+    finite_games,
+    tabular_policy,
+)
 from proofs.statement import Sides, statement
 from proofs.statements.cases import LAST_TURN, NO_MEMORY
 from proofs.statements.induced_game.others_fixed import OthersFixed
@@ -25,29 +32,29 @@ from tsmg import (
     deterministic,
 )
 
-Game = AbstractExplicitGame[Any, Any]
+Game = AbstractExplicitGame[Any, str]
 _GAIN = ("the best of all policies of each kind, by enumeration", "a number by hand")
 _PARTS = 4
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class _Table(AbstractPlayer[Any, str]):
+class _Table(AbstractPlayer[State, str]):
     """A distribution of actions for every text."""
 
     game: Game
     dists: Mapping[str, Finite[str]]
 
-    def action_dist(self, state: Any, agent: str) -> Distribution[str]:
+    def action_dist(self, state: State, agent: str) -> Distribution[str]:
         """The distribution in the table."""
         return self.dists[self.game.observation_text(state, agent)]
 
 
 def best_without_memory(game: Game, *, parts: int = 1) -> float:
-    """The greatest expected return of a policy from text to action, of one agent, by trying them all.
+    """The greatest expected return of one agent over policies from text to action, by exhaustive search.
 
     Args:
-      game: what is played.
+      game: a game of one agent.
       parts: probabilities are multiples of 1 / parts; 1 tries the deterministic policies alone.
     """
     actions = _actions(game)
@@ -59,23 +66,23 @@ def best_without_memory(game: Game, *, parts: int = 1) -> float:
 
 
 def _actions(game: Game) -> Mapping[str, tuple[str, ...]]:
-    """The texts at which the agent may have to act, and what it can do there."""
+    """The texts at which the agent may have to act, and its legal actions there."""
     (agent,) = game.agents
-    found: dict[str, tuple[str, ...]] = {}
+    actions: dict[str, tuple[str, ...]] = {}
     states = list(game.initial_state_dist().support())
     for _ in range(game.horizon or 0):
         states = [state for state in states if not game.is_terminal(state)]
-        joints: list[tuple[Any, dict[str, str]]] = []
+        joints: list[tuple[State, dict[str, str]]] = []
         for state in states:
             if agent in game.acting_agents(state):
                 legal = game.legal_actions(state, agent) or ()
-                found[game.observation_text(state, agent)] = legal
+                actions[game.observation_text(state, agent)] = legal
                 joints += [(state, {agent: action}) for action in legal]
             else:
                 joints.append((state, {}))
         dists = [game.transition_dist(state, joint) for state, joint in joints]
-        states = list({one.state: None for dist in dists for one in dist.support()})
-    return found
+        states = list({after.state: None for dist in dists for after in dist.support()})
+    return actions
 
 
 def _dists(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
@@ -85,16 +92,13 @@ def _dists(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
 
 
 def _value(game: Game, player: _Table) -> float:
+    """The expected return of the one agent."""
     (agent,) = game.agents
-    found = trajectories(game, PlayerPolicy(game, player))
-    return sum(
-        float(trajectory.probability) * trajectory.episode.episode_return(agent)
-        for trajectory in found
-    )
+    return expected_return(trajectories(game, PlayerPolicy(game, player)), agent)
 
 
 def best_with_memory(game: Game) -> float:
-    """The greatest expected return of one agent that remembers all that it read and did, by backward induction."""
+    """The greatest expected return of one agent with perfect recall, by backward induction."""
     (agent,) = game.agents
     return best_response_return(game, {}, agent)
 
@@ -123,12 +127,12 @@ def with_time(game: FiniteGame) -> FiniteGame:
     )
 
 
-def _at(t: int, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
-    return Finite({Transition((one.state, t), one.rewards_N): p for one, p in dist.enumerate()})
+def _at(t: int, dist: TransitionDist) -> TransitionDist:
+    return Finite({Transition((x.state, t), x.rewards_N): p for x, p in dist.enumerate()})
 
 
-def _choice(pay: Mapping[str, float], after: Any) -> dict[tuple[str, ...], Finite[Any]]:
-    """What each action pays, and the state after all of them."""
+def _choice(pay: Mapping[str, float], after: State) -> dict[tuple[str, ...], TransitionDist]:
+    """The moves of a state: the reward of each action, and the state after any of them."""
     return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
 
 
@@ -147,7 +151,7 @@ def _time_is_hidden(game: FiniteGame) -> Sides:
 
 
 @statement(
-    routes=("every policy from text to action, by its lines of play", "backward induction"),
+    routes=("every policy from text to action, by its trajectories", "backward induction"),
     example=with_time(_hurry(1.5)),
     cases=finite_games(aliased=False).map(with_time),
     wrong=_time_is_hidden,
@@ -157,7 +161,7 @@ def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
 ) -> Sides:
     """The best deterministic policy from text to action is as good as the best policy that remembers everything.
 
-    Assumes: one agent, which says what is valid; the text separates (state, time left); the next state and reward
+    Assumes: one agent, whose replies are valid; the text separates (state, time left); the next state and reward
     depend on no more.
     Source: a standard fact on finite-horizon Markov decision problems (M. L. Puterman, 1994).
     """
@@ -199,14 +203,14 @@ def _signs(share: float, *, hidden: bool) -> FiniteGame:
     named = {"a": share, "b": 1 - share}
     signs = [(read, word) for word in WORDS for read in (f"sign {word}", "fog")]
     doors = [("door", word) for word in WORDS]
-    told = {(place, word): place if hidden else f"{place} {word}" for place, word in doors}
+    door_texts = {(place, word): place if hidden else f"{place} {word}" for place, word in doors}
     return FiniteGame(
         starts=Finite({(read, word): named[word] / 2 for read, word in signs}),
         moves={
             **{(read, word): _choice({"go": 0.0}, ("door", word)) for read, word in signs},
             **{door: _choice({w: float(w == door[1]) for w in WORDS}, "end") for door in doors},
         },
-        texts={**{sign: sign[0] for sign in signs}, **told},
+        texts={**{sign: sign[0] for sign in signs}, **door_texts},
         horizon=2,
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.enumeration import trajectories
 from proofs.exact.gradients import Array, central_differences
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
@@ -115,8 +114,8 @@ def _score_differences(case: Case) -> Array:
     flat_D = model.logits.data.view(-1)
 
     def logs_E() -> Array:
-        found = trajectories(case.game, case.policy)
-        return np.log([math.prod(map(float, trajectory.replies_N)) for trajectory in found])
+        played = trajectories(case.game, case.policy)
+        return np.log([math.prod(map(float, trajectory.replies_N)) for trajectory in played])
 
     columns = []
     for d in range(flat_D.numel()):
@@ -165,8 +164,9 @@ _SHORT = random_cases(states=1)
 
 def _long_episodes_count_less(case: Case) -> Sides:
     """The weighting divides by the number of steps, where lengths differ."""
-    config = case.config(baseline="none", weighting="episode")
-    return analyse_estimator(case.dist, config).mean_D, case.dist.autodiff_gradient_D()
+    return case.analysis(
+        baseline="none", weighting="episode"
+    ).mean_D, case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -181,7 +181,7 @@ def whole_episode_credit_without_a_baseline_is_unbiased(case: Case) -> Sides:
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact (R. J. Williams, 1992).
     """
     dist = case.dist
-    return analyse_estimator(dist, case.config(baseline="none")).mean_D, dist.autodiff_gradient_D()
+    return case.analysis(baseline="none").mean_D, dist.autodiff_gradient_D()
 
 
 def _rewards_from_the_step_on(case: Case) -> Sides:
@@ -226,8 +226,8 @@ def _discounted_T(episode: Episode[Any], agent: str) -> list[float]:
 
 def _discounted_from_the_step(case: Case) -> Sides:
     """Rewards to go are discounted from the step itself, without the factor gamma^t."""
-    found = analyse_estimator(case.dist, case.config(baseline="none"), credit=_from_the_step)
-    return found.mean_D, case.dist.autodiff_gradient_D()
+    analysis = case.analysis(baseline="none", rule=_from_the_step)
+    return analysis.mean_D, case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -243,8 +243,9 @@ def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact.
     """
-    config = case.config(baseline="none", credit="reward_to_go")
-    return analyse_estimator(case.dist, config).mean_D, case.dist.autodiff_gradient_D()
+    return case.analysis(
+        baseline="none", credit="reward_to_go"
+    ).mean_D, case.dist.autodiff_gradient_D()
 
 
 def _from_the_step(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
@@ -334,9 +335,8 @@ def reward_to_go_can_scatter_more_than_whole_episode_credit(case: Case) -> Sides
 
 def _variances(case: Case) -> Array:
     """Reward-to-go minus whole episodes, and the two themselves, by the laboratory. Shape (3,)."""
-    dist = case.dist
-    to_go = analyse_estimator(dist, case.config(baseline="none", credit="reward_to_go")).variance
-    whole = analyse_estimator(dist, case.config(baseline="none")).variance
+    to_go = case.analysis(baseline="none", credit="reward_to_go").variance
+    whole = case.analysis(baseline="none").variance
     return np.array([to_go - whole, to_go, whole])
 
 

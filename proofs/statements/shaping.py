@@ -1,7 +1,7 @@
 """Potential-based shaping, r'_t = r_t + gamma Phi(s_{t+1}) - Phi(s_t), and what groups make of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 import numpy as np
@@ -11,7 +11,7 @@ from algorithms import credit_rule, group_relative_advantages
 from lap import LanguageAgentPolicy, TabularModel
 from proofs.exact.enumeration import Trajectory, trajectories
 from proofs.exact.gradients import Array
-from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
+from proofs.small_games import WORDS, FiniteGame, State, TransitionDist, finite_games, random_policy
 from proofs.statement import Sides, statement
 from proofs.statements.memory import with_time
 from tsmg import (
@@ -26,7 +26,7 @@ from tsmg import (
     deterministic,
 )
 
-_ROUTES = ("lines of the shaped game", "lines of the game itself")
+_ROUTES = ("trajectories of the shaped game", "trajectories of the game itself")
 
 
 @final
@@ -35,16 +35,16 @@ class Shaped:
     """A game of one agent, a policy, and the potential Phi: 0 where the table has no state.
 
     Attributes:
-      game: what is played.
+      game: a game of one agent.
       policy: of its agent.
       potential: by state.
     """
 
     game: FiniteGame
     policy: LanguageAgentPolicy[TabularModel]
-    potential: Mapping[Any, float]
+    potential: Mapping[State, float]
 
-    def phi(self, state: Any) -> float:
+    def phi(self, state: State) -> float:
         """Phi(s)."""
         return self.potential.get(state, 0.0)
 
@@ -57,7 +57,7 @@ class Shaped:
         }
         return attrs.evolve(self.game, moves=moves)
 
-    def _shaped(self, state: Any, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
+    def _shaped(self, state: State, dist: TransitionDist) -> TransitionDist:
         table = {}
         for after, p in dist.enumerate():
             gained = self.game.discount * self.phi(after.state) - self.phi(state)
@@ -65,18 +65,17 @@ class Shaped:
         return Finite(table)
 
     def trajectories(self) -> tuple[Trajectory, ...]:
-        """Of the game itself."""
+        """The trajectories of the game itself."""
         return trajectories(self.game, self.policy)
 
     def shaped_trajectories(self) -> tuple[Trajectory, ...]:
-        """Of the shaped game: the same ones in the same order, paid otherwise."""
+        """The trajectories of the shaped game: the same ones in the same order, with other rewards."""
         return trajectories(self.shaped_game, self.policy)
 
 
-def _groups(found: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
-    """Groups that share their start: all lines from it, and every three that follow one another."""
-    for start in dict.fromkeys(trajectory.start for trajectory in found):
-        alike = [trajectory for trajectory in found if trajectory.start == start]
+def _groups(played: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
+    """Groups that share their start: all trajectories from it, and every three consecutive ones."""
+    for alike in _by_start(played):
         yield alike
         yield from (alike[n : n + 3] for n in range(len(alike) - 2))
 
@@ -85,7 +84,7 @@ def _returns_G(group: Sequence[Trajectory]) -> list[float]:
     return [trajectory.episode.episode_return("player") for trajectory in group]
 
 
-def _end(trajectory: Trajectory) -> Any:
+def _end(trajectory: Trajectory) -> State:
     """The game's own state at the end."""
     return trajectory.episode.final_state.state
 
@@ -110,7 +109,7 @@ _TREE = FiniteGame(
 )
 
 
-def _case(game: FiniteGame, potential: Mapping[Any, float], seed: int = 0) -> Shaped:
+def _case(game: FiniteGame, potential: Mapping[State, float], seed: int = 0) -> Shaped:
     return Shaped(game=game, policy=random_policy(game, WORDS, seed=seed), potential=potential)
 
 
@@ -161,10 +160,10 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     return _advantages(case.shaped_trajectories()), _advantages(case.trajectories())
 
 
-def _advantages(found: Sequence[Trajectory]) -> Array:
+def _advantages(played: Sequence[Trajectory]) -> Array:
     """Of all groups, with std and without, one after the other."""
     rows: list[Array] = []
-    for group in _groups(found):
+    for group in _groups(played):
         returns_G = _returns_G(group)
         rows += [group_relative_advantages(returns_G, std=std) for std in ("population", "none")]
     return np.concatenate(rows)
@@ -192,10 +191,10 @@ def shaping_shifts_the_reward_to_go_by_the_potential(case: Shaped) -> Sides:
     return _to_go(case.shaped_trajectories()), _shifted(case, with_discount=True)
 
 
-def _to_go(found: Sequence[Trajectory]) -> list[float]:
-    """What the credit rule compares, without anything to compare it with."""
+def _to_go(played: Sequence[Trajectory]) -> list[float]:
+    """The reward-to-go of every step by the credit rule, without a baseline."""
     rule = credit_rule("reward_to_go", std="none", eps=0.0, baseline="none")
-    group = EpisodeGroup(episodes=tuple(trajectory.episode for trajectory in found))
+    group = EpisodeGroup(episodes=tuple(trajectory.episode for trajectory in played))
     return [credit for credits_T in rule(group, "player") for credit in credits_T]
 
 
@@ -284,12 +283,12 @@ def forfeits_can_change_advantages_under_shaping(case: Shaped) -> Sides:
 
 
 def _change(case: Shaped) -> Array:
-    """How much shaping changes the advantages without std, of all lines from one start as one group."""
+    """How much shaping changes the advantages without std, where all trajectories from one start are one group."""
     shaped, plain = case.shaped_trajectories(), case.trajectories()
     rows = [
-        group_relative_advantages(_returns_G(one), std="none")
-        - group_relative_advantages(_returns_G(other), std="none")
-        for one, other in zip(_by_start(shaped), _by_start(plain), strict=True)
+        group_relative_advantages(_returns_G(shaped_group), std="none")
+        - group_relative_advantages(_returns_G(plain_group), std="none")
+        for shaped_group, plain_group in zip(_by_start(shaped), _by_start(plain), strict=True)
     ]
     return np.concatenate(rows)
 
@@ -308,14 +307,14 @@ def _left_over(case: Shaped, *, forfeited_steps: int = 1) -> Array:
 
 
 def _transitions(trajectory: Trajectory, forfeited_steps: int) -> int:
-    """How many steps of the line are transitions of the game."""
+    """The number of steps of a trajectory that are transitions of the game."""
     forfeited = trajectory.episode.ending is Ending.FORFEITED
     return len(trajectory.episode.steps) - (forfeited_steps if forfeited else 0)
 
 
-def _by_start(found: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    starts = dict.fromkeys(trajectory.start for trajectory in found)
-    return [[trajectory for trajectory in found if trajectory.start == start] for start in starts]
+def _by_start(played: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    starts = dict.fromkeys(trajectory.start for trajectory in played)
+    return [[trajectory for trajectory in played if trajectory.start == start] for start in starts]
 
 
 # ---- cases -----------------------------------------------------------------------------------

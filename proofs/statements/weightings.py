@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from algorithms.method.credit import CreditRule
-from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
+from proofs.estimators.laboratory import EstimatorAnalysis
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy
 from proofs.statement import Sides, statement
@@ -35,7 +35,7 @@ _SHORT = choice_case(
 
 
 def _lengths_E(dist: TrajectoryDistribution) -> Array:
-    """T, the number of the agent's calls in each line. Shape (E,)."""
+    """T, the number of the agent's completions in each trajectory. Shape (E,)."""
     return np.array(
         [len(list(trajectory.episode.completions("player"))) for trajectory in dist.trajectories],
         dtype=float,
@@ -43,12 +43,12 @@ def _lengths_E(dist: TrajectoryDistribution) -> Array:
 
 
 def _tokens_E(dist: TrajectoryDistribution) -> Array:
-    """How many tokens the agent says in each line. Shape (E,)."""
-    spoken = [
+    """The number of tokens of the agent's replies in each trajectory. Shape (E,)."""
+    counts = [
         sum(len(completion.reply_ids) for _, completion in trajectory.episode.completions("player"))
         for trajectory in dist.trajectories
     ]
-    return np.array(spoken, dtype=float)
+    return np.array(counts, dtype=float)
 
 
 # ---- one over the length ---------------------------------------------------------------------
@@ -56,8 +56,8 @@ def _tokens_E(dist: TrajectoryDistribution) -> Array:
 
 def _the_return_itself(case: Case) -> Sides:
     """The gradient of E[R]."""
-    found = analyse_estimator(case.dist, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, case.dist.autodiff_gradient_D()
+    analysis = case.analysis(weighting="episode", baseline="none")
+    return analysis.mean_D, case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -69,14 +69,15 @@ def _the_return_itself(case: Case) -> Sides:
 def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     """Without a baseline, the weighting "episode" follows the gradient of E[R / T], not of E[R].
 
-    T is the number of the agent's calls. Dividing each episode's terms by T is the same as dividing its return by T.
+    T is the number of the agent's completions. Dividing each episode's terms by T is the same as dividing its return
+    by T.
 
     Assumes: no baseline, no std, independent episodes. Source: reconstructed; the length bias that dividing by the
     length makes is in Dr. GRPO, arXiv:2503.20783.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="episode", baseline="none"))
-    return found.mean_D, dist.expectation_gradient_D(
+    analysis = case.analysis(weighting="episode", baseline="none")
+    return analysis.mean_D, dist.expectation_gradient_D(
         "player", dist.returns_E("player") / _lengths_E(dist)
     )
 
@@ -85,9 +86,9 @@ def _only_the_return_per_step(case: Case) -> Sides:
     """The baseline is taken to cancel: the second term is left out."""
     dist = case.dist
     share = (case.size - 1) / case.size
-    found = analyse_estimator(dist, case.config(weighting="episode"))
+    analysis = case.analysis(weighting="episode")
     per_step_D = dist.expectation_gradient_D("player", dist.returns_E("player") / _lengths_E(dist))
-    return found.mean_D, share * per_step_D
+    return analysis.mean_D, share * per_step_D
 
 
 @statement(
@@ -111,8 +112,8 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
         "player", 1 / lengths_E
     )
     share = (case.size - 1) / case.size
-    found = analyse_estimator(dist, case.config(weighting="episode"))
-    return found.mean_D, share * (per_step_D - shorter_D)
+    analysis = case.analysis(weighting="episode")
+    return analysis.mean_D, share * (per_step_D - shorter_D)
 
 
 # ---- one over the size of the group ----------------------------------------------------------
@@ -137,7 +138,7 @@ def _groups_of_mean_length(case: Case) -> Sides:
     dist = case.dist
     mean_length = float(dist.probabilities_E @ _lengths_E(dist))
     by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
-    return analyse_estimator(dist, case.config()).mean_D / mean_length, by_hand_D
+    return case.analysis().mean_D / mean_length, by_hand_D
 
 
 @statement(
@@ -152,8 +153,10 @@ def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
     Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="step"))
-    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
+    analysis = case.analysis(weighting="step")
+    return analysis.mean_D, expected_estimate_D(
+        dist, case.size, _over_total(dist, _lengths_E(dist))
+    )
 
 
 def _talker(game: FiniteGame, seed: int, size: int = 2) -> Case:
@@ -174,10 +177,10 @@ _TALK = FiniteGame(
 
 
 def _calls_for_tokens(case: Case) -> Sides:
-    """Calls are counted in place of tokens."""
+    """Completions are counted in place of tokens."""
     dist = case.dist
     by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
-    return analyse_estimator(dist, case.config(weighting="step")).mean_D, by_hand_D
+    return case.analysis(weighting="step").mean_D, by_hand_D
 
 
 @statement(
@@ -189,14 +192,14 @@ def _calls_for_tokens(case: Case) -> Sides:
 def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
     """The weighting "token" estimates the mean of sum_e A_e score_e over the number of tokens in the group.
 
-    So who says the same in more words makes the whole group count less.
+    So a reply that takes more words for the same action gives its whole group less weight.
 
     Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
     Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="token"))
-    return found.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
+    analysis = case.analysis(weighting="token")
+    return analysis.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
 
 
 # ---- one game, six estimators ----------------------------------------------------------------
@@ -222,11 +225,10 @@ _WEIGHTINGS = ("constant", "episode", "step")
 _SIX = [1.000, 0.825, 0.833, 0.991, 0.981, 0.694]
 
 
-def _six_examinations(case: Case, rows: CreditRule) -> list[EstimatorAnalysis]:
+def _six_analyses(case: Case, rows: CreditRule) -> list[EstimatorAnalysis]:
     """Each weighting with the mean over episodes, then with that over rows."""
-    dist = case.dist
     return [
-        analyse_estimator(dist, case.config(weighting=weighting), credit=credit)
+        case.analysis(weighting=weighting, rule=credit)
         for credit in (None, rows)
         for weighting in _WEIGHTINGS
     ]
@@ -261,8 +263,8 @@ def _six_figures(side: Array) -> bool:
 
 def _episodes_for_rows(case: Case) -> Sides:
     """The mean over rows is replaced by that over episodes."""
-    found = [one.cosine for one in _six_examinations(case, _over_episodes)]
-    return found, weightings_and_baselines_turn_the_gradient.sides(case)[1]
+    cosines = [analysis.cosine for analysis in _six_analyses(case, _over_episodes)]
+    return cosines, weightings_and_baselines_turn_the_gradient.sides(case)[1]
 
 
 @statement(
@@ -278,12 +280,12 @@ def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
     1.000 (constant), 0.825 (episode) and 0.833 (step) with the mean over episodes as baseline, and 0.991, 0.981 and
     0.694 with the mean over step rows.
 
-    Assumes: no std. Source: reconstructed; the six figures were found elsewhere (the design, section 1.3).
+    Assumes: no std. Source: reconstructed; the six figures were computed elsewhere first (``docs/laboratory.md``).
     """
-    found = [one.cosine for one in _six_examinations(case, _over_rows)]
+    cosines = [analysis.cosine for analysis in _six_analyses(case, _over_rows)]
     truth = _truth_of_three_choices()
     estimates = _estimates_of_three_choices(case.size)
-    return found, [cosine(estimate, truth) for estimate in estimates.values()]
+    return cosines, [cosine(estimate, truth) for estimate in estimates.values()]
 
 
 _WRONG = 0  # the logit of the first action
@@ -296,9 +298,9 @@ def _opposite(side: Array) -> bool:
 
 def _plain(case: Case) -> Sides:
     """Constant weighting with the mean over episodes."""
-    found = analyse_estimator(case.dist, case.config())
+    analysis = case.analysis()
     _, by_hand = a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign.sides(case)
-    return [float(found.mean_D[_WRONG]), float(found.dist.gradient_D[_WRONG])], by_hand
+    return [float(analysis.mean_D[_WRONG]), float(analysis.dist.gradient_D[_WRONG])], by_hand
 
 
 @statement(
@@ -313,13 +315,13 @@ def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Si
     In the same game: the first action pays 0.5 where the policy earns 0.58 in the mean, so that its logit should fall.
     Both sides: that component of the estimate and of the truth.
 
-    Assumes: no std. Source: reconstructed; that a sign is wrong was found elsewhere (the design, section 1.3).
+    Assumes: no std. Source: reconstructed; see ``docs/formalism/07_weighting.md``.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="step"), credit=_over_rows)
+    analysis = case.analysis(weighting="step", rule=_over_rows)
     by_hand = _estimates_of_three_choices(case.size)["rows", "step"]
     return (
-        [float(found.mean_D[_WRONG]), float(dist.gradient_D[_WRONG])],
+        [float(analysis.mean_D[_WRONG]), float(dist.gradient_D[_WRONG])],
         [float(by_hand[_WRONG]), float(_truth_of_three_choices()[_WRONG])],
     )
 
@@ -336,10 +338,10 @@ def _short_or_long(*, better: float, worse: float, length: int, size: int) -> Ca
 
 def _same_weight(case: Case) -> Sides:
     """Constant weighting."""
-    found = analyse_estimator(case.dist, case.config())
+    analysis = case.analysis()
     _, by_hand = episode_weighting_can_prefer_the_worse_action.sides(case)
-    truth = first_over_second(found.dist.gradient_D)
-    return [first_over_second(found.mean_D), truth], by_hand
+    truth = first_over_second(analysis.dist.gradient_D)
+    return [first_over_second(analysis.mean_D), truth], by_hand
 
 
 @statement(
@@ -365,7 +367,7 @@ def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
     Assumes: no std. Source: reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(weighting="episode"))
+    analysis = case.analysis(weighting="episode")
     returns_E, lengths_E = dist.returns_E("player"), _lengths_E(dist)
 
     def coefficients(members: Sequence[int]) -> list[float]:
@@ -374,6 +376,6 @@ def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
 
     by_hand_D = expected_estimate_D(dist, case.size, coefficients)
     return (
-        [first_over_second(found.mean_D), first_over_second(dist.gradient_D)],
+        [first_over_second(analysis.mean_D), first_over_second(dist.gradient_D)],
         [first_over_second(by_hand_D), first_over_second(dist.autodiff_gradient_D())],
     )

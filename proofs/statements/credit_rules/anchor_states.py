@@ -2,14 +2,19 @@
 
 import numpy as np
 
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array
 from proofs.small_games import FiniteGame, tabular_policy
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import cosine
 from proofs.statements.cases import BY_ESTIMATOR, Case, random_cases
+from proofs.statements.credit_rules.plain import (
+    BY_HAND,
+    Group,
+    PlainTrajectory,
+    expected_D,
+    mean_of,
+)
 from proofs.statements.credit_rules.turns import turn_credit, turned
-from proofs.statements.credit_rules.walks import BY_HAND, Group, Walk, expected_D, mean_of
 from tsmg import Finite, Transition, deterministic
 
 _DOOR_GAME = FiniteGame(
@@ -53,10 +58,10 @@ def _anchor_credit(group: Group, *, from_start: bool = False) -> list[list[float
     """
     mean = mean_of([walk.earned_from(0) for walk in group])
 
-    def earned(walk: Walk, t: int) -> float:
+    def earned(walk: PlainTrajectory, t: int) -> float:
         return walk.earned_from(t, since=0 if from_start else t)
 
-    def credit(walk: Walk, t: int) -> float:
+    def credit(walk: PlainTrajectory, t: int) -> float:
         alike = [
             earned(other, u)
             for other in group
@@ -103,10 +108,10 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
     std; the bias is reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(credit="anchor_state"))
+    analysis = case.analysis(credit="anchor_state")
     by_hand_D = expected_D(case, _anchor_credit)
     return (
-        np.concatenate([found.mean_D, dist.gradient_D]),
+        np.concatenate([analysis.mean_D, dist.gradient_D]),
         np.concatenate([by_hand_D, dist.autodiff_gradient_D()]),
     )
 
@@ -139,8 +144,8 @@ def _both_reversed(side: Array) -> bool:
 def _whole_episodes_again(case: Case) -> Sides:
     """Whole episodes are compared, in both places."""
     dist = case.dist
-    turns = analyse_estimator(dist, case.config(baseline="leave_one_out"))
-    anchors = analyse_estimator(dist, case.config())
+    turns = case.analysis(baseline="leave_one_out")
+    anchors = case.analysis()
     _, by_hand = where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient.sides(case)
     return _first(turns.mean_D, anchors.mean_D, dist.gradient_D), by_hand
 
@@ -161,8 +166,8 @@ def where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case: Case) -
     Source: reconstructed; found by a search over small games.
     """
     dist = case.dist
-    turns = analyse_estimator(dist, case.config(credit="turn", baseline="leave_one_out"))
-    anchors = analyse_estimator(dist, case.config(credit="anchor_state"))
+    turns = case.analysis(credit="turn", baseline="leave_one_out")
+    anchors = case.analysis(credit="anchor_state")
     return (
         _first(turns.mean_D, anchors.mean_D, dist.gradient_D),
         _first(

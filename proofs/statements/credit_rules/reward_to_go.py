@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array
 from proofs.statement import Sides, statement
 from proofs.statements.cases import BY_AUTODIFF, BY_ESTIMATOR, Case, random_cases
-from proofs.statements.credit_rules.walks import ROAD, Group, mean_of, ordered_groups
+from proofs.statements.credit_rules.plain import ROAD, Group, mean_of, ordered_groups
 
 
 def _who_is_still_there(case: Case) -> Sides:
     """A step is compared with the members alone that still play at it."""
     share = (case.size - 1) / case.size
-    found = analyse_estimator(case.dist, case.config(credit="turn"))
-    return found.mean_D, share * case.dist.autodiff_gradient_D()
+    analysis = case.analysis(credit="turn")
+    return analysis.mean_D, share * case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -35,9 +34,7 @@ def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return analyse_estimator(
-        dist, case.config(credit="reward_to_go")
-    ).mean_D, share * dist.autodiff_gradient_D()
+    return case.analysis(credit="reward_to_go").mean_D, share * dist.autodiff_gradient_D()
 
 
 def _to_go_credit(group: Group) -> list[list[float]]:
@@ -89,9 +86,10 @@ def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
 
     Sides: how many tokens are trained on in the mean, and the expected estimate, when one member of a group is drawn.
 
-    Assumes: alpha 1, K = 1, no std. Source: reconstructed (the design, section 1.4).
+    Assumes: alpha 1, K = 1, no std. Source: reconstructed
+    (``docs/formalism/09_other_credit_rules.md``).
     """
-    found = analyse_estimator(
-        case.dist, case.config(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
+    analysis = case.analysis(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
+    return np.array([analysis.trained_tokens, *analysis.mean_D]), _drawn_one(
+        case, _whole_advantages
     )
-    return np.array([found.trained_tokens, *found.mean_D]), _drawn_one(case, _whole_advantages)

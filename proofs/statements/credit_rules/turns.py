@@ -2,12 +2,18 @@
 
 import numpy as np
 
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import cosine
 from proofs.statements.cases import BY_ESTIMATOR, Case, random_cases
-from proofs.statements.credit_rules.walks import BY_HAND, ROAD, Group, expected_D, mean_of, walks_of
+from proofs.statements.credit_rules.plain import (
+    BY_HAND,
+    ROAD,
+    Group,
+    expected_D,
+    mean_of,
+    plain_trajectories,
+)
 
 
 def turn_credit(group: Group) -> list[list[float]]:
@@ -31,9 +37,9 @@ def turned(side: Array) -> bool:
 def _whole_episodes(case: Case) -> Sides:
     """Whole episodes are compared."""
     dist = case.dist
-    found = analyse_estimator(dist, case.config(credit="episode", baseline="leave_one_out"))
+    analysis = case.analysis(credit="episode", baseline="leave_one_out")
     _, by_hand = comparing_turn_by_turn_is_biased_where_the_policy_can_stop.sides(case)
-    return np.concatenate([found.mean_D, dist.gradient_D]), by_hand
+    return np.concatenate([analysis.mean_D, dist.gradient_D]), by_hand
 
 
 @statement(
@@ -52,18 +58,18 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(credit="turn", baseline="leave_one_out"))
+    analysis = case.analysis(credit="turn", baseline="leave_one_out")
     by_hand_D = expected_D(case, turn_credit)
     return (
-        np.concatenate([found.mean_D, dist.gradient_D]),
+        np.concatenate([analysis.mean_D, dist.gradient_D]),
         np.concatenate([by_hand_D, dist.autodiff_gradient_D()]),
     )
 
 
 def _all_turns_alike(case: Case) -> Sides:
     """Every turn has company, which makes it the true gradient."""
-    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
-    return found.mean_D, _by_turns(case, company=False)
+    analysis = case.analysis(credit="turn", baseline="leave_one_out")
+    return analysis.mean_D, _by_turns(case, company=False)
 
 
 @statement(
@@ -80,13 +86,13 @@ def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
 
     Assumes: constant weighting, the mean of the others, no std, independent episodes. Source: reconstructed.
     """
-    found = analyse_estimator(case.dist, case.config(credit="turn", baseline="leave_one_out"))
-    return found.mean_D, _by_turns(case, company=True)
+    analysis = case.analysis(credit="turn", baseline="leave_one_out")
+    return analysis.mean_D, _by_turns(case, company=True)
 
 
 def _by_turns(case: Case, *, company: bool) -> Array:
     """The sum over turns of their parts of the gradient, each times the probability that it has company."""
-    walks = walks_of(case.dist)
+    walks = plain_trajectories(case.dist)
     total: Array = np.zeros(case.dist.scores_C_D.shape[1])
     for t in range(max(len(walk.texts) for walk in walks)):
         there = [walk for walk in walks if len(walk.texts) > t]

@@ -64,8 +64,8 @@ def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
     """
     dist = selection_dist([group_relative_advantages(returns_G)], SamplingRule(kind="aaw", kept=1))
     drawn_G = np.zeros(len(returns_G))
-    for (one,), p in dist.enumerate():
-        drawn_G[one.episode] += float(p)
+    for (episode,), p in dist.enumerate():
+        drawn_G[episode.episode] += float(p)
     return drawn_G, shares([abs(a) for a in deviations(returns_G)])
 
 
@@ -103,9 +103,9 @@ def the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order(case: Changed
     Assumes: alpha = 1; returns that are not all equal; a scale above 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
-    found = _of_changed_groups(case, _drawn_weights)
+    changed = _of_changed_groups(case, _drawn_weights)
     exact_G = shares([abs(a) for a in deviations(case.returns_G)])
-    return np.concatenate([*found, _drawn_weights(case.returns_G, "none")]), np.tile(exact_G, 4)
+    return np.concatenate([*changed, _drawn_weights(case.returns_G, "none")]), np.tile(exact_G, 4)
 
 
 def _of_changed_groups(case: Changed, weights: Callable[[Returns], Sequence[float]]) -> list[Array]:

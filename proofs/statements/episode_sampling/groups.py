@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
+from proofs.estimators.laboratory import EstimatorAnalysis
 from proofs.statement import Array
 from proofs.statements.cases import choice_case, random_cases
 from tsmg import Finite
@@ -36,15 +36,15 @@ class Choice:
     size: int
     kept: int
 
-    def analyse_estimator(self, **settings: Any) -> EstimatorAnalysis:
-        """What the laboratory finds."""
+    def analysis(self, **settings: Any) -> EstimatorAnalysis:
+        """The analysis of the trainer's estimator, with these settings."""
         case = choice_case(
             {name: Finite(dict(arm.pays)) for name, arm in self.arms.items()},
             {name: arm.probability for name, arm in self.arms.items()},
             lengths={name: arm.length for name, arm in self.arms.items()},
             size=self.size,
         )
-        return analyse_estimator(case.dist, case.config(kept_episodes=self.kept, **settings))
+        return case.analysis(kept_episodes=self.kept, **settings)
 
     def outcomes(self) -> list[tuple[float, float, int, Array]]:
         """(probability, return, length, score in the logits of the arms) of each way in which an episode can go."""
@@ -59,7 +59,7 @@ class Choice:
 
 def unequal_returns(values: st.SearchStrategy[int], least: int = 2) -> st.SearchStrategy[Returns]:
     """Returns that are not all equal, in quarters, so that sums are exact."""
-    groups = st.lists(values, min_size=least, max_size=7).filter(lambda one: len(set(one)) > 1)
+    groups = st.lists(values, min_size=least, max_size=7).filter(lambda group: len(set(group)) > 1)
     return groups.map(lambda group: tuple(value / 4 for value in group))
 
 
@@ -74,7 +74,7 @@ def deviations(returns_G: Sequence[float]) -> list[Fraction]:
 
 
 def shares(numbers: Sequence[Fraction]) -> list[float]:
-    """Numbers over their sum; zeros where it is 0."""
+    """Numbers over their sum; zeros where the sum is 0."""
     total = sum(numbers, Fraction(0))
     return [float(number / total) if total else 0.0 for number in numbers]
 

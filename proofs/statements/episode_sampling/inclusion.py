@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from algorithms import group_relative_advantages, inclusion_probabilities
 from algorithms.method.episode_sampling import SamplingRule, selection_dist
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.statement import Array, Sides, statement
 from proofs.statements.cases import Case
 from proofs.statements.episode_sampling.groups import (
@@ -123,8 +122,8 @@ def _expected_coefficients_G(case: Kept, *, corrected: bool) -> Array:
     )
     coefficients_G = np.zeros(len(case.returns_G))
     for selected, p in dist.enumerate():
-        for one in selected:
-            coefficients_G[one.episode] += float(p) * one.weight / case.count
+        for episode in selected:
+            coefficients_G[episode.episode] += float(p) * episode.weight / case.count
     return coefficients_G * advantages_G
 
 
@@ -135,9 +134,8 @@ def _whole_coefficients_G(case: Kept) -> list[float]:
 def _uncorrected(case: Case) -> Sides:
     """Drawn episodes are not corrected for how likely they were drawn."""
     dist = case.dist
-    config = case.config(sampling="aaw", kept_episodes=2)
     share = (case.size - 1) / case.size
-    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
+    return case.analysis(sampling="aaw", kept_episodes=2).mean_D, share * dist.autodiff_gradient_D()
 
 
 @statement(
@@ -157,6 +155,7 @@ def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
     dist = case.dist
-    config = case.config(sampling="aaw", kept_episodes=2, corrected=True)
     share = (case.size - 1) / case.size
-    return analyse_estimator(dist, config).mean_D, share * dist.autodiff_gradient_D()
+    return case.analysis(
+        sampling="aaw", kept_episodes=2, corrected=True
+    ).mean_D, share * dist.autodiff_gradient_D()

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.statement import Array, Sides, statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case
@@ -58,8 +57,7 @@ def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Cas
 
 
 def _with_replacement_D(case: Case) -> Array:
-    config = case.config(sampling="aaw", replacement=True, kept_episodes=2)
-    return analyse_estimator(case.dist, config).mean_D
+    return case.analysis(sampling="aaw", replacement=True, kept_episodes=2).mean_D
 
 
 @st.composite
@@ -88,7 +86,11 @@ _TWO_VALUED = choice_case(
 
 def _three_returns(case: Case) -> Sides:
     """Returns take three values."""
-    paid = {"a": Finite({3.0: 0.25, 0.0: 0.75}), "b": 0.0, "c": 1.0}
+    paid: dict[str, float | Finite[float]] = {
+        "a": Finite({3.0: 0.25, 0.0: 0.75}),
+        "b": 0.0,
+        "c": 1.0,
+    }
     other = choice_case(paid, {"a": 0.5, "b": 0.3, "c": 0.2}, size=case.size)
     return uncorrected_sampling_keeps_the_direction_with_two_returns.sides(other)
 
@@ -109,11 +111,10 @@ def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sid
     """
     dist = case.dist
     true_D = _normalised(dist.autodiff_gradient_D())
-    found = [
-        _normalised(analyse_estimator(dist, case.config(sampling="aaw", kept_episodes=kept)).mean_D)
-        for kept in (1, 2)
+    directions = [
+        _normalised(case.analysis(sampling="aaw", kept_episodes=kept).mean_D) for kept in (1, 2)
     ]
-    return np.concatenate(found), np.concatenate([true_D, true_D])
+    return np.concatenate(directions), np.concatenate([true_D, true_D])
 
 
 def _normalised(vector_D: Array) -> Array:
@@ -157,8 +158,8 @@ def uncorrected_sampling_can_reverse_which_choice_is_better(case: Choice) -> Sid
 
 def _preferences(case: Choice, *, corrected: bool) -> list[float]:
     """The preference of the second arm over the first: of the estimate, and of the true gradient."""
-    found = case.analyse_estimator(sampling="aaw", corrected=corrected)
-    both = found.mean_D, found.dist.autodiff_gradient_D()
+    analysis = case.analysis(sampling="aaw", corrected=corrected)
+    both = analysis.mean_D, analysis.dist.autodiff_gradient_D()
     return [float(vector_D[1] - vector_D[0]) for vector_D in both]
 
 

@@ -75,8 +75,8 @@ def sampling_by_advantage_can_lose_to_uniform_sampling(case: Choice) -> Sides:
 def _ratios(case: Choice) -> list[float]:
     """SNR per trained token of AAW and uniform sampling, and per generated token of both."""
     aaw, uniform = (
-        case.analyse_estimator(sampling="aaw"),
-        case.analyse_estimator(sampling="uniform"),
+        case.analysis(sampling="aaw"),
+        case.analysis(sampling="uniform"),
     )
     return [
         aaw.snr_per_trained_token,

@@ -3,22 +3,21 @@
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, final
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import final
 
 import attrs
 from hypothesis import strategies as st
 
 from lap import TabularModel
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import ExactPolicy, trajectories
+from proofs.exact.enumeration import ExactPolicy, expected_return, trajectories
 from proofs.exact.induced import InducedPlayer
-from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
+from proofs.small_games import WORDS, FiniteGame, State, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import aligned
 from proofs.statements.cases import LAST_TURN, NO_MEMORY, SEEDS, Case
 from tsmg import (
-    AbstractExplicitGame,
     ActionText,
     ClosedGame,
     ClosedState,
@@ -36,7 +35,8 @@ from tsmg import (
 )
 
 _SPELLINGS = ("a", "A", "b")
-OutcomeLaw = Callable[[ClosedState[Any], str], Mapping[TextOutcome[Any], float]]
+# From an extended state and an agent to the probability of each text outcome.
+OutcomeDist = Callable[[ClosedState[State], str], Mapping[TextOutcome[str], float]]
 _FOLDING_GAME = FiniteGame(
     starts=deterministic("x"),
     moves={
@@ -64,15 +64,15 @@ def _canonical_replies_alone(case: Case) -> Sides:
     """Only the canonical reply of each action counts, and these are renormalised."""
     player = InducedPlayer(case.game, case.policy, least=1e-6)
 
-    def dist(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
+    def dist(state: ClosedState[State], agent: str) -> Mapping[TextOutcome[str], float]:
         table = player.action_dist(state.state, agent).pmf()
         return {Parsed(action): float(p) for action, p in table.items()}
 
-    return aligned(_law_by_tokens(case), _law_by_outcomes(case, dist))
+    return aligned(_return_dist_by_tokens(case), _return_dist_by_outcomes(case, dist))
 
 
 @statement(
-    routes=("every line of tokens", "steps of the closed game by outcomes"),
+    routes=("every trajectory of tokens", "steps of the closed game by outcomes"),
     example=_spelt_case(_FOLDING_GAME, 1),
     cases=st.builds(
         _spelt_case,
@@ -87,33 +87,35 @@ def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
     Pi(outcome | s) is the sum of M(y | F(s)) over the replies y with psi(s, W(y)) = outcome, invalid outcomes included.
     The closed game is then played by outcomes alone.
 
-    Assumes: the prompt looks at the present observation and feedback alone, which the extended state decides.
+    Assumes: the prompt shows the present observation and feedback alone, which the extended state decides.
     Source: arXiv:2508.10839 (the idea); reconstructed.
     """
-    return aligned(_law_by_tokens(case), _law_by_outcomes(case, _induced(case)))
+    return aligned(_return_dist_by_tokens(case), _return_dist_by_outcomes(case, _induced(case)))
 
 
-def _law_by_tokens(case: Case) -> Mapping[tuple[float, ...], float]:
-    """The distribution of all agents' returns, by every line of play."""
+def _return_dist_by_tokens(case: Case) -> Mapping[tuple[float, ...], float]:
+    """The distribution of all agents' returns, by every trajectory."""
     dist: dict[tuple[float, ...], float] = defaultdict(float)
     for trajectory in trajectories(case.game, case.policy):
         returns_N = [trajectory.episode.episode_return(agent) for agent in case.game.agents]
-        dist[tuple(round(one, 9) for one in returns_N)] += float(trajectory.probability)
+        dist[tuple(round(r, 9) for r in returns_N)] += float(trajectory.probability)
     return dist
 
 
-def _law_by_outcomes(case: Case, outcome_law: OutcomeLaw) -> Mapping[tuple[float, ...], float]:
-    """The same by steps of the closed game, from one distribution over (extended state, returns so far) to the next."""
+def _return_dist_by_outcomes(
+    case: Case, outcome_dist: OutcomeDist
+) -> Mapping[tuple[float, ...], float]:
+    """The same by steps of the closed game, over pairs of an extended state and the returns so far."""
     closed = ClosedGame(case.game)
     nothing = (0.0,) * len(case.game.agents)
     nodes = {(s, nothing): float(p) for s, p in closed.initial_state_dist().pmf().items()}
     for t in range(case.game.horizon or 0):
-        following: dict[Any, float] = defaultdict(float)
+        following: dict[tuple[ClosedState[State], tuple[float, ...]], float] = defaultdict(float)
         for (state, returns_N), p in nodes.items():
             if closed.is_terminal(state):
                 following[state, returns_N] += p
                 continue
-            for outcomes, q in _joint(case, state, outcome_law):
+            for outcomes, q in _joint(case, state, outcome_dist):
                 for after, chance in closed.transition_dist(state, outcomes).pmf().items():
                     gained_N = zip(returns_N, after.rewards_N, after.penalties_N, strict=True)
                     total_N = tuple(g + case.game.discount**t * (r + c) for g, r, c in gained_N)
@@ -121,32 +123,32 @@ def _law_by_outcomes(case: Case, outcome_law: OutcomeLaw) -> Mapping[tuple[float
         nodes = following
     dist: dict[tuple[float, ...], float] = defaultdict(float)
     for (_, returns_N), p in nodes.items():
-        dist[tuple(round(one, 9) for one in returns_N)] += p
+        dist[tuple(round(r, 9) for r in returns_N)] += p
     return dist
 
 
 def _joint(
-    case: Case, state: ClosedState[Any], outcome_law: OutcomeLaw
-) -> Iterator[tuple[dict[str, TextOutcome[Any]], float]]:
-    """What the acting agents can come to say, with its probability."""
+    case: Case, state: ClosedState[State], outcome_dist: OutcomeDist
+) -> Iterator[tuple[dict[str, TextOutcome[str]], float]]:
+    """Every combination of text outcomes of the acting agents, with its probability."""
     acting = case.game.acting_agents(state.state)
-    for chosen in itertools.product(*(outcome_law(state, agent).items() for agent in acting)):
-        outcomes = {agent: one for agent, (one, _) in zip(acting, chosen, strict=True)}
+    for chosen in itertools.product(*(outcome_dist(state, agent).items() for agent in acting)):
+        outcomes = {agent: outcome for agent, (outcome, _) in zip(acting, chosen, strict=True)}
         yield outcomes, math.prod(p for _, p in chosen)
 
 
-def _induced(case: Case) -> OutcomeLaw:
+def _induced(case: Case) -> OutcomeDist:
     """Pi(outcome | s), summed over replies."""
     closed, policy = ClosedGame(case.game), case.policy
 
-    def dist(state: ClosedState[Any], agent: str) -> Mapping[TextOutcome[Any], float]:
+    def dist(state: ClosedState[State], agent: str) -> Mapping[TextOutcome[str], float]:
         observation = Observation(
             text=case.game.observation_text(state.state, agent),
             feedback=closed.feedback_text(state, agent),
         )
         history = History(agent=agent, rules="", turns=(), observation=observation)
         prompt = policy.prompt.build(history, "")
-        summed: dict[TextOutcome[Any], float] = defaultdict(float)
+        summed: dict[TextOutcome[str], float] = defaultdict(float)
         for reply, p in _replies(policy.model, prompt.text, policy.sampling.max_reply_tokens):
             summed[closed.read(state, agent, policy.parser.parse(reply))] += p
         return summed
@@ -157,7 +159,7 @@ def _induced(case: Case) -> OutcomeLaw:
 def _replies(
     model: TabularModel, prompt: str, left: int, ids: tuple[int, ...] = ()
 ) -> Iterator[tuple[str, float]]:
-    """Every reply that begins with these tokens, with its probability after them, from the table itself."""
+    """Every reply that begins with these tokens, with its conditional probability, from the table itself."""
     for token, p in enumerate(model.logits[model.row(prompt, ids)].softmax(-1).tolist()):
         if token == model.end or left == 1:
             yield model.text((*ids, token)), p
@@ -180,9 +182,9 @@ class _TwoSpellings:
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class _ByActions:
-    """A policy of which only the action is kept: it is said, and later remembered, by its canonical text."""
+    """A policy whose every reply is replaced, also in later prompts, by the canonical text of its action."""
 
-    game: AbstractExplicitGame[Any, Any]
+    game: FiniteGame
     policy: ExactPolicy
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
@@ -198,8 +200,8 @@ class _ByActions:
 
         return self.policy.reply_dist(request).map(canonical)
 
-    def reply_key(self, request: Request) -> Any:
-        """All that the distribution depends on."""
+    def reply_key(self, request: Request) -> Hashable:
+        """All that the distribution of the reply depends on."""
         return self.policy.reply_key(request)
 
 
@@ -262,8 +264,7 @@ def _gap(case: _TwoSpellings, prompt: AbstractPrompt) -> float:
         prompt=prompt,
     )
 
-    def value(played: ExactPolicy) -> float:
-        found = trajectories(game, played)
-        return sum(float(x.probability) * x.episode.episode_return("player") for x in found)
-
-    return value(policy) - value(_ByActions(game=game, policy=policy))
+    by_actions = _ByActions(game=game, policy=policy)
+    return expected_return(trajectories(game, policy), "player") - expected_return(
+        trajectories(game, by_actions), "player"
+    )

@@ -3,11 +3,10 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 
-from proofs.small_games import FiniteGame, finite_games
+from proofs.small_games import FiniteGame, State, finite_games
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import aligned
 from tsmg import (
@@ -39,6 +38,8 @@ _OUTCOMES: tuple[TextOutcome[str], ...] = (
     Malformed("empty"),
 )
 _PENALTY = 0.25
+# The next state, the reward, the penalty, and whether the game is forfeited.
+_Answer = tuple[State, float, float, bool]
 
 
 def _valid_texts_cost(game: FiniteGame) -> Sides:
@@ -75,33 +76,34 @@ def a_game_with_an_invalid_rule_is_a_game_over_texts(game: FiniteGame) -> Sides:
 
 
 def _closed_sides(game: FiniteGame, *, valid_texts_cost: float) -> Sides:
-    one: list[float] = []
-    other: list[float] = []
+    computed: list[float] = []
+    expected: list[float] = []
     for rule, outcome in itertools.product(range(len(_RULES)), _OUTCOMES):
-        dist = _closed_law(attrs.evolve(game, invalid_rule=_RULES[rule](_PENALTY)), outcome)
-        defined = _defined_law(game, rule, outcome, valid_texts_cost)
-        found, expected = aligned(dist, defined)
-        one += [*found, sum(dist.values())]
-        other += [*expected, 1.0]
-    return one, other
+        dist = _closed_dist(attrs.evolve(game, invalid_rule=_RULES[rule](_PENALTY)), outcome)
+        defined = _defined_dist(game, rule, outcome, valid_texts_cost)
+        one, other = aligned(dist, defined)
+        computed += [*one, sum(dist.values())]
+        expected += [*other, 1.0]
+    return computed, expected
 
 
-def _closed_law(game: FiniteGame, outcome: TextOutcome[str]) -> Mapping[Any, float]:
-    """What the closed game does in state 0."""
+def _closed_dist(game: FiniteGame, outcome: TextOutcome[str]) -> Mapping[_Answer, float]:
+    """The closed game's answer in state 0."""
     closed = ClosedGame(game)
     table = closed.transition_dist(closed.close(0), {"player": outcome}).pmf()
-    dist: dict[Any, float] = defaultdict(float)
+    dist: dict[_Answer, float] = defaultdict(float)
     for after, p in table.items():
         state = after.state
-        key = (state.state, *after.rewards_N, *after.penalties_N, bool(state.forfeited))
+        ((reward,), (penalty,)) = after.rewards_N, after.penalties_N
+        key = (state.state, reward, penalty, bool(state.forfeited))
         dist[key] += float(p) if state.last_N == (outcome.kind,) else 0.0
     return dist
 
 
-def _defined_law(
+def _defined_dist(
     game: FiniteGame, rule: int, outcome: TextOutcome[str], valid_texts_cost: float
-) -> Mapping[Any, float]:
-    """The same by the definition of the rules, which are numbered as above."""
+) -> Mapping[_Answer, float]:
+    """The answer by the definition of the rules, which are numbered as in ``_RULES``."""
     valid = isinstance(outcome, Parsed)
     penalty = -valid_texts_cost if valid else -_PENALTY
     if not valid and rule in (0, 3):
@@ -109,7 +111,7 @@ def _defined_law(
     played = {outcome.action: 1.0} if isinstance(outcome, Parsed) else {"a": 1.0}
     if not valid and rule == 2:
         played = {"a": 0.5, "b": 0.5}
-    dist: dict[Any, float] = defaultdict(float)
+    dist: dict[_Answer, float] = defaultdict(float)
     for action, share in played.items():
         for (state, (reward,)), p in game.moves[0][(action,)].enumerate():
             dist[state, reward, penalty, False] += share * float(p)

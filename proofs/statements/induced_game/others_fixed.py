@@ -3,13 +3,13 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 from hypothesis import strategies as st
 
 from proofs.exact.enumeration import ExactPolicy, Trajectory, trajectories
-from proofs.small_games import WORDS, FiniteGame, finite_games, random_policy, tabular_policy
+from proofs.small_games import WORDS, FiniteGame, State, finite_games, random_policy, tabular_policy
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import aligned
 from proofs.statements.cases import LAST_TURN, SEEDS, Case
@@ -36,32 +36,33 @@ from tsmg import (
 )
 
 _KEY = EpisodeKey(seed=0)
+_Experience = tuple[tuple[str, ...], float]  # what an agent reads, and its return
 
 
 @attrs.frozen(kw_only=True)
 class WithMemories:
-    """The extended state of a game, and the past turns of all agents but the learner, who remembers for itself."""
+    """The extended state of a game, and the past turns of all agents but the learner."""
 
-    closed: ClosedState[Any]
+    closed: ClosedState[State]
     turns_N: tuple[tuple[Turn, ...], ...]
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class OthersFixed(AbstractExplicitGame[WithMemories, str]):
-    """What a game is to one agent while the others keep their policies: a partially observable game of its own.
+    """The partially observable game that one agent plays while the others keep their policies.
 
-    Its actions are texts; the empty text stands for a reply in which none was found. Penalties of the game's own
+    Its actions are texts; the empty text stands for a reply without an action text. Penalties of the game's own
     invalid rule are part of the reward. The learner gets no feedback.
 
     Attributes:
-      game: what is played.
+      game: the game of all agents.
       others: the policies of all agents but one, the learner.
       texts: the texts that are listed as legal; ``None`` lists none.
       forgetful: whether the others forget their turns (a wrong implementation).
     """
 
-    game: AbstractExplicitGame[Any, Any]
+    game: AbstractExplicitGame[State, str]
     others: Mapping[str, ExactPolicy]
     texts: tuple[str, ...] | None = None
     forgetful: bool = False
@@ -112,7 +113,9 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
         acting = self.game.acting_agents(state.closed.state)
         asked = [self._request(state, agent) for agent in acting if agent in self.others]
         dists = [self.others[request.history.agent].reply_dist(request) for request in asked]
-        return product(dists).bind(lambda said: self._answer(state, joint_action, asked, said))
+        return product(dists).bind(
+            lambda replies: self._answer(state, joint_action, asked, replies)
+        )
 
     def _request(self, state: WithMemories, agent: str) -> Request:
         observation = Observation(
@@ -132,9 +135,9 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
         state: WithMemories,
         joint_action: Mapping[str, str],
         asked: Sequence[Request],
-        said: Sequence[Reply],
+        replies: Sequence[Reply],
     ) -> Distribution[Transition[WithMemories]]:
-        """What follows the learner's text and the others' replies."""
+        """The transition after the learner's text and the others' replies."""
         closed = ClosedGame(self.game)
         outcomes = {
             agent: closed.read(
@@ -142,16 +145,16 @@ class OthersFixed(AbstractExplicitGame[WithMemories, str]):
             )
             for agent, text in joint_action.items()
         }
-        told = dict(zip(self.game.agents, state.turns_N, strict=True))
-        for request, reply in zip(asked, said, strict=True):
+        turns = dict(zip(self.game.agents, state.turns_N, strict=True))
+        for request, reply in zip(asked, replies, strict=True):
             agent, seen = request.history.agent, request.history.observation
             outcomes[agent] = closed.read(state.closed, agent, reply.parser_outcome)
             turn = Turn(observation=seen, reply=reply.text, kind=outcomes[agent].kind)
-            told[agent] = () if self.forgetful else (*told[agent], turn)
+            turns[agent] = () if self.forgetful else (*turns[agent], turn)
         n = self.game.agents.index(self.agents[0])
         return closed.transition_dist(state.closed, outcomes).map(
             lambda after: Transition(
-                WithMemories(closed=after.state, turns_N=tuple(told.values())),
+                WithMemories(closed=after.state, turns_N=tuple(turns.values())),
                 (after.rewards_N[n] + after.penalties_N[n],),
             )
         )
@@ -196,7 +199,7 @@ def _memories_forgotten(case: Case) -> Sides:
 
 
 @statement(
-    routes=("lines of the game of all agents", "lines of the learner's own game"),
+    routes=("trajectories of the game of all agents", "trajectories of the learner's own game"),
     example=_COPYING,
     cases=st.builds(_remembering_case, finite_games(agents=2, states=1), SEEDS),
     wrong=_memories_forgotten,
@@ -220,15 +223,15 @@ def _fixed_sides(case: Case, *, forgetful: bool) -> Sides:
     )
     together = trajectories(case.game, case.policy)
     return aligned(
-        _law_of_experience(together, learner),
-        _law_of_experience(trajectories(alone, case.policy), learner),
+        _experience_dist(together, learner),
+        _experience_dist(trajectories(alone, case.policy), learner),
     )
 
 
-def _law_of_experience(found: Sequence[Trajectory], agent: str) -> Mapping[Any, float]:
-    """The distribution of what the agent reads and of its return."""
-    dist: dict[Any, float] = defaultdict(float)
-    for trajectory in found:
+def _experience_dist(played: Sequence[Trajectory], agent: str) -> Mapping[_Experience, float]:
+    """The joint distribution of the observations and the return of an agent."""
+    dist: dict[_Experience, float] = defaultdict(float)
+    for trajectory in played:
         read = tuple(step.observation.text for step in trajectory.episode.agent_steps(agent))
         dist[read, round(trajectory.episode.episode_return(agent), 9)] += float(
             trajectory.probability

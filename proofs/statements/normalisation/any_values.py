@@ -1,13 +1,14 @@
 """Returns of any values: the std can reverse the gradient, and cancels the unit."""
 
 import math
-from typing import Any, final
+from collections.abc import Sequence
+from typing import final
 
 import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from proofs.estimators.laboratory import analyse_estimator
+from proofs.estimators.laboratory import Settings, analyse_estimator
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import expected_estimate_D, first_over_second
@@ -18,7 +19,10 @@ from tsmg import Finite
 
 def _rare_prize_case(*, chance: float, prize: float, share: float, size: int) -> Case:
     """A risky arm that pays a prize or nothing, and a safe one that pays 1."""
-    paid = {"risky": Finite({prize: chance, 0.0: 1 - chance}), "safe": 1.0}
+    paid: dict[str, float | Finite[float]] = {
+        "risky": Finite({prize: chance, 0.0: 1 - chance}),
+        "safe": 1.0,
+    }
     return choice_case(paid, {"risky": share, "safe": 1 - share}, size=size)
 
 
@@ -45,9 +49,9 @@ def _reversed(side: Array) -> bool:
 def _undivided(case: Case) -> Sides:
     """Advantages are not divided by the std."""
     dist = case.dist
-    found = analyse_estimator(dist, case.config())
+    analysis = case.analysis()
     _, by_hand = with_three_values_the_std_can_prefer_the_worse_action.sides(case)
-    return [first_over_second(found.mean_D), first_over_second(dist.gradient_D)], by_hand
+    return [first_over_second(analysis.mean_D), first_over_second(dist.gradient_D)], by_hand
 
 
 @statement(
@@ -73,11 +77,11 @@ def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
     Assumes: as for two values, but for the returns; G = 4 in the example. Source: reconstructed.
     """
     dist = case.dist
-    found = analyse_estimator(dist, case.config(**POPULATION))
+    analysis = case.analysis(**POPULATION)
     by_hand_D = _standardised_estimate_D(dist, case.size)
     truth_D = dist.autodiff_gradient_D()
     return (
-        [first_over_second(found.mean_D), first_over_second(dist.gradient_D)],
+        [first_over_second(analysis.mean_D), first_over_second(dist.gradient_D)],
         [first_over_second(by_hand_D), first_over_second(truth_D)],
     )
 
@@ -135,7 +139,7 @@ def constants_cancel_and_the_std_cancels_the_unit(units: _NewUnits) -> Sides:
 def _estimates(units: _NewUnits, *, baseline: str) -> Array:
     """Of the changed game, by the trainer's estimator."""
     case = units.case(changed=True)
-    kinds: tuple[dict[str, Any], ...] = ({"std": "none"}, POPULATION)
+    kinds: tuple[Settings, ...] = ({"std": "none"}, POPULATION)
     configs = [case.config(baseline=baseline, **kind) for kind in kinds]
     return np.concatenate([analyse_estimator(case.dist, config).mean_D for config in configs])
 
@@ -146,7 +150,7 @@ def _predicted(units: _NewUnits) -> Array:
     dist, size = case.dist, case.size
     returns_E = dist.returns_E("player")
 
-    def deviations(members: Any) -> list[float]:
+    def deviations(members: Sequence[int]) -> list[float]:
         returns_G = returns_E[list(members)]
         return [float(r - returns_G.mean()) / size for r in returns_G]
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from algorithms.play.rollouts import collect_groups
 from lap import LanguageAgentPolicy, TabularModel
-from proofs.estimators.laboratory import analyse_estimator
 from proofs.exact.gradients import Array
 from proofs.small_games import FiniteGame, choice_game, tabular_policy
 from proofs.statement import Sides, statement
@@ -101,9 +100,9 @@ def _reference_values(side: Array) -> bool:
 def _nothing_shared(gamble: _Gamble) -> Sides:
     """The members of a group have initial states of their own (which keeps the sign here)."""
     case = gamble.hidden
-    found = analyse_estimator(case.dist, case.config(group_on="nothing", **POPULATION))
+    analysis = case.analysis(group_on="nothing", **POPULATION)
     truth_D = case.dist.gradient_D
-    return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
+    return [gamble.per_variance(analysis.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
 @statement(
@@ -123,21 +122,21 @@ def a_shared_hidden_state_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
     Assumes: as for two values; groups on the initial state. Source: reconstructed.
     """
     case = gamble.hidden
-    found = analyse_estimator(case.dist, case.config(group_on="initial_state", **POPULATION))
+    analysis = case.analysis(group_on="initial_state", **POPULATION)
     truth_D = case.dist.gradient_D
-    return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
+    return [gamble.per_variance(analysis.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
 def _own_chance(gamble: _Gamble) -> Sides:
     """Each member draws for itself (which keeps the sign here)."""
     case = gamble.drawn
-    found = analyse_estimator(case.dist, case.config(**POPULATION))
+    analysis = case.analysis(**POPULATION)
     truth_D = case.dist.gradient_D
-    return [gamble.per_variance(found.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
+    return [gamble.per_variance(analysis.mean_D), gamble.per_variance(truth_D)], gamble.closed_form
 
 
 @statement(
-    routes=("a mixture of examinations, one per draw", "a sum over K in closed form"),
+    routes=("a mixture of analyses, one per draw", "a sum over K in closed form"),
     example=_Gamble(),
     cases=_GAMBLES,
     shows=_reference_values,
@@ -148,20 +147,20 @@ def shared_chance_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
 
     As with a shared hidden state, but what risky pays is drawn after the choice, once for the group. Given the draw the
     game is without chance, so the expected estimate is the mixture of those of the games with the payment fixed. That
-    the runner's common chance pays all members alike who play risky, is looked at in groups that it plays.
+    the runner's common chance pays all members alike who play risky, is checked in groups that it plays.
 
     Assumes: as for two values; common chance. Source: reconstructed.
     """
-    _see_that_luck_is_shared(gamble)
+    _check_that_luck_is_shared(gamble)
     estimate = 0.0
     for paid, p in gamble.outcomes.items():
         fixed = gamble.with_payment(paid)
-        found = analyse_estimator(fixed.dist, fixed.config(**POPULATION))
-        estimate += p * gamble.per_variance(found.mean_D)
+        analysis = fixed.analysis(**POPULATION)
+        estimate += p * gamble.per_variance(analysis.mean_D)
     return [estimate, gamble.per_variance(gamble.drawn.dist.gradient_D)], gamble.closed_form
 
 
-def _see_that_luck_is_shared(gamble: _Gamble) -> None:
+def _check_that_luck_is_shared(gamble: _Gamble) -> None:
     """Raises where the runner pays members of one group differently for risky, or all groups alike."""
     played = collect_groups(
         gamble.drawn.game,

@@ -1,18 +1,18 @@
 """Returns of two values: the std rescales the gradient."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 from hypothesis import strategies as st
 
 from proofs.estimators.aaw_map import binomial
-from proofs.estimators.laboratory import analyse_estimator
+from proofs.estimators.laboratory import Settings
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.statement import Sides, statement
 from proofs.statements.cases import BY_ESTIMATOR, Case, choice_case
 from tsmg import Finite
 
-POPULATION = {"std": "population", "eps": 0.0}
+POPULATION: Settings = {"std": "population", "eps": 0.0}
 _LARGE = 4000
 
 
@@ -30,7 +30,11 @@ def coefficient(q: float, size: int) -> float:
 def _two_valued_case(*, low: float, gap: float, weights: tuple[int, ...], size: int) -> Case:
     """Three arms: one pays more, one pays less, one either of the two."""
     high = low + gap
-    paid = {"good": high, "bad": low, "either": Finite({high: 0.25, low: 0.75})}
+    paid: dict[str, float | Finite[float]] = {
+        "good": high,
+        "bad": low,
+        "either": Finite({high: 0.25, low: 0.75}),
+    }
     shares = (weight / sum(weights) for weight in weights)
     return choice_case(paid, dict(zip(paid, shares, strict=True)), size=size)
 
@@ -49,9 +53,7 @@ _WEIGHTS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 def _large_groups_factor(case: Case) -> Sides:
     """The factor of large groups, 1 / sqrt(q (1 - q)), in a small one."""
     q, gradient_D = _success(case.dist)
-    return analyse_estimator(case.dist, case.config(**POPULATION)).mean_D, gradient_D / math.sqrt(
-        q * (1 - q)
-    )
+    return case.analysis(**POPULATION).mean_D, gradient_D / math.sqrt(q * (1 - q))
 
 
 @statement(
@@ -76,9 +78,7 @@ def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Side
     Source: reconstructed; the uneven weight of hard and easy tasks is in Dr. GRPO, arXiv:2503.20783.
     """
     q, gradient_D = _success(case.dist)
-    return analyse_estimator(case.dist, case.config(**POPULATION)).mean_D, (
-        coefficient(q, case.size) * gradient_D
-    )
+    return case.analysis(**POPULATION).mean_D, (coefficient(q, case.size) * gradient_D)
 
 
 def _logarithm(q: float) -> Sides:
@@ -104,6 +104,6 @@ def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
     return coefficient(q, _LARGE), _slope(lambda x: 2 * math.asin(math.sqrt(x)), q)
 
 
-def _slope(function: Any, at: float, step: float = 1e-5) -> float:
+def _slope(function: Callable[[float], float], at: float, step: float = 1e-5) -> float:
     """The derivative by central differences."""
-    return float(function(at + step) - function(at - step)) / (2 * step)
+    return (function(at + step) - function(at - step)) / (2 * step)

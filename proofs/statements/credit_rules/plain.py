@@ -16,15 +16,15 @@ from tsmg import Transition, deterministic
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class Walk:
-    """A line of play of one agent that calls its model once a step, in plain numbers.
+class PlainTrajectory:
+    """A trajectory of one agent with one completion a step, in plain numbers.
 
     Attributes:
-      probability: of the line.
-      texts: what is read at each step.
+      probability: p(trajectory).
+      texts: observation text of each step.
       rewards: r_t, penalties included.
       discount: gamma.
-      tokens: how many are said.
+      tokens: number of tokens in its replies.
       scores_T_D: the gradient of the log-probability of each reply.
     """
 
@@ -36,23 +36,23 @@ class Walk:
     scores_T_D: Array
 
     def earned_from(self, t: int, *, since: int = 0) -> float:
-        """What is earned from step t on, discounted from step ``since``; 0 where the walk is over."""
+        """The reward-to-go of step t, discounted from step ``since``; 0 after the end."""
         later = range(t, len(self.rewards))
         return sum(self.discount ** (u - since) * self.rewards[u] for u in later)
 
 
-Group = Sequence[Walk]
+Group = Sequence[PlainTrajectory]
 Credit = Callable[[Group], list[list[float]]]
 
 
-def walks_of(dist: TrajectoryDistribution) -> list[Walk]:
-    """The lines of play."""
+def plain_trajectories(dist: TrajectoryDistribution) -> list[PlainTrajectory]:
+    """The trajectories of a distribution in plain numbers."""
     walks = []
     for trajectory, p in zip(dist.trajectories, dist.probabilities_E, strict=True):
         completions = [completion for _, completion in trajectory.episode.completions("player")]
         numbers = [dist.completion_number("player", completion) for completion in completions]
         walks.append(
-            Walk(
+            PlainTrajectory(
                 probability=float(p),
                 texts=tuple(s.agent_steps[0].observation.text for s in trajectory.episode.steps),
                 rewards=trajectory.episode.rewards_T("player"),
@@ -64,9 +64,9 @@ def walks_of(dist: TrajectoryDistribution) -> list[Walk]:
     return walks
 
 
-def ordered_groups(case: Case) -> Iterator[tuple[float, tuple[Walk, ...]]]:
+def ordered_groups(case: Case) -> Iterator[tuple[float, tuple[PlainTrajectory, ...]]]:
     """Every ordered group with its probability."""
-    for group in itertools.product(walks_of(case.dist), repeat=case.size):
+    for group in itertools.product(plain_trajectories(case.dist), repeat=case.size):
         yield math.prod(walk.probability for walk in group), group
 
 
