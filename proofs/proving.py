@@ -123,7 +123,7 @@ def listing(statements: Sequence[AnyStatement]) -> str:
             family = statement.family
             lines += ["", f"## {family}", ""]
         claim = " ".join(statement.claim.partition("\n\n")[0].split())
-        lines.append(f"- **{statement.name}.** {claim} *Told from:* {statement.fault}")
+        lines.append(f"- **{statement.name}.** {claim} *Rejects:* {statement.fault}")
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

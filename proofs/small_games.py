@@ -193,7 +193,7 @@ def _dists(agents: int, states: int) -> st.SearchStrategy[TransitionDist]:
 
 
 def _invalid_rules(agents: int) -> st.SearchStrategy[AbstractInvalidRule]:
-    """Any rule; standing still where one agent acts, since the games have no action that does nothing."""
+    """Every rule; standing still where one agent acts, since the games have no action that does nothing."""
     penalties = st.sampled_from((0.0, 0.5))
     return st.one_of(
         *([st.builds(StandStill, penalty=penalties)] if agents == 1 else []),

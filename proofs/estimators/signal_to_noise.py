@@ -249,7 +249,7 @@ class _Tally:
 
     def __init__(self, groups: int) -> None:
         self.groups = groups
-        self.gradients: list[Any] = [0.0] * BLOCKS
+        self.gradients: list[torch.Tensor] = [torch.zeros(())] * BLOCKS
         (
             self.count,
             self.squares,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -218,7 +217,7 @@ def _credited_D(case: Case, *, after: bool) -> Array:
     return total_D
 
 
-def _discounted_T(episode: Episode[Any], agent: str) -> list[float]:
+def _discounted_T(episode: Episode[object], agent: str) -> list[float]:
     """gamma^t r_t, penalties included."""
     rewards_T = episode.rewards_T(agent)
     return [episode.discount**t * reward for t, reward in enumerate(rewards_T)]
@@ -248,7 +247,7 @@ def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
     ).mean_D, case.dist.autodiff_gradient_D()
 
 
-def _from_the_step(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+def _from_the_step(group: EpisodeGroup[object], agent: str) -> list[list[float]]:
     """sum_{u >= t} gamma^(u - t) r_u for every call."""
     return [
         [
@@ -357,7 +356,7 @@ def _by_hand(case: Case, *, from_step: int) -> Array:
     return np.array([one - other, one, other])
 
 
-def _scatter(vectors: Sequence[Any], weights: Sequence[float]) -> float:
+def _scatter(vectors: Sequence[Array], weights: Sequence[float]) -> float:
     """The trace of the covariance."""
     mean_D = np.average(vectors, axis=0, weights=weights)
     squares_E = np.square(np.asarray(vectors) - mean_D).sum(axis=-1)

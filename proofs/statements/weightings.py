@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -205,7 +204,7 @@ def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
 # ---- one game, six estimators ----------------------------------------------------------------
 
 
-def _over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+def _over_rows(group: EpisodeGroup[object], agent: str) -> list[list[float]]:
     """Returns relative to their mean over step rows, so that a long episode counts as often as it has steps."""
     lengths = [len(episode.steps) for episode in group.episodes]
     returns = group.returns_G(agent)
@@ -213,7 +212,7 @@ def _over_rows(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
     return [[r - mean] * t for t, r in zip(lengths, returns, strict=True)]
 
 
-def _over_episodes(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+def _over_episodes(group: EpisodeGroup[object], agent: str) -> list[list[float]]:
     """Returns relative to their mean over episodes."""
     returns = group.returns_G(agent)
     mean = sum(returns) / len(returns)

@@ -16,15 +16,14 @@ POPULATION: Settings = {"std": "population", "eps": 0.0}
 _LARGE = 4000
 
 
-def _mean_std(q: float, size: int) -> float:
-    """E[sqrt(K (G - K))] / G for K ~ Bin(G, q): the expected population std of G draws of 0 or 1."""
-    ks = range(1, size)
-    return sum(binomial(size, k, q) * math.sqrt(k * (size - k)) for k in ks) / size
-
-
 def coefficient(q: float, size: int) -> float:
-    """By what the gradient of q is multiplied: the expected std over the variance q (1 - q)."""
-    return _mean_std(q, size) / (q * (1 - q))
+    """The coefficient of the gradient of q: the expected population std of G draws of 0 or 1, over q (1 - q).
+
+    The expected std is E[sqrt(K (G - K))] / G for K ~ Bin(G, q).
+    """
+    ks = range(1, size)
+    mean_std = sum(binomial(size, k, q) * math.sqrt(k * (size - k)) for k in ks) / size
+    return mean_std / (q * (1 - q))
 
 
 def _two_valued_case(*, low: float, gap: float, weights: tuple[int, ...], size: int) -> Case:
