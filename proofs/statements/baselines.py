@@ -18,8 +18,8 @@ _EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c"
 
 
 def _all_of_the_gradient(case: Case) -> Sides:
-    """The share of the own return is forgotten."""
-    return case.dist.autodiff_gradient_D(), case.analysis().mean_D
+    """The share of an episode's own return is left out."""
+    return case.dist.autodiff_gradient_D(), case.estimate_D()
 
 
 @statement(
@@ -38,12 +38,12 @@ def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return case.analysis().mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(), share * dist.autodiff_gradient_D()
 
 
 def _own_return_included(case: Case) -> Sides:
     """The baseline is the mean of all members."""
-    return case.analysis().mean_D, case.dist.autodiff_gradient_D()
+    return case.estimate_D(), case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -58,7 +58,7 @@ def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
     Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
     """
     dist = case.dist
-    return case.analysis(baseline="leave_one_out").mean_D, dist.autodiff_gradient_D()
+    return case.estimate_D(baseline="leave_one_out"), dist.autodiff_gradient_D()
 
 
 def _one_baseline_for_both(case: Case) -> Sides:
@@ -68,7 +68,7 @@ def _one_baseline_for_both(case: Case) -> Sides:
     summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
     scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
     pooled_D = share * (dist.probabilities_E * summed_E) @ scores_E_D
-    return case.analysis().mean_D, pooled_D
+    return case.estimate_D(), pooled_D
 
 
 @statement(
@@ -86,4 +86,4 @@ def each_role_has_its_own_baseline(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return case.analysis().mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(), share * dist.autodiff_gradient_D()

@@ -11,7 +11,7 @@ from algorithms import MSGRPOConfig
 from algorithms.method.credit import CreditRule
 from lap import LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, TabularModel
 from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
-from proofs.exact.gradients import TrajectoryDistribution
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import (
     WORDS,
     FiniteGame,
@@ -51,6 +51,10 @@ class Case:
     def analysis(self, *, rule: CreditRule | None = None, **settings: Any) -> EstimatorAnalysis:
         """The analysis of the trainer's estimator under ``config(**settings)``, or under a credit rule of one's own."""
         return analyse_estimator(self.dist, self.config(**settings), credit=rule)
+
+    def estimate_D(self, *, rule: CreditRule | None = None, **settings: Any) -> Array:
+        """The expected estimate under these settings. Shape (D,)."""
+        return self.analysis(rule=rule, **settings).mean_D
 
 
 def choice_case(

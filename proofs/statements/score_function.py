@@ -1,4 +1,4 @@
-"""The policy gradient as a sum of scores, and how little of it is left when credit is cut down."""
+"""The policy gradient as a sum of scores, unbiased credit, and the variance of the reward-to-go."""
 
 import math
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from proofs.statements.cases import (
     BY_AUTODIFF,
     BY_ESTIMATOR,
     CARDS,
+    SEEDS,
     Case,
     choice_case,
     random_cases,
@@ -23,7 +24,7 @@ from proofs.statements.cases import (
 from tsmg import Completion, Episode, EpisodeGroup, Finite, StandStill, Transition, deterministic
 
 _ESTIMATOR = (BY_ESTIMATOR, BY_AUTODIFF)
-_VARIANCES = (BY_ESTIMATOR, "a sum over single lines by hand")
+_VARIANCES = (BY_ESTIMATOR, "a sum over single trajectories by hand")
 _STEP = 1e-5
 _TWO_STEPS_GAME = FiniteGame(
     starts=deterministic("x"),
@@ -67,7 +68,7 @@ def _summed_returns(case: Case) -> Sides:
     wrong=_summed_returns,
 )
 def the_policy_gradient_is_the_sum_of_returns_times_scores(case: Case) -> Sides:
-    """The sum over lines of p times R_i times the score of agent i's replies, summed over agents, is the gradient.
+    """The sum over trajectories of p times R_i times the score of agent i's replies, over all agents, is the gradient.
 
     The gradient is that of each agent's own expected return in its own replies' weights, the others' held fixed;
     with shared weights these partial gradients are added up.
@@ -80,6 +81,7 @@ def the_policy_gradient_is_the_sum_of_returns_times_scores(case: Case) -> Sides:
 
 
 def _two_tokens(game: FiniteGame, seed: int = 0) -> Case:
+    """Replies of up to two tokens."""
     return Case(game=game, policy=random_policy(game, WORDS, seed=seed, tokens=2))
 
 
@@ -89,9 +91,9 @@ def _last_tokens_alone(case: Case) -> Sides:
 
 
 @statement(
-    routes=("central differences of every line's log-probability", "token by token"),
+    routes=("central differences of every trajectory's log-probability", "token by token"),
     example=_two_tokens(_TWO_STEPS_GAME),
-    cases=st.builds(_two_tokens, finite_games(states=1), st.integers(0, 10_000)),
+    cases=st.builds(_two_tokens, finite_games(states=1), SEEDS),
     sweep=10,
     tolerance=1e-7,
     wrong=_last_tokens_alone,
@@ -99,7 +101,7 @@ def _last_tokens_alone(case: Case) -> Sides:
 def the_score_of_an_episode_is_the_sum_over_its_tokens(case: Case) -> Sides:
     """The gradient of the log-probability of an episode's replies is the sum of those of its tokens.
 
-    In a table, a token's own is the unit vector of the token minus the distribution, in the row of its context.
+    In a table, the score of a token is the unit vector of the token minus the distribution, in the row of its context.
 
     Assumes: the game's distributions do not depend on the weights.
     Source: arXiv:2508.10839 (the idea); reconstructed.
@@ -108,7 +110,7 @@ def the_score_of_an_episode_is_the_sum_over_its_tokens(case: Case) -> Sides:
 
 
 def _score_differences(case: Case) -> Array:
-    """Central differences of the log-probability of the replies in every line. Shape (E * D,)."""
+    """Central differences of the log-probability of the replies in every trajectory. Shape (E * D,)."""
     model = case.policy.model
     flat_D = model.logits.data.view(-1)
 
@@ -163,9 +165,7 @@ _SHORT = random_cases(states=1)
 
 def _long_episodes_count_less(case: Case) -> Sides:
     """The weighting divides by the number of steps, where lengths differ."""
-    return case.analysis(
-        baseline="none", weighting="episode"
-    ).mean_D, case.dist.autodiff_gradient_D()
+    return case.estimate_D(baseline="none", weighting="episode"), case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -175,29 +175,29 @@ def _long_episodes_count_less(case: Case) -> Sides:
     wrong=_long_episodes_count_less,
 )
 def whole_episode_credit_without_a_baseline_is_unbiased(case: Case) -> Sides:
-    """Every call credited with the whole return: the expected estimate is the true gradient.
+    """Every completion is credited with the whole return: the expected estimate is the true gradient.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact (R. J. Williams, 1992).
     """
     dist = case.dist
-    return case.analysis(baseline="none").mean_D, dist.autodiff_gradient_D()
+    return case.estimate_D(baseline="none"), dist.autodiff_gradient_D()
 
 
 def _rewards_from_the_step_on(case: Case) -> Sides:
-    """The rewards from the step on are taken."""
+    """The rewards from the step on are taken instead."""
     return _credited_D(case, after=True), np.zeros(case.policy.model.logits.numel())
 
 
 @statement(
-    routes=("a sum over lines, steps and calls", "zero"),
+    routes=("a sum over trajectories, steps and completions", "zero"),
     example=_TWO_STEPS,
     cases=random_cases(),
     wrong=_rewards_from_the_step_on,
 )
 def rewards_before_a_step_contribute_nothing(case: Case) -> Sides:
-    """The sum over steps t of what was earned before t times the score at t is 0 in the mean.
+    """The sum over steps t of the rewards before t times the score at t has expectation 0.
 
-    What was earned before a step does not depend on the reply there, and the mean of a score is 0.
+    The rewards before a step do not depend on the reply there, and the expectation of a score is 0.
 
     Assumes: penalties count at the step where they are paid. Source: a standard fact.
     """
@@ -224,9 +224,8 @@ def _discounted_T(episode: Episode[object], agent: str) -> list[float]:
 
 
 def _discounted_from_the_step(case: Case) -> Sides:
-    """Rewards to go are discounted from the step itself, without the factor gamma^t."""
-    analysis = case.analysis(baseline="none", rule=_from_the_step)
-    return analysis.mean_D, case.dist.autodiff_gradient_D()
+    """The reward-to-go is discounted from the step itself, without the factor gamma^t."""
+    return case.estimate_D(baseline="none", rule=_from_the_step), case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -236,19 +235,17 @@ def _discounted_from_the_step(case: Case) -> Sides:
     wrong=_discounted_from_the_step,
 )
 def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
-    """Every call credited with sum_{u >= t} gamma^u r_u: the expected estimate is the true gradient, too.
+    """Every completion is credited with sum_{u >= t} gamma^u r_u: the expected estimate is again the true gradient.
 
     Discounts count from the first step of the episode, as in the return itself.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact.
     """
-    return case.analysis(
-        baseline="none", credit="reward_to_go"
-    ).mean_D, case.dist.autodiff_gradient_D()
+    return case.estimate_D(baseline="none", credit="reward_to_go"), case.dist.autodiff_gradient_D()
 
 
 def _from_the_step(group: EpisodeGroup[object], agent: str) -> list[list[float]]:
-    """sum_{u >= t} gamma^(u - t) r_u for every call."""
+    """sum_{u >= t} gamma^(u - t) r_u for every completion."""
     return [
         [
             sum(_discounted_T(episode, agent)[t:]) / episode.discount**t
@@ -258,7 +255,7 @@ def _from_the_step(group: EpisodeGroup[object], agent: str) -> list[list[float]]
     ]
 
 
-# ---- scatter ---------------------------------------------------------------------------------
+# ---- variance --------------------------------------------------------------------------------
 
 
 def _two_choices(first: Sequence[float], second: Sequence[Sequence[float]]) -> Case:
@@ -301,7 +298,7 @@ def _of_one_episode(case: Case) -> Sides:
     wrong=_of_one_episode,
 )
 def reward_to_go_can_scatter_less_than_whole_episode_credit(case: Case) -> Sides:
-    """Two steps that are paid apart: whole returns carry the first step's noise into the second one's score.
+    """Two steps with rewards of their own: whole returns carry the first step's noise into the second step's score.
 
     The trace of the covariance with reward-to-go, minus that with whole returns, is negative. The variance of the mean
     of G independent episodes is that of one over G.
@@ -312,7 +309,7 @@ def reward_to_go_can_scatter_less_than_whole_episode_credit(case: Case) -> Sides
 
 
 def _after_the_step(case: Case) -> Sides:
-    """The reward to go leaves out the reward of the step itself."""
+    """The reward-to-go leaves out the reward of the step itself."""
     return _variances(case), _by_hand(case, from_step=1) / case.size
 
 
@@ -323,7 +320,7 @@ def _after_the_step(case: Case) -> Sides:
     wrong=_after_the_step,
 )
 def reward_to_go_can_scatter_more_than_whole_episode_credit(case: Case) -> Sides:
-    """A late reward that cancels an early one: whole returns hardly vary, and reward-to-go do.
+    """A late reward that cancels an early one: whole returns hardly vary, and the reward-to-go does.
 
     So "reward-to-go has the lower variance" is no theorem.
 
@@ -340,7 +337,7 @@ def _variances(case: Case) -> Array:
 
 
 def _by_hand(case: Case, *, from_step: int) -> Array:
-    """The same for one episode; reward-to-go begin ``from_step`` steps after the reply. Shape (3,)."""
+    """The same for one episode; the reward-to-go begins ``from_step`` steps after the reply. Shape (3,)."""
     policy = case.policy
     whole, to_go, weights = [], [], []
     for trajectory in trajectories(case.game, policy):
@@ -352,11 +349,11 @@ def _by_hand(case: Case, *, from_step: int) -> Array:
         whole.append(sum(sum(paid_T) * score_D for _, score_D in completions))
         to_go.append(sum(sum(paid_T[t + from_step :]) * score_D for t, score_D in completions))
         weights.append(float(trajectory.probability))
-    one, other = _scatter(to_go, weights), _scatter(whole, weights)
-    return np.array([one - other, one, other])
+    to_go_variance, whole_variance = _variance(to_go, weights), _variance(whole, weights)
+    return np.array([to_go_variance - whole_variance, to_go_variance, whole_variance])
 
 
-def _scatter(vectors: Sequence[Array], weights: Sequence[float]) -> float:
+def _variance(vectors: Sequence[Array], weights: Sequence[float]) -> float:
     """The trace of the covariance."""
     mean_D = np.average(vectors, axis=0, weights=weights)
     squares_E = np.square(np.asarray(vectors) - mean_D).sum(axis=-1)

@@ -55,8 +55,7 @@ def _tokens_E(dist: TrajectoryDistribution) -> Array:
 
 def _the_return_itself(case: Case) -> Sides:
     """The gradient of E[R]."""
-    analysis = case.analysis(weighting="episode", baseline="none")
-    return analysis.mean_D, case.dist.autodiff_gradient_D()
+    return case.estimate_D(weighting="episode", baseline="none"), case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -75,8 +74,7 @@ def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
     length makes is in Dr. GRPO, arXiv:2503.20783.
     """
     dist = case.dist
-    analysis = case.analysis(weighting="episode", baseline="none")
-    return analysis.mean_D, dist.expectation_gradient_D(
+    return case.estimate_D(weighting="episode", baseline="none"), dist.expectation_gradient_D(
         "player", dist.returns_E("player") / _lengths_E(dist)
     )
 
@@ -111,8 +109,7 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
         "player", 1 / lengths_E
     )
     share = (case.size - 1) / case.size
-    analysis = case.analysis(weighting="episode")
-    return analysis.mean_D, share * (per_step_D - shorter_D)
+    return case.estimate_D(weighting="episode"), share * (per_step_D - shorter_D)
 
 
 # ---- one over the size of the group ----------------------------------------------------------
@@ -137,7 +134,7 @@ def _groups_of_mean_length(case: Case) -> Sides:
     dist = case.dist
     mean_length = float(dist.probabilities_E @ _lengths_E(dist))
     by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _lengths_E(dist)))
-    return case.analysis().mean_D / mean_length, by_hand_D
+    return case.estimate_D() / mean_length, by_hand_D
 
 
 @statement(
@@ -152,8 +149,7 @@ def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
     Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
     """
     dist = case.dist
-    analysis = case.analysis(weighting="step")
-    return analysis.mean_D, expected_estimate_D(
+    return case.estimate_D(weighting="step"), expected_estimate_D(
         dist, case.size, _over_total(dist, _lengths_E(dist))
     )
 
@@ -179,7 +175,7 @@ def _calls_for_tokens(case: Case) -> Sides:
     """Completions are counted in place of tokens."""
     dist = case.dist
     by_hand_D = expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
-    return case.analysis(weighting="step").mean_D, by_hand_D
+    return case.estimate_D(weighting="step"), by_hand_D
 
 
 @statement(
@@ -197,8 +193,9 @@ def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
     Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
     """
     dist = case.dist
-    analysis = case.analysis(weighting="token")
-    return analysis.mean_D, expected_estimate_D(dist, case.size, _over_total(dist, _tokens_E(dist)))
+    return case.estimate_D(weighting="token"), expected_estimate_D(
+        dist, case.size, _over_total(dist, _tokens_E(dist))
+    )
 
 
 # ---- one game, six estimators ----------------------------------------------------------------

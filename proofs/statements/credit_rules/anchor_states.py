@@ -52,26 +52,26 @@ _LOGITS = 3  # of two words and the end, in each state
 
 
 def _anchor_credit(group: Group, *, from_start: bool = False) -> list[list[float]]:
-    """The return over the group's mean, plus what a step earned from there on over the mean of steps of equal text.
+    """The return minus the group's mean, plus the reward-to-go minus its mean over steps of equal text.
 
-    A step whose text is read nowhere else in the group has the first part alone.
+    A step whose text occurs nowhere else in the group has the first part alone.
     """
-    mean = mean_of([walk.earned_from(0) for walk in group])
+    mean = mean_of([member.earned_from(0) for member in group])
 
-    def earned(walk: PlainTrajectory, t: int) -> float:
-        return walk.earned_from(t, since=0 if from_start else t)
+    def earned(member: PlainTrajectory, t: int) -> float:
+        return member.earned_from(t, since=0 if from_start else t)
 
-    def credit(walk: PlainTrajectory, t: int) -> float:
+    def credit(member: PlainTrajectory, t: int) -> float:
         alike = [
             earned(other, u)
             for other in group
             for u, text in enumerate(other.texts)
-            if text == walk.texts[t]
+            if text == member.texts[t]
         ]
-        step = earned(walk, t) - mean_of(alike) if len(alike) > 1 else 0.0
-        return walk.earned_from(0) - mean + step
+        step = earned(member, t) - mean_of(alike) if len(alike) > 1 else 0.0
+        return member.earned_from(0) - mean + step
 
-    return [[credit(walk, t) for t in range(len(walk.texts))] for walk in group]
+    return [[credit(member, t) for t in range(len(member.texts))] for member in group]
 
 
 def _turned_but_not_within_a_state(side: Array) -> bool:
@@ -82,7 +82,7 @@ def _turned_but_not_within_a_state(side: Array) -> bool:
 
 
 def _discounted_from_the_start(case: Case) -> Sides:
-    """What a step earned is discounted from the first step of the episode."""
+    """The reward-to-go is discounted from the first step of the episode."""
     right, _ = anchor_states_weigh_states_by_how_often_they_are_shared.sides(case)
     by_hand_D = expected_D(case, lambda group: _anchor_credit(group, from_start=True))
     return right, np.concatenate([by_hand_D, case.dist.autodiff_gradient_D()])
@@ -97,11 +97,11 @@ def _discounted_from_the_start(case: Case) -> Sides:
     wrong=_discounted_from_the_start,
 )
 def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides:
-    """Anchor-state credit points along the gradient in each state apart, but not as a whole.
+    """Anchor-state credit points along the gradient within each state, but not as a whole.
 
     A step's part is relative to the steps of the group that read the same text, so a state that several members reach
-    counts more than one that few do; and what is earned is discounted from the step itself. Both sides: the expected
-    estimate, then the true gradient. Measured: cosine 0.988 in the example, and 1 within each of its three states,
+    counts more than one that few reach; and the reward-to-go is discounted from the step itself. Both sides: the
+    expected estimate, then the true gradient. Measured: cosine 0.988 in the example, and 1 within each of its three states,
     which no episode visits twice: the estimate is 1.08, 1.08 and 1.5 times the gradient there.
 
     Assumes: constant weighting, the mean, no std. Source: GiGPO, arXiv:2505.10978, with a step's weight of 1 and no
@@ -137,7 +137,7 @@ _LOOP = Case(
 
 
 def _both_reversed(side: Array) -> bool:
-    """Whether both estimates grow what should fall."""
+    """Whether both estimates increase a logit that should decrease."""
     return bool(side[0] > 0.01 and side[1] > 0.01 and side[2] < -0.01)
 
 

@@ -47,11 +47,11 @@ Credit = Callable[[Group], list[list[float]]]
 
 def plain_trajectories(dist: TrajectoryDistribution) -> list[PlainTrajectory]:
     """The trajectories of a distribution in plain numbers."""
-    walks = []
+    played = []
     for trajectory, p in zip(dist.trajectories, dist.probabilities_E, strict=True):
         completions = [completion for _, completion in trajectory.episode.completions("player")]
         numbers = [dist.completion_number("player", completion) for completion in completions]
-        walks.append(
+        played.append(
             PlainTrajectory(
                 probability=float(p),
                 texts=tuple(s.agent_steps[0].observation.text for s in trajectory.episode.steps),
@@ -61,21 +61,21 @@ def plain_trajectories(dist: TrajectoryDistribution) -> list[PlainTrajectory]:
                 scores_T_D=dist.scores_C_D[numbers],
             )
         )
-    return walks
+    return played
 
 
 def ordered_groups(case: Case) -> Iterator[tuple[float, tuple[PlainTrajectory, ...]]]:
     """Every ordered group with its probability."""
     for group in itertools.product(plain_trajectories(case.dist), repeat=case.size):
-        yield math.prod(walk.probability for walk in group), group
+        yield math.prod(member.probability for member in group), group
 
 
 def expected_D(case: Case, credit: Credit) -> Array:
     """The expected mean over members of the sum over steps of credit times score. Shape (D,)."""
     total: Array = np.zeros(case.dist.scores_C_D.shape[1])
     for p, group in ordered_groups(case):
-        for walk, credit_T in zip(group, credit(group), strict=True):
-            total += p / case.size * (np.array(credit_T) @ walk.scores_T_D)
+        for member, credit_T in zip(group, credit(group), strict=True):
+            total += p / case.size * (np.array(credit_T) @ member.scores_T_D)
     return total
 
 

@@ -11,10 +11,9 @@ from proofs.statements.credit_rules.plain import ROAD, Group, mean_of, ordered_g
 
 
 def _who_is_still_there(case: Case) -> Sides:
-    """A step is compared with the members alone that still play at it."""
+    """A step is compared only with the members whose episode has that step."""
     share = (case.size - 1) / case.size
-    analysis = case.analysis(credit="turn")
-    return analysis.mean_D, share * case.dist.autodiff_gradient_D()
+    return case.estimate_D(credit="turn"), share * case.dist.autodiff_gradient_D()
 
 
 @statement(
@@ -26,21 +25,21 @@ def _who_is_still_there(case: Case) -> Sides:
 def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
     """Credit for the reward-to-go, relative to the whole group's mean, gives (G - 1) / G of the true gradient.
 
-    Members whose episode is over at a step earned 0 from there on, and are compared with. So the baseline of a member
-    depends on nothing that it did, but for its own share.
+    Members whose episode is over at a step count with a reward-to-go of 0. So the baseline of a member depends on its
+    own actions only through its own share.
 
     Assumes: constant weighting, no std, independent episodes. Source: the policy gradient theorem; reconstructed for
     groups.
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return case.analysis(credit="reward_to_go").mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(credit="reward_to_go"), share * dist.autodiff_gradient_D()
 
 
 def _to_go_credit(group: Group) -> list[list[float]]:
-    """From each step on, relative to the mean of all members, those that are over included."""
-    longest = max(len(walk.texts) for walk in group)
-    means = [mean_of([walk.earned_from(t) for walk in group]) for t in range(longest)]
+    """The reward-to-go, relative to the mean over all members, those that have ended included."""
+    longest = max(len(member.texts) for member in group)
+    means = [mean_of([member.earned_from(t) for member in group]) for t in range(longest)]
     return [[w.earned_from(t) - means[t] for t in range(len(w.texts))] for w in group]
 
 
@@ -49,18 +48,18 @@ def _drawn_one(case: Case, sizes: Callable[[Group], Sequence[float]]) -> Array:
     total: Array = np.zeros(1 + case.dist.scores_C_D.shape[1])
     for p, group in ordered_groups(case):
         sizes_G = [size if size > 1e-9 else 0.0 for size in sizes(group)]
-        for walk, credit_T, size in zip(group, _to_go_credit(group), sizes_G, strict=True):
+        for member, credit_T, size in zip(group, _to_go_credit(group), sizes_G, strict=True):
             if size:
                 drawn = p * size / sum(sizes_G)
-                total[0] += drawn * walk.tokens
-                total[1:] += drawn * (np.array(credit_T) @ walk.scores_T_D)
+                total[0] += drawn * member.tokens
+                total[1:] += drawn * (np.array(credit_T) @ member.scores_T_D)
     return total
 
 
 def _whole_advantages(group: Group) -> list[float]:
     """|A_e|: of the whole episode's return, relative to the mean."""
-    mean = mean_of([walk.earned_from(0) for walk in group])
-    return [abs(walk.earned_from(0) - mean) for walk in group]
+    mean = mean_of([member.earned_from(0) for member in group])
+    return [abs(member.earned_from(0) - mean) for member in group]
 
 
 def _sums_of_credit(group: Group) -> list[float]:
@@ -84,7 +83,7 @@ def _drawn_by_credit(case: Case) -> Sides:
 def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
     """With credit per step, episodes are still drawn in proportion to the absolute advantage of the whole episode.
 
-    Sides: how many tokens are trained on in the mean, and the expected estimate, when one member of a group is drawn.
+    Sides: the expected number of trained tokens, and the expected estimate, when one member of a group is drawn.
 
     Assumes: alpha 1, K = 1, no std. Source: reconstructed
     (``docs/formalism/09_other_credit_rules.md``).

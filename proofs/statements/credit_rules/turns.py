@@ -17,7 +17,7 @@ from proofs.statements.credit_rules.plain import (
 
 
 def turn_credit(group: Group) -> list[list[float]]:
-    """From each step on, relative to the mean of the others that have this step; 0 where no other has."""
+    """The reward-to-go, relative to the mean of the others that have this step; 0 where no other has."""
 
     def credit(e: int, t: int) -> float:
         others = [w for j, w in enumerate(group) if j != e and len(w.texts) > t]
@@ -25,7 +25,7 @@ def turn_credit(group: Group) -> list[list[float]]:
             return 0.0
         return group[e].earned_from(t) - mean_of([w.earned_from(t) for w in others])
 
-    return [[credit(e, t) for t in range(len(walk.texts))] for e, walk in enumerate(group)]
+    return [[credit(e, t) for t in range(len(member.texts))] for e, member in enumerate(group)]
 
 
 def turned(side: Array) -> bool:
@@ -50,10 +50,11 @@ def _whole_episodes(case: Case) -> Sides:
     wrong=_whole_episodes,
 )
 def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Sides:
-    """Compared with the members alone that have an n-th turn, the expected estimate is no multiple of the gradient.
+    """Compared only with members that have an n-th turn, the expected estimate is no multiple of the gradient.
 
-    Whoever is alone at a turn learns nothing from it, so turns count less the fewer members reach them, and that is
-    the policy's doing. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the example.
+    A member that alone has a turn gets no signal from it, so turns count less the fewer members reach them, which
+    depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
+    example.
 
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.
     """
@@ -67,9 +68,8 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
 
 
 def _all_turns_alike(case: Case) -> Sides:
-    """Every turn has company, which makes it the true gradient."""
-    analysis = case.analysis(credit="turn", baseline="leave_one_out")
-    return analysis.mean_D, _by_turns(case, company=False)
+    """Every turn is taken to have company, which gives the true gradient."""
+    return case.estimate_D(credit="turn", baseline="leave_one_out"), _by_turns(case, company=False)
 
 
 @statement(
@@ -82,22 +82,21 @@ def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
     """Turn credit gives the n-th turn's part of the gradient times the chance that another member has one.
 
     With q the probability that an episode has an n-th turn, that is 1 - (1 - q)^(G - 1). There is no other bias: what
-    the others earn from their n-th turns on does not depend on what one does at one's own.
+    the others earn from their n-th turns on does not depend on a member's own actions.
 
     Assumes: constant weighting, the mean of the others, no std, independent episodes. Source: reconstructed.
     """
-    analysis = case.analysis(credit="turn", baseline="leave_one_out")
-    return analysis.mean_D, _by_turns(case, company=True)
+    return case.estimate_D(credit="turn", baseline="leave_one_out"), _by_turns(case, company=True)
 
 
 def _by_turns(case: Case, *, company: bool) -> Array:
-    """The sum over turns of their parts of the gradient, each times the probability that it has company."""
-    walks = plain_trajectories(case.dist)
+    """The sum over turns of their parts of the gradient, each times the probability of company at the turn."""
+    played = plain_trajectories(case.dist)
     total: Array = np.zeros(case.dist.scores_C_D.shape[1])
-    for t in range(max(len(walk.texts) for walk in walks)):
-        there = [walk for walk in walks if len(walk.texts) > t]
-        q = sum(walk.probability for walk in there)
+    for t in range(max(len(member.texts) for member in played)):
+        there = [member for member in played if len(member.texts) > t]
+        q = sum(member.probability for member in there)
         factor = 1 - (1 - q) ** (case.size - 1) if company else 1.0
-        for walk in there:
-            total += factor * walk.probability * walk.earned_from(t) * walk.scores_T_D[t]
+        for member in there:
+            total += factor * member.probability * member.earned_from(t) * member.scores_T_D[t]
     return total

@@ -96,7 +96,7 @@ def _absolute_returns(case: Changed) -> Sides:
     wrong=_absolute_returns,
 )
 def the_first_draw_minds_neither_shift_nor_scale_nor_std_nor_order(case: Changed) -> Sides:
-    """The first draw ignores the shift, the scale and the std of the returns, and their order.
+    """The first draw does not depend on shift, scale or std of the returns, nor on their order.
 
     A permuted group has the permuted distribution.
 

@@ -135,7 +135,7 @@ def _uncorrected(case: Case) -> Sides:
     """Drawn episodes are not corrected for how likely they were drawn."""
     dist = case.dist
     share = (case.size - 1) / case.size
-    return case.analysis(sampling="aaw", kept_episodes=2).mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(sampling="aaw", kept_episodes=2), share * dist.autodiff_gradient_D()
 
 
 @statement(
@@ -156,6 +156,6 @@ def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return case.analysis(
+    return case.estimate_D(
         sampling="aaw", kept_episodes=2, corrected=True
-    ).mean_D, share * dist.autodiff_gradient_D()
+    ), share * dist.autodiff_gradient_D()

@@ -57,7 +57,7 @@ def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Cas
 
 
 def _with_replacement_D(case: Case) -> Array:
-    return case.analysis(sampling="aaw", replacement=True, kept_episodes=2).mean_D
+    return case.estimate_D(sampling="aaw", replacement=True, kept_episodes=2)
 
 
 @st.composite
@@ -112,7 +112,7 @@ def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sid
     dist = case.dist
     true_D = _normalised(dist.autodiff_gradient_D())
     directions = [
-        _normalised(case.analysis(sampling="aaw", kept_episodes=kept).mean_D) for kept in (1, 2)
+        _normalised(case.estimate_D(sampling="aaw", kept_episodes=kept)) for kept in (1, 2)
     ]
     return np.concatenate(directions), np.concatenate([true_D, true_D])
 

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from proofs.estimators.laboratory import Settings, analyse_estimator
+from proofs.estimators.laboratory import Settings
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import expected_estimate_D, first_over_second
@@ -140,8 +140,7 @@ def _estimates(units: _NewUnits, *, baseline: str) -> Array:
     """Of the changed game, by the trainer's estimator."""
     case = units.case(changed=True)
     kinds: tuple[Settings, ...] = ({"std": "none"}, POPULATION)
-    configs = [case.config(baseline=baseline, **kind) for kind in kinds]
-    return np.concatenate([analyse_estimator(case.dist, config).mean_D for config in configs])
+    return np.concatenate([case.estimate_D(baseline=baseline, **kind) for kind in kinds])
 
 
 def _predicted(units: _NewUnits) -> Array:

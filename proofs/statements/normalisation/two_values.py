@@ -52,7 +52,7 @@ _WEIGHTS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 def _large_groups_factor(case: Case) -> Sides:
     """The factor of large groups, 1 / sqrt(q (1 - q)), in a small one."""
     q, gradient_D = _success(case.dist)
-    return case.analysis(**POPULATION).mean_D, gradient_D / math.sqrt(q * (1 - q))
+    return case.estimate_D(**POPULATION), gradient_D / math.sqrt(q * (1 - q))
 
 
 @statement(
@@ -77,7 +77,7 @@ def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Side
     Source: reconstructed; the uneven weight of hard and easy tasks is in Dr. GRPO, arXiv:2503.20783.
     """
     q, gradient_D = _success(case.dist)
-    return case.analysis(**POPULATION).mean_D, (coefficient(q, case.size) * gradient_D)
+    return case.estimate_D(**POPULATION), (coefficient(q, case.size) * gradient_D)
 
 
 def _logarithm(q: float) -> Sides:
