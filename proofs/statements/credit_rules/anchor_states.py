@@ -101,8 +101,8 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
 
     A step's part is relative to the steps of the group that read the same text, so a state that several members reach
     counts more than one that few reach; and the reward-to-go is discounted from the step itself. Both sides: the
-    expected estimate, then the true gradient. Measured: cosine 0.988 in the example, and 1 within each of its three states,
-    which no episode visits twice: the estimate is 1.08, 1.08 and 1.5 times the gradient there.
+    expected estimate, then the true gradient. Measured: cosine 0.988 in the example, and 1 within each of its three
+    states, which no episode visits twice: the estimate is 1.08, 1.08 and 1.5 times the gradient there.
 
     Assumes: constant weighting, the mean, no std. Source: GiGPO, arXiv:2505.10978, with a step's weight of 1 and no
     std; the bias is reconstructed.
