@@ -121,7 +121,7 @@ def tabular_policy(
       vocabulary: the words.
       dists: by prompt text (without the line break at its end), the probability of each word; the empty word ends a
         reply. Other prompts have the uniform distribution over words and end.
-      capacity: how many contexts the table can hold.
+      capacity: greatest number of contexts in the table.
       prompt: F.
       tokens: the greatest length of a reply.
     """
@@ -154,8 +154,8 @@ def random_policy(
     Args:
       game: the game whose contexts get rows.
       vocabulary: the words.
-      seed: of the logits.
-      spread: their standard deviation.
+      seed: seed of the logits.
+      spread: standard deviation of the logits.
       prompt: F.
       tokens: the greatest length of a reply.
       limit: greatest number of trajectories.
@@ -211,9 +211,9 @@ def finite_games(
 
     Args:
       draw: Hypothesis's.
-      agents: how many, who act at the same time.
-      states: how many states are not terminal.
-      horizon: the number of steps.
+      agents: number of agents, which act simultaneously.
+      states: number of states that are not terminal.
+      horizon: greatest number of steps.
       aliased: whether different states may have the same text.
     """
     joints = list(itertools.product(WORDS, repeat=agents))

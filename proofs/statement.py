@@ -53,8 +53,8 @@ class Statement(Generic[C]):
       example: a case by hand.
       control: a wrong implementation, which the example tells from the right one; its docstring names the fault.
       cases: draws further cases; ``None`` where the claim is about the example alone.
-      sweep: how many cases are drawn.
-      shows: what the first side must look like in the example, for claims that something can happen.
+      sweep: number of drawn cases.
+      shows: whether the first side shows, in the example, what the claim says can happen.
       tolerance: the greatest difference between the sides, over the larger of 1 and the first side's greatest entry.
     """
 
@@ -84,7 +84,7 @@ class Statement(Generic[C]):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the negative control."""
+        """The fault of the negative control: the first line of its docstring."""
         return (inspect.getdoc(self.control) or "").partition("\n")[0]
 
     def __reduce__(self) -> tuple[Callable[[str, str], "AnyStatement"], tuple[str, str]]:

@@ -70,7 +70,7 @@ def said(line: Trajectory, agent: str = "walker") -> tuple[str, ...]:
 def find(words: tuple[str, ...], earned: float) -> Trajectory:
     """The line of play with these words and this return."""
     (line,) = (
-        x for x in LAW.lines if said(x) == words and x.episode.episode_return("walker") == earned
+        x for x in LAW.trajectories if said(x) == words and x.episode.episode_return("walker") == earned
     )
     return line
 

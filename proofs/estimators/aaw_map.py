@@ -155,7 +155,7 @@ def figures(
 def _estimate(
     corridor: Corridor, gains: float, losses: float, gain: float, loss: float
 ) -> tuple[float, float]:
-    """Of the sum of the drawn episodes' advantages times scores: mean, and expected squared norm.
+    """Mean and expected squared norm of the sum of the drawn episodes' advantages times scores.
 
     The mean is a multiple of a success's score; a failure's mean score is -q / (1 - q) times a success's.
 

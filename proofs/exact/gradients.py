@@ -201,7 +201,7 @@ class TrajectoryDistribution:
 
         Args:
           agent: the learner; the other agents' probabilities are held fixed.
-          values_E: what is averaged. Shape (E,).
+          values_E: value of each trajectory. Shape (E,).
 
         Returns:
           Shape (D,).

@@ -31,7 +31,7 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
     """The action distribution of a policy without memory, given that its reply is a canonical one.
 
     Args:
-      game: what is played.
+      game: a game whose legal actions are listed.
       policy: prompt, model and parser; the prompt must show the present observation alone.
       least: least accepted probability of all canonical replies together, below which the distribution would say little
         about the policy.

@@ -35,7 +35,7 @@ class StateGraph(Generic[S, A]):
 
     Attributes:
       states: in the order in which they are met.
-      depths: for each, after how many steps it is first met.
+      depths: for each state, the number of steps after which it is first met.
       starts: (number of the state, probability) of each start.
       edges: for each state that is not terminal and is met before the limit, what follows each joint outcome.
     """

@@ -33,11 +33,12 @@ class _Walk(Generic[S, A]):
 
     Args:
       game: an explicit game with finite distributions.
-      players: the players whose actions are drawn; what is missing must be fixed in every call of ``after``.
+      players: the players whose actions are drawn.
       limit: greatest number of nodes.
+      responding: name of an agent that needs no player: wherever it acts, its action is fixed.
 
     Raises:
-      InvalidArgumentError: an agent has no player, and is not ``responding``.
+      InvalidArgumentError: another agent has no player.
     """
 
     def __init__(

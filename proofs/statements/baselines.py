@@ -1,4 +1,4 @@
-"""What group baselines do to the expected gradient: constant weighting, no std, on-policy."""
+"""Group baselines and the expected gradient: constant weighting, no std, on-policy."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What clipping does at the first step, and what the estimates k1, k2 and k3 of the KL divergence are worth.
+"""Clipping at the first step, and bias of the estimates k1, k2 and k3 of the KL divergence.
 
 With d = log M_theta - log M_ref of a token that M_theta sampled: k1 = d, k2 = d^2 / 2, k3 = exp(-d) - 1 + d.
 """
@@ -172,7 +172,7 @@ def _half_the_square(case: Logits) -> Sides:
 def k3_has_the_right_value(case: Logits) -> Sides:
     """The mean of k3 over tokens of M_theta is KL(M_theta || M_ref).
 
-    Assumes: the tokens are sampled from M_theta itself; the reference can say all that it says.
+    Assumes: the tokens are sampled from M_theta itself; the reference gives every token a positive probability.
     Source: Schulman, "Approximating KL divergence" (2020).
     """
     return _value(case, kl_k3), case.kl
@@ -283,7 +283,7 @@ def _k2(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
 
 
 def _k1_times_logprob(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
-    """What has the gradient k1 times score."""
+    """A function whose gradient is k1 times the score."""
     return _k1(logprobs_V, reference_V).detach() * logprobs_V
 
 

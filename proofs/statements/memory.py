@@ -104,7 +104,7 @@ def best_with_memory(game: Game) -> float:
 
 
 def gain_of_memory(game: Game) -> float:
-    """How much better the best policy with memory is than the best without, randomised ones included."""
+    """The best return with memory minus the best without, over randomised policies."""
     return best_with_memory(game) - best_without_memory(game, parts=_PARTS)
 
 
@@ -265,7 +265,7 @@ def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
 
 
 def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
-    """What the learner plays; at "shown" it acts, though nothing depends on it, so that it has seen the pick."""
+    """The learner's game; at "shown" it acts without any effect, so that it has seen the pick."""
     game = FiniteGame(
         agents=("learner", "other"),
         starts=deterministic("pick"),

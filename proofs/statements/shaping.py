@@ -32,12 +32,12 @@ _ROUTES = ("trajectories of the shaped game", "trajectories of the game itself")
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Shaped:
-    """A game of one agent, a policy, and the potential Phi: 0 where the table has no state.
+    """A game of one agent, a policy, and a potential.
 
     Attributes:
       game: a game of one agent.
-      policy: of its agent.
-      potential: by state.
+      policy: the policy of its agent.
+      potential: Phi(s) by state; 0 where the table has no state.
     """
 
     game: FiniteGame
@@ -161,7 +161,7 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
 
 
 def _advantages(played: Sequence[Trajectory]) -> Array:
-    """Of all groups, with std and without, one after the other."""
+    """The advantages of all groups, with std and without, one after the other."""
     rows: list[Array] = []
     for group in _groups(played):
         returns_G = _returns_G(group)
@@ -259,7 +259,7 @@ _FORFEIT = Forfeit(penalty=0.5)
 
 
 def _forfeits_as_truncation(case: Shaped) -> Sides:
-    """The forfeited step counts as a transition: what is left over has one more factor gamma."""
+    """The forfeited step counts as a transition, which adds a factor gamma to what is left over."""
     return _change(case), _left_over(case, forfeited_steps=0)
 
 

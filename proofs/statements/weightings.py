@@ -1,4 +1,4 @@
-"""What the weightings of the loss do to the expected gradient where the policy decides how long an episode is."""
+"""Weightings of the loss and the expected gradient, where the length of an episode depends on the policy."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence

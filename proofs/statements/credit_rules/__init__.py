@@ -1,1 +1,1 @@
-"""What credit per step does to the expected gradient, and what it leaves as it is."""
+"""Statements about credit per step: its expected gradient, and the draw of episodes under it."""

@@ -57,7 +57,7 @@ def _drawn_one(case: Case, sizes: Callable[[Group], Sequence[float]]) -> Array:
 
 
 def _whole_advantages(group: Group) -> list[float]:
-    """|A_e|: of the whole episode's return, relative to the mean."""
+    """|A_e|, with the advantage of the whole episode's return over the mean."""
     mean = mean_of([member.earned_from(0) for member in group])
     return [abs(member.earned_from(0) - mean) for member in group]
 

@@ -1,1 +1,1 @@
-"""What is drawn by absolute advantage (AAW), and what training on the drawn episodes does to the gradient."""
+"""Statements about drawing episodes by absolute advantage (AAW), and about training on those that are drawn."""

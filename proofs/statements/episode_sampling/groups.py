@@ -20,7 +20,7 @@ SKEWED = (3.0, 0.0, 0.0, 1.0)
 @final
 @attrs.frozen(kw_only=True)
 class Arm:
-    """A choice: its probability, the distribution of what it pays, and how many steps an episode has after it."""
+    """A choice: its probability, the distribution of its payment, and the number of steps of an episode with it."""
 
     probability: float
     pays: Mapping[float, float]
@@ -30,7 +30,7 @@ class Arm:
 @final
 @attrs.frozen(kw_only=True)
 class Choice:
-    """One decision between arms, the size of a group, and how many episodes are kept."""
+    """One decision between arms, the size of a group, and the number of kept episodes."""
 
     arms: Mapping[str, Arm]
     size: int

@@ -34,7 +34,7 @@ class Draws:
 @final
 @attrs.frozen(kw_only=True)
 class Kept:
-    """The returns of a group, and how many of its episodes are kept."""
+    """The returns of a group, and the number of its episodes that are kept."""
 
     returns_G: Returns
     count: int
@@ -115,7 +115,7 @@ def corrected_draws_give_each_group_its_whole_sum(case: Kept) -> Sides:
 
 
 def _expected_coefficients_G(case: Kept, *, corrected: bool) -> Array:
-    """What each episode's score is multiplied by on average, over the draws from its group."""
+    """The expected coefficient of each episode's score, over the draws from its group."""
     advantages_G = group_relative_advantages(case.returns_G, std="none")
     dist = selection_dist(
         [advantages_G], SamplingRule(kind="aaw", kept=case.count, corrected=corrected)

@@ -1,4 +1,4 @@
-"""What an estimate that is not corrected for the draws follows."""
+"""Estimates that are not corrected for the draws."""
 
 import itertools
 import math

@@ -1,1 +1,1 @@
-"""What dividing by the standard deviation of a group does to the expected gradient (eps is 0 throughout)."""
+"""Statements about dividing by the standard deviation of a group (eps is 0 throughout)."""

@@ -128,8 +128,8 @@ def _no_baseline(units: _NewUnits) -> Sides:
 def constants_cancel_and_the_std_cancels_the_unit(units: _NewUnits) -> Sides:
     """Adding a constant to all returns changes nothing; a new unit rescales the estimate, but not with std.
 
-    Sides: the expected estimate without std, then with it: of the changed game; and of the game as it was, the first
-    part times the scale.
+    Sides: the expected estimate without std, then with it; of the changed game, and of the original game, with the
+    first part times the scale.
 
     Assumes: the group's mean as baseline, eps 0, a scale above 0. Source: reconstructed.
     """
@@ -137,14 +137,14 @@ def constants_cancel_and_the_std_cancels_the_unit(units: _NewUnits) -> Sides:
 
 
 def _estimates(units: _NewUnits, *, baseline: str) -> Array:
-    """Of the changed game, by the trainer's estimator."""
+    """The estimates of the changed game, by the trainer's estimator."""
     case = units.case(changed=True)
     kinds: tuple[Settings, ...] = ({"std": "none"}, POPULATION)
     return np.concatenate([case.estimate_D(baseline=baseline, **kind) for kind in kinds])
 
 
 def _predicted(units: _NewUnits) -> Array:
-    """Of the game as it was, group by group."""
+    """The estimates that the original game predicts, group by group."""
     case = units.case(changed=False)
     dist, size = case.dist, case.size
     returns_E = dist.returns_E("player")

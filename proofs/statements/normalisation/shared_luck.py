@@ -36,7 +36,7 @@ class _Gamble:
 
     @property
     def outcomes(self) -> dict[float, float]:
-        """What risky can pay, and how likely."""
+        """The payments of risky, with their probabilities."""
         return {self.prize: self.chance, -1.0: 1 - self.chance}
 
     @property
@@ -47,7 +47,7 @@ class _Gamble:
 
     @property
     def hidden(self) -> Case:
-        """Luck is complete in the first state, which the agent cannot see."""
+        """The luck is determined in the first state, which the agent cannot see."""
         nothing = deterministic(Transition("end", (0.0,)))
         game = FiniteGame(
             starts=Finite(self.outcomes),
@@ -61,7 +61,7 @@ class _Gamble:
 
     @property
     def drawn(self) -> Case:
-        """Luck is complete after the choice."""
+        """The luck is determined after the choice."""
         return self.with_payment(Finite(self.outcomes))
 
     def with_payment(self, paid: float | Finite[float]) -> Case:
