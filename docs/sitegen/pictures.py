@@ -93,7 +93,7 @@ def kuhn_estimators() -> Figure:
         "leave-one-out",
         "no baseline",
         "divided by std",
-        "rewards to go",
+        "reward-to-go",
         "turn by turn",
         "step weighting",
     )
