@@ -199,6 +199,35 @@ def test_what_does_not_exist_is_noticed() -> None:
     assert unlinked(PAGES[0], "[a](style.md) [b](https://x.org) [c](none.md#d)") == ["none.md"]
 
 
+# ---- the glossary: every term has a page and a name in the code ---------------------------------
+
+TERM = re.compile(r"^\| (.+?) \| .+ \| \[[^]]+\]\((\S+)\) \| `([\w.]+)` \|$", re.MULTILINE)
+
+
+def rows_of(glossary: str) -> int:
+    """How many terms a glossary has, whether their rows are whole or not."""
+    return len(re.findall(r"^\| ", glossary, re.MULTILINE)) - 1  # the head
+
+
+def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = TERM.findall(text)
+    assert len(terms) == rows_of(text) > 30
+    assert [name for _, _, name in terms if not is_defined(name)] == []
+    assert [term for term, page, _ in terms if not (ROOT / "docs" / page).is_file()] == []
+    names = [term.lower() for term, _, _ in terms]
+    assert names == sorted(set(names))
+
+
+def test_a_term_without_a_page_or_a_name_is_noticed() -> None:
+    head = "| term | meaning | symbol | page | name |\n|---|---|---|---|---|\n"
+    whole = "| role | An agent. | i | [4](a.md) | `tsmg.Match` |\n"
+    assert TERM.findall(head + whole) == [("role", "a.md", "tsmg.Match")]
+    assert rows_of(head + whole) == 1
+    assert TERM.findall(head + whole.replace("[4](a.md)", "4")) == []
+    assert TERM.findall(head + whole.replace("`tsmg.Match`", "")) == []
+
+
 # ---- the formalism: every equation and every number has a check ------------------------------
 
 LABELLED = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE)
