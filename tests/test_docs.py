@@ -1,5 +1,6 @@
 """What the documentation says of the code."""
 
+import ast
 import doctest
 import functools
 import importlib
@@ -197,6 +198,47 @@ def test_what_does_not_exist_is_noticed() -> None:
     assert undefined("`tsmg.Episode.start`, `algorithms.method.credit.reward_to_go_credit`") == []
     assert undefined("`tsmg.Episode.begin`, `lap.nothing`") == ["tsmg.Episode.begin", "lap.nothing"]
     assert unlinked(PAGES[0], "[a](style.md) [b](https://x.org) [c](none.md#d)") == ["none.md"]
+
+
+# ---- the notation: every axis is in its table --------------------------------------------------
+
+SUFFIXES = re.compile(r"^_?[a-z]\w*?((?:_[A-Z])+)$")
+PACKAGES = ("tsmg", "lap", "algorithms", "games", "proofs", "examples")
+
+
+def axes(source: str) -> set[str]:
+    """The axis suffixes of the variables, arguments and attributes that a source names."""
+    names = {
+        name
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            getattr(node, "id", None),
+            getattr(node, "arg", None),
+            getattr(node, "attr", None),
+        )
+        if isinstance(name, str)
+    }
+    found = [match[1] for name in names if (match := SUFFIXES.match(name))]
+    return {suffix for suffixes in found for suffix in re.findall("_[A-Z]", suffixes)}
+
+
+def test_every_axis_suffix_is_in_the_notation() -> None:
+    page = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    table = page.partition("## Axis suffixes")[2]
+    known = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall("_[A-Z]", row)
+    }
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    used = {suffix for file in files for suffix in axes(file.read_text(encoding="utf-8"))}
+    assert used - known == set()
+    assert len(known) > 10
+
+
+def test_axis_suffixes_are_read_from_names() -> None:
+    source = "def f(x_B, *, rows_T_L): return self.mean_D + 'text_Q' + CONSTANT_Z + T_G\n"
+    assert axes(source) == {"_B", "_T", "_L", "_D"}
 
 
 # ---- the glossary: every term has a page and a name in the code ---------------------------------
