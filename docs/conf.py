@@ -60,22 +60,23 @@ SHORT_NAMES: dict[str, str] = {}
 
 
 class PackageDiagram(SphinxDirective):
-    """The packages and their imports, drawn and listed; what the block holds is for readers of the source."""
+    """The rooms and their imports, drawn and listed; what the block holds is for readers of the source."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The picture, then the table of all imports."""
+        """The picture, what is wrong with it, and the table of all imports."""
         self.env.note_reread()  # imports may have changed, although the page has not
         picture = nodes.raw("", diagram.svg(), format="html")
         rows = "".join(
             f"<tr><td><code>{a}</code></td><td><code>{b}</code></td><td>{how}</td></tr>"
-            for a, b, how in diagram.pmf()
+            for a, b, how in diagram.rows()
         )
-        head = "<thead><tr><th>package</th><th>imports</th><th>in</th></tr></thead>"
+        head = "<thead><tr><th>room</th><th>imports</th><th>in modules</th></tr></thead>"
         table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'
         around = f'<div class="table-wrapper docutils container">{table}</div>'
-        return [picture, nodes.raw("", around, format="html")]
+        said = nodes.paragraph("", diagram.verdict())
+        return [picture, said, nodes.raw("", around, format="html")]
 
 
 class Picture(SphinxDirective):

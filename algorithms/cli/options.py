@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from algorithms.method.config import choices
 Game = tsmg.AbstractGame[Any, Any]
 
 
-def config_options(config: type) -> Callable[[Any], Any]:
-    """One option per field of an attrs configuration, with its own help text."""
+def config_options(config: type, *, names: Collection[str] | None = None) -> Callable[[Any], Any]:
+    """One option per field of an attrs configuration, or per field of these names, with its own help text."""
 
     def decorate(command: Any) -> Any:
         for field in reversed(attrs.fields(config)):
+            if names is not None and field.name not in names:
+                continue
             flag = "--" + field.name.replace("_", "-")
-            names = choices(config, field.name)
+            allowed = choices(config, field.name)
             if isinstance(field.default, bool):
                 flag = f"{flag}/--no-{field.name.replace('_', '-')}"
-            kind = click.Choice(names) if names else type(field.default)
+            kind = click.Choice(allowed) if allowed else type(field.default)
             command = click.option(
                 flag,
                 field.name,

@@ -1,7 +1,7 @@
-"""Every statement holds, and what tries them notices what does not."""
+"""What tries statements notices which do not hold."""
 
 import functools
-from pathlib import Path
+import pickle
 from typing import Any
 
 import attrs
@@ -10,29 +10,10 @@ from click.testing import CliRunner
 from hypothesis import strategies as st
 
 from algorithms.cli import main as cli
-from proofs.proving import Outcome, listing, prove, prove_all
-from proofs.statement import Sides, Statement, difference
+from proofs.proving import Outcome, prove, prove_all
+from proofs.statement import Sides, Statement, difference, statement
 from proofs.statements import all_statements
-
-
-@pytest.mark.parametrize("statement", all_statements(), ids=lambda s: f"{s.family}: {s.name}")
-def test_it_holds(statement: Statement[Any]) -> None:
-    """With few drawn cases; ``tsmg prove`` draws more."""
-    outcome = prove(statement, sweep=2)
-    assert outcome.holds, outcome
-
-
-def test_the_list_is_in_order() -> None:
-    statements = all_statements()
-    assert len({(s.family, s.name) for s in statements}) == len(statements) >= 25
-    for statement in statements:
-        assert "Source:" in statement.claim, statement.name
-        assert statement.fault and len(set(statement.routes)) == 2, statement.name
-
-
-def test_the_page_lists_them() -> None:
-    page = Path(__file__).parents[2] / "docs" / "statements.md"
-    assert page.read_text().endswith(listing(all_statements())), "tsmg prove --list"
+from tsmg import InvalidArgumentError
 
 
 def doubled(x: float) -> Sides:
@@ -88,6 +69,26 @@ def test_a_case_of_the_sweep_alone_can_refute() -> None:
 
     outcome = prove(attrs.evolve(SOUND, sides=small, shows=None))
     assert not outcome.holds and outcome.tried == SOUND.sweep + 1
+
+
+def test_the_decorator_makes_a_statement_of_a_claim() -> None:
+    made = statement(routes=("product", "sum"), example=1.5, wrong=tripled, sweep=3)(doubled)
+    assert (made.name, made.fault) == ("doubled", "Three times.")
+    assert (made.routes, made.example, made.sweep, made.cases) == (("product", "sum"), 1.5, 3, None)
+    assert prove(made).holds
+
+
+def test_a_claim_without_a_source_and_a_control_without_a_fault_are_refused() -> None:
+    routes = ("product", "sum")
+    with pytest.raises(InvalidArgumentError, match="'tripled' must name its source"):
+        statement(routes=routes, example=1.5, wrong=doubled)(tripled)
+    with pytest.raises(InvalidArgumentError, match="must say in its docstring what is wrong"):
+        statement(routes=routes, example=1.5, wrong=lambda x: (x, 0.0))(doubled)
+
+
+def test_a_statement_is_found_again_by_its_name() -> None:
+    for one in all_statements():
+        assert pickle.loads(pickle.dumps(one)) is one
 
 
 def test_differences_by_hand() -> None:
