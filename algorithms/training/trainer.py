@@ -164,7 +164,9 @@ class MSGRPOTrainer:
         self.game = game
         self.evaluation_game = evaluation_game or game
         self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
-        self.config = self.estimator.config
+        self.config = attrs.evolve(
+            config or MSGRPOConfig(), group_on=self.estimator.group_on, std=self.estimator.std
+        )
         self.matchups = matchups or SelfPlay()
         self.policies = self._at(
             self.config.temperature,

@@ -325,12 +325,12 @@ class _Bench:
 
     def count(self) -> int:
         """How many different groups there are."""
-        size = self.estimator.config.group_size
+        size = self.estimator.group_size
         return sum(math.comb(len(members) + size - 1, size) for members in self.classes)
 
     def all_groups(self) -> Iterator[_Batch]:
         """Every group and everything that can be selected of it."""
-        size = self.estimator.config.group_size
+        size = self.estimator.group_size
         for members in self.classes:
             p_E = self.dist.probabilities_E[members]
             share = float(p_E.sum())
@@ -352,7 +352,7 @@ class _Bench:
     def _members(self, shares: Array, rng: Stream) -> Array:
         members = self.classes[_pick(shares, rng)]
         p_E = self.dist.probabilities_E[members]
-        size = self.estimator.config.group_size
+        size = self.estimator.group_size
         return members[[_pick(p_E, rng) for _ in range(size)]]
 
     def _group(self, numbers: Array) -> EpisodeGroup[Any]:

@@ -188,12 +188,12 @@ def _ratio(one: Array, other: Array) -> Array:
 
 
 def _check(name: str, estimator: Estimator, base: Estimator) -> None:
-    if estimator.config.group_size > base.config.group_size:
+    if estimator.group_size > base.group_size:
         raise InvalidArgumentError(
-            f"estimator {name!r}: 'group_size' must be at most {base.config.group_size} "
-            f"(got {estimator.config.group_size})"
+            f"estimator {name!r}: 'group_size' must be at most {base.group_size} "
+            f"(got {estimator.group_size})"
         )
-    if estimator.group_on != base.group_on or estimator.config.common_chance:
+    if estimator.group_on != base.group_on or estimator.common_chance:
         raise InvalidArgumentError(
             f"estimator {name!r}: 'group_on' must be {base.group_on!r}, and 'common_chance' off"
         )
@@ -226,7 +226,7 @@ class _Look:
 def _look(
     trainer: MSGRPOTrainer, estimator: Estimator, number: int, group: EpisodeGroup[Any]
 ) -> _Look:
-    part = EpisodeGroup(episodes=group.episodes[: estimator.config.group_size])
+    part = EpisodeGroup(episodes=group.episodes[: estimator.group_size])
     roles = estimator.role_groups([part], trainer.game.agents)
     rngs = [Stream("signal", trainer.config.seed, number, r) for r in range(len(roles))]
     selected = estimator.draw(roles, rngs)
