@@ -12,71 +12,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from algorithms.analysis.estimate import LEVEL, Estimate
 from tsmg import InvalidArgumentError, ShapeError
 
-LEVEL = 0.95
 RESAMPLES = 9_999
 SMALL = 10
 """Below so many values the percentile interval is taken."""
 
 Values = Sequence[float]
 Floats = npt.NDArray[np.float64]
-
-
-@attrs.frozen(kw_only=True)
-class Estimate:
-    """A figure with its interval.
-
-    Attributes:
-      value: the figure, in the unit of what it was computed from.
-      low, high: the ends of the interval; ``None`` where one value alone allows none.
-      n: how many values it was computed from.
-      method: how the interval was made.
-      level: how often such an interval should hold the true value.
-      places: decimals when it is told.
-
-    Example:
-      >>> print(Estimate(value=0.953, low=0.921, high=0.972, n=5, method="percentile bootstrap"))
-      0.953 [0.921, 0.972]
-      >>> print(Estimate(value=0.953, low=None, high=None, n=1, method="one value"))
-      0.953 [one value, no interval]
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    method: str
-    level: float = LEVEL
-    places: int = 3
-
-    @property
-    def text(self) -> str:
-        """The figure alone."""
-        return number_text(self.value, self.places)
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.text} [{self.method}, no interval]"
-        low, high = (number_text(end, self.places) for end in (self.low, self.high))
-        return f"{self.text} [{low}, {high}]"
-
-
-def number_text(value: float, places: int = 3) -> str:
-    """A figure with so many decimals; ``never`` for infinity, and no sign before a rounded 0.
-
-    Example:
-      >>> number_text(-0.0001), number_text(2.5), number_text(50.0, 0)
-      ('0.000', '2.500', '50')
-    """
-    if math.isinf(value):
-        return "never" if value > 0 else "-inf"
-    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
@@ -97,7 +45,7 @@ def _interval(
     level: float,
 ) -> tuple[float, float]:
     """The ends of a bootstrap interval; each sample is resampled by itself."""
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         samples,
         statistic,
         n_resamples=RESAMPLES,
@@ -106,7 +54,7 @@ def _interval(
         method=method,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap(
@@ -251,7 +199,7 @@ def _mean_difference(ours: Floats, theirs: Floats, axis: int) -> Any:
 
 
 def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
-    """By which part of the second mean the first one is greater, each set resampled by itself.
+    """The difference of two means as a fraction of the second, each set resampled by itself.
 
     Args:
       ours: shape (n,), finite.
@@ -315,12 +263,12 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Estimate:
     """A share of independent episodes with Wilson's interval.
 
     Args:
-      count: how many succeeded.
-      of: how many there were.
+      count: number of successes.
+      of: number of episodes.
       level: of the interval, in (0, 1).
 
     Raises:
-      InvalidArgumentError: there were none, or fewer than succeeded.
+      InvalidArgumentError: ``of`` is 0, or less than ``count``.
 
     Example:
       >>> print(proportion(95, 100))
@@ -328,13 +276,13 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= count <= of or of == 0:
         raise InvalidArgumentError(f"'count' must be in [0, 'of'] (got {count} of {of})")
-    found = stats.binomtest(count, of).proportion_ci(confidence_level=level, method="wilson")
-    low, high = float(found.low), float(found.high)
+    interval = stats.binomtest(count, of).proportion_ci(confidence_level=level, method="wilson")
+    low, high = float(interval.low), float(interval.high)
     return Estimate(value=count / of, low=low, high=high, n=of, method="Wilson", level=level)
 
 
 def area_under_curve(updates: Values, values: Values) -> float:
-    """The mean height of a curve by the trapezium rule: its area over the length of its course.
+    """The mean height of a curve by the trapezium rule: its area divided by its length.
 
     Args:
       updates: where it was measured, increasing. Shape (n,).

@@ -81,7 +81,7 @@ def compare(
     found, problems = read_runs(runs)
     comparison = compare_runs(found, by=by, threshold=threshold, greedy=greedy)
     if numbers is not None:
-        from algorithms.analysis.raw_numbers import write_csv
+        from algorithms.analysis.evaluations_csv import write_csv
 
         write_csv([summary.group for summary in comparison.summaries], numbers)
     for table in tables(comparison):

@@ -8,7 +8,7 @@ _SHOWN = frozenset("\n\t")
 # Unicode's classes of control characters, invisible ones (marks of direction, say), halves of a pair, line ends.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 LONGEST = 8_000
-"""Characters of one text on a page; what is longer is cut, and says so."""
+"""Most characters of a text on a page; a longer one is cut, with a note of how much."""
 
 
 def shown_text(text: str) -> str:
