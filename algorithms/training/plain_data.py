@@ -51,11 +51,12 @@ def from_plain(kind: type[T], data: Mapping[str, object], *, source: str, sectio
       section: the dotted name of the table; empty at the top level.
 
     Raises:
-      InvalidArgumentError: a key is unknown (the message names the key, its section and the nearest known one), or a
-        value breaks its rule.
+      InvalidArgumentError: a key is unknown (the message names the key, its section and the nearest known one) or
+        missing, or a value breaks its rule.
     """
     hints = typing.get_type_hints(kind)
-    known = [field.name for field in attrs.fields(typing.cast(type[attrs.AttrsInstance], kind))]
+    fields = attrs.fields(typing.cast(type[attrs.AttrsInstance], kind))
+    known = [field.name for field in fields]
     where = f"section {section!r}" if section else "the top level"
     values = {}
     for name, value in data.items():
@@ -65,6 +66,9 @@ def from_plain(kind: type[T], data: Mapping[str, object], *, source: str, sectio
                 f"{source}: unknown key {name!r} in {where}; the nearest known one is {nearest!r}"
             )
         values[name] = _value(hints[name], value, f"{section}.{name}".lstrip("."), source)
+    for field in fields:
+        if field.default is attrs.NOTHING and field.name not in values:
+            raise InvalidArgumentError(f"{source}: key {field.name!r} is missing in {where}")
     try:
         return kind(**values)
     except InvalidArgumentError as error:
@@ -78,7 +82,13 @@ def _value(hint: object, value: object, name: str, source: str) -> object:
     if value is None and type(None) in options:
         return None
     (kind,) = [option for option in options if option is not type(None)]
-    kind = typing.get_origin(kind) or kind
+    arguments, kind = typing.get_args(kind), typing.get_origin(kind) or kind
+    if kind is tuple:
+        if not isinstance(value, list):
+            raise InvalidArgumentError(f"{source}: {name!r} must be a list (got {value!r})")
+        return tuple(
+            _value(arguments[0], item, f"{name}[{n}]", source) for n, item in enumerate(value)
+        )
     if kind is typing.Literal:  # the rule of the field names the choices
         return value
     if attrs.has(kind) or kind is Mapping:
