@@ -11,7 +11,8 @@ import numpy as np
 
 from algorithms.analysis import statistics
 from algorithms.analysis.statistics import Estimate
-from algorithms.runs.reader import Record, Run, episode_values, scenario_of, settings_of
+from algorithms.runs.reader import Run, episode_values, scenario_of, settings_of
+from algorithms.runs.records import Record
 from tsmg import InvalidArgumentError
 
 THRESHOLD = 0.9
@@ -185,8 +186,8 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
         told = [f"{f.rpartition('.')[2]}={_bare(own[f])}" for f in differing[:_FIELDS_IN_NAME]]
         more = len(differing) - len(told)
         told += [f"and {more} more"] if more else []
-        arm = members[0].config.get("arm")
-        names.append(str(arm) if arm else ", ".join(told) or "all runs")
+        arm = members[0].label("arm")
+        names.append(arm or ", ".join(told) or "all runs")
     repeated = Counter(zip(scenarios, names, strict=True))
     seen: Counter[tuple[str, str]] = Counter()
     for i, key in enumerate(zip(scenarios, list(names), strict=True)):
@@ -250,7 +251,7 @@ def evaluated_episodes(run: Run, update: float, name: str) -> int:
     if recorded:
         return len(recorded)
     at_an_end = update in (0, run.planned_updates)
-    count = run.config["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
+    count = run.spec["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
     return count if isinstance(count, int) and count > 0 else 0
 
 
@@ -358,11 +359,11 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         first, other = (next(g for g in groups if g.scenario == s).runs[0] for s in scenarios[:2])
         notes.append(
             f"the runs play different games: {scenarios[0]} in {str(first.path)!r}, {scenarios[1]} in "
-            f"{str(other.path)!r} (config.json, fields 'game' and 'game_settings'); they are compared apart"
+            f"{str(other.path)!r} (config.json, fields 'game.id' and 'game.arguments'); they are compared apart"
         )
     for scenario in scenarios:
         runs = [run for group in groups if group.scenario == scenario for run in group.runs]
-        for field in ("run.evaluation_seed", "run.final_episodes", "held_out", "horizon"):
+        for field in ("run.evaluation_seed", "run.final_episodes", "game.held_out", "game.horizon"):
             values = {str(run.setting(field)) for run in runs}
             if len(values) > 1:
                 notes.append(

@@ -13,20 +13,18 @@ import attrs
 import torch
 
 import lap
-from algorithms.cli.options import make_game, split_game
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation, evaluate
-from algorithms.play.optimum import OptimalPlayer
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
-from algorithms.training.cloning import cloned_policy, divergence_from_player
+from algorithms.training.cloning import divergence_from_player
 from algorithms.training.config import CloningConfig
-from algorithms.training.run import SilentReporter, run_training
+from algorithms.training.run import run_training
+from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
 from algorithms.training.trainer import evaluation_metrics
-from lap.policy import POLICY_FILE
 from tsmg import AbstractGame, InvalidArgumentError, with_player
 
 Game = AbstractGame[Any, Any]
@@ -56,43 +54,35 @@ def main(file: str, root: str, place: str, folder: str) -> None:
     print(f"{place}: {time.process_time():.0f} s of one core")  # noqa: T201 - the process's output is a log
 
 
-def games_of(job: Job) -> tuple[Game, Game]:
-    """What is trained on (its scripted player is the one to be cloned), and what is evaluated on."""
-    settings = [f"{name}={value!r}" for name, value in job.scenario.settings.items()]
-    game = make_game(job.scenario.game, settings, job.scenario.horizon)
-    player = _player(game, job)
-    cloned = game if player is None else with_player(game, player)
-    share = job.scenario.held_out
-    return split_game(cloned, share)[0], split_game(game, share)[1]
-
-
-def _player(game: Game, job: Job) -> Any:
-    if job.arm.player == "optimal":
-        return OptimalPlayer(game)
-    own: Any = game.scripted_player()
-    if not job.arm.player_settings:
-        return None
-    if own is None:
-        raise InvalidArgumentError(f"{game.name} has no scripted player for 'player_settings'")
-    try:
-        return attrs.evolve(own, **job.arm.player_settings)
-    except TypeError as error:
-        raise InvalidArgumentError(f"arm {job.arm.name!r}, 'player_settings': {error}") from error
-
-
-def policy_of(game: Game, job: Job) -> lap.LanguageAgentPolicy[Any]:
-    """The policy that a run begins with: a checkpoint, or a clone made with the run's seed."""
-    name = job.arm.model
-    if name is None:
-        recipe = CloningConfig(**{**job.arm.recipe, "seed": job.seed})
-        return cloned_policy(game, recipe=recipe)
-    if (Path(name) / POLICY_FILE).is_file():
-        return _saved(Path(name))
-    return lap.LanguageAgentPolicy(model=lap.TransformersModel.from_pretrained(name))
-
-
-def _saved(folder: Path) -> lap.LanguageAgentPolicy[Any]:
-    return lap.LanguageAgentPolicy.from_pretrained(folder)
+def spec_of(experiment: Experiment, job: Job) -> RunSpec:
+    """The run as a value."""
+    scenario, arm = job.scenario, job.arm
+    return RunSpec(
+        game=GameSpec(
+            id=scenario.game,
+            arguments=scenario.settings,
+            horizon=scenario.horizon,
+            held_out=scenario.held_out,
+        ),
+        policy=PolicySpec(
+            model=arm.model,
+            player=arm.player,
+            player_arguments=arm.player_settings,
+            cloning=CloningConfig(**{**arm.recipe, "seed": job.seed})
+            if arm.model is None
+            else None,
+        ),
+        algorithm=experiment.config(job),
+        run=experiment.run,
+        threads=1,
+        labels={
+            "title": f"{experiment.title} ({experiment.scale})",
+            "scenario": scenario.name,
+            "trained_on": scenario.trained_on or scenario.name,
+            "arm": arm.name,
+            "experiment": experiment.scale,
+        },
+    )
 
 
 def policy_made_in(experiment: Experiment, job: Job, folder: Path) -> lap.LanguageAgentPolicy[Any]:
@@ -104,7 +94,7 @@ def policy_made_in(experiment: Experiment, job: Job, folder: Path) -> lap.Langua
       folder: of the run.
     """
     trained = checkpoint_folder(folder, experiment.config(job).updates)
-    return _saved(trained if job.trains else folder / START)
+    return lap.LanguageAgentPolicy.from_pretrained(trained if job.trains else folder / START)
 
 
 def _cloning(training: Game, evaluation: Game, job: Job, policy: Any) -> dict[str, Any]:
@@ -116,49 +106,21 @@ def _cloning(training: Game, evaluation: Game, job: Job, policy: Any) -> dict[st
     return {"cloning": {"divergence": divergence}}
 
 
-def _described(experiment: Experiment, job: Job) -> dict[str, Any]:
-    return {
-        "title": f"{experiment.title} ({experiment.scale})",
-        "scenario": job.scenario.name,
-        "trained_on": job.scenario.trained_on or job.scenario.name,
-        "arm": job.arm.name,
-        "experiment": experiment.scale,
-        "game": job.scenario.game,
-        "game_settings": dict(job.scenario.settings),
-        "horizon": job.scenario.horizon,
-        "held_out": job.scenario.held_out,
-        "model": job.arm.model or "behaviour-cloned model",
-        "recipe": dict(job.arm.recipe),
-        "player": job.arm.player,
-        "player_settings": dict(job.arm.player_settings),
-    }
-
-
 def train(experiment: Experiment, job: Job, folder: Path) -> None:
     """Train and evaluate, as ``tsmg train`` does; go on with what was stopped."""
-    training, evaluation = games_of(job)
     resume = has_start(folder)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    run_training(
-        game=training,
-        evaluation_game=evaluation,
-        policy=_saved(folder / START) if resume else policy_of(training, job),
-        config=experiment.config(job),
-        run=experiment.run,
-        folder=folder,
-        described=_described(experiment, job),
-        reporter=SilentReporter(),
-        resume=resume,
-    )
+    run_training(spec_of(experiment, job), folder, resume=resume)
 
 
 def evaluate_alone(experiment: Experiment, job: Job, folder: Path, *, root: Path) -> None:
     """Evaluate a policy that is not trained here, at the temperature that does best on other episodes."""
-    training, game = games_of(job)
-    config = experiment.config(job)
+    spec = spec_of(experiment, job)
+    training, game = spec.games()
+    config = spec.algorithm
     policy = (
-        policy_of(training, job)
+        spec.policy.build(training, seed=job.seed)
         if job.source is None
         else policy_made_in(experiment, job.source, root / job.source.place)
     )
@@ -181,14 +143,12 @@ def evaluate_alone(experiment: Experiment, job: Job, folder: Path, *, root: Path
     }
     chosen = max(tried, key=tried.__getitem__) if tried else choices[0]
     sampled, greedy = (at(t, run.final_episodes, run.evaluation_seed) for t in (chosen, 0.0))
-    described = {
-        **_described(experiment, job),
-        "algorithm": {**attrs.asdict(config), "updates": 0},
+    described: dict[str, Any] = {
+        "spec": {**spec.to_json(), "algorithm": {**attrs.asdict(config), "updates": 0}},
         "trained_updates": config.updates if job.arm.kind == "train" else 0,
-        "run": attrs.asdict(run),
         **_cloning(training, game, job, policy),
         "decoding": {"temperature": chosen, "tried": {str(t): r for t, r in tried.items()}},
-        "references": baseline_figures(
+        "baselines": baseline_figures(
             game, fixed_starts(game, run.final_episodes, seed=run.evaluation_seed)
         ),
     }

@@ -11,7 +11,7 @@ from algorithms.analysis.report.charts import Chart, counted
 from algorithms.analysis.report.episodes import viewer_data
 from algorithms.analysis.statistics import Estimate, number_text
 from algorithms.analysis.tables import NAMES, Table, tables
-from algorithms.runs.reader import Run, flat
+from algorithms.runs.reader import Run
 from algorithms.runs.writer import finite
 
 EPISODES_PER_RUN = 20
@@ -129,7 +129,7 @@ def report_content(
     comparison = compare_runs(runs, by=by, threshold=threshold, greedy=greedy)
     groups = [summary.group for summary in comparison.summaries]
     titles = dict.fromkeys(
-        str(run.config.get("title", group.scenario)) for group in groups for run in group.runs
+        run.label("title") or group.scenario for group in groups for run in group.runs
     )
     return Content(
         title=next(iter(titles)) if len(titles) == 1 else f"{len(runs)} runs",
@@ -193,10 +193,11 @@ _NEAR, _FAR = 0.02, 0.1  # nats a reply that are always near, and always far
 
 def _clones(group: Group) -> list[tuple[str, str, float]]:
     """Name, player and distance of the group's clones, if they are some; one player has one description."""
-    known = [(run.config, d) for run in group.runs if (d := _divergence(run)) is not None]
+    known = [(run, d) for run in group.runs if (d := _divergence(run)) is not None]
     if not known:
         return []
-    player = f"{known[0][0].get('player')} {known[0][0].get('player_settings')}"
+    policy = known[0][0].spec.get("policy", {})
+    player = f"{policy.get('player')} {policy.get('player_arguments')}"
     return [(group.name, player, sum(d for _, d in known) / len(known))]
 
 
@@ -213,7 +214,7 @@ def _decoding_notes(groups: Sequence[Group]) -> Iterator[str]:
         for run in group.runs:
             told = ", ".join(
                 f"{value} at {name.removeprefix(_TRIED)}"
-                for name, value in flat(run.config).items()
+                for name, value in run.settings.items()
                 if name.startswith(_TRIED)
             )
             if told:
@@ -256,8 +257,7 @@ def _trains(group: Group) -> bool:
 def _where_trained(group: Group) -> str:
     """Where the policies of a group that was only evaluated come from."""
     made = {
-        (run.config.get("trained_on"), bool(run.config.get("trained_updates")))
-        for run in group.runs
+        (run.label("trained_on"), bool(run.config.get("trained_updates"))) for run in group.runs
     }
     ((place, is_trained),) = made if len(made) == 1 else ((None, False),)
     return f"Trained on {place}, not here" if place and is_trained else "Not trained"
@@ -359,7 +359,7 @@ def _references(group: Group, measure: str) -> tuple[list[tuple[str, float]], tu
 
 
 def _recorded(run: Run) -> Mapping[str, Any]:
-    recorded = run.config.get("references")
+    recorded = run.config.get("baselines")
     return recorded if isinstance(recorded, Mapping) else {}
 
 
@@ -425,7 +425,7 @@ def _charts(
 
 def _settings(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Every field of the configurations, with the values that occur."""
-    configs = [flat(run.config) for run in runs]
+    configs = [run.settings for run in runs]
     names = dict.fromkeys(name for config in configs for name in config)
     found = []
     for name in sorted(names):
