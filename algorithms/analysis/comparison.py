@@ -11,7 +11,8 @@ import numpy as np
 from algorithms.analysis import statistics
 from algorithms.analysis.estimate import Estimate
 from algorithms.analysis.groups import Group, group_notes, group_runs, scenario_names
-from algorithms.runs.reader import Record, Run, episode_values
+from algorithms.runs.reader import Run, episode_values
+from algorithms.runs.records import Record
 
 THRESHOLD = 0.9
 _PAIRED_GROUPS = (
@@ -177,7 +178,7 @@ def evaluated_episodes(run: Run, update: float, name: str) -> int:
     if recorded:
         return len(recorded)
     at_an_end = update in (0, run.planned_updates)
-    count = run.config["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
+    count = run.spec["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
     return count if isinstance(count, int) and count > 0 else 0
 
 

@@ -66,8 +66,7 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
         parts = ["{}={}".format(f.rpartition(".")[2], own[f].strip('"')) for f in named]
         if len(differing) > len(named):
             parts.append(f"and {len(differing) - len(named)} more")
-        arm = members[0].config.get("arm")
-        names.append(str(arm) if arm else ", ".join(parts) or "all runs")
+        names.append(members[0].label("arm") or ", ".join(parts) or "all runs")
     repeated = Counter(zip(scenarios, names, strict=True))
     seen: Counter[tuple[str, str]] = Counter()
     for i, key in enumerate(zip(scenarios, list(names), strict=True)):
@@ -89,11 +88,11 @@ def group_notes(groups: Sequence[Group]) -> list[str]:
         first, other = (next(g for g in groups if g.scenario == s).runs[0] for s in scenarios[:2])
         notes.append(
             f"the runs play different games: {scenarios[0]} in {str(first.path)!r}, {scenarios[1]} in "
-            f"{str(other.path)!r} (config.json, fields 'game' and 'game_settings'); they are compared apart"
+            f"{str(other.path)!r} (config.json, fields 'game.id' and 'game.arguments'); they are compared apart"
         )
     for scenario in scenarios:
         runs = [run for group in groups if group.scenario == scenario for run in group.runs]
-        for field in ("run.evaluation_seed", "run.final_episodes", "held_out", "horizon"):
+        for field in ("run.evaluation_seed", "run.final_episodes", "game.held_out", "game.horizon"):
             values = {str(run.setting(field)) for run in runs}
             if len(values) > 1:
                 notes.append(

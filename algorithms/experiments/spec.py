@@ -1,4 +1,4 @@
-"""The declaration of an experiment: a TOML file of scenarios and arms, each pair of which makes a ``RunSpec`` per seed."""
+"""The declaration of an experiment: a TOML file of scenarios and arms; each pair makes a ``RunSpec`` for every seed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -234,8 +234,8 @@ def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
         for scenario in experiment.scenarios:
             for arm in arms:
                 if seed < arm.runs and (not arm.scenarios or scenario.name in arm.scenarios):
-                    made_in = by_name.get(scenario.trained_on or "")
-                    source = made_in and Job(scenario=made_in, arm=arm, seed=seed)
+                    origin = by_name.get(scenario.trained_on or "")
+                    source = None if origin is None else Job(scenario=origin, arm=arm, seed=seed)
                     result.append(Job(scenario=scenario, arm=arm, seed=seed, source=source))
     return result
 
@@ -253,8 +253,8 @@ def read_experiment(file: str | Path) -> Experiment:
       file: a TOML file.
 
     Raises:
-      InvalidArgumentError: it cannot be read, a key is missing or unknown, or a value breaks its rule; the message names
-        the file, the section and the key.
+      InvalidArgumentError: it cannot be read, a key is missing or unknown, or a value breaks its rule; the message
+        names file, section and key.
     """
     source = repr(str(file))
     settings = read_settings(file)

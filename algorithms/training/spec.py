@@ -9,12 +9,13 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
 
 import tsmg
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
+from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import CloningConfig, RunConfig
 from algorithms.training.opponents import (
     check_endpoint,
@@ -35,9 +36,6 @@ Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal"]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
-
-SCHEMA_VERSION: Final = 2
-"""The version of the JSON form; 1 was that of run folders before there were specs."""
 
 _THOUGHT = "</think>"
 

@@ -111,8 +111,7 @@ def _trains(group: Group) -> bool:
 def _where_trained(group: Group) -> str:
     """The origin of the policies of a group that was only evaluated."""
     origins = {
-        (run.config.get("trained_on"), bool(run.config.get("trained_updates")))
-        for run in group.runs
+        (run.label("trained_on"), bool(run.config.get("trained_updates"))) for run in group.runs
     }
     ((place, is_trained),) = origins if len(origins) == 1 else ((None, False),)
     return f"Trained on {place}, not here" if place and is_trained else "Not trained"
@@ -202,7 +201,7 @@ def baseline_levels(group: Group, measure: str) -> tuple[list[tuple[str, float]]
 
 
 def _baselines(run: Run) -> Mapping[str, Any]:
-    baselines = run.config.get("references")
+    baselines = run.config.get("baselines")
     return baselines if isinstance(baselines, Mapping) else {}
 
 

@@ -16,7 +16,7 @@ from algorithms.analysis.report.notes import (
     decoding_notes,
 )
 from algorithms.analysis.tables import NAMES, Table, tables
-from algorithms.runs.reader import Run, flat
+from algorithms.runs.reader import Run
 
 EPISODES_PER_RUN = 20
 _MOST_VALUES = 8  # of a setting that are shown
@@ -81,7 +81,7 @@ def report_content(
     comparison = compare_runs(runs, by=by, threshold=threshold, greedy=greedy)
     groups = [summary.group for summary in comparison.summaries]
     titles = dict.fromkeys(
-        str(run.config.get("title", group.scenario)) for group in groups for run in group.runs
+        run.label("title") or group.scenario for group in groups for run in group.runs
     )
     return Content(
         title=next(iter(titles)) if len(titles) == 1 else f"{len(runs)} runs",
@@ -140,7 +140,7 @@ def _charts(
 
 def _settings(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Every field of the configurations, with the values that occur."""
-    configs = [flat(run.config) for run in runs]
+    configs = [run.settings for run in runs]
     settings = []
     for name in sorted({name for config in configs for name in config}):
         values = dict.fromkeys(str(config[name]) for config in configs if name in config)

@@ -6,7 +6,8 @@ from typing import Any
 
 from algorithms.analysis.groups import Group
 from algorithms.analysis.report.texts import shown_data
-from algorithms.runs.reader import Record, Run
+from algorithms.runs.reader import Run
+from algorithms.runs.records import Record
 from algorithms.runs.writer import finite
 
 

@@ -6,7 +6,6 @@ from algorithms.analysis.comparison import Comparison
 from algorithms.analysis.estimate import number_text
 from algorithms.analysis.groups import Group
 from algorithms.analysis.tables import NAMES
-from algorithms.runs.reader import flat
 from algorithms.runs.writer import finite
 
 _NEAR, _FAR = (
@@ -67,8 +66,8 @@ def _clones(group: Group) -> list[tuple[str, str, float]]:
     known = [(run, distance) for run, distance in recorded if distance is not None]
     if not known:
         return []
-    config = known[0][0].config
-    player = f"{config.get('player')} {config.get('player_settings')}"
+    policy = known[0][0].spec.get("policy", {})
+    player = f"{policy.get('player')} {policy.get('player_arguments')}"
     return [(group.name, player, sum(distance for _, distance in known) / len(known))]
 
 
@@ -78,7 +77,7 @@ def decoding_notes(groups: Sequence[Group]) -> Iterator[str]:
         for run in group.runs:
             tried = ", ".join(
                 f"{value} at {name.removeprefix(_TRIED)}"
-                for name, value in flat(run.config).items()
+                for name, value in run.settings.items()
                 if name.startswith(_TRIED)
             )
             if tried:
