@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
@@ -48,7 +47,7 @@ class Summary:
     invalid: Estimate | None
     trained: Estimate | None
     generated: Estimate | None
-    best: Any
+    best: object
 
 
 @attrs.frozen(kw_only=True)
@@ -254,13 +253,11 @@ def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
         improvement=statistics.probability_of_improvement(*ends),
         improvement_area=statistics.probability_of_improvement(*areas),
         difference=statistics.difference(*ends),
-        relative=_relative(*ends) if measure == "success_rate" else None,
+        relative=statistics.relative_difference(*ends)
+        if measure == "success_rate" and min(ends[1]) > 0
+        else None,
         paired=_paired(ours, theirs, name),
     )
-
-
-def _relative(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
-    return statistics.relative_difference(ours, theirs) if min(theirs) > 0 else None
 
 
 def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from algorithms.analysis.comparison import generated_tokens, trained_tokens
 from algorithms.analysis.groups import Group
@@ -17,7 +16,7 @@ COLUMNS = (
 )
 
 
-def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
     """The evaluations of all runs, unfinished ones too, with the tokens of all updates before each.
 
     Args:

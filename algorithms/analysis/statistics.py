@@ -8,6 +8,7 @@ from a seed, so that the same runs give the same interval.
 Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ SMALL = 10
 
 Values = Sequence[float]
 Floats = npt.NDArray[np.float64]
+Statistic = Callable[..., Any]  # along an axis: an array, or of one row its value
 
 
 def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
@@ -38,7 +40,7 @@ def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
 
 def _interval(
     samples: tuple[Floats, ...],
-    statistic: Callable[..., Any],
+    statistic: Statistic,
     *,
     seed: int,
     method: str,
@@ -58,7 +60,7 @@ def _interval(
 
 
 def bootstrap(
-    values: Values, statistic: Callable[..., Any], *, seed: int = 0, level: float = LEVEL
+    values: Values, statistic: Statistic, *, seed: int = 0, level: float = LEVEL
 ) -> Estimate:
     """A statistic of one set of values with its bootstrap interval.
 
@@ -144,11 +146,7 @@ def interquartile_mean(values: Values, *, seed: int = 0) -> Estimate:
       >>> interquartile_mean([0.0, 1.0, 3.0, 100.0]).value
       2.0
     """
-    return bootstrap(values, _trimmed, seed=seed)
-
-
-def _trimmed(array: Floats, axis: int) -> Any:
-    return stats.trim_mean(array, 0.25, axis=axis)
+    return bootstrap(values, functools.partial(stats.trim_mean, proportiontocut=0.25), seed=seed)
 
 
 def paired_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
@@ -191,11 +189,9 @@ def difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
       >>> difference([1.0, 0.5], [0.25, 0.25]).value
       0.5
     """
-    return _between(ours, theirs, _mean_difference, seed=seed)
-
-
-def _mean_difference(ours: Floats, theirs: Floats, axis: int) -> Any:
-    return np.mean(ours, axis=axis) - np.mean(theirs, axis=axis)
+    return _between(
+        ours, theirs, lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis), seed=seed
+    )
 
 
 def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
@@ -216,11 +212,12 @@ def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estim
     """
     if not all(value > 0 for value in theirs):
         raise InvalidArgumentError(f"'theirs' must be greater than 0 (got {list(theirs)})")
-    return _between(ours, theirs, _mean_ratio, seed=seed)
-
-
-def _mean_ratio(ours: Floats, theirs: Floats, axis: int) -> Any:
-    return np.mean(ours, axis=axis) / np.mean(theirs, axis=axis) - 1
+    return _between(
+        ours,
+        theirs,
+        lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis) - 1,
+        seed=seed,
+    )
 
 
 def probability_of_improvement(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
@@ -250,7 +247,7 @@ def _improvement(ours: Floats, theirs: Floats, axis: int) -> Any:
     return ((a > b) + 0.5 * (a == b)).mean(axis=(-2, -1))
 
 
-def _between(ours: Values, theirs: Values, statistic: Callable[..., Any], *, seed: int) -> Estimate:
+def _between(ours: Values, theirs: Values, statistic: Statistic, *, seed: int) -> Estimate:
     a, b = _checked("ours", ours), _checked("theirs", theirs)
     value, n = float(statistic(a, b, axis=-1)), min(len(a), len(b))
     if n == 1:
@@ -342,17 +339,14 @@ def median_time(times: Values, *, seed: int = 0) -> Estimate:
     array = np.sort(np.asarray(times, dtype=np.float64))
     if array.ndim != 1 or len(array) == 0:
         raise ShapeError(f"'times' must have at least 1 value (got shape {array.shape})")
-    value = _lower_median(array)
+    middle = (len(array) - 1) // 2
+    value = float(array[middle])
     if len(array) == 1:
         return Estimate(value=value, low=None, high=None, n=1, method="one value", places=0)
     drawn = np.random.default_rng(seed).choice(array, size=(RESAMPLES, len(array)))
-    medians = np.sort(np.sort(drawn, axis=1)[:, (len(array) - 1) // 2])
+    medians = np.sort(np.sort(drawn, axis=1)[:, middle])
     low, high = (
         float(medians[int(q * (RESAMPLES - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     )
     method = "percentile bootstrap"
     return Estimate(value=value, low=low, high=high, n=len(array), method=method, places=0)
-
-
-def _lower_median(ordered: Floats) -> float:
-    return float(ordered[(len(ordered) - 1) // 2])

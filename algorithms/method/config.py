@@ -20,7 +20,7 @@ from tsmg import Facts, InvalidArgumentError
 Sharding = Literal["none", "zero1", "fsdp"]
 Schedule = Literal["linear", "constant"]
 GroupOn = Literal["initial_state", "initial_information", "nothing"]
-Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
 def option(default: Any, help: str, validator: Validator | None = None) -> Any:
@@ -31,7 +31,7 @@ def option(default: Any, help: str, validator: Validator | None = None) -> Any:
 def within(least: float, most: float = float("inf"), *, above: bool = False) -> Validator:
     """A number of at least (or above) ``least`` and at most ``most``."""
 
-    def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         kind = numbers.Integral if type(attribute.default) is int else numbers.Real
         fits = isinstance(value, kind) and not isinstance(value, bool)
         if not (fits and (least < value if above else least <= value) and value <= most):
@@ -42,7 +42,7 @@ def within(least: float, most: float = float("inf"), *, above: bool = False) -> 
     return check
 
 
-def one_of(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def one_of(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     """One of the names that the field's type lists."""
     names = choices(type(instance), attribute.name)
     if value not in names:

@@ -43,13 +43,14 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind, group_relative_advantages
 from tsmg import AgentStep, Episode, EpisodeGroup, InvalidArgumentError, Step
 
+Group = EpisodeGroup[Any]  # of a game with states of any type
 CreditKind = Literal["episode", "reward_to_go", "turn", "anchor_state"]
 
 
 class CreditRule(Protocol):
     """How a group's rewards become advantages of single completions."""
 
-    def __call__(self, group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    def __call__(self, group: Group, agent: str) -> list[list[float]]:
         """One advantage per completion of the agent, for each episode of the group."""
         ...
 
@@ -81,7 +82,7 @@ def credit_rule(
 
 
 def episode_advantages(
-    group: EpisodeGroup[Any],
+    group: Group,
     agent: str,
     *,
     std: StdKind,
@@ -99,9 +100,7 @@ def episode_advantages(
     return [float(advantage) for advantage in advantages_G]
 
 
-def whole_episode_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
+def whole_episode_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """A_{e,t,l} = A_e: the whole episode's advantage for every step and token.
 
     Source: arXiv:2508.10839 [paper].
@@ -113,9 +112,7 @@ def whole_episode_credit(
     ]
 
 
-def reward_to_go_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
+def reward_to_go_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """The reward-to-go from step t, sum_{u >= t} gamma^u r_u, relative to that of all episodes of the group.
 
     An episode that is over at t has a reward-to-go of 0 there and stays in the comparison; leaving it out would bias
@@ -132,7 +129,7 @@ def reward_to_go_credit(
     ]
 
 
-def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
+def turn_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """The reward-to-go from the agent's n-th step, relative to the episodes that have an n-th step.
 
     Biased where the policy decides how long an episode lasts: the only episode with an n-th step gets the advantage 0
@@ -140,15 +137,13 @@ def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) ->
     with q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
     """
 
-    def turn(episode: Episode[Any], t: int) -> int:
+    def turn(episode: Episode[object], t: int) -> int:
         return sum(_own(step, agent) is not None for step in episode.steps[:t])
 
     return _compared(group, agent, turn, relative=relative, from_start=True)
 
 
-def anchor_state_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
+def anchor_state_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """The episode's advantage, plus that of the step among all steps of the group with the same observation.
 
     A step's return is its reward-to-go, discounted from that step. A step whose observation occurs once has the
@@ -159,7 +154,7 @@ def anchor_state_credit(
     Source: GiGPO, arXiv:2505.10978 (the weight of the step's advantage is 1 there, and here).
     """
 
-    def anchor(episode: Episode[Any], t: int) -> Hashable:
+    def anchor(episode: Episode[object], t: int) -> Hashable:
         own = _own(episode.steps[t], agent)
         return own and own.observation
 
@@ -180,9 +175,9 @@ CREDIT_RULES = {
 
 
 def _compared(
-    group: EpisodeGroup[Any],
+    group: Group,
     agent: str,
-    key: Callable[[Episode[Any], int], Hashable],
+    key: Callable[[Episode[object], int], Hashable],
     *,
     relative: _Relative,
     from_start: bool,
@@ -203,17 +198,17 @@ def _compared(
     return advantages
 
 
-def _own(step: Step[Any], agent: str) -> AgentStep | None:
+def _own(step: Step[object], agent: str) -> AgentStep | None:
     """The agent's own part of a step; ``None`` where it did not act."""
     return next((own for own in step.agent_steps if own.agent == agent), None)
 
 
-def _completion_steps(episode: Episode[Any], agent: str) -> list[int]:
+def _completion_steps(episode: Episode[object], agent: str) -> list[int]:
     """The index in ``steps`` of each of the agent's completions."""
     return [t for t, _ in episode.completions(agent)]
 
 
-def _to_go(episode: Episode[Any], agent: str, *, from_start: bool) -> list[float]:
+def _to_go(episode: Episode[object], agent: str, *, from_start: bool) -> list[float]:
     """The reward-to-go of every step, penalties included; discounted from the first step, or from that step."""
     total, to_go = 0.0, []
     for reward in reversed(episode.rewards_T(agent)):

@@ -185,7 +185,7 @@ def select_episodes(
 
     Args:
       advantages_by_group: A of each group of the batch, each of shape (G,), finite.
-      rule: how they are chosen.
+      rule: how episodes are chosen.
       rngs: one stream a group; scope "batch" uses the first alone, "all" none.
 
     Returns:
@@ -226,7 +226,7 @@ def selection_dist(
 
     Args:
       advantages_by_group: A of each group, as for ``select_episodes``.
-      rule: how they are chosen.
+      rule: how episodes are chosen.
 
     Returns:
       A finite distribution of selections. Without replacement up to 2^G of them for a pool of G episodes.

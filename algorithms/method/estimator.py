@@ -6,7 +6,7 @@ The trainer draws from it; the estimator laboratory of ``proofs`` enumerates its
 """
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.config import GroupOn, MSGRPOConfig, resolved_group_on, resolved_std
-from algorithms.method.credit import CreditRule, credit_rule, episode_advantages
+from algorithms.method.credit import CreditRule, Group, credit_rule, episode_advantages
 from algorithms.method.episode_sampling import (
     SamplingRule,
     Selected,
@@ -24,7 +24,7 @@ from algorithms.method.episode_sampling import (
     selection_dist,
 )
 from algorithms.method.weighting import WeightingKind
-from tsmg import Distribution, EpisodeGroup, Facts, Stream
+from tsmg import Distribution, Facts, Stream
 
 
 @final
@@ -86,9 +86,7 @@ class Estimator:
             weighting=config.weighting,
         )
 
-    def role_groups(
-        self, groups: Sequence[EpisodeGroup[Any]], agents: Sequence[str]
-    ) -> list[RoleGroup]:
+    def role_groups(self, groups: Sequence[Group], agents: Sequence[str]) -> list[RoleGroup]:
         """Each group in each role that learns, with the advantages of its episodes and of their completions.
 
         Args:

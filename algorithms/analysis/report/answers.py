@@ -1,7 +1,6 @@
 """Whether training worked, for each group of runs: start and end with their intervals, beside baselines."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import attrs
 
@@ -200,7 +199,7 @@ def baseline_levels(group: Group, measure: str) -> tuple[list[tuple[str, float]]
     return levels, (f"The exact optimum of the return is {number_text(optimum)}.",)
 
 
-def _baselines(run: Run) -> Mapping[str, Any]:
+def _baselines(run: Run) -> Mapping[str, object]:
     baselines = run.config.get("baselines")
     return baselines if isinstance(baselines, Mapping) else {}
 

@@ -1,7 +1,6 @@
 """The content of a report as plain values: answers, charts, tables, notes, settings, episodes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -53,7 +52,7 @@ class Content:
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]
-    episodes: tuple[Mapping[str, Any], ...]
+    episodes: tuple[Mapping[str, object], ...]
 
 
 def report_content(

@@ -11,7 +11,7 @@ from algorithms.runs.records import Record
 from algorithms.runs.writer import finite
 
 
-def viewer_data(groups: Sequence[Group], *, per_run: int) -> list[dict[str, Any]]:
+def viewer_data(groups: Sequence[Group], *, per_run: int) -> list[Any]:
     """A sample of each run's transcripts: the last evaluation's first, then training's from late to early.
 
     Args:
@@ -58,14 +58,14 @@ def _episode(group: Group, run: Run, record: Record) -> dict[str, Any]:
     }
 
 
-def _success(successes: Any) -> bool | None:
+def _success(successes: object) -> bool | None:
     """Whether any agent succeeded; ``None`` where the game does not say."""
     values = list(successes.values()) if isinstance(successes, Mapping) else []
     known = [value for value in values if isinstance(value, bool)]
     return any(known) if known else None
 
 
-def _texts(value: Any) -> dict[str, str]:
+def _texts(value: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, Mapping) else {}
 
 
@@ -81,7 +81,7 @@ def _step(step: Record, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _agent(agent: Record) -> dict[str, Any]:
+def _agent(agent: Record) -> dict[str, object]:
     logprob = finite(agent.get("logprob"))
     return {
         "agent": str(agent.get("agent", "")),
@@ -99,9 +99,9 @@ def _probability(logprob: float) -> float:
     return float(f"{math.exp(min(logprob, 0.0)):.3g}")
 
 
-def _tokens(completions: Any) -> list[list[Any]]:
+def _tokens(completions: object) -> list[list[object]]:
     """[text, probability] of each token of the reply; the text of a token is its id where it is not recorded."""
-    tokens: list[list[Any]] = []
+    tokens: list[list[object]] = []
     for completion in completions if isinstance(completions, list) else []:
         if not isinstance(completion, dict):
             continue

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -65,7 +64,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Texts of runs without invisible characters; what is markup already stays."""
     return shown_text(value) if type(value) is str else value
 
