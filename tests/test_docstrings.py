@@ -63,8 +63,8 @@ FORMULAS = (
     "algorithms.method.advantages",
     "algorithms.method.credit",
     "algorithms.method.episode_sampling",
+    "algorithms.method.inclusion",
     "algorithms.method.losses",
-    "algorithms.returns",
     "algorithms.method.weighting",
     "proofs.exact.values",
 )

@@ -77,7 +77,7 @@ def compare(
     found, problems = read_runs(runs)
     comparison = compare_runs(found, by=by, threshold=threshold, greedy=greedy)
     if numbers is not None:
-        from algorithms.analysis.raw_numbers import write_csv
+        from algorithms.analysis.evaluations_csv import write_csv
 
         write_csv([summary.group for summary in comparison.summaries], numbers)
     for table in tables(comparison):
@@ -230,7 +230,7 @@ def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, paralle
     console.print(
         f"{total:.0f} minutes of work are left, {total / parallel:.0f} with {parallel} side by side if each has a "
         f"core of its own ({'measured on runs here' if all_measured else 'in part by the figures in the file'}); "
-        f"primary: {', '.join(declared.primary)}; ours, not the source's: {len(declared.ours)} values",
+        f"primary: {', '.join(declared.measures.primary)}; ours, not the source's: {len(declared.ours)} values",
         soft_wrap=True,
     )
 
@@ -241,7 +241,9 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
 
     places = dict.fromkeys(folder / job.place.parent for job in todo)
     found, problems = read_runs([place for place in places if place.is_dir()] or [folder])
-    content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
+    content = report_content(
+        found, problems, by="arm", threshold=declared.measures.threshold, episodes=6
+    )
     page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 

@@ -12,16 +12,17 @@ from tsmg import EpisodeKey, Purpose
 
 
 def draw_episodes(
-    estimator: Estimator, role_groups: Sequence[RoleGroup], *, update: int
+    estimator: Estimator, role_groups: Sequence[RoleGroup], *, seed: int, update: int
 ) -> list[Selected]:
     """Draw the episodes to train on, with one random stream per role and group.
 
     Args:
       estimator: draws.
       role_groups: the groups in their roles.
-      update: the number of the update, by which the streams are keyed.
+      seed: the seed of the run.
+      update: the number of the update; both key the streams.
     """
-    key = EpisodeKey(seed=estimator.config.seed, update=update)
+    key = EpisodeKey(seed=seed, update=update)
     rngs = [
         attrs.evolve(key, group=n).shared().stream(Purpose.SUB_SAMPLE, agent=role_group.agent)
         for n, role_group in enumerate(role_groups)

@@ -8,6 +8,7 @@ import attrs
 from algorithms.distributed.processes import Processes
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import RoleGroup
+from algorithms.method.config import MSGRPOConfig, resolved_group_on
 from algorithms.method.estimator import Estimator
 from algorithms.play.evaluation import Outcome
 from algorithms.play.matchups import AbstractMatchups, Matchup, distinct_matchups
@@ -89,14 +90,14 @@ class GroupPlayer:
       game: the game.
       matchups: who plays whom.
       policies: the policies that learn, by agent.
-      estimator: its settings say how many groups there are, and what their members share.
+      config: the settings, with every ``auto`` resolved.
       sharding: how weights and groups are divided.
     """
 
     game: AbstractGame[Any, Any]
     matchups: AbstractMatchups
     policies: Mapping[str, TrainablePolicy]
-    estimator: Estimator
+    config: MSGRPOConfig
     sharding: Sharding
 
     def play(self, update: int) -> Played:
@@ -108,7 +109,7 @@ class GroupPlayer:
         Raises:
           TooManyFailuresError: more episodes failed than the settings accept.
         """
-        c, processes = self.estimator.config, self.sharding.processes
+        c, processes = self.config, self.sharding.processes
         with self.sharding.whole([policy.model for policy in self.policies.values()]):
             parts = tuple(
                 PlayedMatchup(
@@ -133,7 +134,7 @@ class GroupPlayer:
           groups: the numbers of the groups.
           update: the number of the update.
         """
-        c = self.estimator.config
+        c = self.config
         return collect_groups(
             self.game,
             with_logit_cache(matchup.policies),
@@ -141,7 +142,7 @@ class GroupPlayer:
             update=update,
             groups=groups,
             group_size=c.group_size,
-            group_on=self.estimator.group_on,
+            group_on=resolved_group_on(c, self.game.facts),
             common_chance=c.common_chance,
             max_failure_rate=1.0,  # the rate over all processes is what counts
         )

@@ -98,7 +98,9 @@ class MSGRPOTrainer:
         step_limit(game)
         self.game, self.evaluation_game = game, evaluation_game or game
         self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
-        self.config = self.estimator.config
+        self.config = attrs.evolve(
+            config or MSGRPOConfig(), group_on=self.estimator.group_on, std=self.estimator.std
+        )
         self.matchups = matchups or SelfPlay()
         given = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
@@ -117,7 +119,7 @@ class MSGRPOTrainer:
             game=game,
             matchups=self.matchups,
             policies=self.policies,
-            estimator=self.estimator,
+            config=self.config,
             sharding=self.sharding,
         )
         self.update_index = 0
@@ -138,7 +140,9 @@ class MSGRPOTrainer:
         played = self.player.play(self.update_index)
         play_ended = time.perf_counter()
         role_groups, outcomes = played.compare(self.estimator, self.processes)
-        drawn = draw_episodes(self.estimator, role_groups, update=self.update_index)
+        drawn = draw_episodes(
+            self.estimator, role_groups, seed=self.config.seed, update=self.update_index
+        )
         regularised = zero_variance_episodes(self.config, role_groups, drawn)
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=played.roles)
         learned = self._learn(rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from algorithms.analysis.comparison import Group
+from algorithms.analysis.groups import Group
 from algorithms.analysis.report import report_content
 from algorithms.analysis.report.episodes import viewer_data
 from algorithms.analysis.report.page import report_markdown, report_page

@@ -22,8 +22,8 @@ from tsmg import (
     PlayerPolicy,
     UniformPlayer,
     play,
-    with_step_deadline,
 )
+from tsmg.deadline import with_step_deadline
 
 
 def hang() -> None:

@@ -9,7 +9,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from algorithms.analysis.comparison import compare_runs, group_runs
+from algorithms.analysis.comparison import compare_runs
+from algorithms.analysis.groups import group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
 from algorithms.errors import RunFolderError
