@@ -169,15 +169,3 @@ def measured_kl(
                 old = recorded_logprobs(completions).to(scores.logprobs_B_L.device)
                 kls += kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L].tolist()
     return mean(sharding.processes.gather(kls))
-
-
-def shard_learners(learners: Sequence[Learner], sharding: Sharding) -> None:
-    """Leave to each process its shards of all policies and reference policies, where that is asked for.
-
-    Raises:
-      InvalidArgumentError: a model cannot be sharded.
-    """
-    if sharding.divides_weights:
-        for learner in learners:
-            _ = learner.reference_digest  # of whole weights
-        sharding.divide([p.model for x in learners for p in (x.policy, x.reference)])

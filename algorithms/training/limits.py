@@ -1,13 +1,44 @@
 """What is refused before a run: settings under which nothing could be played or learnt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from algorithms.distributed.sharding import Sharding
+from algorithms.method.config import MSGRPOConfig
 from algorithms.play.matchups import AbstractMatchups, distinct_matchups
 from algorithms.training.learner import TrainablePolicy
-from algorithms.training.past_opponents import PastOpponents
-from tsmg import AbstractGame, EpisodeKey, EpisodeSpec, InvalidArgumentError, Match, Request
+from tsmg import (
+    AbstractGame,
+    EpisodeKey,
+    EpisodeSpec,
+    InvalidArgumentError,
+    Match,
+    Request,
+    step_limit,
+)
+
+
+def check_setup(
+    game: AbstractGame[Any, Any],
+    matchups: AbstractMatchups,
+    policies: Mapping[str, TrainablePolicy],
+    config: MSGRPOConfig,
+) -> None:
+    """Refuse what cannot be trained.
+
+    Args:
+      game: the game.
+      matchups: who plays whom.
+      policies: the policies that learn, by agent.
+      config: the settings.
+
+    Raises:
+      InvalidArgumentError: the game has no time limit, an agent has no policy, none learns, or no action can be
+        written within the reply limit.
+      ContextLengthError: the first prompt and a reply do not fit a model's context.
+    """
+    step_limit(game)
+    check_matchups(game, matchups, policies, config.groups)
+    check_reply_limit(game, policies)
 
 
 def check_matchups(
@@ -75,13 +106,3 @@ def _check(game: AbstractGame[Any, Any], policy: TrainablePolicy, request: Reque
             f"'max_reply_tokens' must be at least {length} for {game.name}, or no action can be written: "
             f"{reply!r} is {length} tokens (got {policy.sampling.max_reply_tokens})"
         )
-
-
-def check_sharding(sharding: Sharding, past: Sequence[PastOpponents]) -> None:
-    """Refuse opponents that copy a policy whose weights are sharded.
-
-    Raises:
-      InvalidArgumentError: there are such opponents.
-    """
-    if past and sharding.divides_weights:
-        raise InvalidArgumentError("'sharding' fsdp does not go with opponents from the past")

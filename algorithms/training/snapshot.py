@@ -1,4 +1,4 @@
-"""The state of a trainer, and its policies as checkpoints."""
+"""The weights of all learners together: sharded, as the state of a trainer, and as checkpoints."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +16,29 @@ from algorithms.runs.state import (
 )
 from algorithms.training.learner import Learner
 from algorithms.training.past_opponents import PastOpponents
+from tsmg import InvalidArgumentError
+
+
+def shard_learners(
+    learners: Sequence[Learner], past: Sequence[PastOpponents], sharding: Sharding
+) -> None:
+    """Leave to each process its shards of all policies and reference policies, where that is asked for.
+
+    Args:
+      learners: the policies that learn; their digests are computed before.
+      past: the opponents that are copies of them.
+      sharding: how weights are divided.
+
+    Raises:
+      InvalidArgumentError: a model cannot be sharded, or an opponent copies it.
+    """
+    if not sharding.divides_weights:
+        return
+    if past:
+        raise InvalidArgumentError("'sharding' fsdp does not go with opponents from the past")
+    for learner in learners:
+        _ = learner.reference_digest  # of whole weights
+    sharding.divide([p.model for x in learners for p in (x.policy, x.reference)])
 
 
 def training_state(

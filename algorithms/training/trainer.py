@@ -44,18 +44,22 @@ from algorithms.training.learner import (
     learners_of,
     measured_kl,
     reply_sampling,
-    shard_learners,
     with_sampling,
 )
-from algorithms.training.limits import check_matchups, check_reply_limit, check_sharding
+from algorithms.training.limits import check_setup
 from algorithms.training.metrics import Metrics, TokenTally, Update, play_metrics
 from algorithms.training.optimizer import remaining, set_learning_rate
 from algorithms.training.out_of_memory import memory_notes, with_halved_batches
 from algorithms.training.past_opponents import past_opponents
 from algorithms.training.playing import GroupPlayer
-from algorithms.training.snapshot import load_training_state, policy_saver, training_state
+from algorithms.training.snapshot import (
+    load_training_state,
+    policy_saver,
+    shard_learners,
+    training_state,
+)
 from lap import ModelError
-from tsmg import AbstractGame, step_limit
+from tsmg import AbstractGame
 
 
 @final
@@ -95,7 +99,6 @@ class MSGRPOTrainer:
         evaluation_game: AbstractGame[Any, Any] | None = None,
         matchups: AbstractMatchups | None = None,
     ) -> None:
-        step_limit(game)
         self.game, self.evaluation_game = game, evaluation_game or game
         self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
         self.config = attrs.evolve(
@@ -104,15 +107,13 @@ class MSGRPOTrainer:
         self.matchups = matchups or SelfPlay()
         given = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
+        check_setup(game, self.matchups, self.policies, self.config)
         self.past_opponents = past_opponents(self.matchups)
         self.sharding = Sharding(self.config.sharding)
         self.processes = self.sharding.processes
-        check_matchups(game, self.matchups, self.policies, self.config.groups)
-        check_reply_limit(game, self.policies)
-        check_sharding(self.sharding, self.past_opponents)
         self.sharding.place([policy.model for policy in self.policies.values()])
         self.learners = learners_of(self.policies)
-        shard_learners(self.learners, self.sharding)
+        shard_learners(self.learners, self.past_opponents, self.sharding)
         parameters = [p for learner in self.learners for p in learner.parameters]
         self.optimizer = self.sharding.adamw(parameters, self.config.learning_rate)
         self.player = GroupPlayer(
