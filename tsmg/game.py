@@ -12,19 +12,17 @@ adapters).
 import abc
 import functools
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
 from tsmg.distribution import Distribution
 from tsmg.errors import GameLawError
 from tsmg.invalid import AbstractInvalidRule, StandStill
+from tsmg.players import AbstractPlayer
 from tsmg.randomness import Stream
+from tsmg.records import Episode
 from tsmg.text import Illegal, Parsed, TextOutcome
-
-if TYPE_CHECKING:
-    from tsmg.players import AbstractPlayer
-    from tsmg.records import Episode
 
 S = TypeVar("S", bound=Hashable)
 A = TypeVar("A", bound=Hashable)
@@ -156,11 +154,11 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         """What tells one problem instance (map, level) from another; decides what is held out."""
         return repr([self.observation_text(start, agent) for agent in self.agents])
 
-    def success(self, episode: "Episode[S]", agent: str) -> bool | None:
+    def success(self, episode: Episode[S], agent: str) -> bool | None:
         """Whether the episode is a success for the agent; ``None`` where that means nothing."""
         return None
 
-    def scripted_player(self) -> "AbstractPlayer[Any, Any] | None":
+    def scripted_player(self) -> AbstractPlayer[S, A] | None:
         """A mediocre scripted player that comes with the game, to clone at first; or ``None``."""
         return None
 
@@ -189,6 +187,10 @@ class AbstractExplicitGame(AbstractGame[S, A]):
 
 class AbstractSampledGame(AbstractGame[S, A]):
     """A game whose distributions can only be sampled: it plays and trains like any other, without proofs."""
+
+
+AnyGame: TypeAlias = AbstractGame[Any, Any]
+"""A game, where the types of its states and actions do not matter."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
 from algorithms.play.matchups import AbstractMatchups
 from algorithms.play.rollouts import fixed_starts
+from algorithms.play.step_deadline import with_step_deadline
 from algorithms.runs.atomic import corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
     BEST,
@@ -66,7 +67,6 @@ from tsmg import (
     RunFolderError,
     RunStoppedError,
     TooManyFailuresError,
-    with_step_deadline,
 )
 
 _EPISODES_AT_THE_END = 10  # of the last evaluation, as transcripts

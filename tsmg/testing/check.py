@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tsmg.errors import InvalidArgumentError
-from tsmg.game import AbstractGame
-from tsmg.testing import chance, facts, interface, laws, texts
+from tsmg.game import AbstractGame, AnyGame
+from tsmg.testing import chance, distributions, facts, interface, texts
 from tsmg.testing.report import Report, RuleResult, Status, Violation
-from tsmg.testing.rule import Case, Finding, Game, Met, Note, Relation, Rule, WalkRule
-from tsmg.testing.search import LogitCache, Pair, Witness, outcomes, search, shrunk, witness
+from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule, WalkRule
+from tsmg.testing.search import MetValues, Pair, Witness, outcomes, search, shrunk, witness
 from tsmg.testing.walks import KnownEpisode, Script, Subject
 
 RULES: tuple[Rule, ...] = (
     *interface.RULES,
     *texts.RULES,
-    *laws.RULES,
+    *distributions.RULES,
     *chance.RULES,
     *facts.RULES,
 )
@@ -23,7 +23,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def check_game(
-    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
+    make_game: Callable[[], AnyGame] | AnyGame,
     *,
     max_examples: int = 100,
     max_steps: int = 64,
@@ -39,7 +39,7 @@ def check_game(
 
     Args:
       make_game: makes a fresh game, such as the class of a game with defaults. Of a game itself, the
-        one instance is used everywhere, so two instances cannot be told to disturb each other.
+        one instance is used everywhere, so the check cannot see two instances disturb each other.
       max_examples: how many pairs of walks are made; at least 1.
       max_steps: how many steps a walk has at most, where the game's own limit is above that; at least 1.
       action_texts: texts to choose actions from, where legal actions are not listed.
@@ -90,18 +90,18 @@ def _chosen(names: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def _maker(
-    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
-) -> Callable[[], Game]:
+    make_game: Callable[[], AnyGame] | AnyGame,
+) -> Callable[[], AnyGame]:
     if not isinstance(make_game, AbstractGame):
         return make_game
 
-    def same() -> Game:
+    def same() -> AnyGame:
         return make_game
 
     return same
 
 
-def _full(game: Game) -> int | None:
+def _full(game: AnyGame) -> int | None:
     """How many steps an episode can have."""
     longest = game.facts.longest_game
     limits = [n for n in (longest, game.horizon) if n is not None and n >= 1]
@@ -111,7 +111,7 @@ def _full(game: Game) -> int | None:
 class _Check:
     """One check of a game; mutable, and used once."""
 
-    def __init__(self, subject: Subject, game: Game, chosen: Sequence[Rule]) -> None:
+    def __init__(self, subject: Subject, game: AnyGame, chosen: Sequence[Rule]) -> None:
         self.subject = subject
         self.chosen = chosen
         self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
@@ -121,18 +121,18 @@ class _Check:
         self.counts = dict.fromkeys((rule.name for rule in RULES), 0)
         self.notes: dict[str, dict[str, None]] = {rule.name: {} for rule in RULES}
         self.found: dict[str, Witness] = {}
-        self.memories = {rule.name: LogitCache() for rule in RULES}
+        self.met_values = {rule.name: MetValues() for rule in RULES}
         self.walks, self.states, self.whole = 0, 0, 0
 
     def run(self, max_examples: int) -> None:
-        """Look at the game once, then at many walks."""
+        """Check the static rules once, then the others along many walks."""
         case = Case.of(self.subject, Script())
         for rule in self.rules:
             if isinstance(rule, WalkRule) and rule.is_static:
-                self._look(rule, case)
-        search(self.subject, max_examples, self._look_at_all)
+                self._check(rule, case)
+        search(self.subject, max_examples, self._check_pair)
 
-    def _look_at_all(self, pair: Pair) -> bool:
+    def _check_pair(self, pair: Pair) -> bool:
         for script in pair:
             case = Case.of(self.subject, script)
             self.walks += 1
@@ -140,19 +140,19 @@ class _Check:
             self.whole += case.walk.is_whole
             for rule in self.rules:
                 if isinstance(rule, Relation) or not rule.is_static:
-                    self._look(rule, case)
+                    self._check(rule, case)
         return False
 
-    def _look(self, rule: Rule, case: Case) -> None:
+    def _check(self, rule: Rule, case: Case) -> None:
         for outcome in outcomes(rule, case):
             if isinstance(outcome, Note):
-                self.notes[rule.name][outcome.told] = None
+                self.notes[rule.name][outcome.message] = None
                 continue
             self.counts[rule.name] += 1
             if isinstance(outcome, Finding):
                 self._found(rule, witness(case, outcome))
             elif isinstance(outcome, Met):
-                self._found(rule, self.memories[rule.name].add(case, outcome))
+                self._found(rule, self.met_values[rule.name].add(case, outcome))
 
     def _found(self, rule: Rule, new: Witness | None) -> None:
         old = self.found.get(rule.name)
@@ -160,12 +160,12 @@ class _Check:
             self.found[rule.name] = new
 
     def report(self, name: str, source: str, max_examples: int) -> Report:
-        """What was found, each witness shrunk."""
+        """The report, with each witness shrunk."""
         declared = {rule.name for rule in self.rules}
         results = tuple(
             RuleResult(
                 rule=rule.name,
-                dist=rule.dist,
+                requirement=rule.requirement,
                 status=self._status(rule) if rule.name in declared else Status.NOT_DECLARED,
                 count=self.counts[rule.name],
                 unit=rule.unit,
@@ -201,7 +201,7 @@ class _Check:
             found = shrunk(self.subject, rule, found, max_examples)
         return Violation(
             rule=rule.name,
-            dist=rule.dist,
+            requirement=rule.requirement,
             seen=found.finding.seen,
             cause=rule.cause,
             script=_code(found, source, self.subject.action_texts),
@@ -209,7 +209,7 @@ class _Check:
         )
 
 
-def _is_declared(rule: Rule, game: Game, subject: Subject) -> bool:
+def _is_declared(rule: Rule, game: AnyGame, subject: Subject) -> bool:
     if rule is facts.KNOWN_EPISODES:
         return bool(subject.known)
     if isinstance(rule, Relation):
@@ -221,8 +221,8 @@ def _code(found: Witness, source: str, action_texts: Sequence[str]) -> str:
     """Code that makes the walks of a witness, and shows what is wrong there."""
     lines = ["from tsmg.testing import replay", source]
     texts = f", action_texts={tuple(action_texts)!r}" if action_texts else ""
-    for script, told, show in zip(found.scripts, found.told, found.shows, strict=True):
-        comment = f"  # {told}" if told else ""
+    for script, actions, show in zip(found.scripts, found.actions, found.shows, strict=True):
+        comment = f"  # {actions}" if actions else ""
         fork = "" if script.redrawn_from is None else f", redrawn_from={script.redrawn_from}"
         call = f"replay(game, seed={script.seed}, moves={script.moves}{fork}{texts})"
         lines.append(f"state = {call}.state{comment}")

@@ -365,7 +365,7 @@ def test_a_great_law_is_drawn_from_and_never_walked_through() -> None:
     assert dist.is_finite
     assert len(dist.sample(Stream(0)).history) >= 52
     assert len(list(itertools.islice(dist.enumerate(), 3))) == 3
-    with pytest.raises(NotEnumerableError, match="more than 5 atoms"):
+    with pytest.raises(NotEnumerableError, match="more than 5 outcomes"):
         dist.pmf(limit=5)
 
 
