@@ -20,7 +20,7 @@ from games.adapters.ansi import legible
 from games.adapters.live import Actions, LiveGame, View, masked, name_actions, readable
 from tsmg import (
     AbstractExplicitGame,
-    AbstractGame,
+    AnyGame,
     Distribution,
     Facts,
     Finite,
@@ -54,7 +54,7 @@ def from_gymnasium(
     observation_text: TextOf | None = None,
     rules: str = "",
     **kwargs: Any,
-) -> AbstractGame[Any, Any]:
+) -> AnyGame:
     """A Gymnasium environment as a game of one agent, ``player``.
 
     Args:

@@ -14,8 +14,8 @@ from gymnasium.spaces import Discrete
 
 from games.adapters import spaces
 from tsmg import (
-    AbstractGame,
     AbstractSampledGame,
+    AnyGame,
     Facts,
     GameLawError,
     Illegal,
@@ -300,7 +300,7 @@ def _step(
     return Transition(after, rewards_N)
 
 
-def readable(game: AbstractGame[Any, Any]) -> AbstractGame[Any, Any]:
+def readable(game: AnyGame) -> AnyGame:
     """The game, if its first texts are short enough to be read.
 
     Raises:

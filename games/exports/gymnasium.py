@@ -14,20 +14,21 @@ from games.exports.views import (
     View,
 )
 from tsmg import (
-    AbstractGame,
     AbstractPlayer,
     ActionText,
     AgentPolicy,
+    AnyGame,
+    AnyPlayer,
     InvalidArgumentError,
     PlayerPolicy,
     Reply,
 )
 
-Opponent = AbstractPlayer[Any, Any] | AgentPolicy
+Opponent = AnyPlayer | AgentPolicy
 
 
 def to_gymnasium(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     agent: str | None = None,
     opponents: Opponent | Mapping[str, Opponent] | None = None,
     *,
@@ -70,7 +71,7 @@ def to_gymnasium(
 
 
 def _policies(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     agent: str,
     opponents: Opponent | Mapping[str, Opponent] | None,
 ) -> Mapping[str, AgentPolicy]:

@@ -8,11 +8,16 @@ from gymnasium import spaces
 
 from games.exports.shown import Matches, ShownMatch, begun
 from games.exports.views import LONGEST_TEXT, ActionTexts, ActionView, ObservationView, View
-from tsmg import AbstractGame, ActionText, InvalidArgumentError, Reply
+from tsmg import (
+    ActionText,
+    AnyGame,
+    InvalidArgumentError,
+    Reply,
+)
 
 
 def to_pettingzoo(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     *,
     actions: ActionView = "text",
     observations: ObservationView | None = None,
@@ -50,7 +55,7 @@ def to_pettingzoo(
 
 
 def to_pettingzoo_parallel(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     *,
     actions: ActionView = "text",
     observations: ObservationView | None = None,

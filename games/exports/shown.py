@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from tsmg import (
-    AbstractGame,
+    AnyGame,
     Ending,
     EpisodeKey,
     EpisodeSpec,
@@ -51,7 +51,7 @@ class ShownMatch:
       InvalidArgumentError: there is no limit on the length of an episode.
     """
 
-    def __init__(self, game: AbstractGame[Any, Any], seed: int) -> None:
+    def __init__(self, game: AnyGame, seed: int) -> None:
         self.game = game
         self._match = Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=seed)))
         self._due = dict.fromkeys(game.agents, Pay())
@@ -145,7 +145,7 @@ class Matches:
       game: what is played.
     """
 
-    def __init__(self, game: AbstractGame[Any, Any]) -> None:
+    def __init__(self, game: AnyGame) -> None:
         self._game = game
         self._np_random: np.random.Generator | None = None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from games.exports.shown import Pay, ShownMatch
 from tsmg import (
-    AbstractGame,
+    AnyGame,
     Episode,
     EpisodeKey,
     EpisodeSpec,
@@ -82,7 +82,7 @@ class View:
       render_mode: ``"ansi"``, or ``None``.
     """
 
-    game: AbstractGame[Any, Any]
+    game: AnyGame
     observations: ObservationView
     max_length: int
     action_texts: Mapping[str, tuple[str, ...]] | None
@@ -92,7 +92,7 @@ class View:
     @classmethod
     def of(
         cls,
-        game: AbstractGame[Any, Any],
+        game: AnyGame,
         *,
         actions: ActionView,
         observations: ObservationView | None,
@@ -205,9 +205,7 @@ def _check(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
         raise InvalidArgumentError(f"{name!r} must be one of {allowed} (got {value!r})")
 
 
-def _texts(
-    game: AbstractGame[Any, Any], given: ActionTexts | None
-) -> Mapping[str, tuple[str, ...]]:
+def _texts(game: AnyGame, given: ActionTexts | None) -> Mapping[str, tuple[str, ...]]:
     """What each agent's indices mean."""
     if given is None:
         texts = _tried(game)
@@ -223,7 +221,7 @@ def _texts(
     return texts
 
 
-def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
+def _tried(game: AnyGame) -> Mapping[str, tuple[str, ...]]:
     """The canonical texts that uniform trial play meets, the same in every run.
 
     Raises:

@@ -261,7 +261,7 @@ RULES = (
     ),
     WalkRule(
         name="symmetric",
-        requirement="declared symmetric: acting agents have equal actions, and swapped actions swap rewards (without chance)",
+        requirement="declared symmetric: acting agents have equal actions; rewards swap with actions (without chance)",
         cause="rewards or actions depend on an agent's place",
         unit="checks",
         check=_symmetric,
