@@ -20,7 +20,7 @@ from open_spiel.python.algorithms import (
 )
 
 import games
-from games.adapters.open_spiel import Chance, OpenSpielGame, Position, _named
+from games.adapters.open_spiel_game import Chance, OpenSpielGame, Position, _named
 from games.kuhn_poker import CARDS, Hand, payoffs
 from tests.benchmarks.open_spiel_games import check, faults_of, faults_of_actions, played, replayed
 from tests.strategies import agrees, draws_of
