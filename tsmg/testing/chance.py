@@ -9,7 +9,7 @@ import attrs
 from tsmg.game import AnyGame
 from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators, global_states
-from tsmg.testing.rule import Case, Finding, Outcome, WalkRule
+from tsmg.testing.rule import Case, Finding, Outcome, Rule, walk_rule
 from tsmg.testing.walks import CHOICES, Script, Visit, Walk, visits
 
 SEEDS = 64
@@ -28,6 +28,12 @@ def _difference(a: tuple[Visit, ...], b: tuple[Visit, ...]) -> tuple[int, str] |
     return None if len(a) == len(b) else (min(len(a), len(b)), "one goes on, the other does not")
 
 
+@walk_rule(
+    name="same-seed",
+    requirement="the same seed and choices give the same states, texts and rewards, in any instance",
+    cause="a generator of the game's own, the time, or memory that one episode leaves to the next",
+    unit="episodes",
+)
 def _same_seed(case: Case) -> Iterator[Outcome]:
     """Again with the same instance, and with a fresh one, under other states of the global generators."""
     subject, script = case.subject, case.walk.script
@@ -48,6 +54,14 @@ def _show(script: Script) -> str:
     return f"replay(make_game(), seed={script.seed}, moves={script.moves}).visits"
 
 
+@walk_rule(
+    name="seed-matters",
+    requirement="where chance is declared, two seeds give two episodes",
+    cause="the stream is not used, or the game declares chance that it does not have",
+    unit="game",
+    applies=lambda game: bool(game.facts.stochastic_start or game.facts.stochastic_transitions),
+    is_static=True,
+)
 def _seed_matters(case: Case) -> Iterator[Outcome]:
     """The same choices with many seeds: where chance is declared, some episodes differ."""
     choices = Stream("choices")
@@ -63,10 +77,12 @@ def _seed_matters(case: Case) -> Iterator[Outcome]:
     yield Finding(0, seen, "[replay(game, seed=n).state for n in range(4)]")
 
 
-def _declares_chance(game: AnyGame) -> bool:
-    return bool(game.facts.stochastic_start or game.facts.stochastic_transitions)
-
-
+@walk_rule(
+    name="interleaving",
+    requirement="two interleaved episodes in two instances are the same as each alone",
+    cause="instances share memory: a class attribute, a module variable, a cache with a wrong key",
+    unit="episodes",
+)
 def _interleaving(case: Case) -> Iterator[Outcome]:
     """Two interleaved walks in two instances: each is the same as alone."""
     subject, script = case.subject, case.walk.script
@@ -91,6 +107,12 @@ def _interleaving(case: Case) -> Iterator[Outcome]:
         yield Finding(differs[0], seen, _show(script)) if differs else None
 
 
+@walk_rule(
+    name="global-generators",
+    requirement="no global random generator is drawn from or seeded",
+    cause="random.random(), random.seed() or numpy.random.* instead of the given stream",
+    unit="steps",
+)
 def _global_generators(case: Case) -> Iterator[Outcome]:
     subject, script = case.subject, case.walk.script
     with foreign_generators(0):
@@ -117,35 +139,9 @@ def _touched(before: Any, at: int, seen: str) -> Outcome:
     return Finding(at, f"{seen} touches {', '.join(names)}", show) if names else None
 
 
-RULES = (
-    WalkRule(
-        name="global-generators",
-        requirement="no global random generator is drawn from or seeded",
-        cause="random.random(), random.seed() or numpy.random.* instead of the given stream",
-        unit="steps",
-        check=_global_generators,
-    ),
-    WalkRule(
-        name="same-seed",
-        requirement="the same seed and choices give the same states, texts and rewards, in any instance",
-        cause="a generator of the game's own, the time, or memory that one episode leaves to the next",
-        unit="episodes",
-        check=_same_seed,
-    ),
-    WalkRule(
-        name="seed-matters",
-        requirement="where chance is declared, two seeds give two episodes",
-        cause="the stream is not used, or the game declares chance that it does not have",
-        unit="game",
-        check=_seed_matters,
-        applies=_declares_chance,
-        is_static=True,
-    ),
-    WalkRule(
-        name="interleaving",
-        requirement="two interleaved episodes in two instances are the same as each alone",
-        cause="instances share memory: a class attribute, a module variable, a cache with a wrong key",
-        unit="episodes",
-        check=_interleaving,
-    ),
+RULES: tuple[Rule, ...] = (
+    _global_generators,
+    _same_seed,
+    _seed_matters,
+    _interleaving,
 )

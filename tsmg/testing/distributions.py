@@ -10,7 +10,7 @@ from tsmg.distribution import Distribution
 from tsmg.errors import GameLawError, NotEnumerableError
 from tsmg.game import AbstractExplicitGame, AnyGame, Transition
 from tsmg.randomness import EpisodeKey, Purpose, Stream
-from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Relation, WalkRule
+from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
 from tsmg.testing.walks import Visit
 
 OUTCOMES = 512
@@ -61,6 +61,14 @@ def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
         yield before.t, code, dist, Transition(after.state, after.rewards_N)
 
 
+@walk_rule(
+    name="start-probabilities",
+    requirement="the probabilities of the initial distribution are at least 0 and sum to 1",
+    cause="a start is missing or counted twice",
+    unit="game",
+    applies=is_explicit,
+    is_static=True,
+)
 def _start_probabilities(case: Case) -> Iterator[Outcome]:
     game: Any = case.game
     code = "game.initial_state_dist()"
@@ -74,6 +82,13 @@ def _start_probabilities(case: Case) -> Iterator[Outcome]:
     yield Finding(0, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
+@walk_rule(
+    name="probabilities",
+    requirement="the probabilities of a step are at least 0 and sum to 1, and every draw has one of them",
+    cause="a branch of the distribution is missing or counted twice",
+    unit="distributions",
+    applies=is_explicit,
+)
 def _probabilities(case: Case) -> Iterator[Outcome]:
     for at, code, dist, drawn in _dists(case):
         pmf = table(dist)
@@ -85,6 +100,13 @@ def _probabilities(case: Case) -> Iterator[Outcome]:
         yield Finding(at, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
+@walk_rule(
+    name="one-law",
+    requirement="the samplers of an explicit game draw from its distributions",
+    cause="a sampler is written beside the distribution, or ignores the given stream",
+    unit="draws",
+    applies=is_explicit,
+)
 def _samplers(case: Case) -> Iterator[Outcome]:
     game: Any = case.game
     start = case.walk.visits[0].state
@@ -97,6 +119,12 @@ def _samplers(case: Case) -> Iterator[Outcome]:
         yield None if drawn == expected else Finding(at, seen, f"{code}.pmf()")
 
 
+@walk_rule(
+    name="rewards",
+    requirement="a step gives each agent one finite reward",
+    cause="a reward is missing, NaN or infinite",
+    unit="steps",
+)
 def _rewards(case: Case) -> Iterator[Outcome]:
     agents = case.game.agents
     for visit in case.walk.visits[1:]:
@@ -106,6 +134,12 @@ def _rewards(case: Case) -> Iterator[Outcome]:
         yield None if is_right else Finding(visit.t, seen)
 
 
+@walk_rule(
+    name="state-value",
+    requirement="states are values: they can be hashed, and a later step does not change them",
+    cause="a list, dictionary or array in the state, or a step that changes the state in place",
+    unit="states",
+)
 def _values(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit in case.walk.visits:
@@ -121,6 +155,12 @@ def _values(case: Case) -> Iterator[Outcome]:
         yield None
 
 
+@relation(
+    name="state-tells-all",
+    requirement="equal states have the same acting agents, legal actions, texts and end",
+    cause="the game keeps a part of the state to itself, or == leaves a part out",
+    unit="states",
+)
 def _alike(case: Case) -> Iterator[Met]:
     game = case.game
     for visit in case.walk.visits:
@@ -129,6 +169,12 @@ def _alike(case: Case) -> Iterator[Met]:
         yield Met(visit.state, observed, visit.t, f"{visit.state!r:.200}: {observed!r:.300}")
 
 
+@walk_rule(
+    name="branching",
+    requirement="a state can be left a second time, and the same joint action and stream lead to the same state",
+    cause="the game moves a part of the state along by itself, so that it cannot go back",
+    unit="branches",
+)
 def _branching(case: Case) -> Iterator[Outcome]:
     """Leave an earlier state a second time, with the same joint action and stream: to the same state."""
     pairs = list(_steps(case))
@@ -148,6 +194,13 @@ def _branching(case: Case) -> Iterator[Outcome]:
         yield None if first == second else Finding(before.t, seen, code)
 
 
+@walk_rule(
+    name="scripted-player",
+    requirement="the scripted player plays legal actions, with probabilities that sum to 1",
+    cause="legal_actions and the scripted player disagree",
+    unit="turns",
+    applies=lambda game: game.scripted_player() is not None,
+)
 def _scripted(case: Case) -> Iterator[Outcome]:
     player = case.game.scripted_player()
     if player is None:
@@ -165,66 +218,13 @@ def _scripted(case: Case) -> Iterator[Outcome]:
             yield Finding(visit.t, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
-RULES = (
-    WalkRule(
-        name="start-probabilities",
-        requirement="the probabilities of the initial distribution are at least 0 and sum to 1",
-        cause="a start is missing or counted twice",
-        unit="game",
-        check=_start_probabilities,
-        applies=is_explicit,
-        is_static=True,
-    ),
-    WalkRule(
-        name="probabilities",
-        requirement="the probabilities of a step are at least 0 and sum to 1, and every draw has one of them",
-        cause="a branch of the distribution is missing or counted twice",
-        unit="distributions",
-        check=_probabilities,
-        applies=is_explicit,
-    ),
-    WalkRule(
-        name="one-law",
-        requirement="the samplers of an explicit game draw from its distributions",
-        cause="a sampler is written beside the distribution, or ignores the given stream",
-        unit="draws",
-        check=_samplers,
-        applies=is_explicit,
-    ),
-    WalkRule(
-        name="rewards",
-        requirement="a step gives each agent one finite reward",
-        cause="a reward is missing, NaN or infinite",
-        unit="steps",
-        check=_rewards,
-    ),
-    WalkRule(
-        name="state-value",
-        requirement="states are values: they can be hashed, and a later step does not change them",
-        cause="a list, dictionary or array in the state, or a step that changes the state in place",
-        unit="states",
-        check=_values,
-    ),
-    Relation(
-        name="state-tells-all",
-        requirement="equal states have the same acting agents, legal actions, texts and end",
-        cause="the game keeps a part of the state to itself, or == leaves a part out",
-        unit="states",
-        met=_alike,
-    ),
-    WalkRule(
-        name="branching",
-        requirement="a state can be left a second time, and the same joint action and stream lead to the same state",
-        cause="the game moves a part of the state along by itself, so that it cannot go back",
-        unit="branches",
-        check=_branching,
-    ),
-    WalkRule(
-        name="scripted-player",
-        requirement="the scripted player plays legal actions, with probabilities that sum to 1",
-        cause="legal_actions and the scripted player disagree",
-        unit="turns",
-        check=_scripted,
-        applies=lambda game: game.scripted_player() is not None,
-    ),
+RULES: tuple[Rule, ...] = (
+    _start_probabilities,
+    _probabilities,
+    _samplers,
+    _rewards,
+    _values,
+    _alike,
+    _branching,
+    _scripted,
 )

@@ -9,7 +9,7 @@ from tsmg.errors import GameLawError
 from tsmg.game import AbstractExplicitGame, AnyGame, Facts
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.testing.distributions import table
-from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Relation, WalkRule
+from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
 from tsmg.testing.walks import Visit
 from tsmg.text import Parsed
 
@@ -25,6 +25,13 @@ def _contradictions(facts: Facts) -> Iterator[str]:
         yield f"longest_game is {facts.longest_game}"
 
 
+@walk_rule(
+    name="facts-agree",
+    requirement="declared facts contradict neither each other nor the distributions",
+    cause="a fact was copied from another game, or a setting of the game changes it",
+    unit="game",
+    is_static=True,
+)
 def _agree(case: Case) -> Iterator[Outcome]:
     game = case.game
     for seen in _contradictions(game.facts):
@@ -37,6 +44,13 @@ def _agree(case: Case) -> Iterator[Outcome]:
     yield None
 
 
+@walk_rule(
+    name="zero-sum",
+    requirement="declared zero_sum: the rewards of every step sum to 0",
+    cause="one agent's reward is missing or has the wrong sign",
+    unit="steps",
+    applies=lambda game: bool(game.facts.zero_sum),
+)
 def _zero_sum(case: Case) -> Iterator[Outcome]:
     for visit in case.walk.visits[1:]:
         total = sum(visit.rewards_N)
@@ -45,6 +59,13 @@ def _zero_sum(case: Case) -> Iterator[Outcome]:
         yield None if is_zero else Finding(visit.t, seen)
 
 
+@walk_rule(
+    name="return-bounds",
+    requirement="declared return_bounds: every agent's undiscounted return lies within them",
+    cause="the bounds forget a bonus, a cost per step or a number of rounds",
+    unit="returns",
+    applies=lambda game: game.facts.return_bounds is not None,
+)
 def _return_bounds(case: Case) -> Iterator[Outcome]:
     low, high = case.game.facts.return_bounds or (-math.inf, math.inf)
     if not case.walk.is_whole:
@@ -57,6 +78,13 @@ def _return_bounds(case: Case) -> Iterator[Outcome]:
         yield None if low - slack <= total <= high + slack else Finding(at, seen)
 
 
+@walk_rule(
+    name="longest-game",
+    requirement="declared longest_game: the game is over after that many steps",
+    cause="an end is not recognised, or the number is too small",
+    unit="episodes",
+    applies=lambda game: game.facts.longest_game is not None,
+)
 def _longest_game(case: Case) -> Iterator[Outcome]:
     longest = case.game.facts.longest_game or 0
     last = case.walk.visits[-1]
@@ -68,6 +96,13 @@ def _longest_game(case: Case) -> Iterator[Outcome]:
         yield None if last.is_terminal else Finding(last.t, seen, "game.is_terminal(state)")
 
 
+@walk_rule(
+    name="symmetric",
+    requirement="declared symmetric: acting agents have equal actions; rewards swap with actions (without chance)",
+    cause="rewards or actions depend on an agent's place",
+    unit="checks",
+    applies=lambda game: bool(game.facts.symmetric),
+)
 def _symmetric(case: Case) -> Iterator[Outcome]:
     """Agents that act together have the same action texts; without chance, swapped actions swap rewards."""
     game = case.game
@@ -101,6 +136,12 @@ def _swapped(case: Case) -> Iterator[Outcome]:
             yield None if list(rewards_N) == expected else Finding(visit.t, seen)
 
 
+@relation(
+    name="information",
+    requirement="texts and legal actions depend on no more than the agent's information_key",
+    cause="an observation or the legal actions show what is hidden, or the key forgets what is shown",
+    unit="texts",
+)
 def _information(case: Case) -> Iterator[Met]:
     game = case.game
     for visit in case.walk.visits:
@@ -123,12 +164,26 @@ def _read(case: Case, visit: Visit, agent: str) -> Met:
     return Met((agent, text), visit.state, visit.t, seen, show)
 
 
+@relation(
+    name="text-separates-states",
+    requirement="declared text_separates_states: for the agent that acts, different states have different texts",
+    cause="the text leaves a part of the state out",
+    unit="texts",
+    holds=lambda game: game.facts.text_separates_states,
+)
 def _by_acting_agents(case: Case) -> Iterator[Met]:
     for visit in case.walk.visits:
         for agent in () if visit.is_terminal else visit.acting:
             yield _read(case, visit, agent)
 
 
+@relation(
+    name="perfect-information",
+    requirement="declared perfect_information: every agent's text tells the whole state",
+    cause="the text leaves a part of the state out, perhaps only at the end",
+    unit="texts",
+    holds=lambda game: game.facts.perfect_information,
+)
 def _by_all_agents(case: Case) -> Iterator[Met]:
     for visit in case.walk.visits:
         for agent in case.game.agents:
@@ -148,11 +203,25 @@ def _outcome(game: AnyGame, state: Any, rewards_N: Any) -> Any:
     )
 
 
+@relation(
+    name="stochastic-start",
+    requirement="stochastic_start is declared as it is: one start, or more",
+    cause="the fact does not follow a setting of the game",
+    unit="starts",
+    holds=lambda game: _opposite(game.facts.stochastic_start),
+)
 def _starts(case: Case) -> Iterator[Met]:
     state = case.walk.visits[0].state
     yield Met("start", _outcome(case.game, state, ()), 0, f"the start {state!r:.300}", "state")
 
 
+@relation(
+    name="stochastic-transitions",
+    requirement="stochastic_transitions is declared as it is: a step has one outcome, or more",
+    cause="the fact does not follow a setting of the game",
+    unit="steps",
+    holds=lambda game: _opposite(game.facts.stochastic_transitions),
+)
 def _steps(case: Case) -> Iterator[Met]:
     game = case.game
     steps = list(itertools.pairwise(case.walk.visits))
@@ -181,6 +250,13 @@ def _other_draws(case: Case, before: Visit, after: Visit) -> Iterator[Met]:
         yield Met((before.state, tuple(joint_action.items())), value, before.t, seen, show)
 
 
+@relation(
+    name="instances",
+    requirement="declared start_is_instance: starts are instances that differ",
+    cause="instance_key is the same for all starts, so none can be held out",
+    unit="starts",
+    holds=lambda game: False if game.facts.start_is_instance else None,
+)
 def _instances(case: Case) -> Iterator[Met]:
     key = case.game.instance_key(case.walk.visits[0].state)
     yield Met("instance", key, 0, f"instance {key!r:.200}", "game.instance_key(state)")
@@ -190,7 +266,15 @@ def _opposite(fact: bool | None) -> bool | None:
     return None if fact is None else not fact
 
 
-def _known(case: Case) -> Iterator[Outcome]:
+@walk_rule(
+    name="known-episodes",
+    requirement="episodes with known returns have these returns",
+    cause="a reward goes to the wrong agent, or an action that is legal is refused",
+    unit="game",
+    is_static=True,
+)
+def known_episodes(case: Case) -> Iterator[Outcome]:
+    """Play each known episode; the rule is checked where the author gives any."""
     game = case.game
     for known in case.subject.known:
         key = EpisodeKey(seed=known.seed)
@@ -216,103 +300,17 @@ def _known(case: Case) -> Iterator[Outcome]:
         yield None if close else Finding(0, seen)
 
 
-KNOWN_EPISODES = WalkRule(
-    name="known-episodes",
-    requirement="episodes with known returns have these returns",
-    cause="a reward goes to the wrong agent, or an action that is legal is refused",
-    unit="game",
-    check=_known,
-    is_static=True,
-)
-"""Checked where the author gives known episodes."""
-
-RULES = (
-    WalkRule(
-        name="facts-agree",
-        requirement="declared facts contradict neither each other nor the distributions",
-        cause="a fact was copied from another game, or a setting of the game changes it",
-        unit="game",
-        check=_agree,
-        is_static=True,
-    ),
-    WalkRule(
-        name="zero-sum",
-        requirement="declared zero_sum: the rewards of every step sum to 0",
-        cause="one agent's reward is missing or has the wrong sign",
-        unit="steps",
-        check=_zero_sum,
-        applies=lambda game: bool(game.facts.zero_sum),
-    ),
-    WalkRule(
-        name="return-bounds",
-        requirement="declared return_bounds: every agent's undiscounted return lies within them",
-        cause="the bounds forget a bonus, a cost per step or a number of rounds",
-        unit="returns",
-        check=_return_bounds,
-        applies=lambda game: game.facts.return_bounds is not None,
-    ),
-    WalkRule(
-        name="longest-game",
-        requirement="declared longest_game: the game is over after that many steps",
-        cause="an end is not recognised, or the number is too small",
-        unit="episodes",
-        check=_longest_game,
-        applies=lambda game: game.facts.longest_game is not None,
-    ),
-    WalkRule(
-        name="symmetric",
-        requirement="declared symmetric: acting agents have equal actions; rewards swap with actions (without chance)",
-        cause="rewards or actions depend on an agent's place",
-        unit="checks",
-        check=_symmetric,
-        applies=lambda game: bool(game.facts.symmetric),
-    ),
-    Relation(
-        name="information",
-        requirement="texts and legal actions depend on no more than the agent's information_key",
-        cause="an observation or the legal actions show what is hidden, or the key forgets what is shown",
-        unit="texts",
-        met=_information,
-    ),
-    Relation(
-        name="text-separates-states",
-        requirement="declared text_separates_states: for the agent that acts, different states have different texts",
-        cause="the text leaves a part of the state out",
-        unit="texts",
-        met=_by_acting_agents,
-        holds=lambda game: game.facts.text_separates_states,
-    ),
-    Relation(
-        name="perfect-information",
-        requirement="declared perfect_information: every agent's text tells the whole state",
-        cause="the text leaves a part of the state out, perhaps only at the end",
-        unit="texts",
-        met=_by_all_agents,
-        holds=lambda game: game.facts.perfect_information,
-    ),
-    Relation(
-        name="stochastic-start",
-        requirement="stochastic_start is declared as it is: one start, or more",
-        cause="the fact does not follow a setting of the game",
-        unit="starts",
-        met=_starts,
-        holds=lambda game: _opposite(game.facts.stochastic_start),
-    ),
-    Relation(
-        name="stochastic-transitions",
-        requirement="stochastic_transitions is declared as it is: a step has one outcome, or more",
-        cause="the fact does not follow a setting of the game",
-        unit="steps",
-        met=_steps,
-        holds=lambda game: _opposite(game.facts.stochastic_transitions),
-    ),
-    Relation(
-        name="instances",
-        requirement="declared start_is_instance: starts are instances that differ",
-        cause="instance_key is the same for all starts, so none can be held out",
-        unit="starts",
-        met=_instances,
-        holds=lambda game: False if game.facts.start_is_instance else None,
-    ),
-    KNOWN_EPISODES,
+RULES: tuple[Rule, ...] = (
+    _agree,
+    _zero_sum,
+    _return_bounds,
+    _longest_game,
+    _symmetric,
+    _information,
+    _by_acting_agents,
+    _by_all_agents,
+    _starts,
+    _steps,
+    _instances,
+    known_episodes,
 )

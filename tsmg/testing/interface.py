@@ -14,11 +14,17 @@ from tsmg.match import EpisodeSpec, step_limit
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
-from tsmg.testing.rule import Case, Finding, Note, Outcome, WalkRule
+from tsmg.testing.rule import Case, Finding, Note, Outcome, Rule, walk_rule
 from tsmg.testing.walks import Visit, Walk, error_line
 from tsmg.text import ActionText
 
 
+@walk_rule(
+    name="plays-through",
+    requirement="no method raises on legal play",
+    cause="legal_actions offers an action that the transition does not know, or a state was overlooked",
+    unit="walks",
+)
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
@@ -73,6 +79,12 @@ def _typed_once(case: Case) -> Iterator[tuple[str, object, Any]]:
         yield "game.initial_state_dist()", game.initial_state_dist(), Distribution
 
 
+@walk_rule(
+    name="types",
+    requirement="every method returns the type that the interface states",
+    cause="a list for a tuple, a NumPy value for a Python one, or None for a text",
+    unit="values",
+)
 def _types(case: Case) -> Iterator[Outcome]:
     for visit in case.walk.visits:
         values = _typed(case, visit)
@@ -81,6 +93,12 @@ def _types(case: Case) -> Iterator[Outcome]:
             yield Finding(visit.t, f"{code}: {wrong}", f"{code}") if wrong else None
 
 
+@walk_rule(
+    name="acting-agents",
+    requirement="acting agents are agents of the game, each once, in the order of 'agents'",
+    cause="a misspelt name, or names in another order",
+    unit="states",
+)
 def _acting(case: Case) -> Iterator[Outcome]:
     agents = list(case.game.agents)
     for visit in case.walk.visits:
@@ -90,6 +108,12 @@ def _acting(case: Case) -> Iterator[Outcome]:
         yield None if is_right else Finding(visit.t, seen, "game.acting_agents(state)")
 
 
+@walk_rule(
+    name="legal-actions",
+    requirement="every acting agent has a legal action; legal actions differ; a no-op is one of them",
+    cause="is_terminal misses an end, or acting_agents names an agent that is out of the game",
+    unit="turns",
+)
 def _legal(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit in case.walk.visits:
@@ -107,6 +131,12 @@ def _legal(case: Case) -> Iterator[Outcome]:
             yield None
 
 
+@walk_rule(
+    name="end",
+    requirement="after the end no agent acts, no action is legal, and a step is refused or changes nothing",
+    cause="acting_agents, legal_actions or the transition do not look at is_terminal",
+    unit="ends",
+)
 def _end(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit in case.walk.visits:
@@ -135,6 +165,13 @@ def _moved_after_the_end(case: Case, visit: Visit) -> Outcome:
     return Finding(visit.t, seen, "game.sample_transition(state, {}, tsmg.Stream())")
 
 
+@walk_rule(
+    name="step-limit",
+    requirement="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
+    cause="neither 'horizon' nor 'facts.longest_game' is set",
+    unit="game",
+    is_static=True,
+)
 def _step_limit(case: Case) -> Iterator[Outcome]:
     try:
         step_limit(case.game)
@@ -147,6 +184,13 @@ def _step_limit(case: Case) -> Iterator[Outcome]:
     yield None
 
 
+@walk_rule(
+    name="agents",
+    requirement="there are agents, and their names differ",
+    cause="'agents' is empty or names one twice",
+    unit="game",
+    is_static=True,
+)
 def _agents(case: Case) -> Iterator[Outcome]:
     agents = case.game.agents
     is_right = agents and len(set(agents)) == len(agents) and all(agents)
@@ -170,6 +214,12 @@ class _Follower:
         return Reply(text=text, parser_outcome=ActionText(text))
 
 
+@walk_rule(
+    name="success",
+    requirement="the runner plays the episode, and success(episode, agent) is True, False or None",
+    cause="success returns a number, or reads what an episode does not have",
+    unit="episodes",
+)
 def _success(case: Case) -> Iterator[Outcome]:
     game, walk = case.game, case.walk
     at = len(walk.visits) - 1
@@ -197,63 +247,13 @@ def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
     return actions[:: max(1, math.ceil(len(actions) / count))]
 
 
-RULES = (
-    WalkRule(
-        name="agents",
-        requirement="there are agents, and their names differ",
-        cause="'agents' is empty or names one twice",
-        unit="game",
-        check=_agents,
-        is_static=True,
-    ),
-    WalkRule(
-        name="step-limit",
-        requirement="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
-        cause="neither 'horizon' nor 'facts.longest_game' is set",
-        unit="game",
-        check=_step_limit,
-        is_static=True,
-    ),
-    WalkRule(
-        name="plays-through",
-        requirement="no method raises on legal play",
-        cause="legal_actions offers an action that the transition does not know, or a state was overlooked",
-        unit="walks",
-        check=_plays_through,
-    ),
-    WalkRule(
-        name="types",
-        requirement="every method returns the type that the interface states",
-        cause="a list for a tuple, a NumPy value for a Python one, or None for a text",
-        unit="values",
-        check=_types,
-    ),
-    WalkRule(
-        name="acting-agents",
-        requirement="acting agents are agents of the game, each once, in the order of 'agents'",
-        cause="a misspelt name, or names in another order",
-        unit="states",
-        check=_acting,
-    ),
-    WalkRule(
-        name="legal-actions",
-        requirement="every acting agent has a legal action; legal actions differ; a no-op is one of them",
-        cause="is_terminal misses an end, or acting_agents names an agent that is out of the game",
-        unit="turns",
-        check=_legal,
-    ),
-    WalkRule(
-        name="end",
-        requirement="after the end no agent acts, no action is legal, and a step is refused or changes nothing",
-        cause="acting_agents, legal_actions or the transition do not look at is_terminal",
-        unit="ends",
-        check=_end,
-    ),
-    WalkRule(
-        name="success",
-        requirement="the runner plays the episode, and success(episode, agent) is True, False or None",
-        cause="success returns a number, or reads what an episode does not have",
-        unit="episodes",
-        check=_success,
-    ),
+RULES: tuple[Rule, ...] = (
+    _agents,
+    _step_limit,
+    _plays_through,
+    _types,
+    _acting,
+    _legal,
+    _end,
+    _success,
 )

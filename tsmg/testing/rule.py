@@ -56,6 +56,9 @@ class Case:
         return cls(subject=subject, game=game, walk=subject.walk(game, script))
 
 
+Check = Callable[[Case], Iterator[Outcome]]
+
+
 def always(game: AnyGame) -> bool:
     """The condition of a rule that applies to every game."""
     return True
@@ -80,7 +83,7 @@ class WalkRule:
     requirement: str
     cause: str
     unit: str
-    check: Callable[[Case], Iterator[Outcome]]
+    check: Check
     applies: Callable[[AnyGame], bool] = always
     is_static: bool = False
 
@@ -103,6 +106,9 @@ class Met(NamedTuple):
     show: str = ""
 
 
+Meet = Callable[[Case], Iterator[Met]]
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Relation:
@@ -119,8 +125,51 @@ class Relation:
     requirement: str
     cause: str
     unit: str
-    met: Callable[[Case], Iterator[Met]]
+    met: Meet
     holds: Callable[[AnyGame], bool | None] = always
 
 
 Rule = WalkRule | Relation
+
+
+def walk_rule(
+    *,
+    name: str,
+    requirement: str,
+    cause: str,
+    unit: str,
+    applies: Callable[[AnyGame], bool] = always,
+    is_static: bool = False,
+) -> Callable[[Check], WalkRule]:
+    """A decorator that makes a ``WalkRule`` of its check; the arguments are the rule's attributes."""
+
+    def rule(check: Check) -> WalkRule:
+        return WalkRule(
+            name=name,
+            requirement=requirement,
+            cause=cause,
+            unit=unit,
+            check=check,
+            applies=applies,
+            is_static=is_static,
+        )
+
+    return rule
+
+
+def relation(
+    *,
+    name: str,
+    requirement: str,
+    cause: str,
+    unit: str,
+    holds: Callable[[AnyGame], bool | None] = always,
+) -> Callable[[Meet], Relation]:
+    """A decorator that makes a ``Relation`` of what it meets; the arguments are the relation's attributes."""
+
+    def rule(met: Meet) -> Relation:
+        return Relation(
+            name=name, requirement=requirement, cause=cause, unit=unit, met=met, holds=holds
+        )
+
+    return rule

@@ -6,11 +6,17 @@ from typing import Any
 from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators
 from tsmg.testing.interface import sampled
-from tsmg.testing.rule import Case, Finding, Outcome, WalkRule
+from tsmg.testing.rule import Case, Finding, Outcome, Rule, walk_rule
 from tsmg.testing.walks import Visit, error_line
 from tsmg.text import Illegal, Malformed, OutcomeKind, Parsed
 
 
+@walk_rule(
+    name="observation-pure",
+    requirement="an observation text depends on the state and the agent alone",
+    cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
+    unit="texts",
+)
 def _pure(case: Case) -> Iterator[Outcome]:
     game, fresh = case.game, case.subject.make()
     for visit in case.walk.visits:
@@ -32,6 +38,12 @@ def _turns(case: Case) -> Iterator[tuple[Visit, str]]:
             yield visit, agent
 
 
+@walk_rule(
+    name="action-round-trip",
+    requirement="read_action finds each legal action in its canonical text",
+    cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
+    unit="actions",
+)
 def _round_trip(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit, agent in _turns(case):
@@ -69,6 +81,12 @@ def _variants(case: Case) -> list[str]:
     ]
 
 
+@walk_rule(
+    name="reading-total",
+    requirement="read_action answers any text, twice the same, and never with an illegal action",
+    cause="int() or an index on a text that is no number, or a reading that guesses",
+    unit="texts",
+)
 def _reading_total(case: Case) -> Iterator[Outcome]:
     variants = _variants(case)
     for visit, agent in _turns(case):
@@ -96,6 +114,12 @@ def _is_legal(case: Case, visit: Visit, agent: str, action: Any) -> bool:
     return legal is None or action in legal
 
 
+@walk_rule(
+    name="invalid-text",
+    requirement="the invalid rule answers an unreadable text in every state",
+    cause="StandStill without a noop_action where several act, or a default action that is not legal",
+    unit="turns",
+)
 def _invalid_text(case: Case) -> Iterator[Outcome]:
     """The invalid rule, with one unreadable text at a time."""
     for visit, agent in _turns(case):
@@ -125,33 +149,9 @@ def _wrong_resolution(case: Case, visit: Visit, agent: str) -> str:
     return f"{played!r} is played, which is not legal for {wrong}" if wrong else ""
 
 
-RULES = (
-    WalkRule(
-        name="observation-pure",
-        requirement="an observation text depends on the state and the agent alone",
-        cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
-        unit="texts",
-        check=_pure,
-    ),
-    WalkRule(
-        name="action-round-trip",
-        requirement="read_action finds each legal action in its canonical text",
-        cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
-        unit="actions",
-        check=_round_trip,
-    ),
-    WalkRule(
-        name="reading-total",
-        requirement="read_action answers any text, twice the same, and never with an illegal action",
-        cause="int() or an index on a text that is no number, or a reading that guesses",
-        unit="texts",
-        check=_reading_total,
-    ),
-    WalkRule(
-        name="invalid-text",
-        requirement="the invalid rule answers an unreadable text in every state",
-        cause="StandStill without a noop_action where several act, or a default action that is not legal",
-        unit="turns",
-        check=_invalid_text,
-    ),
+RULES: tuple[Rule, ...] = (
+    _pure,
+    _round_trip,
+    _reading_total,
+    _invalid_text,
 )
