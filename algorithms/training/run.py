@@ -13,6 +13,7 @@ from algorithms.errors import RunFolderError
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation
 from algorithms.play.rollouts import fixed_starts
+from algorithms.play.step_deadline import with_step_deadline
 from algorithms.runs.checkpoints import START, ResumePoint, has_start, resume_point
 from algorithms.runs.reader import flat
 from algorithms.runs.records import read_config, read_lines
@@ -28,7 +29,6 @@ from algorithms.training.tracking import tracker
 from algorithms.training.trainer import MSGRPOTrainer
 from lap import LanguageAgentPolicy
 from tsmg import FailedEpisode, InvalidArgumentError, TooManyFailuresError
-from tsmg.deadline import with_step_deadline
 
 _EPISODES_AT_THE_END = 10  # of the last evaluation, as transcripts
 _ABSENT: Final = object()

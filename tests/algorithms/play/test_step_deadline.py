@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 import games
+from algorithms.play.step_deadline import with_step_deadline
 from tests.algorithms.play.test_failures import Native
 from tsmg import (
     AbstractExplicitGame,
@@ -23,7 +24,6 @@ from tsmg import (
     UniformPlayer,
     play,
 )
-from tsmg.deadline import with_step_deadline
 
 
 def hang() -> None:
