@@ -4,9 +4,9 @@ The command line finds them by name (the entry points ``tsmg.commands``), since 
 """
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -24,6 +24,7 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.schema import literal
 
 console = Console()
+Command = TypeVar("Command", bound=Callable[..., None])
 
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
@@ -36,6 +37,18 @@ _MEASURED = (
     *("seed", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "group_on"),
     "token_budget",
 )
+
+
+def _estimator_option(unset: str) -> Callable[[Command], Command]:
+    """The option that gives estimators by their settings."""
+    return click.option(
+        "--estimator",
+        "estimators",
+        multiple=True,
+        metavar="NAME=VALUE,...",
+        help="Settings of 'tsmg train' that make an estimator, e.g. credit=reward_to_go,std=none; "
+        f"may be repeated. {unset}",
+    )
 
 
 @click.command()
@@ -89,14 +102,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
 @click.option("--group-size", type=click.IntRange(2), default=4, show_default=True, help="G.")
 @click.option("--kept", type=click.IntRange(1), default=2, show_default=True, help="K.")
 @click.option("--groups", type=click.IntRange(1), default=1, show_default=True, help="A batch's.")
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Settings of 'tsmg train' that make an estimator, e.g. credit=reward_to_go,std=none; may be repeated. "
-    "Unset: the usual ones.",
-)
+@_estimator_option("Unset: the usual ones.")
 @click.option(
     "--policy-seed", type=int, default=0, show_default=True, help="Of the tabular policy."
 )
@@ -145,10 +151,8 @@ def lab(
 
     torch.set_num_threads(1)  # the tables are small
     config = plain_config(group_size=group_size, kept_episodes=kept, groups=groups)
-    changed = {
-        text: _changes(text, (*_ESTIMATOR, "groups", "group_on", "scope")) for text in estimators
-    }
-    wanted = changed or ESTIMATORS
+    names = (*_ESTIMATOR, "groups", "group_on", "scope")
+    wanted = {text: _changes(text, names) for text in estimators} or ESTIMATORS
     for changes in wanted.values():
         attrs.evolve(config, **changes)  # refused before anything slow starts
     with console.status("listing the trajectories") as status:
@@ -175,13 +179,8 @@ def lab(
 @click.option(
     "--played", type=click.IntRange(40), default=200, show_default=True, help="Groups to play."
 )
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Settings that make an estimator, e.g. sampling=all,group_size=8; may be repeated: the others are compared "
-    "with the first. Unset: AAW, uniform, all of G, and all of smaller groups.",
+@_estimator_option(
+    "The others are compared with the first. Unset: AAW, uniform, all of G, and all of smaller groups."
 )
 @click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
 @config_options(MSGRPOConfig, only=_MEASURED)

@@ -109,7 +109,9 @@ def test_tokens_are_counted() -> None:
     """Replies of one or two tokens; those that are trained on are all, or the share that is drawn."""
     game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
     dist = TrajectoryDistribution.of(game, random_policy(game, WORDS, tokens=2))
-    spoken = [sum(len(c.reply_ids) for _, c in x.episode.completions("player")) for x in dist.lines]
+    spoken = [
+        sum(len(c.reply_ids) for _, c in x.episode.completions("player")) for x in dist.trajectories
+    ]
     mean = float(dist.probabilities_E @ np.array(spoken))
     assert mean > 1.2
     every = analyse_estimator(dist, plain(group_size=2), limit=10**6)
@@ -242,7 +244,7 @@ def trainers_gradient(trainer: MSGRPOTrainer, dist: TrajectoryDistribution) -> n
     config = trainer.config
     total = 0.0
     parameters = list(trainer.policy.model.network.parameters())
-    for members in itertools.product(dist.lines, repeat=config.group_size):
+    for members in itertools.product(dist.trajectories, repeat=config.group_size):
         group = EpisodeGroup(episodes=tuple(line.episode for line in members))
         chance = math.prod(float(line.probability) for line in members)
         roles = trainer.estimator.role_groups([group], trainer.game.agents)
