@@ -70,7 +70,9 @@ def words_of(trajectory: Trajectory, agent: str = "walker") -> tuple[str, ...]:
 def find(words: tuple[str, ...], earned: float) -> Trajectory:
     """The trajectory with these words and this return."""
     (trajectory,) = (
-        x for x in PLAY.trajectories if words_of(x) == words and x.episode.episode_return("walker") == earned
+        x
+        for x in PLAY.trajectories
+        if words_of(x) == words and x.episode.episode_return("walker") == earned
     )
     return trajectory
 
