@@ -17,12 +17,11 @@ import tsmg
 from algorithms.cli.options import (
     config_options,
     game_options,
-    literal,
-    make_game,
+    game_spec,
     set_option,
-    split_game,
 )
 from algorithms.method.config import MSGRPOConfig
+from algorithms.runs.schema import literal
 
 if TYPE_CHECKING:
     from proofs.proving import Outcome
@@ -121,7 +120,7 @@ def lab(
     The policy is a table whose words are the game's action texts. Where there are more than --limit different groups,
     batches are drawn, and every figure has a 95% interval.
     """
-    game = make_game(game_id, settings, horizon)
+    game = game_spec(game_id, settings, horizon).build()
     if not isinstance(game, tsmg.AbstractExplicitGame):
         raise click.UsageError(f"{game.name} is a sampled game: it has no exact gradient")
     import torch
@@ -192,7 +191,8 @@ def signal(
     Groups are played, and all estimators make their gradients of them. SNR is that of one group; --groups, --updates
     and the regularisers play no part. Intervals are 95%.
     """
-    game = split_game(make_game(game_id, settings, horizon), held_out)[0]
+    spec = game_spec(game_id, settings, horizon, held_out)
+    game = spec.split(spec.build())[0]
     config = MSGRPOConfig(**chosen)
     wanted: Mapping[str, Mapping[str, Any]] = {
         "aaw": {"sampling": "aaw"},

@@ -20,10 +20,11 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import games
-from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
+from algorithms import MSGRPOConfig, MSGRPOTrainer, RunSpec, run_training
 from algorithms.distributed.sharding import gathered
 from algorithms.play.matchups import Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts
+from algorithms.training.spec import RunParts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
@@ -166,18 +167,17 @@ def run(folder: Path, *, resume: bool, sharding: str = "none") -> str:
     game, teller = game_of("LineWalk-v0"), Teller()
     try:
         run_training(
-            game=game,
-            evaluation_game=game,
-            policy=policy_of(rank()),
-            config=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3, sharding=sharding),
-            run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
-            folder=folder,
-            described={"title": "a test"},
+            RunSpec(
+                algorithm=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3, sharding=sharding),
+                run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
+            ),
+            folder,
+            parts=RunParts(training_game=game, evaluation_game=game, policy=policy_of(rank())),
             reporter=teller,
             resume=resume,
         )
     except RunStoppedError as stopped:
-        teller.told(str(stopped))
+        teller.message(str(stopped))
     return "\n".join(teller.heard)
 
 

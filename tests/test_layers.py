@@ -21,7 +21,6 @@ PLANTED = {
     "proofs-not-tests": ("proofs/planted.py", "import tests"),
 }
 ALLOWED = {
-    "games-are-unknown": ("algorithms/cli/main.py", "import games"),
     "environments-at-the-border": ("games/adapters/planted.py", "import pettingzoo"),
 }
 

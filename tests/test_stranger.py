@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import algorithms
 import tsmg
 from algorithms.cli.main import main
-from algorithms.runs.writer import read_lines
+from algorithms.runs.records import read_lines
 from tsmg.testing import check_game
 
 TINY = algorithms.CloningConfig(

@@ -1,6 +1,6 @@
-"""The commands about whole runs: ``tsmg compare``, ``tsmg report``, ``tsmg experiment`` and ``tsmg plan``.
+"""The commands about whole runs: ``tsmg compare``, ``tsmg report``, ``tsmg experiment`` and ``tsmg capacity``.
 
-The command line finds them by name (the entry points ``tsmg.commands``). Nothing but ``tsmg plan`` needs torch.
+The command line finds them by name (the entry points ``tsmg.commands``). Nothing but ``tsmg capacity`` needs torch.
 """
 
 import sys
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
@@ -27,13 +26,13 @@ from algorithms.capacity.estimate import (
     largest_token_budget,
     most_rows,
 )
-from algorithms.cli.options import config_options
+from algorithms.cli.options import config_options, sentence
+from algorithms.cli.terminal import console
 from algorithms.experiments.scheduler import Done, estimated_seconds, is_done, run_jobs
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.runs.reader import read_runs
 from tsmg import ModelError
 
-console = Console()
 _FIGURES = "figures are of greedy play instead of play at the training temperature"
 
 
@@ -52,7 +51,7 @@ def _grouping_options(command: Any) -> Any:
             show_default=True,
             help="Of the success rate, for the updates until it.",
         ),
-        click.option("--greedy", is_flag=True, help=_FIGURES.capitalize() + "."),
+        click.option("--greedy", is_flag=True, help=sentence(_FIGURES)),
     )
     for decorator in reversed(decorators):
         command = decorator(command)
@@ -175,9 +174,9 @@ def report(
 @click.option(
     "--parallel", type=click.IntRange(1), default=1, show_default=True, help="Runs side by side."
 )
-@click.option("--plan", is_flag=True, help="Print what would be run and how long it may take.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run and how long it may take.")
 def experiment(
-    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, plan: bool
+    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, dry_run: bool
 ) -> None:
     """Do an experiment: one that ships (paper), or a TOML file of your own.
 
@@ -188,7 +187,7 @@ def experiment(
     folder = Path(output or Path("runs") / declared.scale)
     todo = jobs(declared, only)
     _print_plan(declared, todo, folder, parallel)
-    if plan:
+    if dry_run:
         return
     left = sum(not is_done(folder / job.place) for job in todo)
     ended: list[Done] = []
@@ -272,7 +271,7 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     help="Learn low-rank adapters alone, of this rank.",
 )
 @config_options(CapacityConfig)
-def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
+def capacity(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
     """Say what a run would hold in the memory of each device, what fits, and which limit comes first.
 
     The network is built without its weights, so the plan of a large one needs no large machine.

@@ -43,6 +43,31 @@ def upgrade(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     return dict(config) if version == SCHEMA_VERSION else _from_version_1(config)
 
 
+def check_resumable(config: Mapping[str, Any], folder: object, *, has_parts: bool = False) -> None:
+    """Refuse to go on with a run that was begun with objects of a caller, where there are none now.
+
+    Args:
+      config: of the run, in the present form.
+      folder: of the run, for messages.
+      has_parts: whether the caller gives the objects again.
+
+    Raises:
+      RunFolderError: the message says how the run can be resumed, if at all.
+    """
+    if not config.get("given_parts"):
+        return
+    if "upgraded_from" in config:
+        raise RunFolderError(
+            f"the run in {str(folder)!r} was begun from Python by an older tsmg (schema version "
+            f"{config['upgraded_from']}), which did not record what it was made of: it can be read, but not resumed"
+        )
+    if not has_parts:
+        raise RunFolderError(
+            f"the run in {str(folder)!r} was begun from Python with a game and a policy of the caller's "
+            "('given_parts' in config.json): resume it with run_training(..., parts=..., resume=True)"
+        )
+
+
 def _from_version_1(config: Mapping[str, Any]) -> dict[str, Any]:
     """The form before there were specs; what is malformed stays so, and is named when the result is checked."""
     rest = dict(config)

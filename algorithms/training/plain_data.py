@@ -107,24 +107,27 @@ def _value(hint: object, value: object, name: str, source: str) -> object:
     return value
 
 
-def to_toml(data: Mapping[str, object], *, section: str = "") -> str:
-    """Plain data as TOML: settings first, then one section for each table; what is ``None`` is left out.
+def to_toml(value: object, *, section: str = "") -> str:
+    """An attrs value as TOML: each setting below its help text, then one section for each table.
 
     Args:
-      data: tables of texts, numbers, truth values, ``None``, lists and further tables.
+      value: whose fields are texts, numbers, truth values, ``None``, lists, mappings or such values themselves; what is
+        ``None`` is a comment, since TOML has no word for it.
       section: the dotted name of the table that is written; empty at the top level.
     """
-    tables = {name: value for name, value in data.items() if isinstance(value, Mapping)}
-    lines = [
-        f"{_key(name)} = {_toml_value(value)}"
-        for name, value in data.items()
-        if name not in tables and value is not None
-    ]
-    text = "\n".join(lines) + "\n" if lines else ""
-    for name, table in tables.items():
-        path = f"{section}.{_key(name)}".lstrip(".")
-        text += f"\n[{path}]\n{to_toml(table, section=path)}"
-    return text
+    settings, tables = "", ""
+    for field in attrs.fields(type(value)):  # type: ignore[arg-type]
+        item, name = getattr(value, field.name), f"{section}.{field.name}".lstrip(".")
+        comment = f"# {field.metadata['help']}\n" if "help" in field.metadata else ""
+        if attrs.has(type(item)):
+            tables += f"\n{comment}[{name}]\n{to_toml(item, section=name)}"
+        elif isinstance(item, Mapping):
+            lines = (f"{_key(key)} = {_toml_value(to_plain(it))}\n" for key, it in item.items())
+            tables += f"\n{comment}[{name}]\n{''.join(lines)}"
+        else:
+            line = f"{field.name} = {_toml_value(to_plain(item))}"
+            settings += comment + (f"# {field.name} is unset\n" if item is None else f"{line}\n")
+    return settings + tables
 
 
 def _key(name: str) -> str:

@@ -15,11 +15,14 @@ from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.checkpoints import START, ResumePoint, has_start, resume_point
 from algorithms.runs.reader import flat
 from algorithms.runs.records import read_config, read_lines
+from algorithms.runs.schema import check_resumable
 from algorithms.runs.writer import METRICS, NullRunFolder, RunFolder, versions
 from algorithms.training.interruption import Interruption
+from algorithms.training.quiet import without_progress_bars
 from algorithms.training.reporter import Reporter, SilentReporter
 from algorithms.training.run_loop import History, RunLoop, write_policy
 from algorithms.training.spec import RunParts, RunSpec
+from algorithms.training.tracking import tracker
 from algorithms.training.trainer import Metrics, MSGRPOTrainer
 from lap import LanguageAgentPolicy
 from tsmg import (
@@ -88,45 +91,65 @@ def run_training(
       TooManyFailuresError: more episodes failed than the configuration accepts; they are in ``failures.jsonl``.
     """
     recorded = read_config(folder) if resume else None
-    is_given = parts is not None
     if recorded is not None:
-        _check_resumable(recorded, folder, is_given)
+        check_resumable(recorded, folder, has_parts=parts is not None)
+    with without_progress_bars():
+        made = parts or _built_parts(spec, Path(folder), reporter, resume=resume)
+        trainer = _trainer(spec, made)
+        config = _config(spec, made, trainer, is_given=parts is not None)
+        return _recorded_run(spec, made, trainer, config, recorded, Path(folder), reporter, track)
+
+
+def _built_parts(
+    spec: RunSpec, folder: Path, reporter: Reporter | None, *, resume: bool
+) -> RunParts:
+    """The parts that the spec names; the policy is that of ``start/`` where a resumed run has saved it."""
+    saved = folder / START if resume and has_start(folder) else None
     with make_accelerator().local_main_process_first():  # what it makes or fetches, the others find
-        if parts is None:
-            report = None if reporter is None else reporter.progress
-            saved = Path(folder) / START if resume and has_start(Path(folder)) else None
-            parts = spec.build(report=report, saved=saved)
+        return spec.build(report=reporter.progress if reporter else None, saved=saved)
+
+
+def _trainer(spec: RunSpec, parts: RunParts) -> MSGRPOTrainer:
+    seconds = spec.run.step_deadline
     training_game, evaluation_game = (
-        with_step_deadline(game, spec.run.step_deadline) if spec.run.step_deadline else game
+        with_step_deadline(game, seconds) if seconds else game
         for game in (parts.training_game, parts.evaluation_game)
     )
-    trainer = MSGRPOTrainer(
+    return MSGRPOTrainer(
         game=training_game,
         policy=parts.policy,
         config=spec.algorithm,
         evaluation_game=evaluation_game,
         matchups=parts.matchups,
     )
+
+
+def _recorded_run(
+    spec: RunSpec,
+    parts: RunParts,
+    trainer: MSGRPOTrainer,
+    config: Config,
+    recorded: Config | None,
+    folder: Path,
+    reporter: Reporter | None,
+    track: Callable[[Metrics, int], None] | None,
+) -> Result:
+    """The run, with what it writes down; ``recorded`` is the configuration of one that is resumed."""
     is_first = trainer.processes.is_first
     reporter = reporter if reporter is not None and is_first else SilentReporter()
-    config = _config(spec, parts, trainer, is_given)
     point = None
     if recorded is None:
-        episodes = fixed_starts(
-            evaluation_game, spec.run.final_episodes, seed=spec.run.evaluation_seed
-        )
-        baselines = baseline_figures(evaluation_game, episodes, matchups=parts.matchups)
+        baselines = _baselines(spec, parts, trainer)
     else:
         check_same_run(recorded, config, folder)
         point = _loaded_point(trainer, folder, recorded, reporter)
-        baselines = recorded.get("baselines") or {}
+        baselines = recorded.get("baselines") or _baselines(spec, parts, trainer)
     tracked = _lines_beyond(folder, point)
+    track = track or tracker(spec.run.tracker, folder, flat(config["spec"]))
     opened = RunFolder if is_first else NullRunFolder
     trainer.processes.gather([])  # nothing is written before all have read
-    with (
-        Interruption() as interruption,
-        opened(folder, kept=point.lines if point else None) as files,
-    ):
+    kept = point.lines if point else None
+    with Interruption() as interruption, opened(folder, kept=kept) as files:
         if point is None:
             files.write_config({**config, "baselines": baselines})
         if trainer.processes.broadcast(trainer.update_index == 0 and not has_start(files.path)):
@@ -145,7 +168,8 @@ def run_training(
         loop.record_episodes(parts.evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
     ceiling = baselines.get("optimum")
     if is_first:
-        title = parts.training_game.name if is_given and "title" not in spec.labels else spec.title
+        is_named = "given_parts" not in config or "title" in spec.labels
+        title = spec.title if is_named else parts.training_game.name
         plot_run(files.path, ceiling=ceiling, title=title)
     return Result(
         sampled=end[0],
@@ -157,28 +181,15 @@ def run_training(
     )
 
 
-def _check_resumable(recorded: Config, folder: str | Path, is_given: bool) -> None:
-    """Refuse to go on with a run that was begun with objects of a caller, where there are none now.
-
-    Raises:
-      RunFolderError: the message says how the run can be resumed, if at all.
-    """
-    if not recorded.get("given_parts"):
-        return
-    if "upgraded_from" in recorded:
-        raise RunFolderError(
-            f"the run in {str(folder)!r} was begun from Python by an older tsmg (schema version "
-            f"{recorded['upgraded_from']}), which did not record what it was made of: it can be read, but not resumed"
-        )
-    if not is_given:
-        raise RunFolderError(
-            f"the run in {str(folder)!r} was begun from Python with a game and a policy of the caller's "
-            "('given_parts' in config.json): resume it with run_training(..., parts=..., resume=True)"
-        )
+def _baselines(spec: RunSpec, parts: RunParts, trainer: MSGRPOTrainer) -> dict[str, Any]:
+    """What the last evaluation is held against, on the same episodes."""
+    game = trainer.evaluation_game
+    episodes = fixed_starts(game, spec.run.final_episodes, seed=spec.run.evaluation_seed)
+    return baseline_figures(game, episodes, matchups=parts.matchups)
 
 
 def _config(
-    spec: RunSpec, parts: RunParts, trainer: MSGRPOTrainer, is_given: bool
+    spec: RunSpec, parts: RunParts, trainer: MSGRPOTrainer, *, is_given: bool
 ) -> dict[str, Any]:
     """What determines the run, for ``config.json``: the spec with every ``auto`` resolved, and what is beside it."""
     resolved = attrs.evolve(spec, algorithm=trainer.config)

@@ -163,7 +163,8 @@ class PolicySpec:
         metadata={"help": "what differs from the game's own player, by name"},
     )
     cloning: CloningConfig | None = option(
-        None, "settings of the behaviour cloning; unset: the defaults, with the seed of the run"
+        None,
+        "settings of the behaviour cloning; its seed is that of the run where a file leaves it out",
     )
 
     def check(self, *, trains: bool = False) -> None:
@@ -425,7 +426,12 @@ class RunSpec:
                 f"{source}: 'schema_version' must be {SCHEMA_VERSION} (got {version!r}); {origin}"
             )
         settings = {name: value for name, value in data.items() if name != "schema_version"}
-        return from_plain(cls, settings, source=source)
+        spec = from_plain(cls, settings, source=source)
+        policy = spec.policy
+        if policy.cloning is None or "seed" in data["policy"]["cloning"]:
+            return spec
+        cloning = attrs.evolve(policy.cloning, seed=spec.algorithm.seed)
+        return attrs.evolve(spec, policy=attrs.evolve(policy, cloning=cloning))
 
 
 def read_spec(file: str | Path) -> RunSpec:

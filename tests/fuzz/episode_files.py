@@ -12,7 +12,7 @@ from algorithms.analysis.report.episodes import viewer_data
 from algorithms.analysis.report.page import report_markdown, report_page
 from algorithms.analysis.report.texts import embedded_json
 from algorithms.runs.reader import Run, read_run, scenario_of
-from algorithms.runs.writer import read_lines
+from algorithms.runs.records import read_lines
 from tests.fuzz.guard import Case, declared, scratch, wrong
 from tests.fuzz.run_folders import transcript
 from tests.fuzz.source import Source, altered, damaged

@@ -15,7 +15,9 @@ from algorithms.method.credit import episode_advantages, whole_episode_credit
 from algorithms.method.episode_sampling import Selected
 from algorithms.play.optimum import optimal_return
 from algorithms.play.rollouts import collect_groups, fixed_starts
-from algorithms.training.run import RunConfig, run_training
+from algorithms.training.config import RunConfig
+from algorithms.training.run import run_training
+from algorithms.training.spec import RunParts, RunSpec
 from games import FrozenLake
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.checkpoints import tiny_model
@@ -400,13 +402,16 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
         )
         game = FrozenLake()
         return run_training(
-            game=split_starts(game, "train"),
-            evaluation_game=split_starts(game, "held_out"),
-            policy=policy,
-            config=attrs.evolve(CONFIG, updates=2, learning_rate=1e-3),
-            run=RunConfig(final_episodes=5, evaluation_episodes=5, evaluate_every=1),
-            folder=tmp_path / name,
-            described={"title": "a test"},
+            RunSpec(
+                algorithm=attrs.evolve(CONFIG, updates=2, learning_rate=1e-3),
+                run=RunConfig(final_episodes=5, evaluation_episodes=5, evaluate_every=1),
+            ),
+            tmp_path / name,
+            parts=RunParts(
+                training_game=split_starts(game, "train"),
+                evaluation_game=split_starts(game, "held_out"),
+                policy=policy,
+            ),
             reporter=Teller(),
         )
 
