@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import setuptools
 import typeguard
 
 ROOT = Path(__file__).parent.parent
@@ -60,8 +61,8 @@ def test_a_heavy_import_is_noticed() -> None:
 
 
 def test_every_package_is_listed_and_typed() -> None:
-    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    listed = set(configuration["tool"]["setuptools"]["packages"])
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = set(setuptools.find_packages(str(ROOT), include=settings["packages"]["find"]["include"]))
     roots = {name for name in listed if "." not in name}
     found = {
         ".".join(file.parent.relative_to(ROOT).parts)

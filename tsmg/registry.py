@@ -1,7 +1,7 @@
 """Ids for games: ``register`` gives a builder a name with a version, ``make`` builds the game.
 
-A package that registers games names itself under the entry-point group ``tsmg.games``; it is imported when an id is first
-looked up, so that neither this package nor the command line knows any game.
+A package that registers games names itself under the entry-point group ``tsmg.games``; it is imported when an id is
+first looked up, so that neither this package nor the command line knows any game.
 """
 
 import difflib
