@@ -2,10 +2,10 @@
 
 from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
-from lap.engine.sampling import Sampling
+from lap.engine.sampling import Sampling, TokenLogprobs
 from lap.errors import ContextLengthError, ModelError
 from lap.lora import LoraSettings
-from lap.model import LanguageModel, TokenLogprobs, TrainableModel
+from lap.model import LanguageModel, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
 from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel

@@ -12,31 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
-import attrs
 import torch
 from torch import Tensor
 
-from lap.engine.sampling import Sampling
+from lap.engine.sampling import Sampling, TokenLogprobs
 from lap.prompts import Prompt
 from tsmg import Completion, Stream
 
 StopCriterion = Callable[[str], bool]
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class TokenLogprobs:
-    """What learning needs to know about recorded replies. B completions, L tokens of the longest reply.
-
-    Attributes:
-      logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
-        after the end of a reply.
-      entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
-      mask_B_L: True where the policy chose the token: the loss mask.
-    """
-
-    logprobs_B_L: Tensor
-    entropies_B_L: Tensor
-    mask_B_L: Tensor
 
 
 class LanguageModel(Protocol):

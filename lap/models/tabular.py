@@ -10,9 +10,16 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from lap.engine.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
+from lap.engine.sampling import (
+    Sampling,
+    TokenLogprobs,
+    entropy,
+    pick_tokens,
+    support_mask,
+    token_logprobs,
+)
 from lap.errors import ModelError
-from lap.model import StopCriterion, TokenLogprobs, TrainableModel
+from lap.model import StopCriterion, TrainableModel
 from lap.prompts import Prompt
 from tsmg import Completion, InvalidArgumentError, Stream
 

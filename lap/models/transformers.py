@@ -19,7 +19,7 @@ from lap.encoding import PromptEncoder
 from lap.engine.decoding import LOGIT_CACHE_BYTES, LogitCache, ReplyState, decode
 from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
-from lap.engine.sampling import Sampling, token_logprobs
+from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
 from lap.errors import ModelError
 from lap.lora import (
@@ -37,7 +37,6 @@ from lap.model import (
     SavableModel,
     ShardableModel,
     StopCriterion,
-    TokenLogprobs,
     TrainableModel,
     named_tensors,
     tensors_digest,
