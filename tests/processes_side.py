@@ -33,7 +33,6 @@ from tests.whole_runs import CONFIG, RUN, Teller
 from tsmg import AbstractGame, PlayRandomLegal, with_invalid_rule
 
 UPDATES = 5
-COLLECT = GroupPlayer.collect
 CASES: dict[str, dict[str, Any]] = {
     "uneven": {"groups": 5},
     "one group": {"groups": 1},  # another process has nothing to play
@@ -124,21 +123,31 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(apart / norm) if norm else float(apart)
 
 
+class Replay:
+    """Plays groups that were recorded, whichever process asks for them."""
+
+    def __init__(self, player: GroupPlayer, recorded: Sequence[Rollouts]) -> None:
+        self.player, self.recorded = player, recorded
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.player, name)
+
+    def play(self, update: int) -> Any:
+        return GroupPlayer.play(self, update)  # type: ignore[arg-type]
+
+    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+        played = self.recorded[update].groups
+        share = tuple(group for group in played if group.episodes[0].key.group in groups)
+        return Rollouts(groups=share, failed=())
+
+
 def replay(trainer: MSGRPOTrainer) -> None:
-    """From now on the trainer meets episodes that its first weights played, all in one batch, whoever asks."""
+    """From now on the trainer meets episodes that its first weights played, all in one batch."""
     ((matchup, numbers),) = distinct_matchups(
         trainer.matchups, trainer.policies, trainer.config.groups
     )
-    recorded = [COLLECT(trainer.player, matchup, numbers, update) for update in range(UPDATES)]
-
-    def collect(
-        self: GroupPlayer, matchup: Matchup, numbers: Sequence[int], update: int
-    ) -> Rollouts:
-        groups = recorded[update].groups
-        share = tuple(group for group in groups if group.episodes[0].key.group in numbers)
-        return Rollouts(groups=share, failed=())
-
-    GroupPlayer.collect = collect  # type: ignore[method-assign]
+    recorded = [trainer.player.collect(matchup, numbers, update) for update in range(UPDATES)]
+    trainer.player = Replay(trainer.player, recorded)  # type: ignore[assignment]
 
 
 def watch_updates(after: int, held: list[int]) -> None:
