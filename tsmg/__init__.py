@@ -1,6 +1,7 @@
 """Typed abstractions of the Text-Mediated Stochastic Game (TSMG)."""
 
-from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
+from tsmg.closed_state import ClosedState, ClosedTransition
+from tsmg.closure import ClosedGame
 from tsmg.combinators import (
     split_starts,
     with_horizon,
@@ -8,7 +9,6 @@ from tsmg.combinators import (
     with_player,
     with_texts,
 )
-from tsmg.deadline import with_step_deadline
 from tsmg.distribution import (
     Distribution,
     Finite,
@@ -30,7 +30,14 @@ from tsmg.errors import (
     TSMGError,
     UnknownGameError,
 )
-from tsmg.game import AbstractExplicitGame, AbstractGame, AbstractSampledGame, Facts, Transition
+from tsmg.game import (
+    AbstractExplicitGame,
+    AbstractGame,
+    AbstractSampledGame,
+    AnyGame,
+    Facts,
+    Transition,
+)
 from tsmg.invalid import (
     AbstractInvalidRule,
     Forfeit,
@@ -40,7 +47,7 @@ from tsmg.invalid import (
     StandStill,
 )
 from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
-from tsmg.players import AbstractPlayer, AgentPolicy, PlayerPolicy, UniformPlayer
+from tsmg.players import AbstractPlayer, AgentPolicy, AnyPlayer
 from tsmg.randomness import EpisodeKey, Phase, Purpose, Stream
 from tsmg.records import (
     AgentStep,
@@ -59,6 +66,7 @@ from tsmg.records import (
 )
 from tsmg.registry import RegisteredGame, make, register, registered
 from tsmg.runner import distinct_episodes, play
+from tsmg.scripted import PlayerPolicy, UniformPlayer
 from tsmg.text import (
     ActionText,
     Illegal,
@@ -69,6 +77,11 @@ from tsmg.text import (
     ParserOutcome,
     TextOutcome,
 )
+from tsmg.wrapped import (
+    AbstractWrappedExplicitGame,
+    AbstractWrappedGame,
+    AbstractWrappedSampledGame,
+)
 
 __all__ = [
     "AbstractExplicitGame",
@@ -76,9 +89,14 @@ __all__ = [
     "AbstractInvalidRule",
     "AbstractPlayer",
     "AbstractSampledGame",
+    "AbstractWrappedExplicitGame",
+    "AbstractWrappedGame",
+    "AbstractWrappedSampledGame",
     "ActionText",
     "AgentPolicy",
     "AgentStep",
+    "AnyGame",
+    "AnyPlayer",
     "ClosedGame",
     "ClosedState",
     "ClosedTransition",
@@ -145,6 +163,5 @@ __all__ = [
     "with_horizon",
     "with_invalid_rule",
     "with_player",
-    "with_step_deadline",
     "with_texts",
 ]

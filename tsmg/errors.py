@@ -18,11 +18,11 @@ class ShapeError(InvalidArgumentError):
 
 
 class NoSignalError(TSMGError, ValueError):
-    """Every advantage of a group is 0: nothing can be drawn or learnt from it."""
+    """Every advantage of a group is 0, so that the group carries no gradient."""
 
 
 class NotEnumerableError(TSMGError, TypeError):
-    """A distribution was asked for its table, but can only be sampled or is too large."""
+    """A distribution cannot be enumerated: it can only be sampled, or it has too many outcomes."""
 
 
 class UnknownGameError(TSMGError, LookupError):
@@ -30,11 +30,11 @@ class UnknownGameError(TSMGError, LookupError):
 
 
 class GameLawError(TSMGError, RuntimeError):
-    """A game broke a law of its interface; the message names game, agent and step."""
+    """A game violates a requirement of its interface; the message names game, agent and step."""
 
 
 class GameDeadlineError(TSMGError, TimeoutError):
-    """A game took longer over one step than it was given."""
+    """A game exceeded the time limit of one step."""
 
 
 class TooManyFailuresError(TSMGError, RuntimeError):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
@@ -24,12 +23,12 @@ from algorithms.capacity.estimate import (
     NetworkSizes,
     estimate_capacity,
 )
-from algorithms.cli.options import config_options
+from algorithms.cli.options import config_options, sentence
+from algorithms.cli.terminal import console
 from algorithms.experiments.scheduler import Done, estimated_seconds, is_done, run_jobs
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.runs.reader import read_runs
 
-console = Console()
 _FIGURES = "figures are of greedy play instead of play at the training temperature"
 
 
@@ -48,7 +47,7 @@ def _grouping_options(command: Any) -> Any:
             show_default=True,
             help="Of the success rate, for the updates until it.",
         ),
-        click.option("--greedy", is_flag=True, help=_FIGURES.capitalize() + "."),
+        click.option("--greedy", is_flag=True, help=sentence(_FIGURES)),
     )
     for decorator in reversed(decorators):
         command = decorator(command)
@@ -77,7 +76,7 @@ def compare(
     found, problems = read_runs(runs)
     comparison = compare_runs(found, by=by, threshold=threshold, greedy=greedy)
     if numbers is not None:
-        from algorithms.analysis.raw_numbers import write_csv
+        from algorithms.analysis.evaluations_csv import write_csv
 
         write_csv([summary.group for summary in comparison.summaries], numbers)
     for table in tables(comparison):
@@ -171,9 +170,9 @@ def report(
 @click.option(
     "--parallel", type=click.IntRange(1), default=1, show_default=True, help="Runs side by side."
 )
-@click.option("--plan", is_flag=True, help="Print what would be run and how long it may take.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run and how long it may take.")
 def experiment(
-    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, plan: bool
+    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, dry_run: bool
 ) -> None:
     """Do an experiment: one that ships (paper), or a TOML file of your own.
 
@@ -184,7 +183,7 @@ def experiment(
     folder = Path(output or Path("runs") / declared.scale)
     todo = jobs(declared, only)
     _print_plan(declared, todo, folder, parallel)
-    if plan:
+    if dry_run:
         return
     left = sum(not is_done(folder / job.place) for job in todo)
     ended: list[Done] = []
@@ -230,7 +229,7 @@ def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, paralle
     console.print(
         f"{total:.0f} minutes of work are left, {total / parallel:.0f} with {parallel} side by side if each has a "
         f"core of its own ({'measured on runs here' if all_measured else 'in part by the figures in the file'}); "
-        f"primary: {', '.join(declared.primary)}; ours, not the source's: {len(declared.ours)} values",
+        f"primary: {', '.join(declared.measures.primary)}; ours, not the source's: {len(declared.ours)} values",
         soft_wrap=True,
     )
 
@@ -241,7 +240,9 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
 
     places = dict.fromkeys(folder / job.place.parent for job in todo)
     found, problems = read_runs([place for place in places if place.is_dir()] or [folder])
-    content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
+    content = report_content(
+        found, problems, by="arm", threshold=declared.measures.threshold, episodes=6
+    )
     page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 

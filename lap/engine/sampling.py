@@ -58,6 +58,22 @@ class Sampling:
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class TokenLogprobs:
+    """What learning needs to know about recorded replies. B completions, L tokens of the longest reply.
+
+    Attributes:
+      logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
+        after the end of a reply.
+      entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
+      mask_B_L: True where the policy chose the token: the loss mask.
+    """
+
+    logprobs_B_L: Tensor
+    entropies_B_L: Tensor
+    mask_B_L: Tensor
+
+
 def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:
     """Log-probabilities of the distribution that is sampled from; -inf for tokens outside the kept support.
 

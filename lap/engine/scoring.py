@@ -20,8 +20,7 @@ from lap.engine.hidden_states import (
 )
 from lap.engine.packing import right_padded
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
-from lap.engine.sampling import Sampling, entropy, support_mask
-from lap.model import TokenLogprobs
+from lap.engine.sampling import Sampling, TokenLogprobs, entropy, support_mask
 from tsmg import Completion
 
 LOGITS_AT_ONCE = 2**24

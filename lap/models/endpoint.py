@@ -12,9 +12,9 @@ from typing import Any, final
 
 import attrs
 
-from lap.engine.sampling import Sampling
+from lap.engine.sampling import Sampling, TokenLogprobs
 from lap.errors import ModelError
-from lap.model import StopCriterion, TokenLogprobs
+from lap.model import StopCriterion
 from lap.prompts import Message, Prompt
 from tsmg import Completion, InvalidArgumentError, Stream
 

@@ -22,6 +22,7 @@ from lap import (
 )
 from lap.engine.hidden_states import find_layout
 from lap.engine.prefix_tree import ReplyTree
+from lap.testing import check_model
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import InvalidArgumentError, Stream, uniform
 
@@ -43,8 +44,10 @@ def rngs(n=5, seed=0):
     return [Stream(seed, "test", i) for i in range(n)]
 
 
-def models():
-    return [tiny_model(sharp=3.0), TabularModel(("a", "b", "c"), capacity=4000)]
+MAKERS = {
+    "transformers": lambda: tiny_model(sharp=3.0),
+    "tabular": lambda: TabularModel(("a", "b", "c"), capacity=4000),
+}
 
 
 def recorded(completions):
@@ -52,15 +55,11 @@ def recorded(completions):
     return torch.tensor([(*c.logprobs, *(0.0,) * (width - len(c.logprobs))) for c in completions])
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
-@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
-def test_learnt_logprobs_are_those_sampled_from(model, sampling):
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_learnt_logprobs_are_those_sampled_from(make):
     """Ratio 1 to within 1e-5 before any step, for every temperature and truncation."""
-    completions = model.sample(PROMPTS, rngs(), sampling=sampling)
-    scores = model.logprobs(completions, sampling=sampling)
-    ratio = (scores.logprobs_B_L.detach().double() - recorded(completions).double()).exp()
-    assert float((ratio - 1).abs().max()) < 1e-5
-    assert scores.mask_B_L.sum() == sum(len(c.reply_ids) for c in completions)
+    checks = ["recorded_logprobs", "truncation", "masks"]
+    check_model(make, samplings=SETTINGS, tolerance=1e-5, checks=checks).raise_if_broken()
 
 
 @pytest.mark.parametrize("wrong", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=0)])
@@ -324,26 +323,10 @@ def test_the_loss_mask_of_a_hand_written_reply():
     assert scores.logprobs_B_L[1, 2:].tolist() == [0, 0]
 
 
-def test_padding_does_not_change_a_row():
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_padding_does_not_change_a_row(make):
     """No pad token is needed: a row alone and beside longer ones gives the same log-probabilities."""
-    model = tiny_model(sharp=3.0)
-    completions = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
-    together = model.logprobs(completions, sampling=SETTINGS[0]).logprobs_B_L
-    for row, completion in zip(together, completions, strict=True):
-        alone = model.logprobs([completion], sampling=SETTINGS[0]).logprobs_B_L[0]
-        torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
-
-
-class Keeping:
-    """A model that keeps what it answered, whatever becomes of its weights."""
-
-    def __init__(self, model):
-        self.network, self._sample, self._kept = model.network, model.sample, {}
-
-    def sample(self, prompts, rngs, *, sampling):
-        if tuple(prompts) not in self._kept:
-            self._kept[tuple(prompts)] = self._sample(prompts, rngs, sampling=sampling)
-        return self._kept[tuple(prompts)]
+    check_model(make, checks=["scoring_independence"]).raise_if_broken()
 
 
 def keeps_nothing(model):
@@ -358,16 +341,14 @@ def keeps_nothing(model):
 
 
 def test_nothing_is_kept_from_older_weights():
+    """A model that keeps its replies is rejected by the kit, in its own tests."""
     assert keeps_nothing(tiny_model(sharp=3.0))
-    assert not keeps_nothing(Keeping(tiny_model(sharp=3.0)))
+    check_model(MAKERS["transformers"], checks=["fresh_weights"]).raise_if_broken()
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
-def test_a_point_mass_has_no_score(model):
-    completions = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
-    assert completions[0].logprobs == (0.0,) * len(completions[0].reply_ids)
-    with pytest.raises(ModelError, match="evaluation only"):
-        model.logprobs(completions, sampling=Sampling(temperature=0))
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_point_mass_has_no_score(make):
+    check_model(make, checks=["greedy"]).raise_if_broken()
 
 
 def test_tabular_gradient_is_the_score_of_a_softmax():

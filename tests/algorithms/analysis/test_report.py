@@ -188,7 +188,7 @@ def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_pa
     result = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert result.exit_code == 0, result.output
     said = Page((tmp_path / "report.html").read_text()).text
-    assert "is not JSON" in said and "Improved" in said and "2 runs" in said
+    assert "is malformed" in said and "Improved" in said and "2 runs" in said
 
 
 def test_a_run_without_references_or_transcripts_has_a_page(tmp_path):

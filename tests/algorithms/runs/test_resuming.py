@@ -15,7 +15,7 @@ import torch
 import games
 from algorithms import MSGRPOTrainer
 from algorithms.errors import RunFolderError
-from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.play.matchups import AlternatingRoles
 from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
     CHECKPOINTS,
@@ -26,6 +26,7 @@ from algorithms.runs.checkpoints import (
     save_checkpoint,
 )
 from algorithms.runs.state import TrainingState
+from algorithms.training.past_opponents import PastOpponents
 from lap import (
     LanguageAgentPolicy,
     LoraSettings,
