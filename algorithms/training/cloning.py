@@ -148,7 +148,7 @@ def clone(
     optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=0.01)
     warm = max(1, config.steps // 20)
     for step in range(config.steps):
-        rng = Stream("behaviour-cloned model", config.seed, step)
+        rng = Stream("seed model", config.seed, step)  # its key decides the draws: it must stay
         loss = _cloning_loss(model, [rng.choice(rows) for _ in range(config.batch)])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

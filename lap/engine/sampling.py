@@ -1,7 +1,7 @@
 """The distribution that tokens are sampled from: temperature and truncation are part of the model M_theta.
 
 Learning uses the same distribution: the same temperature, and where truncation (top-k, top-p, min-p) kept only some
-tokens, the same kept set, recorded with the call and held fixed.
+tokens, the same kept set, recorded with the completion and held fixed.
 """
 
 import math
@@ -22,7 +22,7 @@ def _ruled(default: float, rule: str, fits: Callable[[Any], bool]) -> Any:
     """A field with its default, which also says whether it is a whole number, and its rule."""
     kind = numbers.Integral if isinstance(default, int) else numbers.Real
 
-    def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
             raise InvalidArgumentError(f"{attribute.name!r} must be {rule} (got {value!r})")
 
