@@ -12,7 +12,6 @@ from games.arguments import integer_field, number, number_field, probability, to
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
-    Episode,
     Facts,
     Finite,
     InvalidArgumentError,
@@ -120,16 +119,6 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
             f"There are arms that pay at random, each with its own mean.{by_context} Pull one at a time, "
             f"{self.pulls} time(s), for the greatest sum. A move is the number of an arm: {arms}."
         )
-
-    @property
-    def best_return(self) -> float:
-        """The expected return of a player that knows the means."""
-        return self.pulls * sum(max(row) for row in self.means) / len(self.means)
-
-    def regret(self, episode: Episode[Pulls]) -> float:
-        """The difference in expected reward between the best arms and the pulled ones, summed over the episode."""
-        done = episode.final_state.state.done
-        return sum(max(self.means[context]) - self.means[context][arm] for context, arm, _ in done)
 
 
 def _facts(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Facts:

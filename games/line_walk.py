@@ -102,20 +102,3 @@ class LineWalk(AbstractExplicitGame[int, str]):
 
     def success(self, episode: Episode[int], agent: str) -> bool:
         return episode.ending is Ending.TERMINATED and episode.final_state.state == self.length
-
-    def chance_to_arrive(self, right: float) -> float:
-        """The probability that a walker reaches the right end, without a time limit.
-
-        Args:
-          right: probability that the walker chooses to go right, in [0, 1]; the step may slip then.
-
-        Source: the gambler's ruin (W. Feller, *An Introduction to Probability Theory*, volume 1, XIV.2).
-        """
-        up = right * (1 - self.slip) + (1 - right) * self.slip
-        start = self.length // 2
-        if up in (0.0, 1.0):
-            return up
-        if up == 0.5:
-            return start / self.length
-        odds = (1 - up) / up
-        return float((1 - odds**start) / (1 - odds**self.length))

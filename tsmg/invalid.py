@@ -59,6 +59,26 @@ class Resolution(Generic[A]):
     forfeits: frozenset[str] = frozenset()
 
 
+@attrs.frozen(kw_only=True)
+class Offence(Generic[A]):
+    """The outcome of a step with at least one invalid text.
+
+    Attributes:
+      valid: the action of each agent whose text is valid.
+      offenders: the agents with an invalid text.
+      penalties_N: what each agent pays (at most 0), in the order of ``agents``.
+    """
+
+    valid: Mapping[str, A]
+    offenders: tuple[str, ...]
+    penalties_N: tuple[float, ...]
+
+    def resolved(self, actions: Mapping[str, A]) -> Resolution[A]:
+        """The resolution that plays the valid actions, and these actions for the offenders."""
+        joint_action = tuple({**self.valid, **actions}.items())
+        return Resolution(joint_action=joint_action, penalties_N=self.penalties_N)
+
+
 def _at_least_zero(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     if not 0 <= value < float("inf"):
         raise InvalidArgumentError(f"{attribute.name!r} must be finite and >= 0 (got {value})")
@@ -83,21 +103,16 @@ class AbstractInvalidRule(abc.ABC):
         offenders = tuple(a for a, outcome in outcomes.items() if not isinstance(outcome, Parsed))
         valid = {a: o.action for a, o in outcomes.items() if isinstance(o, Parsed)}
         penalties_N = tuple(-self.penalty if a in offenders else 0.0 for a in game.agents)
-        if not offenders:
-            return deterministic(
-                Resolution(joint_action=tuple(valid.items()), penalties_N=(0.0,) * len(game.agents))
-            )
-        return self._resolve(game, state, valid=valid, offenders=offenders, penalties_N=penalties_N)
+        offence = Offence(valid=valid, offenders=offenders, penalties_N=penalties_N)
+        return (
+            self._resolve(game, state, offence)
+            if offenders
+            else deterministic(offence.resolved({}))
+        )
 
     @abc.abstractmethod
     def _resolve(
-        self,
-        game: RuledGame[S, A],
-        state: S,
-        *,
-        valid: Mapping[str, A],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
     ) -> Distribution[Resolution[A]]:
         """The distribution of the resolution where there is at least one offender."""
 
@@ -123,18 +138,12 @@ class StandStill(AbstractInvalidRule):
     """
 
     def _resolve(
-        self,
-        game: RuledGame[S, A],
-        state: S,
-        *,
-        valid: Mapping[str, A],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
     ) -> Distribution[Resolution[A]]:
-        if not valid and len(offenders) == 1:
-            return deterministic(Resolution(joint_action=None, penalties_N=penalties_N))
-        actions = dict(valid)
-        for agent in offenders:
+        if not offence.valid and len(offence.offenders) == 1:
+            return deterministic(Resolution(joint_action=None, penalties_N=offence.penalties_N))
+        actions = {}
+        for agent in offence.offenders:
             noop = game.noop_action(state, agent)
             if noop is None:
                 raise GameLawError(
@@ -142,9 +151,7 @@ class StandStill(AbstractInvalidRule):
                     f"agents act at once (agent {agent!r}); declare one or choose another rule"
                 )
             actions[agent] = noop
-        return deterministic(
-            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
-        )
+        return deterministic(offence.resolved(actions))
 
 
 @final
@@ -162,24 +169,15 @@ class PlayDefault(AbstractInvalidRule):
     action: Any
 
     def _resolve(
-        self,
-        game: RuledGame[S, A],
-        state: S,
-        *,
-        valid: Mapping[str, A],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
     ) -> Distribution[Resolution[A]]:
-        for agent in offenders:
+        for agent in offence.offenders:
             legal = game.legal_actions(state, agent)
             if legal is not None and self.action not in legal:
                 raise GameLawError(
                     f"{game.name}: the default action {self.action!r} is not legal for {agent!r}"
                 )
-        actions = {**valid, **dict.fromkeys(offenders, self.action)}
-        return deterministic(
-            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
-        )
+        return deterministic(offence.resolved(dict.fromkeys(offence.offenders, self.action)))
 
 
 @final
@@ -192,16 +190,10 @@ class PlayRandomLegal(AbstractInvalidRule):
     """
 
     def _resolve(
-        self,
-        game: RuledGame[S, A],
-        state: S,
-        *,
-        valid: Mapping[str, A],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
     ) -> Distribution[Resolution[A]]:
         dists = []
-        for agent in offenders:
+        for agent in offence.offenders:
             legal = game.legal_actions(state, agent)
             if not legal:
                 raise GameLawError(
@@ -209,12 +201,9 @@ class PlayRandomLegal(AbstractInvalidRule):
                     f"(agent {agent!r})"
                 )
             dists.append(uniform(legal))
-
-        def resolution(actions: tuple[A, ...]) -> Resolution[A]:
-            played = {**valid, **dict(zip(offenders, actions, strict=True))}
-            return Resolution(joint_action=tuple(played.items()), penalties_N=penalties_N)
-
-        return product(dists).map(resolution)
+        return product(dists).map(
+            lambda actions: offence.resolved(dict(zip(offence.offenders, actions, strict=True)))
+        )
 
 
 @final
@@ -223,14 +212,12 @@ class Forfeit(AbstractInvalidRule):
     """The offender forfeits: it pays, and the episode ends."""
 
     def _resolve(
-        self,
-        game: RuledGame[S, A],
-        state: S,
-        *,
-        valid: Mapping[str, A],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
     ) -> Distribution[Resolution[A]]:
         return deterministic(
-            Resolution(joint_action=None, penalties_N=penalties_N, forfeits=frozenset(offenders))
+            Resolution(
+                joint_action=None,
+                penalties_N=offence.penalties_N,
+                forfeits=frozenset(offence.offenders),
+            )
         )

@@ -86,25 +86,17 @@ def from_gymnasium(
     actions = name_actions(made.action_space, of=name, names=names, choices=choices)
     if observation_text is None and _has_table(made):
         return TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
-    shown = functools.partial(spaces.text, made.observation_space)
-    driver = functools.partial(
-        _Driver,
-        make,
-        actions=actions,
-        name=name,
-        observation_text=observation_text,
-        shown=functools.lru_cache(maxsize=4096)(shown),
+    shown = functools.lru_cache(4096)(functools.partial(spaces.text, made.observation_space))
+    driver = functools.partial(_Driver, make, actions, name, observation_text, shown)
+    game = LiveGame(
+        make_driver=driver,
+        env_name=name,
+        agents=(_AGENT,),
+        actions={_AGENT: actions},
+        rules={_AGENT: rules},
+        horizon=horizon,
     )
-    return readable(
-        LiveGame(
-            make_driver=driver,
-            env_name=name,
-            agents=(_AGENT,),
-            actions={_AGENT: actions},
-            rules={_AGENT: rules},
-            horizon=horizon,
-        )
-    )
+    return readable(game)
 
 
 def _maker(env: str | Env | Make, kwargs: Mapping[str, object]) -> tuple[Make, int | None]:
@@ -317,7 +309,6 @@ class _Driver:
     def __init__(
         self,
         make: Make,
-        *,
         actions: Actions,
         name: str,
         observation_text: TextOf | None,

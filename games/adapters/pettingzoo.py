@@ -86,12 +86,7 @@ def from_pettingzoo(
 
 
 def _adapted(env: object, kwargs: Mapping[str, object], options: _Options) -> LiveGame:
-    make = _quiet(_maker(env, kwargs))
-    made = make()
-    if not isinstance(made, pettingzoo.AECEnv | pettingzoo.ParallelEnv):
-        raise InvalidArgumentError(
-            f"'env' must make a PettingZoo environment (got {made!r} of {env!r})"
-        )
+    make, made = _made(env, kwargs)
     name = str(made.metadata.get("name") or type(made.unwrapped).__name__)
     known = curated(made.unwrapped)
     if known is None and options.observation_text is None and options.rendering:
@@ -125,10 +120,10 @@ def _adapted(env: object, kwargs: Mapping[str, object], options: _Options) -> Li
     if known is not None and options.rules is None:
         rules = {agent: known.rules(made.unwrapped, agent) for agent in ids}
     else:
-        rules = {agent: f"You are {id}. {options.rules or ''}".strip() for agent, id in ids.items()}
-    is_parallel = isinstance(made, pettingzoo.ParallelEnv)
+        rules = {agent: f"You are {agent}. {options.rules or ''}".strip() for agent in ids}
+    driver = ParallelDriver if isinstance(made, pettingzoo.ParallelEnv) else TurnDriver
     game = LiveGame(
-        make_driver=functools.partial(ParallelDriver if is_parallel else TurnDriver, zoo),
+        make_driver=functools.partial(driver, zoo),
         env_name=name,
         agents=tuple(ids),
         actions=actions,
@@ -171,6 +166,24 @@ def _maker(env: object, kwargs: Mapping[str, object]) -> Make:
     )
 
 
+def _made(env: object, kwargs: Mapping[str, object]) -> tuple[Make, RawEnv]:
+    """The maker and one environment, without a warning about rounded bounds, which would come with every episode."""
+    maker = _maker(env, kwargs)
+
+    def make(**kwargs: object) -> RawEnv:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered by casting")
+            return maker(**kwargs)
+
+    make = functools.wraps(maker, assigned=())(make)
+    made = make()
+    if not isinstance(made, pettingzoo.AECEnv | pettingzoo.ParallelEnv):
+        raise InvalidArgumentError(
+            f"'env' must make a PettingZoo environment (got {made!r} of {env!r})"
+        )
+    return make, made
+
+
 def _copier(env: RawEnv, kwargs: Mapping[str, object]) -> Make:
     """A function that copies an environment which the caller made.
 
@@ -187,17 +200,6 @@ def _copier(env: RawEnv, kwargs: Mapping[str, object]) -> Make:
             f"be copied (got {env!r}): {error}"
         ) from error
     return functools.partial(copy.deepcopy, unused)
-
-
-def _quiet(make: Make) -> Make:
-    """The maker without a warning about rounded bounds of spaces, which would come with every episode."""
-
-    def made(**kwargs: object) -> RawEnv:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*precision lowered by casting")
-            return make(**kwargs)
-
-    return functools.wraps(make, assigned=())(made)
 
 
 def _rendered(make: Make, made: RawEnv) -> tuple[Make, RawEnv]:
