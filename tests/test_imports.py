@@ -62,7 +62,9 @@ def test_a_heavy_import_is_noticed() -> None:
 
 def test_every_package_is_listed_and_typed() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    listed = set(setuptools.find_packages(str(ROOT), include=settings["packages"]["find"]["include"]))
+    listed = set(
+        setuptools.find_packages(str(ROOT), include=settings["packages"]["find"]["include"])
+    )
     roots = {name for name in listed if "." not in name}
     found = {
         ".".join(file.parent.relative_to(ROOT).parts)
