@@ -263,8 +263,8 @@ def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
     assert sorted(map(told.index, order)) == [told.index(part) for part in order]
 
 
-def test_the_plan_runs_nothing_and_reckons_with_what_was_measured(tmp_path):
-    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--plan")
+def test_a_dry_run_runs_nothing_and_uses_measured_durations(tmp_path):
+    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0 and not (tmp_path / "out").exists()
     assert "in part by the figures in the file" in " ".join(result.output.split())
     experiment = read_experiment(SMOKE)
@@ -287,17 +287,17 @@ def test_bad_names_are_one_sentence():
     for arguments, sentence in (
         (("paper", "--scale", "huge"), "no experiment 'paper' of scale 'huge' ships"),
         (("nowhere.toml",), "cannot be read"),
-        (("paper", "--scale", "smoke", "--only", "best", "--plan"), "no arm is called 'best'"),
+        (("paper", "--scale", "smoke", "--only", "best", "--dry-run"), "no arm is called 'best'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and sentence in " ".join(result.output.split())
         assert "Traceback" not in result.output
 
 
-def test_planning_does_not_wait_for_torch():
+def test_a_dry_run_does_not_wait_for_torch():
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli.main import main;"
-        "r = CliRunner().invoke(main, ['experiment', 'paper', '--plan']);"
+        "r = CliRunner().invoke(main, ['experiment', 'paper', '--dry-run']);"
         "assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
