@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from algorithms.cli.main import main
+from algorithms.errors import RunFolderError
 from algorithms.runs.reader import read_run, scenario_of
 from algorithms.runs.records import read_config, read_lines
 from algorithms.runs.schema import SCHEMA_VERSION, upgrade
 from algorithms.training.run import run_training
 from algorithms.training.spec import RunSpec
 from tests.run_folders import write_run
-from tsmg import RunFolderError
 
 OLD = Path(__file__).parents[2] / "data" / "run_schema_1"
 
