@@ -22,6 +22,8 @@ from lap.prompts import (
 )
 from lap.replies import reply_dist
 
+register_backend("transformers", TransformersModel.load)
+
 __all__ = [
     "AbstractParser",
     "AbstractPrompt",

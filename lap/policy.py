@@ -20,7 +20,6 @@ from lap.model import (
     SavableModel,
     TrainableModel,
 )
-from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import reply_dist
@@ -35,14 +34,9 @@ _PROMPTS = {cls.__name__: cls for cls in (MemorylessPrompt, LastTurnsPrompt)}
 _PARSERS = {cls.__name__: cls for cls in (TagParser, WholeReplyParser)}
 
 
-def _load_transformers(
-    folder: str | Path, settings: Mapping[str, Any], **loading: Any
-) -> TransformersModel:
-    chat, thinking = settings["chat"], settings.get("thinking")
-    return TransformersModel.from_pretrained(folder, chat=chat, thinking=thinking, **loading)
-
-
-_LOADERS: dict[str, Loader] = {"transformers": _load_transformers}
+_LOADERS: dict[
+    str, Loader
+] = {}  # by the backend's name; that of transformers is registered by ``lap`` itself
 
 
 def register_backend(name: str, loader: Loader) -> None:

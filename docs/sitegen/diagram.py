@@ -91,11 +91,11 @@ def module_imports() -> Mapping[str, frozenset[str]]:
 
 @functools.cache
 def imports() -> Imports:
-    """The imports between rooms; what a package re-exports is not its own import."""
+    """The imports between rooms; errors belong to no room, and what a package re-exports is not its own import."""
     importing: dict[tuple[str, str], set[str]] = {}
     for name, others in module_imports().items():
         for other in others if modules()[name].name != "__init__.py" else ():
-            if room_of(name) != room_of(other):
+            if room_of(name) != room_of(other) and not other.endswith(".errors"):
                 importing.setdefault((room_of(name), room_of(other)), set()).add(name)
     return {edge: tuple(sorted(names)) for edge, names in sorted(importing.items())}
 

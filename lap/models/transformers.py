@@ -177,6 +177,12 @@ class TransformersModel(
         self.one_pass = True
         self.resolved_layout(_ANY_PROMPT)  # resolving takes passes, whose number may vary
 
+    @classmethod
+    def load(cls, folder: str | Path, settings: Mapping[str, Any], **loading: Any) -> Self:
+        """Load a checkpoint with settings that ``loading_settings`` gave."""
+        chat, thinking = settings["chat"], settings.get("thinking")
+        return cls.from_pretrained(folder, chat=chat, thinking=thinking, **loading)
+
     def loading_settings(self) -> Mapping[str, object]:
         return {"chat": self.chat, "thinking": self.encoder.thinking}
 
