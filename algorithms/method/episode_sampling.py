@@ -180,8 +180,7 @@ def select_episodes(
         E[ sum over selected of weight * f_e ] / D  =  mean over groups of (1/G) sum over e of f_e
 
     over all e that can be drawn: every e with "uniform", those of advantage other than 0 with "aaw", which restores
-    the policy-gradient term but not the KL and entropy terms. With "aaw" a group without signal adds nothing to the
-    sum, and stays in D.
+    the policy-gradient term but not the KL and entropy terms. With "aaw" a group without signal adds nothing.
 
     Args:
       advantages_by_group: A of each group of the batch, each of shape (G,), finite.
