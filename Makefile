@@ -1,13 +1,14 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test prove seeds bench fuzz docs format check-format lint types layers pytest
+.PHONY: help venv train test test-all prove seeds bench fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 ENGINE ?= all
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
@@ -26,7 +27,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 train: venv ## train the default agent on the default game (ARGS="..." is passed on)
 	$(BIN)/tsmg train $(ARGS)
 
-test: check-format lint types layers pytest ## every check
+test: check-format lint types layers ## every check but slow tests: some five minutes
+	$(PYTEST) -m 'not slow'
+
+test-all: check-format lint types layers ## every check, and every test
+	$(PYTEST)
 
 prove: venv ## every statement about credit, sampling and games, with its negative control
 	$(BIN)/tsmg prove $(ARGS)
@@ -66,6 +71,3 @@ types: venv ## mypy, strict
 
 layers: venv ## which package may import which
 	$(BIN)/lint-imports --no-logo
-
-pytest: venv ## tests and doctests under typeguard, warnings as errors
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -60,22 +60,23 @@ SHORT_NAMES: dict[str, str] = {}
 
 
 class PackageDiagram(SphinxDirective):
-    """The packages and their imports, drawn and listed; what the block holds is for readers of the source."""
+    """The rooms and their imports, drawn and listed; what the block holds is for readers of the source."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The picture, then the table of all imports."""
+        """The picture, what is wrong with it, and the table of all imports."""
         self.env.note_reread()  # imports may have changed, although the page has not
         picture = nodes.raw("", diagram.svg(), format="html")
         rows = "".join(
             f"<tr><td><code>{a}</code></td><td><code>{b}</code></td><td>{how}</td></tr>"
-            for a, b, how in diagram.pmf()
+            for a, b, how in diagram.rows()
         )
-        head = "<thead><tr><th>package</th><th>imports</th><th>in</th></tr></thead>"
+        head = "<thead><tr><th>room</th><th>imports</th><th>in modules</th></tr></thead>"
         table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'
         around = f'<div class="table-wrapper docutils container">{table}</div>'
-        return [picture, nodes.raw("", around, format="html")]
+        verdict = nodes.paragraph("", diagram.verdict())
+        return [picture, verdict, nodes.raw("", around, format="html")]
 
 
 class Picture(SphinxDirective):
@@ -110,17 +111,17 @@ def read_docstring(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
     """Make a docstring readable, before napoleon sees it; leave out what comes from another library."""
-    if what == "method" and not obj.__doc__ and not _is_told_by_us(obj):
+    if what == "method" and not obj.__doc__ and not _is_documented_by_us(obj):
         lines.clear()
     lines[:] = readable(lines)
 
 
-def _is_told_by_us(method: Any) -> bool:
+def _is_documented_by_us(method: Any) -> bool:
     """Whether the docstring that a method inherits is from one of these packages."""
     owner, _, name = method.__qualname__.rpartition(".")
     line = getattr(sys.modules[method.__module__], owner, object).__mro__
-    told = [c for c in line if getattr(vars(c).get(name), "__doc__", None)]
-    return bool(told) and told[0].__module__.partition(".")[0] in api.PACKAGES
+    documented = [c for c in line if getattr(vars(c).get(name), "__doc__", None)]
+    return bool(documented) and documented[0].__module__.partition(".")[0] in api.PACKAGES
 
 
 def plain_attributes(app: Any, tree: nodes.document) -> None:
@@ -165,8 +166,8 @@ def resolve(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node |
         return None
     target = node["reftarget"]
     full = api.aliases().get(target) or SHORT_NAMES.get(target)
-    if full is not None and (found := _reference(app, env, node["refdoc"], full, contnode)):
-        return found
+    if full is not None and (link := _reference(app, env, node["refdoc"], full, contnode)):
+        return link
     return None if is_ours(target) else contnode
 
 
@@ -184,8 +185,8 @@ def link_literals(app: Any, tree: nodes.document, page: str) -> None:
         inside = isinstance(node.parent, nodes.reference | nodes.title)
         if full is None or inside or page == api.page_of(full).removesuffix(".rst"):
             continue
-        if found := _reference(app, app.env, page, full, node.deepcopy()):
-            node.replace_self(found)
+        if link := _reference(app, app.env, page, full, node.deepcopy()):
+            node.replace_self(link)
 
 
 def setup(app: Any) -> None:

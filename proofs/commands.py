@@ -4,9 +4,9 @@ The command line finds them by name (the entry points ``tsmg.commands``), since 
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -17,17 +17,38 @@ import tsmg
 from algorithms.cli.options import (
     config_options,
     game_options,
-    literal,
-    make_game,
+    game_spec,
     set_option,
-    split_game,
 )
 from algorithms.method.config import MSGRPOConfig
-
-if TYPE_CHECKING:
-    from proofs.proving import Outcome
+from algorithms.runs.schema import literal
 
 console = Console()
+Command = TypeVar("Command", bound=Callable[..., None])
+
+# The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
+_ESTIMATOR = (
+    *("credit", "baseline", "std", "eps", "sampling", "alpha", "replacement", "corrected"),
+    *("weighting", "group_size", "kept_episodes"),
+)
+# Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.
+_MEASURED = (
+    *_ESTIMATOR,
+    *("seed", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "group_on"),
+    "token_budget",
+)
+
+
+def _estimator_option(unset: str) -> Callable[[Command], Command]:
+    """The option that gives estimators by their settings."""
+    return click.option(
+        "--estimator",
+        "estimators",
+        multiple=True,
+        metavar="NAME=VALUE,...",
+        help="Settings of 'tsmg train' that make an estimator, e.g. credit=reward_to_go,std=none; "
+        f"may be repeated. {unset}",
+    )
 
 
 @click.command()
@@ -43,7 +64,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
 
     The exit code is 0 if all hold, 1 if one fails.
     """
-    from proofs.proving import listing, prove_all
+    from proofs.proving import listing, prove_all, report
     from proofs.statements import all_statements
 
     wanted = [s for s in all_statements() if only in f"{s.family} {s.name}"]
@@ -57,7 +78,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
         for outcome in prove_all(wanted, sweep=sweep, workers=workers):
             outcomes.append(outcome)
             status.update(f"proving: {len(outcomes)} of {len(wanted)}")
-    _print(outcomes)
+    click.echo(report(outcomes))
     for outcome in outcomes:
         if claims:
             click.echo(f"\n{outcome.statement.name}\n{outcome.statement.claim}")
@@ -81,14 +102,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
 @click.option("--group-size", type=click.IntRange(2), default=4, show_default=True, help="G.")
 @click.option("--kept", type=click.IntRange(1), default=2, show_default=True, help="K.")
 @click.option("--groups", type=click.IntRange(1), default=1, show_default=True, help="A batch's.")
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Settings of 'tsmg train' that make an estimator, e.g. credit=to_go,std=none; may be repeated. "
-    "Unset: a list of the usual ones.",
-)
+@_estimator_option("Unset: the usual ones.")
 @click.option(
     "--policy-seed", type=int, default=0, show_default=True, help="Of the tabular policy."
 )
@@ -121,7 +135,7 @@ def lab(
     The policy is a table whose words are the game's action texts. Where there are more than --limit different groups,
     batches are drawn, and every figure has a 95% interval.
     """
-    game = make_game(game_id, settings, horizon)
+    game = game_spec(game_id, settings, horizon).build()
     if not isinstance(game, tsmg.AbstractExplicitGame):
         raise click.UsageError(f"{game.name} is a sampled game: it has no exact gradient")
     import torch
@@ -132,32 +146,31 @@ def lab(
         plain_config,
         plot,
         rows,
-        word_policy_law,
+        word_policy_distribution,
     )
 
     torch.set_num_threads(1)  # the tables are small
     config = plain_config(group_size=group_size, kept_episodes=kept, groups=groups)
-    wanted: Mapping[str, Mapping[str, Any]] = ESTIMATORS
-    if estimators:
-        wanted = {text: _changes(text) for text in estimators}
+    names = (*_ESTIMATOR, "groups", "group_on", "scope")
+    wanted = {text: _changes(text, names) for text in estimators} or ESTIMATORS
     for changes in wanted.values():
         attrs.evolve(config, **changes)  # refused before anything slow starts
-    with console.status("listing the lines of play") as status:
-        dist = word_policy_law(game, seed=policy_seed, spread=spread)
-        found = compare(dist, config, wanted, limit=limit, samples=samples, report=status.update)
+    with console.status("listing the trajectories") as status:
+        dist = word_policy_distribution(game, seed=policy_seed, spread=spread)
+        analyses = compare(dist, config, wanted, limit=limit, samples=samples, report=status.update)
     values = ", ".join(f"{agent} {dist.expected_return(agent):.4f}" for agent in game.agents)
     click.echo(
-        f"{game.name}: {len(dist.trajectories)} trajectories, {len(dist.completions)} different completions; "
+        f"{game.name}: {len(dist.trajectories)} trajectories, {len(dist.completions)} distinct completions; "
         f"expected return: {values}; "
         f"norm of the true gradient {float(np.linalg.norm(dist.gradient_D)):.4f}\n"
     )
-    _print_columns(rows(found))
-    exact = sum(one.exact for one in found.values())
+    _print_columns(rows(analyses))
+    exact = sum(analysis.exact for analysis in analyses.values())
     click.echo(
-        f"\n{exact} of {len(found)} over all groups, the others over {samples} drawn batches"
+        f"\n{exact} of {len(analyses)} over all groups, the others over {samples} drawn batches"
     )
     if picture is not None:
-        plot(found, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
+        plot(analyses, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
 
 
 @click.command()
@@ -166,16 +179,11 @@ def lab(
 @click.option(
     "--played", type=click.IntRange(40), default=200, show_default=True, help="Groups to play."
 )
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Settings that make an estimator, e.g. sampling=all,group_size=8; may be repeated, and the others are held "
-    "against the first. Unset: AAW, uniform, all of G, and all of smaller groups.",
+@_estimator_option(
+    "The others are compared with the first. Unset: AAW, uniform, all of G, and all of smaller groups."
 )
 @click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
-@config_options(MSGRPOConfig)
+@config_options(MSGRPOConfig, only=_MEASURED)
 def signal(
     game_id: str,
     settings: tuple[str, ...],
@@ -187,21 +195,20 @@ def signal(
     threads: int,
     **chosen: Any,
 ) -> None:
-    """Measure how much signal gradient estimators have under a saved policy, e.g. a run's checkpoint.
+    """Measure the signal-to-noise ratio of gradient estimators under a saved policy, e.g. a run's checkpoint.
 
-    Groups are played, and all estimators make their gradients of them. SNR is that of one group; --groups, --updates
-    and the regularisers play no part. Intervals are 95%.
+    Groups are played, and every estimator computes its gradient of each. SNR is that of one group, without
+    regularisers. Intervals are 95%.
     """
-    game = split_game(make_game(game_id, settings, horizon), held_out)[0]
+    spec = game_spec(game_id, settings, horizon, held_out)
+    game = spec.split(spec.build())[0]
     config = MSGRPOConfig(**chosen)
-    wanted: Mapping[str, Mapping[str, Any]] = {
+    wanted = {text: _changes(text, _ESTIMATOR) for text in estimators} or {
         "aaw": {"sampling": "aaw"},
         "uniform": {"sampling": "uniform"},
         "all": {"sampling": "all"},
         f"all of {config.kept_episodes}": {"sampling": "all", "group_size": config.kept_episodes},
     }
-    if estimators:
-        wanted = {text: _changes(text) for text in estimators}
     import torch
 
     from lap import LanguageAgentPolicy
@@ -210,7 +217,7 @@ def signal(
     torch.set_num_threads(threads)
     policy: LanguageAgentPolicy[Any] = LanguageAgentPolicy.from_pretrained(folder)
     with console.status("playing") as status:
-        found = measure_signal(
+        signals = measure_signal(
             game,
             policy,
             config,
@@ -218,8 +225,8 @@ def signal(
             groups=played,
             report=lambda n: status.update(f"{n} of {played} groups"),
         )
-    _print_columns(comparison_rows(found))
-    click.echo(f"\n{played} groups of {game.name}; 'over' is beside {next(iter(found))}")
+    _print_columns(comparison_rows(signals))
+    click.echo(f"\n{played} groups of {game.name}; 'over' compares with {next(iter(signals))}")
 
 
 @click.command("aaw-map")
@@ -231,7 +238,7 @@ def signal(
     "--std/--no-std", default=True, help="Whether advantages are divided by the deviation."
 )
 def aaw_map(output: Path, size: str, std: bool) -> None:
-    """Where AAW beats uniform sub-sampling and full groups: exact, over success rate, horizon, G and K."""
+    """Compute where AAW beats uniform sub-sampling and full groups, over success rate, horizon, G and K."""
     from proofs.estimators.aaw_map import aaw_map as points_of
     from proofs.estimators.aaw_map import plot_map, write_csv
 
@@ -256,33 +263,15 @@ def _print_columns(table: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join((row[0].ljust(widths[0]), *cells)))
 
 
-def _changes(text: str) -> dict[str, Any]:
-    """The settings that an --estimator names."""
+def _changes(text: str, names: Collection[str]) -> dict[str, Any]:
+    """The settings that an --estimator gives, of these names."""
     changes = {
         name: literal(value) for name, _, value in (p.partition("=") for p in text.split(","))
     }
-    unknown = set(changes) - set(attrs.fields_dict(MSGRPOConfig))
+    unknown = sorted(set(changes) - set(names))
     if unknown:
         raise click.UsageError(
-            f"--estimator takes settings of 'tsmg train' (got {sorted(unknown)})"
+            f"--estimator takes settings of 'tsmg train' that make an estimator: {', '.join(names)} "
+            f"(got {', '.join(unknown)})"
         )
     return changes
-
-
-def _print(outcomes: "Sequence[Outcome]") -> None:
-    """Three lines a statement: what came of it, and its two routes."""
-    click.echo("holds  difference  cases  control   statement")
-    family = ""
-    for outcome in outcomes:
-        statement = outcome.statement
-        if statement.family != family:
-            family = statement.family
-            click.secho(f"{'':33}{family}", bold=True)
-        holds = "yes" if outcome.holds else "NO"
-        control = "rejected" if outcome.is_rejected else "ACCEPTED"
-        click.secho(
-            f"{holds:<5}  {outcome.difference:>10.0e}  {outcome.tried:>5}  {control}  {statement.name}",
-            fg=None if outcome.holds else "red",
-        )
-        for letter, route in zip("AB", statement.routes, strict=True):
-            click.secho(f"{'':33}  {letter}: {route}", dim=True)

@@ -1,36 +1,36 @@
-"""Trying statements: the example, drawn cases, the negative control."""
+"""Trying statements: on the example, on drawn cases, and against the negative control."""
 
 import functools
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
+import click
 import numpy as np
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from proofs.statement import Statement, difference
-from proofs.statements import all_statements
+from proofs.statement import AnyStatement, difference
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What came of trying a statement.
+    """The outcome of trying a statement.
 
     Attributes:
-      statement: which one.
-      difference: the greatest one between the sides.
-      tried: how many cases.
-      shown: whether the example showed what it should.
-      control_difference: that of the negative control.
-      error: what was raised, if anything was.
-      seconds: how long it took.
+      statement: the statement that was tried.
+      difference: the greatest difference between its sides over all cases.
+      tried: number of cases, the example included.
+      shown: whether the example shows what the claim says can happen.
+      control_difference: difference between the sides of the negative control, in the example.
+      error: the exception that a route raised, as text; empty if none did.
+      seconds: wall-clock time.
     """
 
-    statement: Statement[Any]
+    statement: AnyStatement
     difference: float
     tried: int
     shown: bool
@@ -40,7 +40,7 @@ class Outcome:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether the negative control was told from the right implementation: by far more than the tolerance."""
+        """Whether the negative control differs by far more than the tolerance."""
         return self.control_difference > max(1e-6, 100 * self.statement.tolerance)
 
     @property
@@ -50,12 +50,12 @@ class Outcome:
         return agree and self.shown and self.is_rejected and not self.error
 
 
-def prove(statement: Statement[Any], *, sweep: int | None = None) -> Outcome:
-    """Try a statement: the example, the sweep, the negative control.
+def prove(statement: AnyStatement, *, sweep: int | None = None) -> Outcome:
+    """Try a statement on its example, on drawn cases, and against its negative control.
 
     Args:
-      statement: what is claimed.
-      sweep: how many cases are drawn; the statement's own number unless given.
+      statement: the statement to try.
+      sweep: number of drawn cases, the same ones every time; the statement's own number unless given.
     """
     started = time.perf_counter()
     differences: list[float] = []
@@ -66,8 +66,24 @@ def prove(statement: Statement[Any], *, sweep: int | None = None) -> Outcome:
         first = np.atleast_1d(np.asarray(sides[0], dtype=np.float64))
         shown = statement.shows is None or bool(statement.shows(first))
         control = difference(statement.control(statement.example))
-        differences += _swept(statement, statement.sweep if sweep is None else sweep)
-    except Exception as raised:  # noqa: BLE001 - whatever a route raises is a finding
+        count = statement.sweep if sweep is None else sweep
+        if statement.cases is not None and count > 0:
+            generation = settings(
+                max_examples=count,
+                database=None,
+                deadline=None,
+                phases=(Phase.generate,),
+                suppress_health_check=list(HealthCheck),
+            )
+
+            @seed(0)
+            @generation
+            @given(statement.cases)
+            def try_case(case: object) -> None:
+                differences.append(difference(statement.sides(case)))
+
+            try_case()
+    except Exception as raised:  # noqa: BLE001 - an exception of a route is reported
         error = f"{type(raised).__name__}: {raised}"
     return Outcome(
         statement=statement,
@@ -80,63 +96,50 @@ def prove(statement: Statement[Any], *, sweep: int | None = None) -> Outcome:
     )
 
 
-def _swept(statement: Statement[Any], count: int) -> list[float]:
-    """The differences in drawn cases, the same ones every time."""
-    differences: list[float] = []
-    if statement.cases is None or count == 0:
-        return differences
-
-    @seed(0)
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(statement.cases)
-    def sweep(case: Any) -> None:
-        differences.append(difference(statement.sides(case)))
-
-    sweep()
-    return differences
-
-
 def prove_all(
-    statements: Sequence[Statement[Any]], *, sweep: int | None = None, workers: int = 1
+    statements: Sequence[AnyStatement], *, sweep: int | None = None, workers: int = 1
 ) -> Iterator[Outcome]:
     """Try statements in their order, in several processes if asked.
 
     Args:
-      statements: what is claimed; in several processes, statements of ``proofs.statements``.
-      sweep: how many cases each is tried on; its own number unless given.
-      workers: how many processes.
+      statements: the statements to try; in several processes, statements of ``proofs.statements``.
+      sweep: number of drawn cases of each; its own number unless given.
+      workers: number of processes.
     """
+    attempt = functools.partial(prove, sweep=sweep)
     if workers == 1:
-        yield from (prove(statement, sweep=sweep) for statement in statements)
+        yield from map(attempt, statements)
         return
-    names = [(statement.family, statement.name) for statement in statements]
     with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
-        found = pool.imap(functools.partial(_prove_named, sweep=sweep), names)
-        for statement, outcome in zip(statements, found, strict=True):
-            yield Outcome(statement=statement, **outcome)
+        yield from pool.imap(attempt, statements)
 
 
-def _prove_named(name: tuple[str, str], *, sweep: int | None) -> dict[str, Any]:
-    """The outcome of a statement of the library, without the statement: what can be sent between processes."""
-    (statement,) = (s for s in all_statements() if (s.family, s.name) == name)
-    outcome = prove(statement, sweep=sweep)
-    return {f: getattr(outcome, f) for f in attrs.fields_dict(Outcome) if f != "statement"}
-
-
-def listing(statements: Sequence[Statement[Any]]) -> str:
-    """The statements as a Markdown list: what is claimed, and what is told from it."""
-    trajectories = []
+def listing(statements: Sequence[AnyStatement]) -> str:
+    """The statements as a Markdown list, by family: each claim, and the fault of its negative control."""
+    lines = []
     family = ""
     for statement in statements:
         if statement.family != family:
             family = statement.family
-            trajectories += ["", f"## {family}", ""]
+            lines += ["", f"## {family}", ""]
         claim = " ".join(statement.claim.partition("\n\n")[0].split())
-        trajectories.append(f"- **{statement.name}.** {claim} *Told from:* {statement.fault}")
-    return "\n".join(trajectories).lstrip("\n") + "\n"
+        lines.append(f"- **{statement.name}.** {claim} *Rejects:* {statement.fault}")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def report(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as a table, three lines a statement: the outcome, and its two routes."""
+    lines = ["holds  difference  cases  control   statement"]
+    family = ""
+    for outcome in outcomes:
+        statement = outcome.statement
+        if statement.family != family:
+            family = statement.family
+            lines.append(click.style(f"{'':33}{family}", bold=True))
+        holds = "yes" if outcome.holds else "NO"
+        control = "rejected" if outcome.is_rejected else "ACCEPTED"
+        row = f"{holds:<5}  {outcome.difference:>10.0e}  {outcome.tried:>5}  {control}  {statement.name}"
+        lines.append(click.style(row, fg=None if outcome.holds else "red"))
+        for letter, route in zip("AB", statement.routes, strict=True):
+            lines.append(click.style(f"{'':33}  {letter}: {route}", dim=True))
+    return "\n".join(lines)

@@ -1,9 +1,9 @@
 """Small games given by their tables, tabular policies for them, and Hypothesis strategies that draw both."""
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import attrs
 import torch
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import LINE_LIMIT, trajectories
+from proofs.exact.enumeration import TRAJECTORY_LIMIT, trajectories
 from tsmg import (
     AbstractExplicitGame,
     AbstractInvalidRule,
@@ -26,58 +26,58 @@ from tsmg import (
     deterministic,
 )
 
-State = Hashable
-Law = Finite[Transition[Any]]
+State: TypeAlias = Any  # hashable; one game may mix types, such as str and tuple
+TransitionDist = Finite[Transition[State]]
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class FiniteGame(AbstractExplicitGame[Any, str]):
-    """A game that is given by its tables.
+class FiniteGame(AbstractExplicitGame[State, str]):
+    """A game that is given by tables.
 
     Attributes:
-      agents: who plays.
+      agents: names of the agents.
       starts: mu_0.
       moves: P: for each state that is not terminal, the distribution that follows each joint action; a joint action
         is a tuple of action texts, in the order of the agents that act.
-      acting: who acts in a state; all agents unless it is named here.
-      texts: what is read in a state, by every agent; the state's ``str`` unless it is named here.
+      acting: the agents that act in a state; all of them in states that are not named here.
+      texts: the observation text of a state, for every agent; the state's ``str`` where it is not named here.
       discount, horizon, invalid_rule, facts: as in every game.
     """
 
     agents: tuple[str, ...] = ("player",)
-    starts: Finite[Any]
-    moves: Mapping[Any, Mapping[tuple[str, ...], Law]]
-    acting: Mapping[Any, tuple[str, ...]] = attrs.field(factory=dict)
-    texts: Mapping[Any, str] = attrs.field(factory=dict)
+    starts: Finite[State]
+    moves: Mapping[State, Mapping[tuple[str, ...], TransitionDist]]
+    acting: Mapping[State, tuple[str, ...]] = attrs.field(factory=dict)
+    texts: Mapping[State, str] = attrs.field(factory=dict)
     discount: float = 1.0
     horizon: int | None = 20
     invalid_rule: AbstractInvalidRule = StandStill()
     facts: Facts = Facts()
 
-    def initial_state_dist(self) -> Distribution[Any]:
+    def initial_state_dist(self) -> Distribution[State]:
         return self.starts
 
-    def is_terminal(self, state: Any) -> bool:
+    def is_terminal(self, state: State) -> bool:
         return state not in self.moves
 
-    def acting_agents(self, state: Any) -> tuple[str, ...]:
+    def acting_agents(self, state: State) -> tuple[str, ...]:
         return self.acting.get(state, self.agents)
 
-    def legal_actions(self, state: Any, agent: str) -> tuple[str, ...]:
+    def legal_actions(self, state: State, agent: str) -> tuple[str, ...]:
         place = self.acting_agents(state).index(agent)
         return tuple(dict.fromkeys(joint[place] for joint in self.moves[state]))
 
     def transition_dist(
-        self, state: Any, joint_action: Mapping[str, str]
-    ) -> Distribution[Transition[Any]]:
+        self, state: State, joint_action: Mapping[str, str]
+    ) -> Distribution[Transition[State]]:
         joint = tuple(joint_action[agent] for agent in self.acting_agents(state))
         return self.moves[state][joint]
 
-    def observation_text(self, state: Any, agent: str) -> str:
+    def observation_text(self, state: State, agent: str) -> str:
         return self.texts.get(state, str(state))
 
-    def action_text(self, state: Any, agent: str, action: str) -> str:
+    def action_text(self, state: State, agent: str, action: str) -> str:
         return action
 
 
@@ -88,10 +88,10 @@ def choice_game(
 
     Args:
       returns: what each choice pays, or the distribution of it.
-      lengths: how many steps an episode has after each choice, the choice itself included; 1 unless given.
+      lengths: number of steps of an episode after each choice, the choice itself included; 1 unless given.
     """
-    moves: dict[Any, Mapping[tuple[str, ...], Law]] = {}
-    decision: dict[tuple[str, ...], Law] = {}
+    moves: dict[State, Mapping[tuple[str, ...], TransitionDist]] = {}
+    decision: dict[tuple[str, ...], TransitionDist] = {}
     for action, paid in returns.items():
         length = (lengths or {}).get(action, 1)
         dist = paid if isinstance(paid, Finite) else deterministic(paid)
@@ -121,7 +121,7 @@ def tabular_policy(
       vocabulary: the words.
       dists: by prompt text (without the line break at its end), the probability of each word; the empty word ends a
         reply. Other prompts have the uniform distribution over words and end.
-      capacity: how many contexts the table can hold.
+      capacity: greatest number of contexts in the table.
       prompt: F.
       tokens: the greatest length of a reply.
     """
@@ -147,18 +147,18 @@ def random_policy(
     spread: float = 1.0,
     prompt: AbstractPrompt = MemorylessPrompt(with_rules=False),  # noqa: B008 - a frozen value
     tokens: int = 1,
-    limit: int = LINE_LIMIT,
+    limit: int = TRAJECTORY_LIMIT,
 ) -> LanguageAgentPolicy[TabularModel]:
     """A policy with normally distributed logits, and just the rows that it needs to play the game in every role.
 
     Args:
-      game: what is played.
+      game: the game whose contexts get rows.
       vocabulary: the words.
-      seed: of the logits.
-      spread: their standard deviation.
+      seed: seed of the logits.
+      spread: standard deviation of the logits.
       prompt: F.
       tokens: the greatest length of a reply.
-      limit: how many lines of play are looked at, at most.
+      limit: greatest number of trajectories.
     """
     uniform = tabular_policy(vocabulary, capacity=10_000, prompt=prompt, tokens=tokens)
     trajectories(game, uniform, limit=limit)
@@ -175,7 +175,7 @@ WORDS = ("a", "b")
 _REWARDS = (-1.0, 0.0, 1.0, 2.0)
 
 
-def _dists(agents: int, states: int) -> st.SearchStrategy[Law]:
+def _dists(agents: int, states: int) -> st.SearchStrategy[TransitionDist]:
     """Distributions of up to two outcomes with fractions; state number ``states`` is terminal."""
     outcomes = st.builds(
         lambda state, rewards: Transition(state, tuple(rewards)),
@@ -193,7 +193,7 @@ def _dists(agents: int, states: int) -> st.SearchStrategy[Law]:
 
 
 def _invalid_rules(agents: int) -> st.SearchStrategy[AbstractInvalidRule]:
-    """Any rule; standing still where one agent acts, since the games have no action that does nothing."""
+    """Every rule; standing still where one agent acts, since the games have no action that does nothing."""
     penalties = st.sampled_from((0.0, 0.5))
     return st.one_of(
         *([st.builds(StandStill, penalty=penalties)] if agents == 1 else []),
@@ -211,9 +211,9 @@ def finite_games(
 
     Args:
       draw: Hypothesis's.
-      agents: how many, who act at the same time.
-      states: how many states are not terminal.
-      horizon: the number of steps.
+      agents: number of agents, which act simultaneously.
+      states: number of states that are not terminal.
+      horizon: greatest number of steps.
       aliased: whether different states may have the same text.
     """
     joints = list(itertools.product(WORDS, repeat=agents))

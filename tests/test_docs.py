@@ -1,5 +1,6 @@
 """What the documentation says of the code."""
 
+import ast
 import doctest
 import functools
 import importlib
@@ -138,7 +139,7 @@ def test_names_files_and_answers_last_for_a_page(reader: Callable[[Path], Reader
 
 PROVED = re.compile(r"`tsmg prove --only ([^`]+)`")
 DOTTED = re.compile(r"`((?:tsmg|lap|algorithms|games|proofs)(?:\.[A-Za-z_]\w*)+)`")
-ENTRY_POINTS = {"tsmg.commands"}  # a group of entry points, no module
+ENTRY_POINTS = {"tsmg.commands", "tsmg.games"}  # groups of entry points, no modules
 LINKED = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -163,16 +164,16 @@ def undefined(text: str) -> list[str]:
 def is_defined(name: str) -> bool:
     """Whether a dotted name leads from a package to something in it: a module, a name, a field of a class."""
     package, *path = name.split(".")
-    found: Any = importlib.import_module(package)
+    value: Any = importlib.import_module(package)
     for n, part in enumerate(path):
         module = ".".join([package, *path[: n + 1]])
-        fields = getattr(found, "__annotations__", {})
-        if hasattr(found, part):
-            found = getattr(found, part)
+        fields = getattr(value, "__annotations__", {})
+        if hasattr(value, part):
+            value = getattr(value, part)
         elif part in fields:
-            found = fields[part]
-        elif isinstance(found, types.ModuleType) and importlib.util.find_spec(module):
-            found = importlib.import_module(module)
+            value = fields[part]
+        elif isinstance(value, types.ModuleType) and importlib.util.find_spec(module):
+            value = importlib.import_module(module)
         else:
             return False
     return True
@@ -197,6 +198,76 @@ def test_what_does_not_exist_is_noticed() -> None:
     assert undefined("`tsmg.Episode.start`, `algorithms.method.credit.reward_to_go_credit`") == []
     assert undefined("`tsmg.Episode.begin`, `lap.nothing`") == ["tsmg.Episode.begin", "lap.nothing"]
     assert unlinked(PAGES[0], "[a](style.md) [b](https://x.org) [c](none.md#d)") == ["none.md"]
+
+
+# ---- the notation: every axis is in its table --------------------------------------------------
+
+SUFFIXES = re.compile(r"^_?[a-z]\w*?((?:_[A-Z])+)$")
+PACKAGES = ("tsmg", "lap", "algorithms", "games", "proofs", "examples")
+
+
+def axes(source: str) -> set[str]:
+    """The axis suffixes of the variables, arguments and attributes that a source names."""
+    names = {
+        name
+        for node in ast.walk(ast.parse(source))
+        for name in (
+            getattr(node, "id", None),
+            getattr(node, "arg", None),
+            getattr(node, "attr", None),
+        )
+        if isinstance(name, str)
+    }
+    endings = [match[1] for name in names if (match := SUFFIXES.match(name))]
+    return {suffix for suffixes in endings for suffix in re.findall("_[A-Z]", suffixes)}
+
+
+def test_every_axis_suffix_is_in_the_notation() -> None:
+    page = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    table = page.partition("## Axis suffixes")[2]
+    known = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall("_[A-Z]", row)
+    }
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    used = {suffix for file in files for suffix in axes(file.read_text(encoding="utf-8"))}
+    assert used - known == set()
+    assert len(known) > 10
+
+
+def test_axis_suffixes_are_read_from_names() -> None:
+    source = "def f(x_B, *, rows_T_L): return self.mean_D + 'text_Q' + CONSTANT_Z + T_G\n"
+    assert axes(source) == {"_B", "_T", "_L", "_D"}
+
+
+# ---- the glossary: every term has a page and a name in the code ---------------------------------
+
+TERM = re.compile(r"^\| (.+?) \| .+ \| \[[^]]+\]\((\S+)\) \| `([\w.]+)` \|$", re.MULTILINE)
+
+
+def rows_of(glossary: str) -> int:
+    """How many terms a glossary has, whether their rows are whole or not."""
+    return len(re.findall(r"^\| ", glossary, re.MULTILINE)) - 1  # the head
+
+
+def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = TERM.findall(text)
+    assert len(terms) == rows_of(text) > 30
+    assert [name for _, _, name in terms if not is_defined(name)] == []
+    assert [term for term, page, _ in terms if not (ROOT / "docs" / page).is_file()] == []
+    names = [term.lower() for term, _, _ in terms]
+    assert names == sorted(set(names))
+
+
+def test_a_term_without_a_page_or_a_name_is_noticed() -> None:
+    head = "| term | meaning | symbol | page | name |\n|---|---|---|---|---|\n"
+    whole = "| role | An agent. | i | [4](a.md) | `tsmg.Match` |\n"
+    assert TERM.findall(head + whole) == [("role", "a.md", "tsmg.Match")]
+    assert rows_of(head + whole) == 1
+    assert TERM.findall(head + whole.replace("[4](a.md)", "4")) == []
+    assert TERM.findall(head + whole.replace("`tsmg.Match`", "")) == []
 
 
 # ---- the formalism: every equation and every number has a check ------------------------------
@@ -235,7 +306,7 @@ def values_of(text: str) -> set[Fraction]:
 def unexecuted(text: str) -> list[str]:
     """The fractions and decimals in a page's prose that neither stand in an example nor come out of one."""
     examples = doctest.DocTestParser().get_examples(text)
-    executed = [re.sub(r"#.*", "", one.source) + one.want for one in examples]
+    executed = [re.sub(r"#.*", "", example.source) + example.want for example in examples]
     shown = values_of("\n".join(executed))
     return sorted(str(value) for value in values_of(prose_of(text)) - shown)
 

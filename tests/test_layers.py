@@ -16,6 +16,10 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importl
 
 PLANTED = {
     "layers": ("tsmg/planted.py", "import lap"),
+    "rooms": ("algorithms/method/planted.py", "import algorithms.play"),
+    "method-is-pure": ("algorithms/method/planted.py", "import pathlib"),
+    "engine-below-models": ("lap/engine/planted.py", "import lap.policy"),
+    "statements-on-top": ("proofs/exact/planted.py", "import proofs.estimators"),
     "games-use-tsmg": ("games/planted.py", "import lap"),
     "games-are-unknown": ("algorithms/planted.py", "import games"),
     "no-models": ("games/planted.py", "import torch"),
@@ -24,18 +28,26 @@ PLANTED = {
     "proofs-not-tests": ("proofs/planted.py", "import tests"),
 }
 ALLOWED = {
-    "games-are-unknown": ("algorithms/cli/main.py", "import games"),
+    "rooms": ("algorithms/play/planted.py", "import algorithms.method"),
+    "method-is-pure": ("algorithms/method/losses.py", "import torch"),
     "environments-at-the-border": ("games/adapters/planted.py", "import pettingzoo"),
 }
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Empty packages of the same names, under the same contracts."""
+    """Empty packages and rooms of the same names, under the same contracts."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for package in SETTINGS["root_packages"]:
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").touch()
+    rooms = [
+        f"{container}.{layer}".lstrip(".")
+        for contract in SETTINGS["contracts"]
+        for container in contract.get("containers", [""])
+        for layer in contract.get("layers", [])
+    ]
+    for package in (*SETTINGS["root_packages"], *rooms):
+        folder = tmp_path.joinpath(*package.split("."))
+        folder.mkdir(exist_ok=True)
+        (folder / "__init__.py").touch()
     return tmp_path
 
 

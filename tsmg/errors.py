@@ -37,20 +37,6 @@ class GameDeadlineError(TSMGError, TimeoutError):
     """A game exceeded the time limit of one step."""
 
 
-class ModelError(TSMGError, RuntimeError):
-    """A language model or its checkpoint cannot do what was asked."""
-
-
-class ContextLengthError(ModelError):
-    """A prompt and the longest reply to it do not fit the model's context; the message says both lengths.
-
-    Attributes:
-      index: which prompt of the batch.
-    """
-
-    index: int = 0
-
-
 class TooManyFailuresError(TSMGError, RuntimeError):
     """More episodes failed than the stated rate allows.
 
@@ -59,20 +45,6 @@ class TooManyFailuresError(TSMGError, RuntimeError):
     """
 
     failed: tuple[object, ...] = ()
-
-
-class RunFolderError(TSMGError, OSError):
-    """A run folder or checkpoint is missing, incomplete or foreign."""
-
-
-class RunStoppedError(TSMGError, RuntimeError):
-    """A run was stopped before its end, and can be resumed; the message says how.
-
-    Attributes:
-      signal: the number of the signal that asked for it; 0 if none did.
-    """
-
-    signal: int = 0
 
 
 class ConformanceError(TSMGError, AssertionError):

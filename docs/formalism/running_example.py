@@ -3,7 +3,7 @@
 Two cells in a row, two words, two steps. In the west cell lies a coin, in the east cell stands a chest. "take" in the
 west pays 1 and ends the episode; "go" costs a toll of 1 and leads east. "take" in the east opens the chest, which pays
 5 with probability 2/5 and else nothing, and ends the episode; "go" leads back west. A reply that names no legal action
-leaves all as it is, costs 1, and is told to the walker.
+leaves all as it is and costs 1, and the walker's next observation says so.
 """
 
 from collections.abc import Iterable
@@ -45,34 +45,36 @@ GAME = FiniteGame(
 )
 
 WEST, EAST = "west", "east"
-TOLD = "west\nYour last reply could not be read: it had no action in the required form."
+AFTER_INVALID = "west\nYour last reply could not be read: it had no action in the required form."
 WORDS = (
     "go",
     "take",
     "",
 )  # the last one ends a reply: alone it is an empty reply, which is malformed
-LAWS = {
+DISTS = {
     WEST: {"go": 0.5, "take": 0.25, "": 0.25},
     EAST: {"go": 0.5, "take": 0.5},
-    TOLD: {"take": 1.0},
+    AFTER_INVALID: {"take": 1.0},
 }
 POLICY = tabular_policy(
-    ("go", "take"), dists=LAWS, capacity=3, prompt=MemorylessPrompt(with_rules=False)
+    ("go", "take"), dists=DISTS, capacity=3, prompt=MemorylessPrompt(with_rules=False)
 )
-LAW = TrajectoryDistribution.of(GAME, POLICY)
+PLAY = TrajectoryDistribution.of(GAME, POLICY)
 
 
-def said(line: Trajectory, agent: str = "walker") -> tuple[str, ...]:
-    """What the agent said in an episode, word by word."""
-    return tuple(step.reply.text for step in line.episode.agent_steps(agent))
+def words_of(trajectory: Trajectory, agent: str = "walker") -> tuple[str, ...]:
+    """The agent's replies in an episode, word by word."""
+    return tuple(step.reply.text for step in trajectory.episode.agent_steps(agent))
 
 
 def find(words: tuple[str, ...], earned: float) -> Trajectory:
-    """The line of play with these words and this return."""
-    (line,) = (
-        x for x in LAW.lines if said(x) == words and x.episode.episode_return("walker") == earned
+    """The trajectory with these words and this return."""
+    (trajectory,) = (
+        x
+        for x in PLAY.trajectories
+        if words_of(x) == words and x.episode.episode_return("walker") == earned
     )
-    return line
+    return trajectory
 
 
 COIN = find(("take",), 1.0)
@@ -80,7 +82,7 @@ LUCK = find(("go", "take"), 4.0)
 BAD_LUCK = find(("go", "take"), -1.0)
 BACK = find(("go", "go"), -1.0)
 SLIP = find(("", "take"), 0.0)
-LINES = {"coin": COIN, "luck": LUCK, "bad luck": BAD_LUCK, "back": BACK, "slip": SLIP}
+TRAJECTORIES = {"coin": COIN, "luck": LUCK, "bad luck": BAD_LUCK, "back": BACK, "slip": SLIP}
 
 
 def ask(text: str) -> Request:
@@ -89,18 +91,18 @@ def ask(text: str) -> Request:
     return Request(history=history, key=EpisodeKey(seed=0), step=0)
 
 
-def score(line: Trajectory) -> Array:
-    """The gradient of the log-probability of the walker's replies in a line. Shape (9,)."""
+def score(trajectory: Trajectory) -> Array:
+    """The gradient of the log-probability of the walker's replies in a trajectory. Shape (9,)."""
     completions = [
-        LAW.call_number("walker", completion)
-        for _, completion in line.episode.completions("walker")
+        PLAY.completion_number("walker", completion)
+        for _, completion in trajectory.episode.completions("walker")
     ]
-    total: Array = LAW.scores_C_D[completions].sum(axis=0)
+    total: Array = PLAY.scores_C_D[completions].sum(axis=0)
     return total
 
 
 # Four episodes that one group could hold.
-GROUP = EpisodeGroup(episodes=tuple(line.episode for line in (LUCK, COIN, COIN, SLIP)))
+GROUP = EpisodeGroup(episodes=tuple(trajectory.episode for trajectory in (LUCK, COIN, COIN, SLIP)))
 
 
 def config(**settings: object) -> MSGRPOConfig:

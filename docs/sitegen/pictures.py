@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 import games
 from algorithms.analysis import statistics
 from algorithms.analysis.plots import draw_run
-from algorithms.runs.writer import METRICS, read_lines
+from algorithms.runs.records import read_lines
+from algorithms.runs.writer import METRICS
 from proofs import analyse_estimator
-from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_law
+from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
 from proofs.statements.cases import choice_case
 from tsmg import Finite
 
@@ -87,19 +88,19 @@ def experiment() -> Figure:
 
 def kuhn_estimators() -> Figure:
     """How far from the true gradient, and how noisy: estimators on Kuhn poker."""
-    law = word_policy_law(games.make("KuhnPoker-v0"))
+    dist = word_policy_distribution(games.make("KuhnPoker-v0"))
     wanted = (
         "group mean",
         "leave-one-out",
         "no baseline",
         "divided by std",
-        "rewards to go",
+        "reward-to-go",
         "turn by turn",
         "step weighting",
     )
     found = {
         name: analyse_estimator(
-            law, plain_config(group_size=2, kept_episodes=1, **ESTIMATORS[name])
+            dist, plain_config(group_size=2, kept_episodes=1, **ESTIMATORS[name])
         )
         for name in wanted
     }
@@ -129,7 +130,7 @@ def risky_cosine(share: float, std: str) -> float:
     """The direction of the estimate where a risky arm pays 5 so often and a safe one pays 1."""
     arms = {"risky": Finite({5.0: share, 0.0: 1 - share}), "safe": 1.0}
     case = choice_case(arms, {"risky": 0.5, "safe": 0.5}, size=4)
-    return analyse_estimator(case.law, case.config(std=std, eps=0.0)).cosine
+    return analyse_estimator(case.dist, case.config(std=std, eps=0.0)).cosine
 
 
 def _figure(size: tuple[float, float]) -> Figure:

@@ -1,20 +1,21 @@
 """Where absolute-advantage-weighted sampling pays: signal-to-noise against uniform sub-sampling and full groups.
 
-The corridor: T steps, each with a right and a wrong action and a context of its own; an episode succeeds if all T are
-right, and always lasts T steps. So returns are 0 or 1, and a success rate q means that each step is right with the
-probability q^(1/T). Since an estimate depends on a group only through how many successes were played and how many of
-them were drawn, its mean and variance are finite sums: everything here is exact, for any G and K.
+The corridor: T steps, each with a right and a wrong action, and a context of its own; an episode succeeds if all T are
+right, and always lasts T steps. So returns are 0 or 1, and at a success rate q each step is right with the
+probability q^(1/T). Since an estimate depends on a group only through its number of successes and the number of drawn
+ones, its mean and variance are finite sums: everything here is exact, for any G and K.
 
-Zero-variance groups cost learning nothing, whatever the sampling: no token of theirs counts as trained on.
+Zero-variance groups add nothing to the cost of updates, whatever the sampling: none of their tokens counts as trained.
 """
 
 import csv
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import attrs
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -76,14 +77,14 @@ class Corridor:
 @final
 @attrs.frozen(kw_only=True)
 class Figures:
-    """What one group's estimate is worth.
+    """Signal, noise and cost of one group's estimate.
 
     Attributes:
-      signal: its mean, as a multiple of the true gradient.
-      variance: the trace of its covariance.
-      snr: the squared norm of the mean over the variance.
-      generated: steps played.
-      trained: steps that are trained on, expected.
+      signal: mean, as a multiple of the true gradient.
+      variance: trace of the covariance.
+      snr: squared norm of the mean, over the variance.
+      generated: number of generated steps.
+      trained: expected number of trained steps.
     """
 
     signal: float
@@ -94,12 +95,12 @@ class Figures:
 
     @property
     def snr_per_generated(self) -> float:
-        """At an equal cost of play."""
+        """The SNR per generated step: at an equal cost of rollouts."""
         return self.snr / self.generated
 
     @property
     def snr_per_trained(self) -> float:
-        """At an equal cost of learning."""
+        """The SNR per trained step: at an equal cost of updates."""
         return self.snr / self.trained
 
 
@@ -120,8 +121,8 @@ def figures(
 
     Example:
       >>> half = Corridor(success_rate=0.5)
-      >>> one = figures(half, size=2, kept=1, sampling="aaw", divided=False)
-      >>> round(one.signal, 6), round(one.snr, 6), round(one.trained, 6)  # half of the pairs are silent
+      >>> pair = figures(half, size=2, kept=1, sampling="aaw", divided=False)
+      >>> round(pair.signal, 6), round(pair.snr, 6), round(pair.trained, 6)  # half of the pairs have no variance
       (0.5, 1.0, 0.5)
     """
     if not 1 <= kept <= size or size < 2:
@@ -154,7 +155,7 @@ def figures(
 def _estimate(
     corridor: Corridor, gains: float, losses: float, gain: float, loss: float
 ) -> tuple[float, float]:
-    """Of the sum of the drawn episodes' advantages times scores: mean, and expected squared norm.
+    """Mean and expected squared norm of the sum of the drawn episodes' advantages times scores.
 
     The mean is a multiple of a success's score; a failure's mean score is -q / (1 - q) times a success's.
 
@@ -185,15 +186,16 @@ def binomial(size: int, count: int, p: float) -> float:
 def _drawn_successes(
     size: int, successes: int, draws: int, sampling: Sampling
 ) -> Iterator[tuple[int, float]]:
-    """How many of the drawn episodes are successes, with probability: drawn one after the other, none twice."""
+    """The number of successes among successive draws without replacement, with its probability."""
     failures = size - successes
-    # |A| of a success and of a failure are as failures to successes
-    one, other = (failures, successes) if sampling == "aaw" else (1, 1)
+    # the ratio of |A| of a success to |A| of a failure is failures / successes
+    success_weight, failure_weight = (failures, successes) if sampling == "aaw" else (1, 1)
     dist = {0: 1.0}
     for n in range(draws):
         longer: dict[int, float] = {}
         for drawn, p in dist.items():
-            good, bad = (successes - drawn) * one, (failures - (n - drawn)) * other
+            good = (successes - drawn) * success_weight
+            bad = (failures - (n - drawn)) * failure_weight
             if good:
                 longer[drawn + 1] = longer.get(drawn + 1, 0.0) + p * good / (good + bad)
             if bad:
@@ -205,7 +207,7 @@ def _drawn_successes(
 @final
 @attrs.frozen(kw_only=True)
 class Point:
-    """One cell of the map: how many times the signal-to-noise ratio of the others AAW has.
+    """One cell of the map: the SNR of AAW over that of uniform sub-sampling and of the full group.
 
     Attributes:
       success_rate, horizon, size, kept: q, T, G and K.
@@ -230,7 +232,7 @@ def aaw_map(
     sizes: Sequence[int] = SIZES,
     divided: bool = True,
 ) -> list[Point]:
-    """The map over success rate, horizon, G, and every K below G that is a power of 2.
+    """The map over success rate, horizon, G, and every power of 2 below G as K.
 
     Args:
       success_rates: q.
@@ -299,7 +301,8 @@ def plot_map(points: Sequence[Point], file: str | Path, *, size: int) -> None:
     figure.savefig(file, dpi=110)
 
 
-def _panel(axes: Any, points: Sequence[Point], name: str) -> None:
+def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
+    """One comparison at one horizon: success rates from left to right, K upwards."""
     rates = sorted({point.success_rate for point in points})
     kept = sorted({point.kept for point in points})
     cells = {(p.kept, p.success_rate): getattr(p, name) for p in points}

@@ -9,14 +9,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from algorithms import MSGRPOConfig
-from proofs.estimators.laboratory import GROUP_LIMIT, EstimatorAnalysis, analyse_estimator
-from proofs.exact.enumeration import LINE_LIMIT, trajectories
+from proofs.estimators.laboratory import (
+    GROUP_LIMIT,
+    EstimatorAnalysis,
+    Settings,
+    analyse_estimator,
+)
+from proofs.exact.enumeration import TRAJECTORY_LIMIT, trajectories
 from proofs.exact.gradients import TrajectoryDistribution
 from proofs.small_games import random_policy
 from tsmg import AbstractExplicitGame, PlayerPolicy, UniformPlayer
 
 # Differences from the plain estimator: every episode of a group, relative to its mean, not divided.
-ESTIMATORS: Mapping[str, Mapping[str, Any]] = {
+ESTIMATORS: Mapping[str, Settings] = {
     "group mean": {},
     "leave-one-out": {"baseline": "leave_one_out"},
     "no baseline": {"baseline": "none"},
@@ -46,23 +51,23 @@ def plain_config(
     )
 
 
-def word_policy_law(
+def word_policy_distribution(
     game: AbstractExplicitGame[Any, Any],
     *,
     seed: int = 0,
     spread: float = 1.0,
-    limit: int = LINE_LIMIT,
+    limit: int = TRAJECTORY_LIMIT,
 ) -> TrajectoryDistribution:
-    """The distribution of play of a tabular policy whose words are the game's action texts, one a reply.
+    """The trajectory distribution of a tabular policy whose words are the game's action texts, one word a reply.
 
     Args:
       game: an explicit game with finite distributions.
-      seed: of the policy's logits, which are normally distributed.
-      spread: their standard deviation; 0 for the uniform policy.
-      limit: how many lines of play are held at most.
+      seed: seed of the policy's logits, which are normally distributed.
+      spread: standard deviation of the logits; 0 for the uniform policy.
+      limit: greatest number of trajectories.
 
     Raises:
-      NotEnumerableError: there are more.
+      NotEnumerableError: there are more trajectories.
     """
     uniform = PlayerPolicy(game, UniformPlayer(game))
     words = {
@@ -78,38 +83,38 @@ def word_policy_law(
 def compare(
     dist: TrajectoryDistribution,
     config: MSGRPOConfig,
-    estimators: Mapping[str, Mapping[str, Any]] = ESTIMATORS,
+    estimators: Mapping[str, Settings] = ESTIMATORS,
     *,
     limit: int = GROUP_LIMIT,
     samples: int = 4000,
     seed: int = 0,
     report: Callable[[str], None] = lambda name: None,
 ) -> dict[str, EstimatorAnalysis]:
-    """An examination of each estimator.
+    """The analysis of each estimator, by name.
 
     Args:
-      dist: the distribution of play.
-      config: the plain settings.
-      estimators: by name, which settings differ.
-      limit: how many different groups are listed at most; beyond it batches are drawn.
-      samples: how many batches are then drawn.
-      seed: of the draws.
-      report: is told the name of each estimator before it is looked at.
+      dist: the trajectory distribution.
+      config: the common settings.
+      estimators: by name, the settings that differ.
+      limit: greatest number of distinct groups that are listed; if there are more, batches are drawn.
+      samples: number of batches that are then drawn.
+      seed: seed of the draws.
+      report: called with the name of each estimator before it is analysed.
     """
-    found = {}
+    analyses = {}
     for name, settings in estimators.items():
         report(name)
         changed = attrs.evolve(config, **settings)
-        found[name] = analyse_estimator(dist, changed, limit=limit, samples=samples, seed=seed)
-    return found
+        analyses[name] = analyse_estimator(dist, changed, limit=limit, samples=samples, seed=seed)
+    return analyses
 
 
-def plot(found: Mapping[str, EstimatorAnalysis], file: str | Path, *, title: str) -> None:
+def plot(analyses: Mapping[str, EstimatorAnalysis], file: str | Path, *, title: str) -> None:
     """Bars: cosine with the true gradient, and signal-to-noise per generated and per trained token, with intervals.
 
     Args:
-      found: examinations by name.
-      file: where the picture is written; its ending says in which format.
+      analyses: analyses of estimators, by name.
+      file: the picture's file; its suffix gives the format.
       title: the headline.
     """
     panels = (
@@ -117,14 +122,14 @@ def plot(found: Mapping[str, EstimatorAnalysis], file: str | Path, *, title: str
         ("snr_per_generated_token", "signal-to-noise per 1000 generated tokens", 1000.0),
         ("snr_per_trained_token", "signal-to-noise per 1000 trained tokens", 1000.0),
     )
-    figure = Figure(figsize=(11, 1.2 + 0.32 * len(found)), layout="constrained")
+    figure = Figure(figsize=(11, 1.2 + 0.32 * len(analyses)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, (name, label, unit) in zip(axes, panels, strict=True):
-        values = [unit * getattr(one, name) for one in found.values()]
-        ends = [one.interval(name) for one in found.values()]
-        axis.barh(list(found), values, color="#4878a8", height=0.65)
+        values = [unit * getattr(analysis, name) for analysis in analyses.values()]
+        ends = [analysis.interval(name) for analysis in analyses.values()]
+        axis.barh(list(analyses), values, color="#4878a8", height=0.65)
         for place, (low, high) in enumerate(ends):
             axis.plot([unit * low, unit * high], [place, place], color="black", linewidth=1)
         axis.set_xlabel(label)
@@ -134,7 +139,7 @@ def plot(found: Mapping[str, EstimatorAnalysis], file: str | Path, *, title: str
     figure.savefig(file, dpi=120)
 
 
-def rows(found: Mapping[str, EstimatorAnalysis]) -> Sequence[tuple[str, ...]]:
+def rows(analyses: Mapping[str, EstimatorAnalysis]) -> Sequence[tuple[str, ...]]:
     """The table of ``tsmg lab`` as text: a headline, and a row per estimator."""
     headline = (
         "estimator",
@@ -144,23 +149,23 @@ def rows(found: Mapping[str, EstimatorAnalysis]) -> Sequence[tuple[str, ...]]:
         "SNR",
         "/1k generated",
         "/1k trained",
-        "silent",
+        "zero var.",
     )
-    return [headline, *((name, *_figures(one)) for name, one in found.items())]
+    return [headline, *((name, *_figures(analysis)) for name, analysis in analyses.items())]
 
 
-def _figures(one: EstimatorAnalysis) -> tuple[str, ...]:
+def _figures(analysis: EstimatorAnalysis) -> tuple[str, ...]:
     def shown(name: str, digits: int, unit: float = 1.0) -> str:
-        low, high = one.interval(name)
-        value = f"{unit * getattr(one, name):.{digits}f}"
-        return value if one.exact else f"{value} ±{unit * (high - low) / 2:.{digits}f}"
+        low, high = analysis.interval(name)
+        value = f"{unit * getattr(analysis, name):.{digits}f}"
+        return value if analysis.exact else f"{value} ±{unit * (high - low) / 2:.{digits}f}"
 
     return (
         shown("cosine", 3),
         shown("scale", 3),
-        f"{one.variance**0.5:.3f}",
+        f"{analysis.variance**0.5:.3f}",
         shown("snr", 3),
         shown("snr_per_generated_token", 1, 1000),
         shown("snr_per_trained_token", 1, 1000),
-        shown("silent_share", 2),
+        shown("zero_variance_share", 2),
     )

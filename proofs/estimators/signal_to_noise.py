@@ -1,10 +1,10 @@
-"""How much signal an estimator has under a policy that is too large for its play to be listed.
+"""Signal-to-noise ratios of estimators under a policy whose trajectories are too many to be listed.
 
-The laboratory (``proofs.analyse_estimator``) puts an estimator through all groups that a policy can play. Here groups
-are played, each estimator makes its gradient of every one of them by the trainer's own loss, and the figures of the
-laboratory are estimated from these gradients without bias from their noise: sums over *pairs* of different groups.
-The true gradient is taken from the same groups by an estimator without bias: all episodes, leave-one-out baseline, no
-division.
+The laboratory (``proofs.analyse_estimator``) evaluates an estimator on all groups that a policy can play. Here groups
+are played, each estimator computes its gradient of every group by the trainer's own loss, and the figures of the
+laboratory are estimated from these gradients by sums over *pairs* of different groups, so that their noise adds no
+bias. The true gradient is estimated from the same groups by an unbiased estimator: all episodes, leave-one-out
+baseline, no std. Source: ``docs/formalism/10_estimator.md`` (eq-snr) [ours].
 """
 
 import math
@@ -17,13 +17,13 @@ import torch
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.play.rollouts import collect_groups
-from lap import LanguageAgentPolicy
-from proofs.estimators.laboratory import BLOCKS, jackknife, silent_share, tokens_of
-from proofs.exact.gradients import Array
+from proofs.estimators.laboratory import Settings, tokens_of, zero_variance_share
+from proofs.estimators.moments import BLOCKS, jackknife
+from proofs.exact.gradients import Array, TrainablePolicy
 from tsmg import AbstractGame, EpisodeGroup, InvalidArgumentError, Stream
 
 _AT_ONCE = 16  # groups that are played together
-_UNBIASED: Mapping[str, Any] = {
+_UNBIASED: Settings = {
     "sampling": "all",
     "baseline": "leave_one_out",
     "std": "none",
@@ -35,18 +35,19 @@ _UNBIASED: Mapping[str, Any] = {
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Signal:
-    """What was measured of an estimator; a batch is one group.
+    """Measured figures of an estimator; a batch is one group.
 
-    Each figure stands first with all groups, then without each of twenty blocks of them. Shape (21,).
+    Each array holds a figure over all groups, then without each of twenty blocks of groups. Shape (21,).
 
     Attributes:
-      config: the estimator's settings.
-      groups: how many groups were played.
-      cosines: between the expected gradient and the true one; NaN where one of them cannot be told from 0.
-      snrs: the squared component along the true gradient over the trace of the covariance, of one group.
-      generated_tokens: sampled in a group.
-      trained_tokens: trained on in a group.
-      silent_share: the share of groups of which nothing is selected.
+      config: settings of the estimator.
+      groups: number of groups that were played.
+      cosines: cosine between the expected gradient and the true one; NaN where the estimate of a squared norm is not
+        positive.
+      snrs: squared component along the true gradient, over the trace of the covariance, of one group.
+      generated_tokens: mean number of tokens that were sampled for a group.
+      trained_tokens: mean number of tokens of a group that are trained on.
+      zero_variance_share: share of groups, in their roles, of which nothing is selected.
     """
 
     config: MSGRPOConfig
@@ -55,26 +56,26 @@ class Signal:
     snrs: Array
     generated_tokens: Array
     trained_tokens: Array
-    silent_share: float
+    zero_variance_share: float
 
     @property
     def cosine(self) -> float:
-        """Between the expected gradient and the true one."""
+        """The cosine between the expected gradient and the true one."""
         return float(self.cosines[0])
 
     @property
     def snr(self) -> float:
-        """Of one group; that of n groups is n times as great. Negative where it points against the true gradient."""
+        """The SNR of one group, 1 / n of that of n groups; negative where it points against the true gradient."""
         return float(self.snrs[0])
 
     @property
     def snrs_per_generated_token(self) -> Array:
-        """Of batches at an equal cost of play. Shape (21,)."""
+        """SNR per generated token: at an equal cost of rollouts. Shape (21,)."""
         return _ratio(self.snrs, self.generated_tokens)
 
     @property
     def snrs_per_trained_token(self) -> Array:
-        """Of batches at an equal cost of learning. Shape (21,)."""
+        """SNR per trained token: at an equal cost of updates. Shape (21,)."""
         return _ratio(self.snrs, self.trained_tokens)
 
 
@@ -82,11 +83,11 @@ def interval(values: Array) -> tuple[float, float]:
     """The 95% confidence interval of a figure by the jackknife.
 
     Args:
-      values: a figure of all groups, then without each block; also a ratio of two signals of the same groups, in
-        which what both share falls out. Shape (21,).
+      values: a figure of all groups, then without each block; or the ratio of two figures of the same groups, in
+        which common noise cancels. Shape (21,).
 
     Returns:
-      The interval; NaN where some of the values are not finite, since too few groups told anything.
+      The interval; NaN where a value is not finite, since too few groups have a gradient.
     """
     if not np.isfinite(values).all():
         return math.nan, math.nan
@@ -96,29 +97,30 @@ def interval(values: Array) -> tuple[float, float]:
 
 def measure_signal(
     game: AbstractGame[Any, Any],
-    policy: LanguageAgentPolicy[Any],
+    policy: TrainablePolicy,
     config: MSGRPOConfig,
-    estimators: Mapping[str, Mapping[str, Any]],
+    estimators: Mapping[str, Settings],
     *,
     groups: int = 200,
     report: Callable[[int], None] = lambda played: None,
 ) -> dict[str, Signal]:
-    """Play groups, and hold the gradients that estimators make of them against each other.
+    """Play groups, and compare the gradients that estimators compute of them.
 
-    All estimators see the same groups; one of smaller groups takes the first episodes. KL and entropy terms are left
-    out. Twenty-one gradients are held for each estimator.
+    All estimators share the same groups; one of smaller groups takes the first episodes. KL and entropy terms are left
+    out. Twenty gradients are kept for each estimator.
 
     Args:
-      game: what is played.
-      policy: who plays all roles; all of them learn.
-      config: the settings of play, which estimators change: sampling distribution, group size, seed, token budget.
-      estimators: by name, which settings differ: credit, baseline, std, sampling, weighting, kept episodes, size.
-      groups: how many, at least 40. Intervals shrink with the root of it.
-      report: is told how many groups were played.
+      game: the game to play.
+      policy: the policy of every agent; all of them learn.
+      config: the common settings: reply sampling, group size, seed, token budget.
+      estimators: by name, the settings that differ: credit, baseline, std, sampling, weighting, kept episodes, group
+        size.
+      groups: number of groups, at least 40. Intervals shrink with its square root.
+      report: called with the number of groups that were played so far.
 
     Raises:
       InvalidArgumentError: too few groups, an estimator of larger groups or of groups that share something else, or
-        nothing to learn from in any group.
+        no group with a gradient.
 
     Example:
       >>> import games, lap
@@ -126,8 +128,8 @@ def measure_signal(
       >>> policy = lap.LanguageAgentPolicy(model=lap.TabularModel(("1", "2"), capacity=1),
       ...     parser=lap.WholeReplyParser(), sampling=lap.Sampling(max_reply_tokens=1))
       >>> config = MSGRPOConfig(group_size=4, kept_episodes=2, max_reply_tokens=1)
-      >>> found = measure_signal(game, policy, config, {"all": {"sampling": "all"}, "half": {"sampling": "uniform"}})
-      >>> bool(found["all"].snr > found["half"].snr > 0)
+      >>> signals = measure_signal(game, policy, config, {"all": {"sampling": "all"}, "half": {"sampling": "uniform"}})
+      >>> bool(signals["all"].snr > signals["half"].snr > 0)
       True
     """
     if groups < 2 * BLOCKS:
@@ -135,18 +137,26 @@ def measure_signal(
     base = attrs.evolve(config, groups=1, kl_coefficient=0.0, entropy_coefficient=0.0)
     trainer = MSGRPOTrainer(game=game, policy=policy, config=base)
     wanted = {name: attrs.evolve(base, **changes) for name, changes in estimators.items()}
-    made = {name: Estimator.of(one, game.facts) for name, one in wanted.items()}
-    for name, estimator in made.items():
-        _check(name, estimator, trainer.estimator)
+    made = {name: Estimator.of(changed, game.facts) for name, changed in wanted.items()}
+    group_on = trainer.estimator.group_on
+    for name, changed in wanted.items():
+        if changed.group_size > base.group_size:
+            raise InvalidArgumentError(
+                f"estimator {name!r}: 'group_size' must be at most {base.group_size} (got {changed.group_size})"
+            )
+        if made[name].group_on != group_on or changed.common_chance:
+            raise InvalidArgumentError(
+                f"estimator {name!r}: 'group_on' must be {group_on!r}, and 'common_chance' off"
+            )
     truth = Estimator.of(attrs.evolve(base, **_UNBIASED), game.facts)
     true_tally = _Tally(groups)
     tallies = {name: _Tally(groups) for name in made}
     for number, group in enumerate(_played(trainer, groups)):
-        true = _look(trainer, truth, number, group)
+        true = _estimate(trainer, truth, number, group)
         true_tally.add(number, true, true.gradient_D)
         for name, estimator in made.items():
-            look = _look(trainer, estimator, number, group)
-            tallies[name].add(number, look, true.gradient_D)
+            first = EpisodeGroup(episodes=group.episodes[: wanted[name].group_size])
+            tallies[name].add(number, _estimate(trainer, estimator, number, first), true.gradient_D)
         report(number + 1)
     if not true_tally.squares.any():
         raise InvalidArgumentError(
@@ -155,25 +165,26 @@ def measure_signal(
     return {name: tally.signal(wanted[name], true_tally) for name, tally in tallies.items()}
 
 
-def comparison_rows(found: Mapping[str, Signal]) -> list[tuple[str, ...]]:
-    """The table of ``tsmg signal`` as text: a headline, and a row per estimator, held against the first.
+def comparison_rows(signals: Mapping[str, Signal]) -> list[tuple[str, ...]]:
+    """The table of ``tsmg signal`` as text: a headline, and a row per estimator, compared with the first.
 
     Args:
-      found: what was measured on the same groups.
+      signals: figures that were measured on the same groups, by name.
     """
-    first = next(iter(found.values()))
+    first = next(iter(signals.values()))
 
-    def row(one: Signal) -> tuple[str, ...]:
+    def row(signal: Signal) -> tuple[str, ...]:
         over = (
-            (one.snrs, first.snrs),
-            (one.snrs_per_generated_token, first.snrs_per_generated_token),
-            (one.snrs_per_trained_token, first.snrs_per_trained_token),
+            (signal.snrs, first.snrs),
+            (signal.snrs_per_generated_token, first.snrs_per_generated_token),
+            (signal.snrs_per_trained_token, first.snrs_per_trained_token),
         )
-        ratios = ("" if one is first else _shown(_ratio(*pair)) for pair in over)
-        return _shown(one.cosines), _shown(one.snrs), *ratios, f"{one.silent_share:.2f}"
+        ratios = ("" if signal is first else _shown(_ratio(*pair)) for pair in over)
+        share = f"{signal.zero_variance_share:.2f}"
+        return _shown(signal.cosines), _shown(signal.snrs), *ratios, share
 
-    headline = ("estimator", "cosine", "SNR", "over", "generated", "trained", "silent")
-    return [headline, *((name, *row(one)) for name, one in found.items())]
+    headline = ("estimator", "cosine", "SNR", "over", "generated", "trained", "zero var.")
+    return [headline, *((name, *row(signal)) for name, signal in signals.items())]
 
 
 def _shown(values: Array) -> str:
@@ -187,19 +198,8 @@ def _ratio(one: Array, other: Array) -> Array:
     return ratio
 
 
-def _check(name: str, estimator: Estimator, base: Estimator) -> None:
-    if estimator.config.group_size > base.config.group_size:
-        raise InvalidArgumentError(
-            f"estimator {name!r}: 'group_size' must be at most {base.config.group_size} "
-            f"(got {estimator.config.group_size})"
-        )
-    if estimator.group_on != base.group_on or estimator.config.common_chance:
-        raise InvalidArgumentError(
-            f"estimator {name!r}: 'group_on' must be {base.group_on!r}, and 'common_chance' off"
-        )
-
-
 def _played(trainer: MSGRPOTrainer, groups: int) -> Iterator[EpisodeGroup[Any]]:
+    """So many groups, several of them at a time."""
     for first in range(0, groups, _AT_ONCE):
         yield from collect_groups(
             trainer.game,
@@ -214,20 +214,20 @@ def _played(trainer: MSGRPOTrainer, groups: int) -> Iterator[EpisodeGroup[Any]]:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class _Look:
-    """What an estimator makes of one group: its gradient, its cost, and the share of roles without one."""
+class _Estimate:
+    """An estimator's gradient of one group, its tokens, and the share of roles of which nothing is selected."""
 
     gradient_D: torch.Tensor
     generated: int
     trained: int
-    silent: float
+    zero_variance: float
 
 
-def _look(
+def _estimate(
     trainer: MSGRPOTrainer, estimator: Estimator, number: int, group: EpisodeGroup[Any]
-) -> _Look:
-    part = EpisodeGroup(episodes=group.episodes[: estimator.config.group_size])
-    roles = estimator.role_groups([part], trainer.game.agents)
+) -> _Estimate:
+    """The estimate of a group, by the trainer's own backward pass."""
+    roles = estimator.role_groups([group], trainer.game.agents)
     rngs = [Stream("signal", trainer.config.seed, number, r) for r in range(len(roles))]
     selected = estimator.draw(roles, rngs)
     rows = estimator.rows(roles, selected, asked=len(roles))
@@ -236,33 +236,38 @@ def _look(
     weights = [w for group in trainer.optimizer.param_groups for w in group["params"]]
     parts = [w.new_zeros(w.numel()) if w.grad is None else w.grad.flatten() for w in weights]
     generated, trained = tokens_of(roles, rows)
-    return _Look(
+    return _Estimate(
         gradient_D=torch.cat(parts).neg_(),
         generated=generated,
         trained=trained,
-        silent=silent_share(roles, selected),
+        zero_variance=zero_variance_share(roles, selected),
     )
 
 
 class _Tally:
-    """Sums over blocks of groups: of gradients, of their squares, and of their products with the true one."""
+    """Sums over blocks of groups: of gradients, of their squared norms, and of their products with the true one."""
 
     def __init__(self, groups: int) -> None:
         self.groups = groups
-        self.gradients: list[Any] = [0.0] * BLOCKS
-        self.count, self.squares, self.products, self.generated, self.trained, self.silent = (
-            np.zeros(BLOCKS) for _ in range(6)
-        )
+        self.gradients: list[torch.Tensor] = [torch.zeros(())] * BLOCKS
+        (
+            self.count,
+            self.squares,
+            self.products,
+            self.generated,
+            self.trained,
+            self.zero_variance,
+        ) = (np.zeros(BLOCKS) for _ in range(6))
 
-    def add(self, number: int, look: _Look, true_D: torch.Tensor) -> None:
+    def add(self, number: int, estimate: _Estimate, true_D: torch.Tensor) -> None:
         block = number * BLOCKS // self.groups
-        self.gradients[block] = look.gradient_D + self.gradients[block]
+        self.gradients[block] = estimate.gradient_D + self.gradients[block]
         self.count[block] += 1
-        self.squares[block] += _product(look.gradient_D, look.gradient_D)
-        self.products[block] += _product(look.gradient_D, true_D)
-        self.generated[block] += look.generated
-        self.trained[block] += look.trained
-        self.silent[block] += look.silent
+        self.squares[block] += _product(estimate.gradient_D, estimate.gradient_D)
+        self.products[block] += _product(estimate.gradient_D, true_D)
+        self.generated[block] += estimate.generated
+        self.trained[block] += estimate.trained
+        self.zero_variance[block] += estimate.zero_variance
 
     def signal(self, config: MSGRPOConfig, truth: "_Tally") -> Signal:
         """The figures of the laboratory, from sums over pairs of different groups."""
@@ -281,7 +286,7 @@ class _Tally:
             snrs=_ratio(np.sign(both) * both**2, true * variance),
             generated_tokens=_with_and_without(self.generated) / n,
             trained_tokens=_with_and_without(self.trained) / n,
-            silent_share=float(self.silent.sum()) / self.groups,
+            zero_variance_share=float(self.zero_variance.sum()) / self.groups,
         )
 
 
@@ -295,9 +300,9 @@ def _with_and_without(blocks: Array) -> Array:
     return np.concatenate([[total], total - blocks])
 
 
-def _of_sums(one: _Tally, other: _Tally) -> Array:
-    """The products of summed gradients: of all blocks, then of all but each. Shape (21,)."""
-    table = np.array([[_product(a, b) for b in other.gradients] for a in one.gradients])
+def _of_sums(tally: _Tally, other: _Tally) -> Array:
+    """The products of the summed gradients: of all blocks, then of all but one. Shape (21,)."""
+    table = np.array([[_product(a, b) for b in other.gradients] for a in tally.gradients])
     return np.concatenate(
         [[table.sum()], table.sum() - table.sum(axis=0) - table.sum(axis=1) + np.diagonal(table)]
     )

@@ -1,8 +1,8 @@
 """Every episode that a game and its policies can play, with its probability.
 
-The episodes are the records that the runner would make, calls included, so that whatever reads records (returns,
-credit, losses) can be put through its whole distribution. Probabilities are exact fractions where all distributions
-on the way are.
+The episodes are the records that the runner would make, completions included, so that whatever reads records (returns,
+credit, losses) can be evaluated over the whole distribution. Probabilities are exact fractions where all distributions
+along the trajectory are.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from tsmg import (
 
 Probability = Fraction | float | int
 
-LINE_LIMIT = 100_000
+TRAJECTORY_LIMIT = 100_000
 _KEY = EpisodeKey(seed=0)
 
 
@@ -52,11 +52,11 @@ Policies = ExactPolicy | Mapping[str, ExactPolicy]
 
 @attrs.frozen(kw_only=True)
 class Trajectory:
-    """One way in which an episode can go.
+    """One way in which an episode can go, with its probability.
 
     Attributes:
       episode: its record.
-      start: which of the game's starts it began in, by number.
+      start: number of the start among the game's starts.
       chance: the probability of the start and of the game's draws, given the replies.
       replies_N: for each agent, the probability of its replies, given all else.
     """
@@ -68,7 +68,7 @@ class Trajectory:
 
     @property
     def probability(self) -> Probability:
-        """Of the line."""
+        """The probability of the trajectory."""
         return math.prod(self.replies_N, start=self.chance)
 
 
@@ -77,20 +77,20 @@ def trajectories(
     policies: Policies,
     *,
     starts: Sequence[Start[Any]] | None = None,
-    limit: int = LINE_LIMIT,
+    limit: int = TRAJECTORY_LIMIT,
 ) -> tuple[Trajectory, ...]:
-    """All lines of play, those of probability 0 left out; their probabilities sum to 1.
+    """All trajectories of positive probability; their probabilities sum to 1.
 
     Args:
       game: an explicit game with finite distributions, and a limit on its length.
       policies: one for all agents, or one per agent.
       starts: where to begin, each equally likely; the game's own initial distribution unless given.
-      limit: how many lines, finished or not, are held at most.
+      limit: greatest number of trajectories, finished or not.
 
     Raises:
       InvalidArgumentError: an agent has no policy, or there is no start.
-      NotEnumerableError: there are more lines (the message says how many at which step), or a distribution is not
-      finite.
+      NotEnumerableError: there are more trajectories (the message says how many at which step), or a distribution
+        is not finite.
 
     Example:
       >>> import games, tsmg
@@ -105,27 +105,32 @@ def trajectories(
         raise InvalidArgumentError(f"'policies' must name every agent (missing {missing})")
     steps = step_limit(game)
     replies = _Replies(by_agent)
-    open_lines = list(_begun(game, starts, limit))
-    over: list[Trajectory] = []
-    while open_lines:
-        following: list[_Open] = []
-        for trajectory in open_lines:
+    unfinished = list(_begun(game, starts, limit))
+    finished: list[Trajectory] = []
+    while unfinished:
+        following: list[_Unfinished] = []
+        for trajectory in unfinished:
             if trajectory.match.ending is not None:
-                over.append(trajectory.finished())
+                finished.append(trajectory.finished())
                 continue
-            following += trajectory.after(replies)
-            if len(over) + len(following) > limit:
+            following += trajectory.extended(replies)
+            if len(finished) + len(following) > limit:
                 raise NotEnumerableError(
-                    f"{game.name}: more than {limit} lines of play: {len(over) + len(following)} after "
+                    f"{game.name}: more than {limit} trajectories: {len(finished) + len(following)} after "
                     f"step {trajectory.match.t} of at most {steps}; a smaller game or model is needed"
                 )
-        open_lines = following
-    return tuple(over)
+        unfinished = following
+    return tuple(finished)
+
+
+def expected_return(trajectories: Sequence[Trajectory], agent: str) -> float:
+    """The expected return of an agent over trajectories, penalties included."""
+    return sum(float(x.probability) * x.episode.episode_return(agent) for x in trajectories)
 
 
 @attrs.frozen(eq=False)
-class _Open:
-    """A line that may go on."""
+class _Unfinished:
+    """A trajectory that may go on."""
 
     match: Match[Any]
     start: int
@@ -140,21 +145,21 @@ class _Open:
             replies_N=self.replies_N,
         )
 
-    def after(self, replies: "_Replies") -> Iterator["_Open"]:
+    def extended(self, replies: "_Replies") -> Iterator["_Unfinished"]:
         requests = self.match.requests
         agents = [request.history.agent for request in requests]
-        for said in itertools.product(*map(replies.dist, requests)):
-            joint = dict(zip(agents, said, strict=True))
+        for chosen in itertools.product(*map(replies.dist, requests)):
+            joint = dict(zip(agents, chosen, strict=True))
             p_N = tuple(
                 p * joint[agent][1] if agent in joint else p
                 for agent, p in zip(self.match.game.agents, self.replies_N, strict=True)
             )
             for match, q in self.match.moves({agent: reply for agent, (reply, _) in joint.items()}):
-                yield _Open(match, self.start, self.chance * q, p_N)
+                yield _Unfinished(match, self.start, self.chance * q, p_N)
 
 
 class _Replies:
-    """The policies' distributions, each asked for once."""
+    """The policies' distributions of replies, each computed once."""
 
     def __init__(self, policies: Mapping[str, ExactPolicy]) -> None:
         self._policies = policies
@@ -164,14 +169,14 @@ class _Replies:
         policy = self._policies[request.history.agent]
         key = (id(policy), policy.reply_key(request))
         if key not in self._dists:
-            atoms = policy.reply_dist(request).enumerate()
-            self._dists[key] = [(reply, p) for reply, p in atoms if p]
+            outcomes = policy.reply_dist(request).enumerate()
+            self._dists[key] = [(reply, p) for reply, p in outcomes if p]
         return self._dists[key]
 
 
 def _begun(
     game: AbstractExplicitGame[Any, Any], starts: Sequence[Start[Any]] | None, limit: int
-) -> Iterator[_Open]:
+) -> Iterator[_Unfinished]:
     if starts is None:
         dist = ClosedGame(game).initial_state_dist().pmf(limit)
         weighted = [(Start(state=state), p) for state, p in dist.items()]
@@ -180,7 +185,7 @@ def _begun(
     else:
         raise InvalidArgumentError("'starts' must hold at least one start (got none)")
     for number, (start, p) in enumerate(weighted):
-        yield _Open(
+        yield _Unfinished(
             Match.begin(game, EpisodeSpec(key=_KEY, start=start)),
             number,
             p,

@@ -1,18 +1,18 @@
-"""The whole distribution of play of a finite game under finite policies, its expected returns and their exact gradient.
+"""The trajectory distribution of a finite game under finite policies, its expected returns and their exact gradient.
 
-With V_i the expected return of agent i, the gradient that learning is after is the sum over the agents that learn of
-grad V_i in the weights of agent i's own replies, the others held fixed. (Where agents share weights this is not the
-gradient of the summed returns, which vanishes in a zero-sum game.) Two routes give it:
+With V_i the expected return of agent i, the true gradient is the sum over the agents that learn of grad V_i in the
+weights of agent i's own replies, the others held fixed. (Where agents share weights this is not the gradient of the
+summed returns, which vanishes in a zero-sum game.) It is computed by two routes:
 
-    score sum      sum over lines of p(line) R_i(line) sum over agent i's calls of grad log M(reply | prompt)
-    autodiff       of V_i, with the probability of each line as a product of the model's own
+    score sum      sum over trajectories of p R_i times the sum over agent i's completions of grad log M(reply | prompt)
+    autodiff       of V_i, where the probability of each trajectory is a product of the model's own probabilities
 
-Both are in float64 as far as the model is.
+Both are in float64 where the model is.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import attrs
 import numpy as np
@@ -20,27 +20,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms.play.matchups import frozen_copy
-from lap import LanguageAgentPolicy
-from proofs.exact.enumeration import LINE_LIMIT, ExactPolicy, Policies, Trajectory, trajectories
+from lap import LanguageAgentPolicy, frozen_copy
+from lap.model import TrainableModel
+from proofs.exact.enumeration import (
+    TRAJECTORY_LIMIT,
+    ExactPolicy,
+    Policies,
+    Trajectory,
+    expected_return,
+    trajectories,
+)
 from tsmg import AbstractExplicitGame, Completion, InvalidArgumentError, Start
 
 Array = NDArray[np.float64]
+TrainablePolicy: TypeAlias = LanguageAgentPolicy[Any]  # of whatever model can be trained
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False, slots=False)
 class TrajectoryDistribution:
-    """Every line of play with its probability, and how the learners' weights move it.
+    """Every trajectory with its probability, and the gradient of that probability in the learners' weights.
 
-    Axes: ``_E`` lines, ``_C`` distinct calls of learners, ``_D`` weights of all learners' models, one after the other
-    in the order in which the agents come.
+    Axes: ``_E`` trajectories, ``_C`` distinct completions of learners, ``_D`` weights of all learners' models, in the
+    order of the agents.
 
     Attributes:
-      game: what is played.
-      policies: who plays, by agent.
+      game: an explicit game with finite distributions.
+      policies: the policy of each agent.
       learners: the agents whose weights are learnt.
-      trajectories: how an episode can go.
+      trajectories: all trajectories of positive probability.
 
     Example:
       >>> import games, lap
@@ -67,21 +75,20 @@ class TrajectoryDistribution:
         *,
         learners: Sequence[str] | None = None,
         starts: Sequence[Start[Any]] | None = None,
-        limit: int = LINE_LIMIT,
+        limit: int = TRAJECTORY_LIMIT,
     ) -> "TrajectoryDistribution":
-        """The distribution of play; see ``trajectories`` for the arguments and errors.
+        """The trajectory distribution of a game under policies; see ``trajectories`` for further errors.
 
         Args:
           game: an explicit game with finite distributions.
           policies: one for all agents, or one per agent.
-          learners: the agents that learn; all that have a language-agent policy unless given.
+          learners: names of the agents that learn; all that have a language-agent policy unless given.
           starts: where to begin, each equally likely; the game's own initial distribution unless given.
-          limit: how many lines are held at most.
+          limit: greatest number of trajectories.
 
         Raises:
-          InvalidArgumentError: nobody learns, or a learner's policy is no language-agent policy.
+          InvalidArgumentError: no agent learns, or a learner's policy is no language-agent policy.
         """
-        found = trajectories(game, policies, starts=starts, limit=limit)
         by_agent = (
             policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
         )
@@ -92,35 +99,40 @@ class TrajectoryDistribution:
                 f"'learners' must name agents with a language-agent policy (got {wanted} of {able})"
             )
         ordered = tuple(agent for agent in game.agents if agent in wanted)
-        return cls(game=game, policies=by_agent, learners=ordered, trajectories=found)
+        return cls(
+            game=game,
+            policies=by_agent,
+            learners=ordered,
+            trajectories=trajectories(game, policies, starts=starts, limit=limit),
+        )
 
     @cached_property
     def probabilities_E(self) -> Array:
-        """The probability of each line. Shape (E,)."""
+        """The probability of each trajectory. Shape (E,)."""
         return np.array([float(trajectory.probability) for trajectory in self.trajectories])
 
     def returns_E(self, agent: str) -> Array:
-        """The agent's return in each line, penalties included. Shape (E,)."""
+        """The agent's return in each trajectory, penalties included. Shape (E,)."""
         return np.array(
             [trajectory.episode.episode_return(agent) for trajectory in self.trajectories]
         )
 
     def expected_return(self, agent: str) -> float:
-        """V of the agent, penalties included."""
+        """V_i, the agent's expected return, penalties included."""
         return float(self.probabilities_E @ self.returns_E(agent))
 
     @cached_property
     def completions(self) -> tuple[tuple[str, Completion], ...]:
-        """(agent, call): the distinct calls of learners; agents that share a policy share calls. Length C."""
+        """(agent, completion): the distinct completions of learners, shared where a policy is shared. Length C."""
         return tuple(self._numbering[0])
 
-    def call_number(self, agent: str, completion: Completion) -> int:
-        """The place in ``completions`` of a call that stands in one of the lines."""
+    def completion_number(self, agent: str, completion: Completion) -> int:
+        """The place in ``completions`` of a completion that stands in one of the trajectories."""
         return self._numbering[1][id(self.policies[agent]), id(completion)]
 
     @cached_property
     def _numbering(self) -> tuple[list[tuple[str, Completion]], dict[tuple[int, int], int]]:
-        """The distinct calls; and where each recorded one is found, by identity, since hashing them is slow."""
+        """The distinct completions; and the number of each recorded one by its identity, since hashing is slow."""
         completions: list[tuple[str, Completion]] = []
         by_value: dict[tuple[int, Completion], int] = {}
         by_identity: dict[tuple[int, int], int] = {}
@@ -137,27 +149,27 @@ class TrajectoryDistribution:
         return completions, by_identity
 
     def counts_E_C(self, agent: str) -> Array:
-        """How often the agent makes each call in each line. Shape (E, C)."""
+        """How often each completion of the agent occurs in each trajectory. Shape (E, C)."""
         counts = np.zeros((len(self.trajectories), len(self.completions)))
         for e, trajectory in enumerate(self.trajectories):
             for _, completion in trajectory.episode.completions(agent):
-                counts[e, self.call_number(agent, completion)] += 1
+                counts[e, self.completion_number(agent, completion)] += 1
         return counts
 
     @cached_property
-    def models(self) -> tuple[Any, ...]:
+    def models(self) -> tuple[TrainableModel, ...]:
         """The distinct models that learn, in the order of the agents."""
-        models = {id(m): m for m in (self.learner(agent).model for agent in self.learners)}
-        return tuple(models.values())
+        models = [self.learner(agent).model for agent in self.learners]
+        return tuple({id(model): model for model in models}.values())
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What the D weights are, in order."""
+        """The parameters that hold the D weights, in order."""
         return [p for model in self.models for p in model.network.parameters()]
 
     @cached_property
     def scores_C_D(self) -> Array:
-        """The gradient of the log-probability of each call (of the tokens that the policy chose). Shape (C, D)."""
+        """The gradient of each completion's log-probability, over the tokens that the policy chose. Shape (C, D)."""
         parameters = self.parameters
         logprobs_C = self._logprobs_C()
         rows: list[Tensor] = [_flat_gradient(logprob, parameters) for logprob in logprobs_C]
@@ -184,11 +196,11 @@ class TrajectoryDistribution:
         return total_D
 
     def expectation_gradient_D(self, agent: str, values_E: Array) -> Array:
-        """The gradient of the mean of a value over lines in one learner's own replies' weights, by autodiff.
+        """The gradient of the mean of a value over trajectories in one learner's own replies' weights, by autodiff.
 
         Args:
           agent: the learner; the other agents' probabilities are held fixed.
-          values_E: what is averaged. Shape (E,).
+          values_E: value of each trajectory. Shape (E,).
 
         Returns:
           Shape (D,).
@@ -205,15 +217,15 @@ class TrajectoryDistribution:
         gradient_D: Array = _flat_gradient(mean, self.parameters).numpy(force=True)
         return gradient_D
 
-    def learner(self, agent: str) -> LanguageAgentPolicy[Any]:
+    def learner(self, agent: str) -> TrainablePolicy:
         """The policy of an agent that learns."""
         policy = self.policies[agent]
-        assert isinstance(policy, LanguageAgentPolicy)  # noqa: S101 - seen to in ``of``
+        assert isinstance(policy, LanguageAgentPolicy)  # noqa: S101 - checked in ``of``
         return policy
 
     def _logprobs_C(self) -> Tensor:
-        """Differentiable log-probabilities of the distinct calls. Shape (C,)."""
-        found: list[Tensor | None] = [None] * len(self.completions)
+        """Differentiable log-probabilities of the distinct completions. Shape (C,)."""
+        logprobs: dict[int, Tensor] = {}
         owners: dict[int, list[int]] = {}
         for number, (agent, _) in enumerate(self.completions):
             owners.setdefault(id(self.policies[agent]), []).append(number)
@@ -224,12 +236,12 @@ class TrajectoryDistribution:
             )
             summed = (scores.logprobs_B_L * scores.mask_B_L).sum(-1)
             for place, number in enumerate(numbers):
-                found[number] = summed[place]
-        return torch.stack([one for one in found if one is not None])
+                logprobs[number] = summed[place]
+        return torch.stack([logprobs[number] for number in range(len(self.completions))])
 
 
 def _flat_gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> Tensor:
-    """The gradient in all parameters, zeros where they do not matter. Shape (D,), float64."""
+    """The gradient in all parameters, zeros where they play no part. Shape (D,), float64."""
     grads = torch.autograd.grad(
         value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
     )
@@ -239,13 +251,13 @@ def _flat_gradient(value: Tensor, parameters: Sequence[torch.nn.Parameter]) -> T
 def central_differences(
     dist: TrajectoryDistribution, *, step: float = 1e-5, starts: Sequence[Start[Any]] | None = None
 ) -> Array:
-    """The gradient by playing everything again with each weight a little larger, and a little smaller. Shape (D,).
+    """The gradient by enumerating again with each weight slightly increased, then decreased. Shape (D,).
 
     Independent of scores and of automatic differentiation; slow, and for models in float64 only. The error is of the
     order of ``step`` squared, and of rounding over ``step``.
 
     Args:
-      dist: what is played; its models' weights are moved and put back.
+      dist: the trajectory distribution; its models' weights are moved and put back.
       step: h of (V(theta + h) - V(theta - h)) / 2 h.
       starts: as the distribution was made with.
     """
@@ -268,8 +280,7 @@ def _differences(
     policies = {**dist.policies, agent: moved}
 
     def value() -> float:
-        found = trajectories(dist.game, policies, starts=starts)
-        return sum(float(x.probability) * x.episode.episode_return(agent) for x in found)
+        return expected_return(trajectories(dist.game, policies, starts=starts), agent)
 
     differences = []
     for p in moved.model.network.parameters():

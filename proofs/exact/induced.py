@@ -5,7 +5,8 @@ reply that wraps an action's canonical text, in the tokens in which the model wr
 probability of every other reply: invalid ones, and other ways to say an action.
 """
 
-from typing import Any, final
+from collections.abc import Hashable
+from typing import Any, Generic, TypeVar, final
 
 import torch
 
@@ -21,15 +22,19 @@ from tsmg import (
     Observation,
 )
 
+S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
+
 
 @final
-class InducedPlayer(AbstractPlayer[Any, Any]):
-    """How a policy without memory acts, given that its reply is a canonical one.
+class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
+    """The action distribution of a policy without memory, given that its reply is a canonical one.
 
     Args:
-      game: what is played.
-      policy: prompt, model and parser; the prompt must look at the present observation alone.
-      least: how likely canonical replies must be in all, so that the distribution says something about the policy.
+      game: a game whose legal actions are listed.
+      policy: prompt, model and parser; the prompt must show the present observation alone.
+      least: least accepted probability of all canonical replies together, below which the distribution would say little
+        about the policy.
 
     Raises:
       InvalidArgumentError: ``least`` is not in (0, 1], or the prompt shows past turns.
@@ -39,7 +44,7 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
 
     def __init__(
         self,
-        game: AbstractGame[Any, Any],
+        game: AbstractGame[S, A],
         policy: LanguageAgentPolicy[Any],
         *,
         least: float = 0.9,
@@ -53,9 +58,9 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
         self.game = game
         self.policy = policy
         self.least = least
-        self._dists: dict[tuple[str, str], dict[Any, float]] = {}
+        self._dists: dict[tuple[str, str], dict[A, float]] = {}
 
-    def action_dist(self, state: Any, agent: str) -> Distribution[Any]:
+    def action_dist(self, state: S, agent: str) -> Distribution[A]:
         """The distribution of the action.
 
         Raises:
@@ -70,15 +75,15 @@ class InducedPlayer(AbstractPlayer[Any, Any]):
             )
         return Finite({action: p / total for action, p in dist.items()})
 
-    def reply_dist(self, state: Any, agent: str) -> dict[Any, float]:
+    def reply_dist(self, state: S, agent: str) -> dict[A, float]:
         """The probability of the canonical reply of every legal action; they may sum to less than 1."""
         observation = self.game.observation_text(state, agent)
         if (agent, observation) not in self._dists:
-            self._dists[agent, observation] = self._law(state, agent, observation)
+            self._dists[agent, observation] = self._listed(state, agent, observation)
         return self._dists[agent, observation]
 
     @torch.no_grad()
-    def _law(self, state: Any, agent: str, observation: str) -> dict[Any, float]:
+    def _listed(self, state: S, agent: str, observation: str) -> dict[A, float]:
         actions = self.game.legal_actions(state, agent)
         if not actions:
             raise GameLawError(f"{self.game.name}: no legal actions are listed for {agent!r}")

@@ -1,8 +1,8 @@
-"""The state graph of a finite game: which extended states can be reached, and what leads from one to another."""
+"""The state graph of a finite game: its reachable extended states, and the transitions between them."""
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any, final
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Generic, TypeVar, final
 
 import attrs
 
@@ -19,40 +19,42 @@ from tsmg import (
     step_limit,
 )
 
+S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
+
 STATE_LIMIT = 100_000
 
-# What the acting agents come to say, by agent; and the distribution of the next state's number.
-JointOutcome = tuple[tuple[str, TextOutcome[Any]], ...]
-Edges = Mapping[JointOutcome, tuple[tuple[int, Probability], ...]]
+# From the text outcome of every acting agent to the distribution of the next state's number.
+Edges = Mapping[tuple[tuple[str, TextOutcome[A]], ...], tuple[tuple[int, Probability], ...]]
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class StateGraph:
-    """The extended states that a game can come to within its limit of steps.
+class StateGraph(Generic[S, A]):
+    """The extended states of a game that can be reached within its limit of steps.
 
     Attributes:
       states: in the order in which they are met.
-      depths: for each, after how many steps it is first met.
+      depths: for each state, the number of steps after which it is first met.
       starts: (number of the state, probability) of each start.
       edges: for each state that is not terminal and is met before the limit, what follows each joint outcome.
     """
 
-    states: tuple[ClosedState[Any], ...]
+    states: tuple[ClosedState[S], ...]
     depths: tuple[int, ...]
     starts: tuple[tuple[int, Probability], ...]
-    edges: Mapping[int, Edges]
+    edges: Mapping[int, Edges[A]]
 
 
 def state_graph(
-    game: AbstractExplicitGame[Any, Any], *, invalid: bool = True, limit: int = STATE_LIMIT
-) -> StateGraph:
-    """The state graph, whatever the agents say.
+    game: AbstractExplicitGame[S, A], *, invalid: bool = True, limit: int = STATE_LIMIT
+) -> StateGraph[S, A]:
+    """The state graph over all replies of the agents.
 
     Args:
       game: an explicit game with finite distributions, listed legal actions, and a limit on its length.
-      invalid: whether agents may also say what is illegal, or what no parser can read.
-      limit: how many states are held at most.
+      invalid: whether illegal and malformed replies are included.
+      limit: greatest number of states.
 
     Raises:
       NotEnumerableError: there are more states (the message says how many at which step), or a distribution is not
@@ -65,10 +67,10 @@ def state_graph(
       (3, 1)
     """
     closed, steps = ClosedGame(game), step_limit(game)
-    numbers: dict[ClosedState[Any], int] = {}
+    numbers: dict[ClosedState[S], int] = {}
     depths: list[int] = []
 
-    def number(state: ClosedState[Any], depth: int) -> int:
+    def number(state: ClosedState[S], depth: int) -> int:
         if state not in numbers:
             numbers[state] = len(numbers)
             depths.append(depth)
@@ -79,17 +81,17 @@ def state_graph(
         return numbers[state]
 
     starts = tuple((number(s, 0), p) for s, p in closed.initial_state_dist().pmf(limit).items())
-    edges: dict[int, Edges] = {}
+    edges: dict[int, Edges[A]] = {}
     layer = [state for state in numbers if not closed.is_terminal(state)]
     for depth in range(1, steps + 1):
         known = len(numbers)
         for state in layer:
             edges[numbers[state]] = {
-                tuple(said.items()): tuple(
+                tuple(outcomes.items()): tuple(
                     (number(after.state, depth), p)
-                    for after, p in closed.transition_dist(state, said).pmf().items()
+                    for after, p in closed.transition_dist(state, outcomes).pmf().items()
                 )
-                for said in _joint_outcomes(game, state, invalid)
+                for outcomes in _joint_outcomes(game, state, invalid)
             }
         layer = [s for s in itertools.islice(numbers, known, None) if not closed.is_terminal(s)]
         if not layer:
@@ -98,16 +100,16 @@ def state_graph(
 
 
 def _joint_outcomes(
-    game: AbstractExplicitGame[Any, Any], state: ClosedState[Any], invalid: bool
-) -> Iterator[dict[str, TextOutcome[Any]]]:
-    """Everything that the acting agents can come to say."""
+    game: AbstractExplicitGame[S, A], state: ClosedState[S], invalid: bool
+) -> Iterator[dict[str, TextOutcome[A]]]:
+    """Every combination of text outcomes of the acting agents."""
     agents = game.acting_agents(state.state)
-    wrong: tuple[TextOutcome[Any], ...] = (Illegal(""), Malformed("")) if invalid else ()
+    wrong: tuple[TextOutcome[A], ...] = (Illegal(""), Malformed("")) if invalid else ()
     choices = []
     for agent in agents:
         actions = game.legal_actions(state.state, agent)
         if actions is None:
             raise NotEnumerableError(f"{game.name}: the legal actions of {agent} cannot be listed")
         choices.append([*(Parsed(action) for action in actions), *wrong])
-    for said in itertools.product(*choices):
-        yield dict(zip(agents, said, strict=True))
+    for outcomes in itertools.product(*choices):
+        yield dict(zip(agents, outcomes, strict=True))

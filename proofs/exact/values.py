@@ -1,8 +1,7 @@
 """Exact values of finite games: expected returns, best responses, NashConv.
 
-Statements about play need no sampling where a game is explicit and small: the tree of what can happen is walked, and
-every branch counts with its probability. Best responses remember all that they saw, so they are best among all
-strategies, not only among memoryless ones.
+A small explicit game needs no sampling: its tree is walked, and every branch counts with its probability. Best
+responses have perfect recall, so they are best among all strategies, not only among memoryless ones.
 
 Source: definitions of the theory of games; the walk over information keys is ours [ours].
 """
@@ -10,7 +9,7 @@ Source: definitions of the theory of games; the walk over information keys is ou
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from typing import Generic, TypeVar
 
 from tsmg import (
     AbstractExplicitGame,
@@ -20,34 +19,55 @@ from tsmg import (
     step_limit,
 )
 
-Game = AbstractExplicitGame[Any, Any]
-Players = Mapping[str, AbstractPlayer[Any, Any]]
-# A state and the probability of being there, as far as chance and the players with a given distribution decide.
-Node = tuple[Any, float]
+S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
 
 LARGEST_TREE = 1_000_000
 
 
-class _Walk:
-    """One walk through a game's tree; it counts the nodes and refuses to walk for ever."""
+class _Walk(Generic[S, A]):
+    """One walk through a game's tree, whose nodes are counted, up to a limit.
 
-    def __init__(self, game: Game, players: Players, limit: int) -> None:
+    A node is a state with the probability of being there, as far as chance and the players with a given distribution
+    decide.
+
+    Args:
+      game: an explicit game with finite distributions.
+      players: the players whose actions are drawn.
+      limit: greatest number of nodes.
+      responding: name of an agent that needs no player: wherever it acts, its action is fixed.
+
+    Raises:
+      InvalidArgumentError: another agent has no player.
+    """
+
+    def __init__(
+        self,
+        game: AbstractExplicitGame[S, A],
+        players: Mapping[str, AbstractPlayer[S, A]],
+        limit: int,
+        *,
+        responding: str | None = None,
+    ) -> None:
+        missing = [agent for agent in game.agents if agent not in {*players, responding}]
+        if missing:
+            raise InvalidArgumentError(f"'players' must name every agent (missing {missing})")
         self.game = game
         self.players = players
         self.limit = limit
         self.nodes = 0
         self.steps = step_limit(game)
 
-    def starts(self) -> list[Node]:
+    def starts(self) -> list[tuple[S, float]]:
         dist = self.game.initial_state_dist().pmf(self.limit)
         return [(state, float(p)) for state, p in dist.items()]
 
-    def is_over(self, state: Any, t: int) -> bool:
+    def is_over(self, state: S, t: int) -> bool:
         return t >= self.steps or self.game.is_terminal(state)
 
     def after(
-        self, node: Node, fixed: Mapping[str, Any]
-    ) -> Iterator[tuple[Any, float, tuple[float, ...]]]:
+        self, node: tuple[S, float], fixed: Mapping[str, A]
+    ) -> Iterator[tuple[S, float, tuple[float, ...]]]:
         """(state, probability, rewards) of all that can follow; agents that are not fixed draw."""
         state, weight = node
         acting = self.game.acting_agents(state)
@@ -65,26 +85,26 @@ class _Walk:
             if drawn == 0:
                 continue
             for transition, p in self.game.transition_dist(state, joint).enumerate():
-                self._count()
+                self.nodes += 1
+                if self.nodes > self.limit:
+                    raise NotEnumerableError(
+                        f"{self.game.name}: its tree has more than {self.limit} nodes; a smaller game is needed"
+                    )
                 yield transition.state, drawn * float(p), transition.rewards_N
-
-    def _count(self) -> None:
-        self.nodes += 1
-        if self.nodes > self.limit:
-            raise NotEnumerableError(
-                f"{self.game.name}: its tree has more than {self.limit} nodes; a smaller game is needed"
-            )
 
 
 def expected_returns(
-    game: Game, players: Players, *, limit: int = LARGEST_TREE
+    game: AbstractExplicitGame[S, A],
+    players: Mapping[str, AbstractPlayer[S, A]],
+    *,
+    limit: int = LARGEST_TREE,
 ) -> dict[str, float]:
     """The expected discounted return of every agent, exactly (float64).
 
     Args:
       game: an explicit game with finite distributions.
       players: the distribution of every agent.
-      limit: how many nodes of the tree are walked at most.
+      limit: greatest number of nodes of the tree.
 
     Raises:
       InvalidArgumentError: an agent has no player.
@@ -99,7 +119,6 @@ def expected_returns(
       >>> round(values["first"], 6)
       -0.055556
     """
-    _check(game, players)
     walk = _Walk(game, players, limit)
     returns = dict.fromkeys(game.agents, 0.0)
     nodes, t = walk.starts(), 0
@@ -117,17 +136,21 @@ def expected_returns(
 
 
 def best_response_return(
-    game: Game, players: Players, agent: str, *, limit: int = LARGEST_TREE
+    game: AbstractExplicitGame[S, A],
+    players: Mapping[str, AbstractPlayer[S, A]],
+    agent: str,
+    *,
+    limit: int = LARGEST_TREE,
 ) -> float:
-    """What an agent gets at most against the others' distributions, exactly (float64).
+    """The greatest expected return of an agent against the others' distributions, exactly (float64).
 
-    What the agent knows is ``information_key`` at each of its moves, and it forgets nothing.
+    What the agent knows is ``information_key`` at each of its moves; it has perfect recall.
 
     Args:
       game: an explicit game with finite distributions.
       players: the distribution of every other agent.
-      agent: who responds.
-      limit: how many nodes of the tree are walked at most.
+      agent: name of the agent that responds.
+      limit: greatest number of nodes of the tree.
 
     Raises:
       InvalidArgumentError: an agent has no player.
@@ -140,31 +163,30 @@ def best_response_return(
       >>> best_response_return(poker, players, "first")
       0.5
     """
-    _check(game, {agent: None, **players})
-    walk = _Walk(game, players, limit)
+    walk = _Walk(game, players, limit, responding=agent)
     number = game.agents.index(agent)
 
-    def best(nodes: list[Node], t: int) -> float:
-        """From here on, all nodes looking alike so far; weighted by how likely they are."""
+    def best(nodes: list[tuple[S, float]], t: int) -> float:
+        """The greatest reward from step t on, weighted by the probabilities of these indistinguishable nodes."""
         total = 0.0
-        knowing: dict[Hashable, list[Node]] = {}
-        others: list[Node] = []
+        by_key: dict[Hashable, list[tuple[S, float]]] = {}
+        others: list[tuple[S, float]] = []
         for node in nodes:
             state = node[0]
             if walk.is_over(state, t):
                 continue
             if agent in game.acting_agents(state):
-                knowing.setdefault(game.information_key(state, agent), []).append(node)
+                by_key.setdefault(game.information_key(state, agent), []).append(node)
             else:
                 others.append(node)
         if others:
             total += follow(others, {}, t)
-        for alike in knowing.values():
+        for alike in by_key.values():
             actions = game.legal_actions(alike[0][0], agent) or ()
             total += max(follow(alike, {agent: action}, t) for action in actions)
         return total
 
-    def follow(nodes: list[Node], fixed: Mapping[str, Any], t: int) -> float:
+    def follow(nodes: list[tuple[S, float]], fixed: Mapping[str, A], t: int) -> float:
         reward, following = 0.0, []
         for node in nodes:
             for state, p, rewards_N in walk.after(node, fixed):
@@ -175,7 +197,12 @@ def best_response_return(
     return best(walk.starts(), 0)
 
 
-def nash_conv(game: Game, players: Players, *, limit: int = LARGEST_TREE) -> float:
+def nash_conv(
+    game: AbstractExplicitGame[S, A],
+    players: Mapping[str, AbstractPlayer[S, A]],
+    *,
+    limit: int = LARGEST_TREE,
+) -> float:
     """How much the agents could gain in all by responding best; 0 at an equilibrium.
 
     Source: M. Lanctot et al., "A unified game-theoretic approach to multiagent reinforcement learning", 2017.
@@ -183,7 +210,7 @@ def nash_conv(game: Game, players: Players, *, limit: int = LARGEST_TREE) -> flo
     Args:
       game: an explicit game with finite distributions.
       players: the distribution of every agent.
-      limit: how many nodes of the tree are walked at most.
+      limit: greatest number of nodes of the tree.
 
     Raises:
       InvalidArgumentError: an agent has no player.
@@ -201,9 +228,3 @@ def nash_conv(game: Game, players: Players, *, limit: int = LARGEST_TREE) -> flo
         best_response_return(game, players, agent, limit=limit) - values[agent]
         for agent in game.agents
     )
-
-
-def _check(game: Game, players: Mapping[str, Any]) -> None:
-    missing = [agent for agent in game.agents if agent not in players]
-    if missing:
-        raise InvalidArgumentError(f"'players' must name every agent (missing {missing})")

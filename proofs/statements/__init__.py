@@ -1,19 +1,17 @@
-"""The statements, one family a file."""
+"""The statements: a family is a file, or a folder where one file would be too long."""
 
 import importlib
 import pkgutil
-from typing import Any
 
-from proofs.statement import Statement
-
-_HELPERS = ("by_hand", "cases")
+from proofs.statement import AnyStatement, Statement
 
 
-def all_statements() -> tuple[Statement[Any], ...]:
-    """Every statement, family by family."""
-    families = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+def all_statements() -> tuple[AnyStatement, ...]:
+    """Every statement, family by family, in the order in which they stand in their files."""
+    names = sorted(m.name for m in pkgutil.walk_packages(__path__, f"{__name__}."))
     return tuple(
-        statement
-        for family in families
-        for statement in importlib.import_module(f"{__name__}.{family}").STATEMENTS
+        value
+        for name in names
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, Statement) and value.sides.__module__ == name
     )

@@ -1,16 +1,33 @@
-"""What group baselines do to the expected gradient: constant weighting, no std, on-policy."""
+"""Group baselines and the expected gradient: constant weighting, no std, on-policy."""
 
 import numpy as np
 
-from proofs.estimators.laboratory import analyse_estimator
-from proofs.statement import Sides, Statement
+from proofs.statement import Sides, statement
 from proofs.statements.by_hand import episode_scores_E_D
-from proofs.statements.cases import CARDS, Case, choice_case, random_cases
+from proofs.statements.cases import (
+    BY_AUTODIFF,
+    BY_ESTIMATOR,
+    CARDS,
+    Case,
+    choice_case,
+    random_cases,
+)
 
-_ROUTES = ("the trainer's estimator over all groups", "automatic differentiation of the value")
+_ROUTES = (BY_ESTIMATOR, BY_AUTODIFF)
 _EXAMPLE = choice_case({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.5, "b": 0.3, "c": 0.2}, size=3)
 
 
+def _all_of_the_gradient(case: Case) -> Sides:
+    """The share of an episode's own return is left out."""
+    return case.dist.autodiff_gradient_D(), case.estimate_D()
+
+
+@statement(
+    routes=_ROUTES,
+    example=_EXAMPLE,
+    cases=random_cases(states=1),
+    wrong=_all_of_the_gradient,
+)
 def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
     """Relative to the mean of the whole group, the expected estimate is (G - 1) / G of the true gradient.
 
@@ -21,39 +38,27 @@ def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
     """
     dist = case.dist
     share = (case.size - 1) / case.size
-    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(), share * dist.autodiff_gradient_D()
 
 
-def _all_of_the_gradient(case: Case) -> Sides:
-    """The share of the own return is forgotten."""
-    return case.dist.autodiff_gradient_D(), analyse_estimator(case.dist, case.config()).mean_D
+def _own_return_included(case: Case) -> Sides:
+    """The baseline is the mean of all members."""
+    return case.estimate_D(), case.dist.autodiff_gradient_D()
 
 
+@statement(
+    routes=_ROUTES,
+    example=_EXAMPLE,
+    cases=random_cases(states=1),
+    wrong=_own_return_included,
+)
 def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
     """Relative to the mean of the other members, the expected estimate is the true gradient.
 
     Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
     """
     dist = case.dist
-    config = case.config(baseline="leave_one_out")
-    return analyse_estimator(dist, config).mean_D, dist.autodiff_gradient_D()
-
-
-def _own_return_included(case: Case) -> Sides:
-    """The baseline is the mean of all members."""
-    return analyse_estimator(case.dist, case.config()).mean_D, case.dist.autodiff_gradient_D()
-
-
-def each_role_has_its_own_baseline(case: Case) -> Sides:
-    """In self-play the expected estimate is (G - 1) / G of the sum of the roles' own gradients.
-
-    Each role's returns are compared with the same role's returns in the other episodes.
-
-    Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
-    """
-    dist = case.dist
-    share = (case.size - 1) / case.size
-    return analyse_estimator(dist, case.config()).mean_D, share * dist.autodiff_gradient_D()
+    return case.estimate_D(baseline="leave_one_out"), dist.autodiff_gradient_D()
 
 
 def _one_baseline_for_both(case: Case) -> Sides:
@@ -63,29 +68,22 @@ def _one_baseline_for_both(case: Case) -> Sides:
     summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
     scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
     pooled_D = share * (dist.probabilities_E * summed_E) @ scores_E_D
-    return analyse_estimator(dist, case.config()).mean_D, pooled_D
+    return case.estimate_D(), pooled_D
 
 
-STATEMENTS = (
-    Statement(
-        sides=the_groups_own_mean_gives_a_share_of_the_gradient,
-        routes=_ROUTES,
-        example=_EXAMPLE,
-        cases=random_cases(states=1),
-        control=_all_of_the_gradient,
-    ),
-    Statement(
-        sides=the_mean_of_the_others_gives_the_gradient,
-        routes=_ROUTES,
-        example=_EXAMPLE,
-        cases=random_cases(states=1),
-        control=_own_return_included,
-    ),
-    Statement(
-        sides=each_role_has_its_own_baseline,
-        routes=_ROUTES,
-        example=CARDS,
-        cases=random_cases(agents=2, states=1, horizon=1),
-        control=_one_baseline_for_both,
-    ),
+@statement(
+    routes=_ROUTES,
+    example=CARDS,
+    cases=random_cases(agents=2, states=1, horizon=1),
+    wrong=_one_baseline_for_both,
 )
+def each_role_has_its_own_baseline(case: Case) -> Sides:
+    """In self-play the expected estimate is (G - 1) / G of the sum of the roles' own gradients.
+
+    Each role's returns are compared with the same role's returns in the other episodes.
+
+    Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
+    """
+    dist = case.dist
+    share = (case.size - 1) / case.size
+    return case.estimate_D(), share * dist.autodiff_gradient_D()

@@ -1,14 +1,17 @@
 """Cases that many statements are tried on: a game, a policy, and a size of group."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, final
 
 import attrs
 from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
-from lap import LanguageAgentPolicy, TabularModel
-from proofs.exact.gradients import TrajectoryDistribution
+from algorithms.method.credit import CreditRule
+from lap import LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, TabularModel
+from proofs.estimators.laboratory import EstimatorAnalysis, analyse_estimator
+from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import (
     WORDS,
     FiniteGame,
@@ -17,11 +20,17 @@ from proofs.small_games import (
     random_policy,
     tabular_policy,
 )
-from tsmg import Forfeit, Transition, deterministic
+from tsmg import Finite, Forfeit, Transition, deterministic
+
+BY_ESTIMATOR = "the trainer's estimator over all groups"
+BY_AUTODIFF = "automatic differentiation of the value"
+LAST_TURN = LastTurnsPrompt(turns=1, with_rules=False)
+NO_MEMORY = MemorylessPrompt(with_rules=False)
+SEEDS = st.integers(0, 10_000)
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, slots=False)
 class Case:
     """A game, the policy of all its agents, and the size G of a group."""
 
@@ -29,9 +38,9 @@ class Case:
     policy: LanguageAgentPolicy[TabularModel]
     size: int = 2
 
-    @property
+    @cached_property
     def dist(self) -> TrajectoryDistribution:
-        """The distribution of play."""
+        """The trajectory distribution."""
         return TrajectoryDistribution.of(self.game, self.policy)
 
     def config(self, **settings: Any) -> MSGRPOConfig:
@@ -39,15 +48,23 @@ class Case:
         plain = {"groups": 1, "group_size": self.size, "sampling": "all", "std": "none"}
         return MSGRPOConfig(**{**plain, "group_on": "nothing", **settings})
 
+    def analysis(self, *, rule: CreditRule | None = None, **settings: Any) -> EstimatorAnalysis:
+        """The analysis of the trainer's estimator under ``config(**settings)``, or under a credit rule of one's own."""
+        return analyse_estimator(self.dist, self.config(**settings), credit=rule)
+
+    def estimate_D(self, *, rule: CreditRule | None = None, **settings: Any) -> Array:
+        """The expected estimate under these settings. Shape (D,)."""
+        return self.analysis(rule=rule, **settings).mean_D
+
 
 def choice_case(
-    returns: Mapping[str, Any],
+    returns: Mapping[str, float | Finite[float]],
     probabilities: Mapping[str, float],
     *,
     lengths: Mapping[str, int] | None = None,
     size: int = 2,
 ) -> Case:
-    """One decision (``choice_game``) under a policy of these probabilities, which says nothing else."""
+    """One decision (``choice_game``) under a policy of these probabilities, without any other reply."""
     forced = {
         str((action, n)): {"on": 1.0}
         for action, length in (lengths or {}).items()
@@ -66,7 +83,7 @@ def random_cases(
         return Case(game=game, policy=random_policy(game, WORDS, seed=seed), size=size)
 
     games = finite_games(agents=agents, states=states, horizon=horizon)
-    return st.builds(case, games, st.integers(0, 10_000))
+    return st.builds(case, games, SEEDS)
 
 
 # Two players of one policy show cards at the same time; zero-sum, but for forfeits.

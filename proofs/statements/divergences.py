@@ -1,4 +1,4 @@
-"""What clipping does at the first step, and what the estimates k1, k2 and k3 of the KL divergence are worth.
+"""Clipping at the first step, and bias of the estimates k1, k2 and k3 of the KL divergence.
 
 With d = log M_theta - log M_ref of a token that M_theta sampled: k1 = d, k2 = d^2 / 2, k3 = exp(-d) - 1 + d.
 """
@@ -15,16 +15,15 @@ from torch import Tensor
 
 from algorithms import policy_loss
 from algorithms.method.losses import kl_k3
-from proofs.statement import Array, Sides, Statement
+from proofs.statement import Array, Sides, statement
 
 KLEstimate = Callable[[Tensor, Tensor], Tensor]
-
 _CLIP = 0.2
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class Laws:
+class Logits:
     """Logits of theta and of the reference over one vocabulary. Both of shape (V,)."""
 
     logits_V: tuple[float, ...]
@@ -100,6 +99,17 @@ def _softmax(logits_V: Array) -> Array:
 # ---- clipping --------------------------------------------------------------------------------
 
 
+def _weights_have_moved(case: Tokens) -> Sides:
+    """The weights have moved since the tokens were sampled, so that ratios leave the clip range."""
+    return _loss_gradient(case, -case.logits_S_V), _score_sum(case)
+
+
+@statement(
+    routes=("automatic differentiation of the loss", "the sum of w A score by hand"),
+    example=Tokens.drawn(1),
+    cases=st.integers(0, 10_000).map(Tokens.drawn),
+    wrong=_weights_have_moved,
+)
 def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
     """Where the weights have not moved since the tokens were sampled, the loss has the gradient - sum w A score.
 
@@ -109,11 +119,6 @@ def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
     Source: a standard fact of the clipped surrogate (PPO, arXiv:1707.06347).
     """
     return _loss_gradient(case, case.logits_S_V), _score_sum(case)
-
-
-def _weights_have_moved(case: Tokens) -> Sides:
-    """The weights have moved since the tokens were sampled, so that ratios leave the clip range."""
-    return _loss_gradient(case, -case.logits_S_V), _score_sum(case)
 
 
 def _loss_gradient(case: Tokens, old_S_V: Array) -> Array:
@@ -144,22 +149,53 @@ def _score_sum(case: Tokens) -> Array:
 
 # ---- the KL divergence -----------------------------------------------------------------------
 
+_LOGIT = st.floats(-3.0, 3.0)
+_LOGITS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
+    lambda pairs: Logits(
+        logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
+    )
+)
+_EXAMPLE = Logits(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
 
-def k3_has_the_right_value(case: Laws) -> Sides:
+
+def _half_the_square(case: Logits) -> Sides:
+    """k2, half the squared log-ratio."""
+    return _value(case, _k2), case.kl
+
+
+@statement(
+    routes=("the mean over all tokens", "the definition of the divergence"),
+    example=_EXAMPLE,
+    cases=_LOGITS,
+    wrong=_half_the_square,
+)
+def k3_has_the_right_value(case: Logits) -> Sides:
     """The mean of k3 over tokens of M_theta is KL(M_theta || M_ref).
 
-    Assumes: the tokens are sampled from M_theta itself; the reference can say all that it says.
+    Assumes: the tokens are sampled from M_theta itself; the reference gives every token a positive probability.
     Source: Schulman, "Approximating KL divergence" (2020).
     """
     return _value(case, kl_k3), case.kl
 
 
-def _half_the_square(case: Laws) -> Sides:
-    """k2, half the squared log-ratio."""
-    return _value(case, _k2), case.kl
+_MEANS = (
+    "automatic differentiation of the mean over all tokens",
+    "closed form in the two distributions",
+)
 
 
-def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
+def _gradient_of_its_value(case: Logits) -> Sides:
+    """The gradient of KL(M_theta || M_ref), whose value k3 has."""
+    return _mean_gradient(case, kl_k3), case.kl_gradient_V
+
+
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LOGITS,
+    wrong=_gradient_of_its_value,
+)
+def k3_has_the_gradient_of_the_other_divergence(case: Logits) -> Sides:
     """The mean of the gradient of k3 over tokens of M_theta is the gradient of KL(M_ref || M_theta).
 
     The distribution of the tokens is not differentiated, as in a loss over sampled tokens.
@@ -170,12 +206,18 @@ def k3_has_the_gradient_of_the_other_divergence(case: Laws) -> Sides:
     return _mean_gradient(case, kl_k3), case.reverse_kl_gradient_V
 
 
-def _gradient_of_its_value(case: Laws) -> Sides:
-    """The gradient of KL(M_theta || M_ref), whose value k3 has."""
-    return _mean_gradient(case, kl_k3), case.kl_gradient_V
+def _k3_for_k1(case: Logits) -> Sides:
+    """k3, which has a gradient."""
+    return _value_and_gradient(case, kl_k3), [case.kl, *np.zeros(len(case.logits_V))]
 
 
-def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LOGITS,
+    wrong=_k3_for_k1,
+)
+def k1_has_the_right_value_and_no_gradient(case: Logits) -> Sides:
     """The mean of k1 over tokens of M_theta is KL(M_theta || M_ref), and the mean of its gradient is 0.
 
     Each side holds the value, then the gradient: the gradient of k1 is a score, whose mean is 0.
@@ -186,12 +228,20 @@ def k1_has_the_right_value_and_no_gradient(case: Laws) -> Sides:
     return _value_and_gradient(case, _k1), [case.kl, *np.zeros(len(case.logits_V))]
 
 
-def _k3_for_k1(case: Laws) -> Sides:
-    """k3, which has a gradient."""
-    return _value_and_gradient(case, kl_k3), [case.kl, *np.zeros(len(case.logits_V))]
+def _gradient_of_k3(case: Logits) -> Sides:
+    """The gradient of k3."""
+    error = _value(case, _k2) - case.kl
+    return [error, *_mean_gradient(case, kl_k3)], [_error_of_k2(case), *case.kl_gradient_V]
 
 
-def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LOGITS,
+    shows=lambda side: bool(abs(side[0]) > 1e-2),
+    wrong=_gradient_of_k3,
+)
+def k2_has_a_wrong_value_and_the_right_gradient(case: Logits) -> Sides:
     """The mean of the gradient of k2 is the gradient of KL(M_theta || M_ref), and the mean of k2 is not its value.
 
     Each side holds how far the mean of k2 is from the KL divergence, then the gradient.
@@ -203,13 +253,18 @@ def k2_has_a_wrong_value_and_the_right_gradient(case: Laws) -> Sides:
     return [error - case.kl, *gradient_V], [_error_of_k2(case), *case.kl_gradient_V]
 
 
-def _gradient_of_k3(case: Laws) -> Sides:
-    """The gradient of k3."""
-    error = _value(case, _k2) - case.kl
-    return [error, *_mean_gradient(case, kl_k3)], [_error_of_k2(case), *case.kl_gradient_V]
+def _without_the_score(case: Logits) -> Sides:
+    """The gradient of k1 itself, without the score term."""
+    return _mean_gradient(case, _k1), case.kl_gradient_V
 
 
-def k1_as_a_reward_has_the_right_gradient(case: Laws) -> Sides:
+@statement(
+    routes=_MEANS,
+    example=_EXAMPLE,
+    cases=_LOGITS,
+    wrong=_without_the_score,
+)
+def k1_as_a_reward_has_the_right_gradient(case: Logits) -> Sides:
     """The mean of k1 times the score, with no gradient through k1, is the gradient of KL(M_theta || M_ref).
 
     So a penalty of k1 in the reward is right where k1 in the loss is not: in the loss, the score term is missing.
@@ -217,11 +272,6 @@ def k1_as_a_reward_has_the_right_gradient(case: Laws) -> Sides:
     Assumes: as for the value of k3. Source: a standard fact (the policy gradient of a reward).
     """
     return _mean_gradient(case, _k1_times_logprob), case.kl_gradient_V
-
-
-def _without_the_score(case: Laws) -> Sides:
-    """The gradient of k1 itself, without the score term."""
-    return _mean_gradient(case, _k1), case.kl_gradient_V
 
 
 def _k1(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
@@ -233,25 +283,25 @@ def _k2(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
 
 
 def _k1_times_logprob(logprobs_V: Tensor, reference_V: Tensor) -> Tensor:
-    """What has the gradient k1 times score."""
+    """A function whose gradient is k1 times the score."""
     return _k1(logprobs_V, reference_V).detach() * logprobs_V
 
 
-def _value(case: Laws, estimate: KLEstimate) -> float:
+def _value(case: Logits, estimate: KLEstimate) -> float:
     """The mean of an estimate over tokens of M_theta."""
     return _mean(case, estimate)[0].item()
 
 
-def _mean_gradient(case: Laws, estimate: KLEstimate) -> Array:
+def _mean_gradient(case: Logits, estimate: KLEstimate) -> Array:
     """The mean of its gradient in the logits, the distribution of the tokens not differentiated. Shape (V,)."""
     return _gradient(*_mean(case, estimate))
 
 
-def _value_and_gradient(case: Laws, estimate: KLEstimate) -> list[float]:
+def _value_and_gradient(case: Logits, estimate: KLEstimate) -> list[float]:
     return [_value(case, estimate), *_mean_gradient(case, estimate)]
 
 
-def _mean(case: Laws, estimate: KLEstimate) -> tuple[Tensor, Tensor]:
+def _mean(case: Logits, estimate: KLEstimate) -> tuple[Tensor, Tensor]:
     """The mean of an estimate over tokens of M_theta, and the logits that it is a function of."""
     logits_V = torch.tensor(case.logits_V, dtype=torch.float64, requires_grad=True)
     reference_V = torch.tensor(case.reference_V, dtype=torch.float64).log_softmax(-1)
@@ -265,67 +315,7 @@ def _gradient(value: Tensor, logits: Tensor) -> Array:
     return array
 
 
-def _error_of_k2(case: Laws) -> float:
+def _error_of_k2(case: Logits) -> float:
     """The mean of d^2 / 2 - d, term by term."""
     pairs = zip(case.p_V.tolist(), case.q_V.tolist(), strict=True)
     return float(sum(p * (np.log(p / q) ** 2 / 2 - np.log(p / q)) for p, q in pairs))
-
-
-_LOGIT = st.floats(-3.0, 3.0)
-_LAWS = st.lists(st.tuples(_LOGIT, _LOGIT), min_size=2, max_size=5).map(
-    lambda pairs: Laws(
-        logits_V=tuple(logit for logit, _ in pairs), reference_V=tuple(logit for _, logit in pairs)
-    )
-)
-_EXAMPLE = Laws(logits_V=(1.0, 0.0, -1.0), reference_V=(-0.5, 0.5, 0.5))
-_MEANS = (
-    "automatic differentiation of the mean over all tokens",
-    "closed form in the two distributions",
-)
-
-
-STATEMENTS = (
-    Statement(
-        sides=clipping_is_inactive_at_the_first_step,
-        routes=("automatic differentiation of the loss", "the sum of w A score by hand"),
-        example=Tokens.drawn(1),
-        cases=st.integers(0, 10_000).map(Tokens.drawn),
-        control=_weights_have_moved,
-    ),
-    Statement(
-        sides=k3_has_the_right_value,
-        routes=("the mean over all tokens", "the definition of the divergence"),
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_half_the_square,
-    ),
-    Statement(
-        sides=k3_has_the_gradient_of_the_other_divergence,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_gradient_of_its_value,
-    ),
-    Statement(
-        sides=k1_has_the_right_value_and_no_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_k3_for_k1,
-    ),
-    Statement(
-        sides=k2_has_a_wrong_value_and_the_right_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_gradient_of_k3,
-        shows=lambda side: bool(abs(side[0]) > 1e-2),
-    ),
-    Statement(
-        sides=k1_as_a_reward_has_the_right_gradient,
-        routes=_MEANS,
-        example=_EXAMPLE,
-        cases=_LAWS,
-        control=_without_the_score,
-    ),
-)

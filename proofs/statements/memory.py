@@ -9,11 +9,19 @@ import attrs
 from hypothesis import strategies as st
 
 from lap.prompts import AbstractPrompt
-from proofs.exact.enumeration import trajectories
+from proofs.exact.enumeration import expected_return, trajectories
 from proofs.exact.values import best_response_return
-from proofs.small_games import WORDS, FiniteGame, finite_games, tabular_policy
-from proofs.statement import Sides, Statement
-from proofs.statements.induced_game import LAST_TURN, NO_MEMORY, OthersFixed
+from proofs.small_games import (
+    WORDS,
+    FiniteGame,
+    State,
+    TransitionDist,
+    finite_games,
+    tabular_policy,
+)
+from proofs.statement import Sides, statement
+from proofs.statements.cases import LAST_TURN, NO_MEMORY
+from proofs.statements.induced_game.others_fixed import OthersFixed
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -24,30 +32,29 @@ from tsmg import (
     deterministic,
 )
 
-Game = AbstractExplicitGame[Any, Any]
-
+Game = AbstractExplicitGame[Any, str]
 _GAIN = ("the best of all policies of each kind, by enumeration", "a number by hand")
 _PARTS = 4
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class _Table(AbstractPlayer[Any, str]):
+class _Table(AbstractPlayer[State, str]):
     """A distribution of actions for every text."""
 
     game: Game
     dists: Mapping[str, Finite[str]]
 
-    def action_dist(self, state: Any, agent: str) -> Distribution[str]:
+    def action_dist(self, state: State, agent: str) -> Distribution[str]:
         """The distribution in the table."""
         return self.dists[self.game.observation_text(state, agent)]
 
 
 def best_without_memory(game: Game, *, parts: int = 1) -> float:
-    """The greatest expected return of a policy from text to action, of one agent, by trying them all.
+    """The greatest expected return of one agent over policies from text to action, by exhaustive search.
 
     Args:
-      game: what is played.
+      game: a game of one agent.
       parts: probabilities are multiples of 1 / parts; 1 tries the deterministic policies alone.
     """
     actions = _actions(game)
@@ -59,23 +66,23 @@ def best_without_memory(game: Game, *, parts: int = 1) -> float:
 
 
 def _actions(game: Game) -> Mapping[str, tuple[str, ...]]:
-    """The texts at which the agent may have to act, and what it can do there."""
+    """The texts at which the agent may have to act, and its legal actions there."""
     (agent,) = game.agents
-    found: dict[str, tuple[str, ...]] = {}
+    actions: dict[str, tuple[str, ...]] = {}
     states = list(game.initial_state_dist().support())
     for _ in range(game.horizon or 0):
         states = [state for state in states if not game.is_terminal(state)]
-        joints: list[tuple[Any, dict[str, str]]] = []
+        joints: list[tuple[State, dict[str, str]]] = []
         for state in states:
             if agent in game.acting_agents(state):
                 legal = game.legal_actions(state, agent) or ()
-                found[game.observation_text(state, agent)] = legal
+                actions[game.observation_text(state, agent)] = legal
                 joints += [(state, {agent: action}) for action in legal]
             else:
                 joints.append((state, {}))
         dists = [game.transition_dist(state, joint) for state, joint in joints]
-        states = list({one.state: None for dist in dists for one in dist.support()})
-    return found
+        states = list({after.state: None for dist in dists for after in dist.support()})
+    return actions
 
 
 def _dists(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
@@ -85,22 +92,19 @@ def _dists(actions: tuple[str, ...], parts: int) -> Iterator[Finite[str]]:
 
 
 def _value(game: Game, player: _Table) -> float:
+    """The expected return of the one agent."""
     (agent,) = game.agents
-    found = trajectories(game, PlayerPolicy(game, player))
-    return sum(
-        float(trajectory.probability) * trajectory.episode.episode_return(agent)
-        for trajectory in found
-    )
+    return expected_return(trajectories(game, PlayerPolicy(game, player)), agent)
 
 
 def best_with_memory(game: Game) -> float:
-    """The greatest expected return of one agent that remembers all that it read and did, by backward induction."""
+    """The greatest expected return of one agent with perfect recall, by backward induction."""
     (agent,) = game.agents
     return best_response_return(game, {}, agent)
 
 
 def gain_of_memory(game: Game) -> float:
-    """How much better the best policy with memory is than the best without, randomised ones included."""
+    """The best return with memory minus the best without, over randomised policies."""
     return best_with_memory(game) - best_without_memory(game, parts=_PARTS)
 
 
@@ -123,20 +127,21 @@ def with_time(game: FiniteGame) -> FiniteGame:
     )
 
 
-def _at(t: int, dist: Finite[Transition[Any]]) -> Finite[Transition[Any]]:
-    return Finite({Transition((one.state, t), one.rewards_N): p for one, p in dist.enumerate()})
+def _at(t: int, dist: TransitionDist) -> TransitionDist:
+    return Finite({Transition((x.state, t), x.rewards_N): p for x, p in dist.enumerate()})
 
 
-def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
-    game: FiniteGame,
-) -> Sides:
-    """The best deterministic policy from text to action is as good as the best policy that remembers everything.
+def _choice(pay: Mapping[str, float], after: State) -> dict[tuple[str, ...], TransitionDist]:
+    """The moves of a state: the reward of each action, and the state after any of them."""
+    return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
 
-    Assumes: one agent, which says what is valid; the text separates (state, time left); the next state and reward
-    depend on no more.
-    Source: a standard fact on finite-horizon Markov decision problems (M. L. Puterman, 1994).
-    """
-    return best_without_memory(game), best_with_memory(game)
+
+def _hurry(last: float) -> FiniteGame:
+    return FiniteGame(
+        starts=deterministic("go"),
+        moves={"go": {**_choice({"a": 1.0}, "go"), **_choice({"b": last}, "end")}},
+        horizon=2,
+    )
 
 
 def _time_is_hidden(game: FiniteGame) -> Sides:
@@ -145,14 +150,42 @@ def _time_is_hidden(game: FiniteGame) -> Sides:
     return best_without_memory(hidden), best_with_memory(game)
 
 
+@statement(
+    routes=("every policy from text to action, by its trajectories", "backward induction"),
+    example=with_time(_hurry(1.5)),
+    cases=finite_games(aliased=False).map(with_time),
+    wrong=_time_is_hidden,
+)
+def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
+    game: FiniteGame,
+) -> Sides:
+    """The best deterministic policy from text to action is as good as the best policy that remembers everything.
+
+    Assumes: one agent, whose replies are valid; the text separates (state, time left); the next state and reward
+    depend on no more.
+    Source: a standard fact on finite-horizon Markov decision problems (M. L. Puterman, 1994).
+    """
+    return best_without_memory(game), best_with_memory(game)
+
+
 # ---- the conditions, one by one --------------------------------------------------------------
 
-
-def _choice(pay: Mapping[str, float], after: Any) -> dict[tuple[str, ...], Finite[Any]]:
-    """What each action pays, and the state after all of them."""
-    return {(action,): deterministic(Transition(after, (r,))) for action, r in pay.items()}
+_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5, 0.75))
 
 
+def _doors_are_told_apart(share: float) -> Sides:
+    """The text at the door tells the state."""
+    return gain_of_memory(_signs(share, hidden=False)), min(share, 1 - share) / 2
+
+
+@statement(
+    routes=_GAIN,
+    example=0.375,
+    cases=_SHARES,
+    sweep=5,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_doors_are_told_apart,
+)
 def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     """A sign names a door, "a" (with this probability) or "b"; half the time there is fog; the door named pays 1.
 
@@ -165,28 +198,36 @@ def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     return gain_of_memory(_signs(share, hidden=True)), min(share, 1 - share) / 2
 
 
-def _doors_are_told_apart(share: float) -> Sides:
-    """The text at the door tells the state."""
-    return gain_of_memory(_signs(share, hidden=False)), min(share, 1 - share) / 2
-
-
 def _signs(share: float, *, hidden: bool) -> FiniteGame:
     """States are (what is read of the sign, the door that it names), then ("door", the one that it names)."""
     named = {"a": share, "b": 1 - share}
     signs = [(read, word) for word in WORDS for read in (f"sign {word}", "fog")]
     doors = [("door", word) for word in WORDS]
-    told = {(place, word): place if hidden else f"{place} {word}" for place, word in doors}
+    door_texts = {(place, word): place if hidden else f"{place} {word}" for place, word in doors}
     return FiniteGame(
         starts=Finite({(read, word): named[word] / 2 for read, word in signs}),
         moves={
             **{(read, word): _choice({"go": 0.0}, ("door", word)) for read, word in signs},
             **{door: _choice({w: float(w == door[1]) for w in WORDS}, "end") for door in doors},
         },
-        texts={**{sign: sign[0] for sign in signs}, **told},
+        texts={**{sign: sign[0] for sign in signs}, **door_texts},
         horizon=2,
     )
 
 
+def _time_is_told(last: float) -> Sides:
+    """The text tells the time left."""
+    return gain_of_memory(with_time(_hurry(last))), last - 1
+
+
+@statement(
+    routes=_GAIN,
+    example=1.5,
+    cases=st.sampled_from((1.125, 1.25, 1.375, 1.5)),
+    sweep=4,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_time_is_told,
+)
 def memory_can_gain_where_the_text_hides_the_time_left(last: float) -> Sides:
     """In the one state "a" pays 1 and goes on, "b" pays more and ends the game; after two steps it is over anyway.
 
@@ -198,19 +239,19 @@ def memory_can_gain_where_the_text_hides_the_time_left(last: float) -> Sides:
     return gain_of_memory(_hurry(last)), last - 1
 
 
-def _time_is_told(last: float) -> Sides:
-    """The text tells the time left."""
-    return gain_of_memory(with_time(_hurry(last))), last - 1
+def _the_other_forgets(share: float) -> Sides:
+    """The other has no memory either, so that what it picked says nothing about what it will say."""
+    return gain_of_memory(_picking(share, NO_MEMORY)), min(share, 1 - share)
 
 
-def _hurry(last: float) -> FiniteGame:
-    return FiniteGame(
-        starts=deterministic("go"),
-        moves={"go": {**_choice({"a": 1.0}, "go"), **_choice({"b": last}, "end")}},
-        horizon=2,
-    )
-
-
+@statement(
+    routes=_GAIN,
+    example=0.375,
+    cases=_SHARES,
+    sweep=5,
+    shows=lambda gain: gain[0] > 0.1,
+    wrong=_the_other_forgets,
+)
 def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
     """The other picks "a" (with this probability) or "b", the learner sees it, and later it pays to say the same.
 
@@ -223,13 +264,8 @@ def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
     return gain_of_memory(_picking(share, LAST_TURN)), min(share, 1 - share)
 
 
-def _the_other_forgets(share: float) -> Sides:
-    """The other has no memory either, so that what it picked says nothing about what it will say."""
-    return gain_of_memory(_picking(share, NO_MEMORY)), min(share, 1 - share)
-
-
 def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
-    """What the learner plays; at "shown" it acts, though nothing depends on it, so that it has seen the pick."""
+    """The learner's game; at "shown" it acts without any effect, so that it has seen the pick."""
     game = FiniteGame(
         agents=("learner", "other"),
         starts=deterministic("pick"),
@@ -255,43 +291,3 @@ def _picking(share: float, prompt: AbstractPrompt) -> OthersFixed:
     again = {f"pick\n{word}\nguess": {word: 1.0} for word in WORDS}
     other = tabular_policy(WORDS, dists={"pick": pick, "guess": pick, **again}, prompt=prompt)
     return OthersFixed(game=game, others={"other": other}, texts=WORDS)
-
-
-_SHARES = st.sampled_from((0.125, 0.25, 0.375, 0.5, 0.75))
-
-STATEMENTS = (
-    Statement(
-        sides=a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time,
-        routes=("every policy from text to action, by its lines of play", "backward induction"),
-        example=with_time(_hurry(1.5)),
-        cases=finite_games(aliased=False).map(with_time),
-        control=_time_is_hidden,
-    ),
-    Statement(
-        sides=memory_can_gain_where_the_text_hides_the_state,
-        routes=_GAIN,
-        example=0.375,
-        cases=_SHARES,
-        sweep=5,
-        control=_doors_are_told_apart,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-    Statement(
-        sides=memory_can_gain_where_the_text_hides_the_time_left,
-        routes=_GAIN,
-        example=1.5,
-        cases=st.sampled_from((1.125, 1.25, 1.375, 1.5)),
-        sweep=4,
-        control=_time_is_told,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-    Statement(
-        sides=memory_can_gain_where_another_agent_remembers,
-        routes=_GAIN,
-        example=0.375,
-        cases=_SHARES,
-        sweep=5,
-        control=_the_other_forgets,
-        shows=lambda gain: gain[0] > 0.1,
-    ),
-)

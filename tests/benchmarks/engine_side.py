@@ -26,13 +26,14 @@ import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.method.batch import TrainingRow
 from algorithms.play.rollouts import collect_groups
-from algorithms.training.trainer import Update
+from algorithms.training.metrics import Update
 from lap import LanguageAgentPolicy, TransformersModel
 from tsmg import Completion, EpisodeGroup, Reply, Request, Stream
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests and examples are packages
 
-from tests.benchmarks.plain_loop import ROWS, PlainTrainer, Sample, backward
+from examples.ms_grpo_loop import backward
+from tests.benchmarks.plain_loop import ROWS, PlainTrainer, plain_row
 
 GAME = games.make("FrozenLake-v0", horizon=8)
 # The rate is so small that an update leaves the policy where it is: every update has the same work.
@@ -117,11 +118,11 @@ def against_the_loop(
     turns = medians(arguments.repetitions, trainer.update, loop.update)
     say(f"one update, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
     rows = recorded(trainer)
-    samples = [Sample.of(row) for row in rows]
+    plain_rows = [plain_row(row) for row in rows]
     turns = medians(
         arguments.repetitions,
         lambda: trainer.backward(rows),
-        lambda: backward(loop.network, samples, clip=SETTINGS.clip),
+        lambda: backward(loop.network, plain_rows, clip=SETTINGS.clip, size=ROWS),
     )
     say(f"learning pass, {name}", ours=turns[0], theirs=turns[1], unit="seconds")
     return rows
@@ -158,7 +159,7 @@ def ours_gradient(
 def plain_gradient(
     network: Any, start: LanguageAgentPolicy[TransformersModel], rows: Sequence[TrainingRow]
 ) -> torch.Tensor:
-    backward(network, [Sample.of(row) for row in rows], clip=SETTINGS.clip)
+    backward(network, [plain_row(row) for row in rows], clip=SETTINGS.clip, size=ROWS)
     return flat_gradient(network)
 
 

@@ -1,22 +1,21 @@
-"""MS-GRPO the plain way: what ``engine.py`` compares this library with, and what its gradients are checked against.
+"""MS-GRPO the plain way: what ``engine.py`` compares the speed of this library with.
 
 All episodes are played in lockstep by ``generate``, on a left-padded batch of those that are not over, and learnt from
-in padded rows of a prompt and its reply, with logits at every position. Nothing is shared between episodes. A reply
-ends at the closing tag, which is one token. There is one pass over each batch, so the old log-probabilities are the
-present ones.
+as ``examples/ms_grpo_loop.py`` does, in padded rows of a prompt and its reply, with logits at every position. Nothing
+is shared between episodes. A reply ends at the closing tag, which is one token. There is one pass over each batch, so
+the old log-probabilities are the present ones.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import attrs
 import torch
-from torch import Tensor
 from transformers import GenerationConfig
 
-from algorithms import MSGRPOConfig, group_relative_advantages, policy_loss, select_episodes
+from algorithms import MSGRPOConfig, group_relative_advantages, select_episodes
 from algorithms.method.batch import TrainingRow
 from algorithms.method.episode_sampling import SamplingRule
+from examples.ms_grpo_loop import Row, backward
 from games import FrozenLake
 from lap import TagParser, TransformersModel
 from tsmg import ActionText, EpisodeKey, Parsed, Purpose, Stream
@@ -24,71 +23,16 @@ from tsmg import ActionText, EpisodeKey, Parsed, Purpose, Stream
 ROWS = 64  # of a forward pass; 16, 256 and 1024 were slower on two CPU cores
 
 
-@attrs.frozen
-class Sample:
-    """A reply to learn from; ``old_logprobs`` is None where it was drawn from the present weights."""
-
-    prompt_ids: tuple[int, ...]
-    reply_ids: tuple[int, ...]
-    advantage: float
-    weight: float
-    old_logprobs: tuple[float, ...] | None = None
-
-    @classmethod
-    def of(cls, row: TrainingRow) -> "Sample":
-        """The same from a record."""
-        completion = row.completion
-        return cls(
-            completion.prompt_ids,
-            completion.reply_ids,
-            row.advantage,
-            row.weight,
-            completion.logprobs,
-        )
-
-
-# ---- learning ------------------------------------------------------------------------------------
-
-
-def backward(network: Any, samples: Sequence[Sample], *, clip: float, rows: int = ROWS) -> None:
-    """Add the gradient of the loss to the ``grad`` of the weights."""
-    for first in range(0, len(samples), rows):
-        part = samples[first : first + rows]
-        logprobs, mask = reply_logprobs(network, part)
-        terms = policy_loss(
-            logprobs_B_L=logprobs,
-            old_logprobs_B_L=old_logprobs(part, logprobs),
-            mask_B_L=mask,
-            advantages_B=torch.tensor([sample.advantage for sample in part]),
-            weights_B=torch.tensor([sample.weight for sample in part]),
-            clip=clip,
-        )
-        terms.loss.backward()
-
-
-def reply_logprobs(network: Any, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-    """Log-probability of every token after the first, and which of them belong to a reply. Shapes (B, T - 1)."""
-    width = max(len(s.prompt_ids) + len(s.reply_ids) for s in samples)
-    ids = torch.zeros(len(samples), width, dtype=torch.long)
-    real, reply = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for b, sample in enumerate(samples):
-        begin, end = len(sample.prompt_ids), len(sample.prompt_ids) + len(sample.reply_ids)
-        ids[b, :end] = torch.tensor(sample.prompt_ids + sample.reply_ids)
-        real[b, :end] = 1
-        reply[b, begin:end] = True
-    logits = network(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
-    logprobs = torch.log_softmax(logits, dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
-    return logprobs, reply[:, 1:]
-
-
-def old_logprobs(samples: Sequence[Sample], logprobs: Tensor) -> Tensor:
-    """What was recorded, where the reply stands; the present ones where nothing was."""
-    old = logprobs.detach().clone()
-    for b, sample in enumerate(samples):
-        if sample.old_logprobs is not None:
-            begin = len(sample.prompt_ids) - 1
-            old[b, begin : begin + len(sample.reply_ids)] = torch.tensor(sample.old_logprobs)
-    return old
+def plain_row(row: TrainingRow) -> Row:
+    """The same from a record."""
+    completion = row.completion
+    return Row(
+        prompt_ids=completion.prompt_ids,
+        reply_ids=completion.reply_ids,
+        old_logprobs=completion.logprobs,
+        advantage=row.advantage,
+        weight=row.weight,
+    )
 
 
 # ---- playing -------------------------------------------------------------------------------------
@@ -136,9 +80,9 @@ class PlainTrainer:
 
     def update(self) -> None:
         """Play, compare, draw, learn."""
-        samples = self.samples(self.play())
+        rows = self.rows(self.play())
         self.optimizer.zero_grad()
-        backward(self.network, samples, clip=self.config.clip)
+        backward(self.network, rows, clip=self.config.clip, size=ROWS)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.update_index += 1
@@ -190,11 +134,11 @@ class PlainTrainer:
 
     def _move(self, episode: Episode, reply: str) -> None:
         (agent,) = self.game.agents
-        said = self.parser.parse(reply)
+        found = self.parser.parse(reply)
         outcome = (
-            self.game.read_action(episode.state, agent, said.text)
-            if isinstance(said, ActionText)
-            else said
+            self.game.read_action(episode.state, agent, found.text)
+            if isinstance(found, ActionText)
+            else found
         )
         if isinstance(outcome, Parsed):
             joint_action, rng = {agent: outcome.action}, Stream("plain loop")  # no slip: not used
@@ -203,8 +147,8 @@ class PlainTrainer:
         else:
             episode.episode_return -= self.game.invalid_rule.penalty
 
-    def samples(self, episodes: Sequence[Episode]) -> list[Sample]:
-        """What is learnt from."""
+    def rows(self, episodes: Sequence[Episode]) -> list[Row]:
+        """The completions to learn from."""
         c = self.config
         groups = [
             episodes[g * c.group_size : (g + 1) * c.group_size]
@@ -221,11 +165,11 @@ class PlainTrainer:
         rngs = [key.stream(Purpose.SUB_SAMPLE) for key in keys]
         kept = c.group_size if c.sampling == "all" else c.kept_episodes
         return [
-            Sample(
-                prompt,
-                reply,
-                float(advantages[s.group][s.episode]),
-                s.weight / (len(groups) * kept),
+            Row(
+                prompt_ids=prompt,
+                reply_ids=reply,
+                advantage=float(advantages[s.group][s.episode]),
+                weight=s.weight / (len(groups) * kept),
             )
             for s in select_episodes(advantages, rule, rngs=rngs)
             for prompt, reply in groups[s.group][s.episode].completions

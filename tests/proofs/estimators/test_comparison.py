@@ -11,27 +11,33 @@ from click.testing import CliRunner
 import games
 from algorithms.cli import main as cli
 from proofs import analyse_estimator
-from proofs.estimators.comparison import ESTIMATORS, compare, plain_config, rows, word_policy_law
+from proofs.estimators.comparison import (
+    ESTIMATORS,
+    compare,
+    plain_config,
+    rows,
+    word_policy_distribution,
+)
 
 run = functools.partial(CliRunner().invoke, cli.main)
 WALK = ["lab", "LineWalk-v0", "--set", "length=2"]
 
 
 def test_the_policy_has_the_games_words() -> None:
-    dist = word_policy_law(games.make("KuhnPoker-v0"), spread=0.0)
+    dist = word_policy_distribution(games.make("KuhnPoker-v0"), spread=0.0)
     replies = {completion.reply_text for _, completion in dist.completions}
     assert replies == {"pass", "bet", ""}
     chances = torch.from_numpy(dist.probabilities_E)
     assert float(chances.sum()) == pytest.approx(1)
     assert not any(p.abs().max() for p in dist.parameters)  # no spread: the uniform policy
-    wide = word_policy_law(games.make("KuhnPoker-v0"), spread=2.0)
-    narrow = word_policy_law(games.make("KuhnPoker-v0"), spread=1.0)
+    wide = word_policy_distribution(games.make("KuhnPoker-v0"), spread=2.0)
+    narrow = word_policy_distribution(games.make("KuhnPoker-v0"), spread=1.0)
     for one, other in zip(wide.parameters, narrow.parameters, strict=True):
         torch.testing.assert_close(one, 2 * other)
 
 
 def test_estimators_are_compared_in_their_order() -> None:
-    dist = word_policy_law(games.make("LineWalk-v0", length=2))
+    dist = word_policy_distribution(games.make("LineWalk-v0", length=2))
     config = plain_config(group_size=2, kept_episodes=1)
     told: list[str] = []
     found = compare(dist, config, report=told.append)
@@ -50,9 +56,9 @@ def test_the_command_prints_a_table_and_draws_it(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "14 of 14 over all groups" in result.output
     assert picture.stat().st_size > 10_000
-    drawn = run([*WALK, "--limit", "0", "--samples", "40", "--estimator", "credit=to_go"])
+    drawn = run([*WALK, "--limit", "0", "--samples", "40", "--estimator", "credit=reward_to_go"])
     assert drawn.exit_code == 0, drawn.output
-    assert "credit=to_go" in drawn.output and "±" in drawn.output
+    assert "credit=reward_to_go" in drawn.output and "±" in drawn.output
 
 
 @pytest.mark.parametrize(

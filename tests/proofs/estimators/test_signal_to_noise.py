@@ -15,7 +15,7 @@ import lap
 from algorithms import MSGRPOConfig
 from proofs import Signal, TrajectoryDistribution, analyse_estimator, measure_signal
 from proofs.commands import signal
-from proofs.estimators.signal_to_noise import _Look, _Tally, comparison_rows, interval
+from proofs.estimators.signal_to_noise import _Estimate, _Tally, comparison_rows, interval
 from proofs.small_games import choice_game
 from tests.proofs.estimators.test_laboratory import word_model
 from tsmg import AbstractGame, InvalidArgumentError
@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_laboratory(measured: dict[str, Signal], name: 
     assert low - 1e-9 <= exact.cosine <= high + 1e-9
     assert found.generated_tokens[0] == pytest.approx(exact.generated_tokens)
     assert found.trained_tokens[0] == pytest.approx(exact.trained_tokens, rel=0.15)
-    assert found.silent_share == pytest.approx(exact.silent_share, abs=0.05)
+    assert found.zero_variance_share == pytest.approx(exact.zero_variance_share, abs=0.05)
 
 
 def test_estimators_are_told_apart(measured: dict[str, Signal]) -> None:
@@ -92,7 +92,9 @@ def test_sums_are_over_pairs_of_different_groups() -> None:
     def tallied(rows: np.ndarray) -> _Tally:
         tally = _Tally(40)
         for n, row in enumerate(rows):
-            look = _Look(gradient_D=torch.tensor(row), generated=2, trained=1, silent=0.5)
+            look = _Estimate(
+                gradient_D=torch.tensor(row), generated=2, trained=1, zero_variance=0.5
+            )
             tally.add(n, look, torch.tensor(true[n]))
         return tally
 
@@ -110,7 +112,7 @@ def test_sums_are_over_pairs_of_different_groups() -> None:
             assert cosine == pytest.approx(across / np.sqrt(own * exact))
     assert (found.generated_tokens == 2).all()
     assert found.snrs_per_trained_token[0] == found.snr
-    assert found.silent_share == 0.5
+    assert found.zero_variance_share == 0.5
 
 
 def test_too_little_said() -> None:
@@ -157,10 +159,17 @@ def test_command(tmp_path: Path) -> None:
         "all",
         "all of 2",
     ]
-    chosen = [*arguments, "--estimator", "credit=to_go", "--estimator", "credit=episode"]
+    chosen = [*arguments, "--estimator", "credit=reward_to_go", "--estimator", "credit=episode"]
     result = CliRunner().invoke(signal, chosen, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "'over' is beside credit=to_go" in result.output
+    assert result.output.rstrip().endswith("credit=reward_to_go")
     refused = CliRunner().invoke(signal, [*arguments, "--estimator", "speed=2"])
     assert refused.exit_code == 2
     assert "settings of 'tsmg train'" in refused.output
+    for name in (
+        "updates",
+        "clip",
+        "kl-coefficient",
+        "sharding",
+    ):  # what has no effect is not offered
+        assert CliRunner().invoke(signal, [*arguments, f"--{name}", "1"]).exit_code == 2

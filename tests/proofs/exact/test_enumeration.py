@@ -128,7 +128,7 @@ def test_a_network_lists_its_replies_too() -> None:
 
 
 def test_what_is_too_large_is_refused_with_its_size() -> None:
-    with pytest.raises(NotEnumerableError, match=r"more than 50 lines of play: \d+ after step"):
+    with pytest.raises(NotEnumerableError, match=r"more than 50 trajectories: \d+ after step"):
         trajectories(KUHN, talker("a", "b", tokens=3), limit=50)
     model = TabularModel(tuple("abcdefghij"))
     with pytest.raises(NotEnumerableError, match=r"more than 50 replies: \d+ with 2 of 9 tokens"):

@@ -1,0 +1,92 @@
+"""Sums over batches of groups, and confidence intervals of figures that are made of them."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import final
+
+import attrs
+import numpy as np
+
+from proofs.exact.gradients import Array
+
+BLOCKS = 20  # of batches, for intervals
+_PART = 512
+_T_QUANTILE = 2.093  # of Student's t with 19 degrees of freedom, two-sided 95%
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Batch:
+    """What the figures need of one batch of groups; ``_C`` distinct completions.
+
+    Attributes:
+      weight: its probability, or 1 where batches are drawn.
+      coefficients_C: coefficient of each completion's score. Shape (C,).
+      tokens: number of tokens that the learners sampled, and number of trained ones.
+      zero_variance: share of groups, in their roles, of which nothing is selected.
+    """
+
+    weight: float
+    coefficients_C: Array
+    tokens: tuple[int, int]
+    zero_variance: float
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Moments:
+    """Weighted sums over batches: of 1, of the fields of a ``Batch``, and of products of coefficients."""
+
+    weight: float
+    first_C: Array
+    second_C_C: Array
+    tokens: Array
+    zero_variance: float
+
+    @classmethod
+    def of(cls, batches: Iterable[Batch]) -> "Moments":
+        """The sums over batches, part by part, so that few are held at a time."""
+        remaining = iter(batches)
+        total: Moments | None = None
+        while part := list(itertools.islice(remaining, _PART)):
+            sums = cls._of_part(part)
+            total = sums if total is None else total + sums
+        assert total is not None  # noqa: S101 - there is always a batch
+        return total
+
+    @classmethod
+    def _of_part(cls, part: Sequence[Batch]) -> "Moments":
+        weights = np.array([batch.weight for batch in part])
+        rows = np.stack([batch.coefficients_C for batch in part])
+        return cls(
+            weight=float(weights.sum()),
+            first_C=weights @ rows,
+            second_C_C=(rows * weights[:, None]).T @ rows,
+            tokens=weights @ np.array([batch.tokens for batch in part], dtype=np.float64),
+            zero_variance=float(weights @ np.array([batch.zero_variance for batch in part])),
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The sums over both sets of batches."""
+        return Moments(
+            weight=self.weight + other.weight,
+            first_C=self.first_C + other.first_C,
+            second_C_C=self.second_C_C + other.second_C_C,
+            tokens=self.tokens + other.tokens,
+            zero_variance=self.zero_variance + other.zero_variance,
+        )
+
+
+def jackknife(whole: float, left_out: Sequence[float]) -> tuple[float, float]:
+    """The 95% confidence interval of a figure of ``BLOCKS`` blocks of batches.
+
+    Source: the delete-a-group jackknife (B. Efron, 1982).
+
+    Args:
+      whole: the figure over all blocks.
+      left_out: the figure without each of the blocks. Length ``BLOCKS``.
+    """
+    n = len(left_out)
+    error = math.sqrt((n - 1) / n * sum((x - sum(left_out) / n) ** 2 for x in left_out))
+    return whole - _T_QUANTILE * error, whole + _T_QUANTILE * error

@@ -1,0 +1,1 @@
+"""Statements about credit per step: its expected gradient, and the draw of episodes under it."""

@@ -1,0 +1,1 @@
+"""Statements about drawing episodes by absolute advantage (AAW), and about training on those that are drawn."""
