@@ -13,12 +13,10 @@ if TYPE_CHECKING:
     from algorithms.method.advantages import group_relative_advantages as group_relative_advantages
     from algorithms.method.config import MSGRPOConfig as MSGRPOConfig
     from algorithms.method.credit import credit_rule as credit_rule
-    from algorithms.method.episode_sampling import (
-        inclusion_probabilities as inclusion_probabilities,
-    )
     from algorithms.method.episode_sampling import sampling_weights as sampling_weights
     from algorithms.method.episode_sampling import select_episodes as select_episodes
     from algorithms.method.estimator import Estimator as Estimator
+    from algorithms.method.inclusion import inclusion_probabilities as inclusion_probabilities
     from algorithms.method.losses import policy_loss as policy_loss
     from algorithms.method.weighting import token_weights as token_weights
     from algorithms.play.evaluation import evaluate as evaluate
@@ -26,6 +24,9 @@ if TYPE_CHECKING:
     from algorithms.training.config import CloningConfig as CloningConfig
     from algorithms.training.config import RunConfig as RunConfig
     from algorithms.training.run import run_training as run_training
+    from algorithms.training.spec import GameSpec as GameSpec
+    from algorithms.training.spec import PolicySpec as PolicySpec
+    from algorithms.training.spec import RunSpec as RunSpec
     from algorithms.training.trainer import MSGRPOTrainer as MSGRPOTrainer
 
 _MODULES = {
@@ -33,7 +34,7 @@ _MODULES = {
     "MSGRPOConfig": "method.config",
     "RunConfig": "training.config",
     "credit_rule": "method.credit",
-    "inclusion_probabilities": "method.episode_sampling",
+    "inclusion_probabilities": "method.inclusion",
     "sampling_weights": "method.episode_sampling",
     "select_episodes": "method.episode_sampling",
     "Estimator": "method.estimator",
@@ -43,6 +44,9 @@ _MODULES = {
     "CloningConfig": "training.config",
     "cloned_policy": "training.cloning",
     "run_training": "training.run",
+    "GameSpec": "training.spec",
+    "PolicySpec": "training.spec",
+    "RunSpec": "training.spec",
     "MSGRPOTrainer": "training.trainer",
 }
 

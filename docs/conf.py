@@ -75,8 +75,8 @@ class PackageDiagram(SphinxDirective):
         head = "<thead><tr><th>room</th><th>imports</th><th>in modules</th></tr></thead>"
         table = f'<table class="docutils">{head}<tbody>{rows}</tbody></table>'
         around = f'<div class="table-wrapper docutils container">{table}</div>'
-        said = nodes.paragraph("", diagram.verdict())
-        return [picture, said, nodes.raw("", around, format="html")]
+        verdict = nodes.paragraph("", diagram.verdict())
+        return [picture, verdict, nodes.raw("", around, format="html")]
 
 
 class Picture(SphinxDirective):
@@ -111,17 +111,17 @@ def read_docstring(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
     """Make a docstring readable, before napoleon sees it; leave out what comes from another library."""
-    if what == "method" and not obj.__doc__ and not _is_told_by_us(obj):
+    if what == "method" and not obj.__doc__ and not _is_documented_by_us(obj):
         lines.clear()
     lines[:] = readable(lines)
 
 
-def _is_told_by_us(method: Any) -> bool:
+def _is_documented_by_us(method: Any) -> bool:
     """Whether the docstring that a method inherits is from one of these packages."""
     owner, _, name = method.__qualname__.rpartition(".")
     line = getattr(sys.modules[method.__module__], owner, object).__mro__
-    told = [c for c in line if getattr(vars(c).get(name), "__doc__", None)]
-    return bool(told) and told[0].__module__.partition(".")[0] in api.PACKAGES
+    documented = [c for c in line if getattr(vars(c).get(name), "__doc__", None)]
+    return bool(documented) and documented[0].__module__.partition(".")[0] in api.PACKAGES
 
 
 def plain_attributes(app: Any, tree: nodes.document) -> None:
@@ -166,8 +166,8 @@ def resolve(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node |
         return None
     target = node["reftarget"]
     full = api.aliases().get(target) or SHORT_NAMES.get(target)
-    if full is not None and (found := _reference(app, env, node["refdoc"], full, contnode)):
-        return found
+    if full is not None and (link := _reference(app, env, node["refdoc"], full, contnode)):
+        return link
     return None if is_ours(target) else contnode
 
 
@@ -185,8 +185,8 @@ def link_literals(app: Any, tree: nodes.document, page: str) -> None:
         inside = isinstance(node.parent, nodes.reference | nodes.title)
         if full is None or inside or page == api.page_of(full).removesuffix(".rst"):
             continue
-        if found := _reference(app, app.env, page, full, node.deepcopy()):
-            node.replace_self(found)
+        if link := _reference(app, app.env, page, full, node.deepcopy()):
+            node.replace_self(link)
 
 
 def setup(app: Any) -> None:

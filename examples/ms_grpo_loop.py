@@ -216,7 +216,7 @@ def main(
     game = games.make("FrozenLake-v0", size=3, slippery=False)
     # Any LanguageAgentPolicy of a TransformersModel will do. This one knows the form of a reply and half of the game.
     tiny = CloningConfig(width=64, layers=2, inner=128, episodes=300, steps=100)
-    policy = cloned_policy(game, recipe=cloning or tiny)
+    policy = cloned_policy(game, config=cloning or tiny)
     before = mean_return(game, policy, episodes)
     train(game, policy, settings)
     after = mean_return(game, policy, episodes)

@@ -1,5 +1,9 @@
-"""Checks of what a game is made with; each says name, rule and value."""
+"""Checks of the arguments of games; each message says name, rule and value.
 
+A field checks in its converter: attrs runs validators last, after the defaults that depend on the values.
+"""
+
+import functools
 import math
 import numbers
 from collections.abc import Callable
@@ -49,6 +53,17 @@ def to_horizon(value: object) -> int:
     return integer("horizon", value, least=1)
 
 
-def to_attention(value: object) -> float:
-    """A converter of a scripted player's ``attention``."""
-    return probability("attention", value)
+def integer_field(name: str, *, default: int, least: int) -> Any:
+    """A field of an attrs class: an integer of at least ``least``."""
+    return attrs.field(default=default, converter=functools.partial(integer, name, least=least))
+
+
+def number_field(name: str, *, default: float) -> Any:
+    """A field of an attrs class: a finite number."""
+    return attrs.field(default=default, converter=functools.partial(number, name))
+
+
+def probability_field(name: str, *, default: float, positive: bool = False) -> Any:
+    """A field of an attrs class: a number in [0, 1], or in (0, 1]."""
+    check = functools.partial(probability, name, positive=positive)
+    return attrs.field(default=default, converter=check)

@@ -1,4 +1,4 @@
-"""Bandits: pull arms whose means are unknown to the player, perhaps in contexts."""
+"""Bandits: pull arms whose means are unknown to the player, with or without contexts."""
 
 import abc
 import statistics
@@ -8,11 +8,10 @@ from typing import Any, final
 
 import attrs
 
-from games.arguments import integer, number, probability, to_horizon
+from games.arguments import integer_field, number, number_field, probability, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
-    Episode,
     Facts,
     Finite,
     InvalidArgumentError,
@@ -33,7 +32,7 @@ Means = tuple[tuple[float, ...], ...]
 @final
 @attrs.frozen(cache_hash=True)
 class Pulls:
-    """The context at hand, and every pull before: (context, arm, reward)."""
+    """The present context, and the past pulls as (context, arm, reward)."""
 
     context: int
     done: tuple[tuple[int, int, float], ...] = ()
@@ -55,11 +54,11 @@ def _chances(value: Any) -> Means:
 
 
 class AbstractBandit(AbstractExplicitGame[Pulls, int]):
-    """What bandits share, whatever an arm pays.
+    """A bandit; subclasses state the rewards of an arm.
 
     Attributes:
       means: the mean reward of each arm, a row per context; a context is drawn uniformly before each pull.
-      pulls: how often an arm is pulled in an episode.
+      pulls: number of pulls of an episode.
     """
 
     means: Means
@@ -93,7 +92,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
         def next_context(reward: float) -> Distribution[Transition[Pulls]]:
             done = (*state.done, (state.context, arm, reward))
-            if len(done) >= self.pulls:  # nobody would read another context
+            if len(done) >= self.pulls:  # no agent would read another context
                 return deterministic(Transition(Pulls(state.context, done), (reward,)))
             return self._context_dist().map(lambda c: Transition(Pulls(c, done), (reward,)))
 
@@ -121,33 +120,15 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
             f"{self.pulls} time(s), for the greatest sum. A move is the number of an arm: {arms}."
         )
 
-    @property
-    def best_return(self) -> float:
-        """The expected return of a player who knows the means."""
-        return self.pulls * sum(max(row) for row in self.means) / len(self.means)
-
-    def regret(self, episode: Episode[Pulls]) -> float:
-        """The expected reward that the arms pulled fell short of the best ones by, summed over the episode."""
-        done = episode.final_state.state.done
-        return sum(max(self.means[context]) - self.means[context][arm] for context, arm, _ in done)
-
 
 def _facts(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Facts:
     return Facts(
-        perfect_information=bounds is not None,  # rewards of six digits are not told whole
+        perfect_information=bounds is not None,  # the text rounds rewards to six digits
         text_separates_states=bounds is not None,
         stochastic_start=len(bandit.means) > 1,
         return_bounds=bounds,
         longest_game=bandit.pulls,
     )
-
-
-def _to_pulls(value: object) -> int:
-    return integer("pulls", value, least=1)
-
-
-def _to_deviation(value: object) -> float:
-    return number("deviation", value)
 
 
 @final
@@ -164,13 +145,13 @@ class BernoulliBandit(AbstractBandit):
     Invalid rule: the game stands still (a step passes, a pull does not).
 
     Attributes:
-      means: how likely each arm pays, a row per context.
-      pulls: how often an arm is pulled.
+      means: the probability that each arm pays, a row per context.
+      pulls: number of pulls.
       horizon: time limit H, in steps; ``pulls`` unless given.
     """
 
     means: Means = attrs.field(default=(0.2, 0.5, 0.8), converter=_chances)
-    pulls: int = attrs.field(default=5, converter=_to_pulls)
+    pulls: int = integer_field("pulls", default=5, least=1)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
@@ -204,13 +185,13 @@ class GaussianBandit(AbstractBandit):
     Attributes:
       means: the mean reward of each arm, a row per context.
       deviation: the standard deviation of a reward.
-      pulls: how often an arm is pulled.
+      pulls: number of pulls.
       horizon: time limit H, in steps; ``pulls`` unless given.
     """
 
     means: Means = attrs.field(default=(0.0, 0.5, 1.0), converter=_rows)
-    deviation: float = attrs.field(default=1.0, converter=_to_deviation)
-    pulls: int = attrs.field(default=5, converter=_to_pulls)
+    deviation: float = number_field("deviation", default=1.0)
+    pulls: int = integer_field("pulls", default=5, least=1)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)

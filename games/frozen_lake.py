@@ -13,7 +13,7 @@ from typing import Literal, final
 
 import attrs
 
-from games.arguments import integer, one_of, probability, to_attention, to_horizon
+from games.arguments import integer_field, one_of, probability_field, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -55,7 +55,7 @@ ObservationStyle = Literal["grid", "coordinates", "both"]
 
 @functools.lru_cache(maxsize=256)
 def _targets(height: int, width: int) -> tuple[tuple[int, ...], ...]:
-    """Where each move leads from each cell of a map of this shape; the border stops it."""
+    """The cell that each move leads to from each cell of a map of this shape; the border stops it."""
 
     def target(position: int, move: Move) -> int:
         row, column = divmod(position, width)
@@ -145,7 +145,7 @@ class Lake:
 @final
 @attrs.frozen(cache_hash=True)
 class LakeState:
-    """Where the player is, on which map."""
+    """A map, and the player's position on it."""
 
     lake: Lake
     position: int
@@ -163,7 +163,7 @@ def grid_text(state: LakeState, agent: str = _AGENT) -> str:
 
 
 def coordinates_text(state: LakeState, agent: str = _AGENT) -> str:
-    """The same in words: (row, column) of player, goals and holes, from (1, 1) at the top left."""
+    """The state in words: (row, column) of player, goals and holes, from (1, 1) at the top left."""
     lake = state.lake
     size = f"Size: {lake.height} rows, {lake.width} columns"
     you = f"You: {_place(lake, state.position)}"
@@ -197,18 +197,18 @@ def _grid(lake: Lake) -> str:
 @functools.lru_cache(maxsize=4096)
 def _landmarks(lake: Lake) -> str:
     def places(letter: str) -> str:
-        found = [_place(lake, i) for i, cell in enumerate(lake.cells) if cell == letter]
-        return ", ".join(found) or "none"
+        cells = [_place(lake, i) for i, mark in enumerate(lake.cells) if mark == letter]
+        return ", ".join(cells) or "none"
 
     return f"Goal: {places('G')}\nHoles: {places('H')}"
 
 
 @functools.lru_cache(maxsize=64)
 def random_lake_dist(size: int, frozen_probability: float) -> Distribution[Lake]:
-    """Maps whose inner cells are frozen independently, given that the map is solvable.
+    """The distribution of maps whose inner cells are frozen independently, given that the map is solvable.
 
     The start is the top left cell and the goal the bottom right one. The distribution is lazy: it is sampled
-    cell by cell, and enumerated only when asked (2^(size^2 - 2) maps).
+    cell by cell, and enumerated only on demand (2^(size^2 - 2) maps).
     """
     p = Fraction(str(frozen_probability))
     cell = deterministic("F") if p == 1 else Finite((("F", p), ("H", 1 - p)))
@@ -222,18 +222,7 @@ def random_lake_dist(size: int, frozen_probability: float) -> Distribution[Lake]
     return cells.map(lake).condition(Lake.is_solvable)
 
 
-# These checks are converters: attrs runs validators last, after the defaults that build on them.
-
-
-def _to_size(value: object) -> int:
-    return integer("size", value, least=2)
-
-
-def _to_frozen_probability(value: object) -> float:
-    return probability("frozen_probability", value, positive=True)
-
-
-def _to_lake(rows: "Lake | tuple[str, ...] | list[str] | None") -> Lake | None:
+def _to_lake(rows: Lake | tuple[str, ...] | list[str] | None) -> Lake | None:
     return rows if rows is None or isinstance(rows, Lake) else Lake.parse(rows)
 
 
@@ -253,7 +242,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 
     Attributes:
       size: rows and columns of random maps; at least 2.
-      frozen_probability: how likely an inner cell of a random map is frozen, in (0, 1].
+      frozen_probability: probability that an inner cell of a random map is frozen, in (0, 1].
       slippery: whether a move may go sideways (probability 1/3 each way).
       map: a given map, as rows of S, F, H and G with one S; replaces random maps.
       observation: which text the player reads: ``"grid"``, ``"coordinates"`` or ``"both"``.
@@ -262,8 +251,8 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     Source: Gymnasium ``FrozenLake-v1`` (rules).
     """
 
-    size: int = attrs.field(default=4, converter=_to_size)
-    frozen_probability: float = attrs.field(default=0.8, converter=_to_frozen_probability)
+    size: int = integer_field("size", default=4, least=2)
+    frozen_probability: float = probability_field("frozen_probability", default=0.8, positive=True)
     slippery: bool = False
     map: Lake | None = attrs.field(default=None, converter=_to_lake)
     observation: ObservationStyle = attrs.field(
@@ -308,7 +297,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
     def transition_dist(
         self, state: LakeState, joint_action: Mapping[str, Move]
     ) -> Distribution[Transition[LakeState]]:
-        return _law(state.lake, state.position, joint_action[_AGENT], self.slippery)
+        return _transition_dist(state.lake, state.position, joint_action[_AGENT], self.slippery)
 
     def observation_text(self, state: LakeState, agent: str) -> str:
         return OBSERVATION_TEXTS[self.observation](state, agent)
@@ -340,7 +329,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 
 
 @functools.lru_cache(maxsize=16_384)
-def _law(
+def _transition_dist(
     lake: Lake, position: int, move: Move, slippery: bool
 ) -> Distribution[Transition[LakeState]]:
     """The transition distribution; cached, since small lakes are revisited all the time."""
@@ -365,23 +354,23 @@ class MyopicPlayer(AbstractPlayer[LakeState, Move]):
     does not plan, so it walks into dead ends and stays there.
 
     Attributes:
-      attention: how often it looks at all, in [0, 1].
+      attention: probability that it looks, in [0, 1].
     """
 
-    attention: float = attrs.field(default=0.4, converter=to_attention)
+    attention: float = probability_field("attention", default=0.4)
 
     def action_dist(self, state: LakeState, agent: str) -> Distribution[Move]:
-        return _myopic_law(state.lake, state.position, self.attention)
+        return _myopic_dist(state.lake, state.position, self.attention)
 
 
 @functools.lru_cache(maxsize=16_384)
-def _myopic_law(lake: Lake, position: int, attention: float) -> Distribution[Move]:
+def _myopic_dist(lake: Lake, position: int, attention: float) -> Distribution[Move]:
     targets = {move: lake.target(position, move) for move in _MOVES}
     safe = [move for move, to in targets.items() if lake.cells[to] != "H" and to != position]
     if not safe:
         return uniform(_MOVES)
     distances = {move: lake.distance_to_goal(targets[move]) for move in safe}
     nearest = [move for move in safe if distances[move] == min(distances.values())]
-    looked = Fraction(str(attention))
-    dist = mixture([(looked, uniform(nearest)), (1 - looked, uniform(_MOVES))])
+    attentive = Fraction(str(attention))
+    dist = mixture([(attentive, uniform(nearest)), (1 - attentive, uniform(_MOVES))])
     return Finite(dist.pmf())

@@ -10,7 +10,7 @@ from typing import Literal, final
 
 import attrs
 
-from games.arguments import probability
+from games.arguments import probability_field
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -39,13 +39,13 @@ _ENDS = (
 )
 
 VALUE = Fraction(-1, 18)
-"""What the first player gets when both play an equilibrium."""
+"""The first player's expected return when both play an equilibrium."""
 
 
 @final
 @attrs.frozen(cache_hash=True)
 class Hand:
-    """The two cards, the first player's first, and what was done so far."""
+    """The two cards, the first player's first, and the actions so far."""
 
     cards: tuple[Card, Card]
     deeds: tuple[Deed, ...] = ()
@@ -57,11 +57,11 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
     """Bet or pass on one hidden card of three.
 
     Agents: ``first`` and ``second``, in turn.
-    States: the cards and what was done.
+    States: the cards and the actions so far.
     Actions: pass (check, or fold to a bet) and bet (or call).
-    Observation text: the own card, what was done, and at the end both cards if they were shown.
+    Observation text: the own card, the actions so far, and at the end both cards if they were shown.
     Action text: ``pass`` or ``bet``.
-    Rewards: chips won or lost: 1, or 2 after a bet that was called.
+    Rewards: chips won or lost: 1, or 2 after a called bet.
     Invalid rule: forfeit, at a penalty of 2.
 
     Attributes:
@@ -149,36 +149,31 @@ def payoffs(hand: Hand) -> tuple[float, float]:
     return (chips, -chips) if first_wins else (-chips, chips)
 
 
-def _to_bluff(value: object) -> float:
-    return probability("bluff", value)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class KuhnEquilibrium(AbstractPlayer[Hand, Deed]):
     """An equilibrium of Kuhn poker; there is one for each bluffing rate of the first player.
 
     Attributes:
-      bluff: how often the first player bets a jack, in [0, 1/3].
+      bluff: probability that the first player bets a jack, in [0, 1/3].
 
     Source: H. W. Kuhn, 1950.
     """
 
-    bluff: float = attrs.field(default=1 / 3, converter=_to_bluff)
+    bluff: float = probability_field("bluff", default=1 / 3)
 
-    @bluff.validator
-    def _check_bluff(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if value > 1 / 3:
-            raise InvalidArgumentError(f"'bluff' must be in [0, 1/3] (got {value})")
+    def __attrs_post_init__(self) -> None:
+        if self.bluff > 1 / 3:
+            raise InvalidArgumentError(f"'bluff' must be in [0, 1/3] (got {self.bluff})")
 
     def action_dist(self, state: Hand, agent: str) -> Distribution[Deed]:
         card = state.cards[_AGENTS.index(agent)]
         bet = self._bets(state.deeds)[CARDS.index(card)]
-        dist: dict[Deed, float] = {"bet": bet, "pass": 1 - bet}
-        return Finite(dist)
+        pmf: dict[Deed, float] = {"bet": bet, "pass": 1 - bet}
+        return Finite(pmf)
 
     def _bets(self, deeds: tuple[Deed, ...]) -> tuple[float, float, float]:
-        """How often a jack, a queen and a king bet."""
+        """The probabilities that a jack, a queen and a king bet."""
         third = 1 / 3
         return {
             (): (self.bluff, 0.0, 3 * self.bluff),

@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from games.arguments import integer, probability, to_horizon
+from games.arguments import integer_field, probability_field, to_horizon
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -23,18 +23,10 @@ _AGENT = "walker"
 _STEPS = {"left": -1, "right": 1}
 
 
-def _to_length(value: object) -> int:
-    return integer("length", value, least=2)
-
-
-def _to_slip(value: object) -> float:
-    return probability("slip", value)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class LineWalk(AbstractExplicitGame[int, str]):
-    """Walk to the right end of a line; the left end is lost.
+    """Walk to the right end of a line; the left end loses.
 
     Agents: one, ``walker``.
     States: the position, 0 to ``length``.
@@ -46,12 +38,12 @@ class LineWalk(AbstractExplicitGame[int, str]):
 
     Attributes:
       length: the right end's position; at least 2. The walk starts in the middle, rounded down.
-      slip: how often a step goes the other way.
+      slip: probability that a step goes the other way.
       horizon: time limit H, in steps; the length squared, unless given.
     """
 
-    length: int = attrs.field(default=6, converter=_to_length)
-    slip: float = attrs.field(default=0.0, converter=_to_slip)
+    length: int = integer_field("length", default=6, least=2)
+    slip: float = probability_field("slip", default=0.0)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
     facts: Facts = attrs.field(init=False)
@@ -110,20 +102,3 @@ class LineWalk(AbstractExplicitGame[int, str]):
 
     def success(self, episode: Episode[int], agent: str) -> bool:
         return episode.ending is Ending.TERMINATED and episode.final_state.state == self.length
-
-    def chance_to_arrive(self, right: float) -> float:
-        """The probability of reaching the right end, without a time limit, of a walker who goes right that often.
-
-        Args:
-          right: how often it chooses to go right, in [0, 1]; it slips beside.
-
-        Source: the gambler's ruin (W. Feller, *An Introduction to Probability Theory*, volume 1, XIV.2).
-        """
-        up = right * (1 - self.slip) + (1 - right) * self.slip
-        start = self.length // 2
-        if up in (0.0, 1.0):
-            return up
-        if up == 0.5:
-            return start / self.length
-        odds = (1 - up) / up
-        return float((1 - odds**start) / (1 - odds**self.length))

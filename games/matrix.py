@@ -1,4 +1,4 @@
-"""Matrix games: two players choose at the same time, once or many times over."""
+"""Matrix games: two players choose at the same time, once or in several rounds."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, final
 
 import attrs
 
-from games.arguments import integer, number
+from games.arguments import integer_field, number
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -47,19 +47,15 @@ def _to_payoffs(value: Any) -> Payoffs:
     return table  # type: ignore[return-value]  # every pair was seen to hold two numbers
 
 
-def _to_rounds(value: object) -> int:
-    return integer("rounds", value, least=1)
-
-
 @final
 @attrs.frozen(kw_only=True)
 class MatrixGame(AbstractExplicitGame[Rounds, int]):
     """Choose at the same time as the other player, for payoffs from a table.
 
     Agents: ``row`` and ``column``; simultaneous.
-    States: what was played so far.
+    States: the actions so far.
     Actions: numbers of rows or columns.
-    Observation text: the round, and what was played before.
+    Observation text: the round, and the actions so far.
     Action text: the action's name.
     Rewards: the payoffs of every round.
     Invalid rule: forfeit, at a penalty of 1 (no round is paid).
@@ -67,13 +63,13 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
     Attributes:
       payoffs: (row's, column's) payoff for each row and column.
       row_actions, column_actions: the actions' names.
-      rounds: how often the game is played.
+      rounds: number of rounds.
     """
 
     payoffs: Payoffs = attrs.field(converter=_to_payoffs)
     row_actions: tuple[str, ...] = attrs.field(converter=tuple)
     column_actions: tuple[str, ...] = attrs.field(converter=tuple)
-    rounds: int = attrs.field(default=1, converter=_to_rounds)
+    rounds: int = integer_field("rounds", default=1, least=1)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
     horizon: int = attrs.field(init=False)
     facts: Facts = attrs.field(init=False)
@@ -183,12 +179,12 @@ def _check_names(name: str, names: tuple[str, ...], count: int) -> None:
 
 
 def best_responses(game: MatrixGame, agent: str, other: Sequence[Fraction]) -> tuple[int, ...]:
-    """The actions of one round that pay an agent most against a mixed action of the other.
+    """The actions of one round with the greatest expected payoff against a mixed action of the other agent.
 
     Args:
       game: the game; its payoffs are read as exact fractions.
-      agent: who responds.
-      other: the other's probabilities.
+      agent: name of the agent that responds.
+      other: the probabilities of the other agent's actions.
     """
     values = _values(game, agent, other)
     return tuple(a for a, value in enumerate(values) if value == max(values))
@@ -211,34 +207,34 @@ def _values(game: MatrixGame, agent: str, other: Sequence[Fraction]) -> list[Fra
 def equilibria(game: MatrixGame) -> tuple[tuple[Mixed, Mixed], ...]:
     """The Nash equilibria of one round with supports of equal size, exactly, by support enumeration.
 
-    In a nondegenerate game these are all.
+    A nondegenerate game has no others.
 
     Source: R. Porter, E. Nudelman, Y. Shoham, "Simple search methods for finding a Nash equilibrium", 2008.
     """
     rows, columns = len(game.payoffs), len(game.payoffs[0])
-    found = []
+    equilibria = []
     for size in range(1, min(rows, columns) + 1):
         for used_rows in itertools.combinations(range(rows), size):
             for used_columns in itertools.combinations(range(columns), size):
                 column = _indifferent(game, "row", used_rows, used_columns)
                 row = _indifferent(game, "column", used_columns, used_rows)
                 if row and column and _is_equilibrium(game, row, column):
-                    found.append((row, column))
-    return tuple(dict.fromkeys(found))
+                    equilibria.append((row, column))
+    return tuple(dict.fromkeys(equilibria))
 
 
 def _is_equilibrium(game: MatrixGame, row: Mixed, column: Mixed) -> bool:
-    def best(agent: str, own: Mixed, other: Mixed) -> bool:
-        good = best_responses(game, agent, other)
-        return all(not p or a in good for a, p in enumerate(own))
+    def is_best(agent: str, own: Mixed, other: Mixed) -> bool:
+        best = best_responses(game, agent, other)
+        return all(not p or action in best for action, p in enumerate(own))
 
-    return best("row", row, column) and best("column", column, row)
+    return is_best("row", row, column) and is_best("column", column, row)
 
 
 def _indifferent(
     game: MatrixGame, agent: str, own: Sequence[int], others: Sequence[int]
 ) -> Mixed | None:
-    """The other's mixed action on ``others`` to which the agent's actions ``own`` are equally good."""
+    """The other agent's mixed action on ``others`` that makes the agent indifferent between its actions ``own``."""
     count = len(game.payoffs[0]) if agent == "row" else len(game.payoffs)
 
     def pays(mine: int, other: int) -> Fraction:

@@ -1,4 +1,4 @@
-"""Snake: eat what is good, and do not run into anything.
+"""Snake: eat good food, and do not run into anything.
 
 The rules are SnakeBench's, as released by the paper's first author in FastSnake: snakes move at the same time; a snake
 dies on a wall, on any snake as it lay before the move, and where heads meet; a dead snake vanishes; whatever is
@@ -12,11 +12,11 @@ import enum
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import attrs
 
-from games.arguments import integer, number, one_of, to_attention, to_horizon
+from games.arguments import integer_field, number_field, one_of, probability_field
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -56,7 +56,7 @@ ObservationStyle = Literal["grid", "coordinates", "both"]
 @final
 @attrs.frozen(cache_hash=True)
 class Board:
-    """What lies where. Cells are (x, y) from (0, 0) at the bottom left.
+    """A board with its snakes and foods. Cells are (x, y) from (0, 0) at the bottom left.
 
     Attributes:
       width, height: in cells.
@@ -71,7 +71,7 @@ class Board:
 
     @property
     def alive(self) -> tuple[int, ...]:
-        """Which snakes live."""
+        """The numbers of the living snakes."""
         return tuple(i for i, cells in enumerate(self.snakes) if cells)
 
     def holds(self, cell: Cell) -> bool:
@@ -101,29 +101,9 @@ def _uniform_index(count: int) -> Distribution[int]:
 
 
 def _place(board: Board, put: Callable[[Cell], Board]) -> Distribution[Board]:
-    """The distribution of a board with something put on a uniform free cell; as it is where none is free."""
+    """The distribution of the board after ``put`` on a uniform free cell; unchanged where none is free."""
     free = board.free_cells()
     return _uniform_index(len(free)).map(lambda i: put(free[i])) if free else deterministic(board)
-
-
-def _to_side(value: object) -> int:
-    return integer("width and height", value, least=1)
-
-
-def _to_count(value: object) -> int:
-    return integer("number of foods", value, least=0)
-
-
-def _to_snakes(value: object) -> int:
-    return integer("snakes", value, least=1)
-
-
-def _to_reward(value: object) -> float:
-    return number("reward", value)
-
-
-def _option(default: Any, converter: Callable[[object], Any]) -> Any:
-    return attrs.field(default=default, converter=converter)
 
 
 @final
@@ -141,33 +121,33 @@ class Snake(AbstractExplicitGame[Board, Direction]):
     Horizon: 20, unless given. The game ends when at most one snake lives; a lone snake plays until it dies.
 
     Attributes:
-      width, height: of the board, in cells.
-      snakes: how many.
-      apples, bananas, fires: how many of each lie on the board.
-      apple_reward, banana_reward, fire_reward: for eating one.
-      death_reward: for dying.
-      step_reward: for every step, the one of dying included.
+      width, height: size of the board, in cells.
+      snakes: number of snakes.
+      apples, bananas, fires: number of each food on the board.
+      apple_reward, banana_reward, fire_reward: reward of eating one.
+      death_reward: reward of dying.
+      step_reward: reward of every step, including the step of dying.
       observation: which text the players read: ``"grid"``, ``"coordinates"`` or ``"both"``.
       horizon: time limit H, in steps.
 
     Source: FastSnake by the paper's first author (rules; SnakeBench's before).
     """
 
-    width: int = _option(10, _to_side)
-    height: int = _option(10, _to_side)
-    snakes: int = _option(2, _to_snakes)
-    apples: int = _option(5, _to_count)
-    bananas: int = _option(0, _to_count)
-    fires: int = _option(0, _to_count)
-    apple_reward: float = _option(1.0, _to_reward)
-    banana_reward: float = _option(10.0, _to_reward)
-    fire_reward: float = _option(-1.0, _to_reward)
-    death_reward: float = _option(-2.0, _to_reward)
-    step_reward: float = _option(0.0, _to_reward)
+    width: int = integer_field("width", default=10, least=1)
+    height: int = integer_field("height", default=10, least=1)
+    snakes: int = integer_field("snakes", default=2, least=1)
+    apples: int = integer_field("apples", default=5, least=0)
+    bananas: int = integer_field("bananas", default=0, least=0)
+    fires: int = integer_field("fires", default=0, least=0)
+    apple_reward: float = number_field("apple_reward", default=1.0)
+    banana_reward: float = number_field("banana_reward", default=10.0)
+    fire_reward: float = number_field("fire_reward", default=-1.0)
+    death_reward: float = number_field("death_reward", default=-2.0)
+    step_reward: float = number_field("step_reward", default=0.0)
     observation: ObservationStyle = attrs.field(
         default="both", validator=one_of("grid", "coordinates", "both")
     )
-    horizon: int = _option(20, to_horizon)
+    horizon: int = integer_field("horizon", default=20, least=1)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=PlayRandomLegal)
     agents: tuple[str, ...] = attrs.field(init=False)
     facts: Facts = attrs.field(init=False)
@@ -305,7 +285,7 @@ def _place_snake(board: Board) -> Distribution[Board]:
 
 
 def _dead(board: Board, heads: Mapping[int, Cell]) -> set[int]:
-    """The snakes that die: on the wall, on a snake as it lay, or head to head."""
+    """The snakes that die: on a wall, on a snake as it lay before the move, or head to head."""
     bodies = set(itertools.chain(*board.snakes))
     targets = list(heads.values())
     return {
@@ -353,7 +333,7 @@ class SafeSnake(AbstractPlayer[Board, Direction]):
     """Moves uniformly among the moves that avoid the walls and its own cells.
 
     Attributes:
-      game: what it plays.
+      game: the game that it plays.
     """
 
     game: Snake
@@ -368,13 +348,13 @@ class GreedySnake(AbstractPlayer[Board, Direction]):
     """Comes nearer to the nearest food, by a move that avoids the walls and its own cells.
 
     Attributes:
-      game: what it plays.
-      attention: how often it looks at all, in [0, 1]; otherwise it moves at random.
-      kinds: the foods that it goes for.
+      game: the game that it plays.
+      attention: probability that it looks, in [0, 1]; otherwise it moves at random.
+      kinds: the foods that it seeks.
     """
 
     game: Snake
-    attention: float = attrs.field(default=1.0, converter=to_attention)
+    attention: float = probability_field("attention", default=1.0)
     kinds: tuple[Food, ...] = ("apple",)
 
     def action_dist(self, state: Board, agent: str) -> Distribution[Direction]:

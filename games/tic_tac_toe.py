@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from games.arguments import to_attention
+from games.arguments import probability_field
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -47,7 +47,7 @@ def winner(board: str) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def mover(board: str) -> int:
-    """Whose turn it is: 0 for X, 1 for O."""
+    """The player whose turn it is: 0 for X, 1 for O."""
     return board.count("X") - board.count("O")
 
 
@@ -66,7 +66,7 @@ def _is_over(board: str) -> bool:
 
 @functools.lru_cache(maxsize=8192)
 def value(board: str) -> int:
-    """The return of X from here when both play best: 1, 0 or -1; by exhaustive search."""
+    """The return of X under best play of both from this board: 1, 0 or -1; by exhaustive search."""
     if _is_over(board):
         return int(_WINS[winner(board)][0]) if winner(board) else 0
     values = [value(_marked(board, cell)) for cell in free_cells(board)]
@@ -87,7 +87,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
     Agents: ``x`` (first) and ``o``, in turn.
     States: a board as nine letters.
     Actions: the numbers of the free cells, 1 to 9.
-    Observation text: the board, free cells by their numbers, and who the reader is.
+    Observation text: the board, free cells by their numbers, and the reader's mark.
     Action text: the cell's number.
     Rewards: 1 to the winner and -1 to the loser, at the end.
     Invalid rule: forfeit, at a penalty of 1.
@@ -125,7 +125,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
     def transition_dist(
         self, state: str, joint_action: Mapping[str, int]
     ) -> Distribution[Transition[str]]:
-        return _law(state, joint_action[_AGENTS[mover(state)]])
+        return _transition_dist(state, joint_action[_AGENTS[mover(state)]])
 
     def observation_text(self, state: str, agent: str) -> str:
         return _text(state, agent)
@@ -152,7 +152,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
 
 
 @functools.lru_cache(maxsize=32_768)
-def _law(board: str, cell: int) -> Distribution[Transition[str]]:
+def _transition_dist(board: str, cell: int) -> Distribution[Transition[str]]:
     after = _marked(board, cell)
     return deterministic(Transition(after, _WINS.get(winner(after), _NOTHING)))
 
@@ -182,26 +182,26 @@ class PerfectTicTacToe(AbstractPlayer[str, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MyopicTicTacToe(AbstractPlayer[str, int]):
-    """Looks one move ahead, now and then: wins where it can at once, else takes a cell that would win for the other.
+    """Looks one move ahead, now and then: wins at once where it can, otherwise takes a cell where the other would win.
 
     Attributes:
-      attention: how often it looks; else it moves at random. In [0, 1].
+      attention: probability that it looks, in [0, 1]; otherwise it moves at random.
     """
 
-    attention: float = attrs.field(default=0.4, converter=to_attention)
+    attention: float = probability_field("attention", default=0.4)
 
     def action_dist(self, state: str, agent: str) -> Distribution[int]:
-        return _myopic_law(state, self.attention)
+        return _myopic_dist(state, self.attention)
 
 
 @functools.lru_cache(maxsize=16_384)
-def _myopic_law(board: str, attention: float) -> Distribution[int]:
+def _myopic_dist(board: str, attention: float) -> Distribution[int]:
     free = free_cells(board)
     mine, yours = _MARKS[mover(board)], _MARKS[1 - mover(board)]
     wins, blocks = (
         [cell for cell in free if winner(f"{board[: cell - 1]}{mark}{board[cell:]}")]
         for mark in (mine, yours)
     )
-    looked = Fraction(str(attention))
-    dist = mixture([(looked, uniform(wins or blocks or free)), (1 - looked, uniform(free))])
+    attentive = Fraction(str(attention))
+    dist = mixture([(attentive, uniform(wins or blocks or free)), (1 - attentive, uniform(free))])
     return Finite(dist.pmf())

@@ -2,15 +2,16 @@
 
 from lap.constrained import CanonicalReply, ConstrainedPolicy
 from lap.encoding import PromptEncoder
-from lap.engine.sampling import Sampling
+from lap.engine.sampling import Sampling, TokenLogprobs
+from lap.errors import ContextLengthError, ModelError
 from lap.lora import LoraSettings
-from lap.model import LanguageModel, TokenLogprobs, TrainableModel
+from lap.model import LanguageModel, TrainableModel
 from lap.models.endpoint import EndpointModel, Usage
 from lap.models.scripted import ScriptedModel
 from lap.models.tabular import TabularModel
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
-from lap.policy import LanguageAgentPolicy, with_logit_cache
+from lap.policy import LanguageAgentPolicy, frozen_copy, register_backend, with_logit_cache
 from lap.prompts import (
     AbstractPrompt,
     LastTurnsPrompt,
@@ -26,6 +27,7 @@ __all__ = [
     "AbstractPrompt",
     "CanonicalReply",
     "ConstrainedPolicy",
+    "ContextLengthError",
     "EndpointModel",
     "LanguageAgentPolicy",
     "LanguageModel",
@@ -33,6 +35,7 @@ __all__ = [
     "LoraSettings",
     "MemorylessPrompt",
     "Message",
+    "ModelError",
     "Prompt",
     "PromptEncoder",
     "Sampling",
@@ -45,6 +48,8 @@ __all__ = [
     "TransformersModel",
     "Usage",
     "WholeReplyParser",
+    "frozen_copy",
+    "register_backend",
     "reply_dist",
     "with_logit_cache",
 ]

@@ -15,10 +15,9 @@ import attrs
 import torch
 
 from lap.engine.sampling import Sampling
-from lap.model import StopCriterion
+from lap.model import EnumerableModel, StopCriterion
 from lap.policy import LanguageAgentPolicy
 from lap.prompts import Prompt
-from lap.replies import ListableModel
 from tsmg import (
     AbstractGame,
     Completion,
@@ -34,7 +33,7 @@ _Ids = tuple[int, ...]
 
 
 @runtime_checkable
-class _Writer(ListableModel, Protocol):
+class _Writer(EnumerableModel, Protocol):
     """A model whose replies can be listed, and that can write a given one."""
 
     def written(

@@ -8,12 +8,13 @@ chat template, the template is rendered with place-holders for the untrusted seg
 import functools
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, final
 
 from jinja2 import TemplateError
 
+from lap.errors import ContextLengthError, ModelError
 from lap.prompts import Prompt
-from tsmg import ModelError
 
 _CACHE = 4096  # prompts whose ids are kept; those of real models are long
 
@@ -67,6 +68,35 @@ class PromptEncoder:
                 ids += self.trusted("\n")
             return tuple(ids), prompt.text
         return self._encode_chat(prompt)
+
+    def encode_within(
+        self, prompts: Sequence[Prompt], context_length: int | None, max_reply_tokens: int
+    ) -> list[tuple[tuple[int, ...], str]]:
+        """The token ids of prompts, and the texts that they stand for.
+
+        Args:
+          prompts: the prompts.
+          context_length: how many tokens a prompt and its reply may have together; ``None`` for any number.
+          max_reply_tokens: how many tokens a reply may have.
+
+        Raises:
+          ContextLengthError: a prompt leaves too little room; ``index`` says which.
+          ModelError: a prompt is empty.
+        """
+        encoded = [self.encode(prompt) for prompt in prompts]
+        for index, (ids, _) in enumerate(encoded):
+            if not ids:
+                raise ModelError(
+                    "a prompt is empty: the model needs at least one token to go on from"
+                )
+            if context_length and len(ids) + max_reply_tokens > context_length:
+                error = ContextLengthError(
+                    f"a prompt of {len(ids)} tokens and a reply of up to {max_reply_tokens} "
+                    f"do not fit the model's context of {context_length}; a prompt of fewer turns is shorter"
+                )
+                error.index = index
+                raise error
+        return encoded
 
     def _begin(self) -> tuple[int, ...]:
         first: int | None = self.tokenizer.bos_token_id

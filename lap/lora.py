@@ -15,7 +15,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from tsmg import InvalidArgumentError, ModelError
+from lap.errors import ModelError
+from tsmg import InvalidArgumentError
 
 ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"

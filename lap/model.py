@@ -1,40 +1,32 @@
-"""M_theta, the language model of a policy: what every backend offers."""
+"""M_theta, the language model of a policy, as protocols: what a backend offers in order to play, learn and be saved.
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+A backend offers what it can and inherits nothing: ``LanguageModel`` is enough to play. A model that is to be trained
+offers ``TrainableModel``; it may inherit that protocol, and then overrides only the defaults that do not suit it. The
+other protocols are capabilities that some models have: code that profits from one asks for it with ``isinstance``.
+``lap.testing.check_model`` checks a backend against all of this.
+"""
 
-import attrs
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
 import torch
 from torch import Tensor
 
-from lap.engine.sampling import Sampling
+from lap.engine.sampling import Sampling, TokenLogprobs
 from lap.prompts import Prompt
 from tsmg import Completion, Stream
 
 StopCriterion = Callable[[str], bool]
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class TokenLogprobs:
-    """What learning needs to know about recorded replies. B calls, L tokens of the longest reply.
-
-    Attributes:
-      logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
-        after the end of a reply.
-      entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
-      mask_B_L: True where the policy chose the token: the loss mask.
-    """
-
-    logprobs_B_L: Tensor
-    entropies_B_L: Tensor
-    mask_B_L: Tensor
-
-
 class LanguageModel(Protocol):
     """A model that replies to prompts and can say how likely its replies were.
 
     Attributes:
-      model_id: what the records call it.
+      model_id: the name of the model in records.
       weights_version: how many optimiser steps its weights have seen.
     """
 
@@ -52,10 +44,10 @@ class LanguageModel(Protocol):
         """One reply per prompt; the l-th token of row b is picked by ``rngs[b].at(l)`` alone.
 
         Args:
-          prompts: what is asked.
+          prompts: the prompts, one per reply.
           rngs: one stream per prompt.
           sampling: the distribution to sample from.
-          stop_criterion: says whether a reply may stop, given its text so far.
+          stop_criterion: tells whether a reply may stop, given its text so far.
         """
         ...
 
@@ -69,10 +61,13 @@ class LanguageModel(Protocol):
 
 
 class TrainableModel(LanguageModel, Protocol):
-    """A language model with weights to learn.
+    """A language model whose weights are learnt.
+
+    ``network`` and ``written`` have no default. The other methods have one, for a model whose parameters are all
+    learnt, that keeps no state outside its network, and that has no limit on the length of a prompt.
 
     Attributes:
-      network: the module whose parameters are learnt.
+      network: the module whose parameters with ``requires_grad`` are learnt.
     """
 
     network: torch.nn.Module
@@ -80,16 +75,156 @@ class TrainableModel(LanguageModel, Protocol):
     def written(
         self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
     ) -> Completion:
-        """The call by which a given reply would be recorded, in the tokens that the model writes texts in.
+        """The completion by which a given reply would be recorded, in the tokens that the model writes texts in.
 
         Its log-probabilities are not known, and are 0 in the record.
 
         Args:
-          prompt: what is asked.
+          prompt: the prompt that the reply answers.
           reply: the text.
-          stop_criterion: says whether a reply may stop, given its text so far; otherwise it stops with an end token.
+          stop_criterion: tells whether a reply may stop, given its text so far; otherwise it stops with an end token.
 
         Raises:
-          ModelError: the model cannot say the reply.
+          ModelError: the model cannot produce the reply.
         """
         ...
+
+    def reply_length(self, reply: str) -> int | None:
+        """The number of tokens of a reply, without an end token; ``None`` where it is not known in advance."""
+        return None
+
+    def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
+        """Refuse prompts that leave no room for the longest reply.
+
+        Raises:
+          ContextLengthError: one leaves too little; ``index`` says which.
+        """
+        return
+
+    def frozen_copy(self) -> Self:
+        """The model as it stands, independent of what its weights learn later."""
+        model = copy.copy(self)
+        model.network = copy.deepcopy(self.network).requires_grad_(False)
+        return model
+
+    def reference_model(self) -> Self:
+        """The model as it is before it learns, to compare it with later; it may share weights that are not learnt."""
+        return self.frozen_copy()
+
+    def learned_tensors(self) -> dict[str, Tensor]:
+        """What changes while the model learns, by name; not copied, and of tied tensors only one."""
+        return named_tensors(self.network)
+
+    def state_values(self) -> Mapping[str, object]:
+        """What else changes while the model learns, as values that JSON can hold."""
+        return {}
+
+    def load_state_values(self, values: Mapping[str, object]) -> None:
+        """Take over values that ``state_values`` gave; tensors are copied in afterwards.
+
+        Raises:
+          LookupError, TypeError, ValueError: they are malformed.
+        """
+        return
+
+    def digest(self) -> str:
+        """A hash of all weights that a reference model has."""
+        return tensors_digest(named_tensors(self.network))
+
+
+@runtime_checkable
+class CachingModel(LanguageModel, Protocol):
+    """A model that need not compute a context twice while its weights stay as they are."""
+
+    def with_logit_cache(self) -> Self:
+        """A view of the model that remembers what it computed; to be dropped before the weights change."""
+        ...
+
+
+@runtime_checkable
+class EnumerableModel(LanguageModel, Protocol):
+    """A model whose replies can be enumerated, token by token."""
+
+    def next_logprobs(
+        self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
+    ) -> Tensor:
+        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V)."""
+        ...
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a reply."""
+        ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that token ids stand for."""
+        ...
+
+    def record(
+        self,
+        prompt: Prompt,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        support: Sequence[tuple[int, ...]] | None = None,
+        *,
+        finished: bool = True,
+    ) -> Completion:
+        """The record of a reply."""
+        ...
+
+
+@runtime_checkable
+class SavableModel(LanguageModel, Protocol):
+    """A model that is saved as a checkpoint.
+
+    Attributes:
+      backend: the name under which ``lap.policy.register_backend`` knows the loader of such checkpoints.
+    """
+
+    backend: str
+
+    def save_pretrained(
+        self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Save the weights (safetensors) and whatever else the checkpoint needs.
+
+        Args:
+          folder: where to.
+          weights: all of them by name, where the network holds parts of them.
+        """
+        ...
+
+    def loading_settings(self) -> Mapping[str, object]:
+        """What the loader needs beside the folder, as values that JSON can hold."""
+        ...
+
+
+@runtime_checkable
+class ShardableModel(Protocol):
+    """A model whose layers several processes can divide among them."""
+
+    network: torch.nn.Module
+
+    def layers(self) -> list[torch.nn.Module]:
+        """The layers to divide; none where they cannot be told apart."""
+        ...
+
+    def use_one_pass(self) -> None:
+        """From now on, score any batch in one pass through the layers, so that all processes make as many passes."""
+        ...
+
+
+def named_tensors(network: torch.nn.Module) -> dict[str, Tensor]:
+    """The parameters and persistent buffers of a network by name; tied ones once, none copied."""
+    persistent = network.state_dict().keys()
+    buffers = {name: b for name, b in network.named_buffers() if name in persistent}
+    return {**dict(network.named_parameters()), **buffers}
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of tensors: of their names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ Source: arXiv:2508.10839 (the name and the three parts); the formulas are our re
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
@@ -12,32 +12,55 @@ import attrs
 from torch import Tensor
 
 from lap.engine.sampling import Sampling
-from lap.model import LanguageModel
+from lap.errors import ContextLengthError, ModelError
+from lap.model import (
+    CachingModel,
+    EnumerableModel,
+    LanguageModel,
+    SavableModel,
+    TrainableModel,
+)
 from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
-from lap.replies import ListableModel, reply_dist
-from tsmg import (
-    AgentPolicy,
-    Completion,
-    ContextLengthError,
-    Distribution,
-    NotEnumerableError,
-    Reply,
-    Request,
-    RunFolderError,
-)
+from lap.replies import reply_dist
+from tsmg import AgentPolicy, Completion, Distribution, NotEnumerableError, Reply, Request
 
-M = TypeVar("M", bound=LanguageModel)
+M_co = TypeVar("M_co", bound=LanguageModel, covariant=True)
+T = TypeVar("T", bound=TrainableModel)
+Loader = Callable[..., TrainableModel]
 
 POLICY_FILE = "policy.json"
 _PROMPTS = {cls.__name__: cls for cls in (MemorylessPrompt, LastTurnsPrompt)}
 _PARSERS = {cls.__name__: cls for cls in (TagParser, WholeReplyParser)}
 
 
+def _load_transformers(
+    folder: str | Path, settings: Mapping[str, Any], **loading: Any
+) -> TransformersModel:
+    chat, thinking = settings["chat"], settings.get("thinking")
+    return TransformersModel.from_pretrained(folder, chat=chat, thinking=thinking, **loading)
+
+
+_LOADERS: dict[str, Loader] = {"transformers": _load_transformers}
+
+
+def register_backend(name: str, loader: Loader) -> None:
+    """Let ``LanguageAgentPolicy.from_pretrained`` load the checkpoints of a backend.
+
+    A file cannot name code to run: it names a backend, which a program has registered before.
+
+    Args:
+      name: the ``backend`` of the model.
+      loader: called with the folder, the model's ``loading_settings`` as JSON gave them back, and the keyword arguments
+        of ``from_pretrained``.
+    """
+    _LOADERS[name] = loader
+
+
 @final
 @attrs.frozen(kw_only=True)
-class LanguageAgentPolicy(Generic[M]):
+class LanguageAgentPolicy(Generic[M_co]):
     """A policy that plays any game through text; it knows nothing of the game's actions.
 
     Attributes:
@@ -47,7 +70,7 @@ class LanguageAgentPolicy(Generic[M]):
       sampling: the distribution that replies are drawn from; part of M_theta.
     """
 
-    model: M
+    model: M_co
     prompt: AbstractPrompt = MemorylessPrompt()
     parser: AbstractParser = TagParser()
     sampling: Sampling = Sampling()
@@ -77,8 +100,8 @@ class LanguageAgentPolicy(Generic[M]):
         Raises:
           NotEnumerableError: the model's replies cannot be listed, or are too many.
         """
-        model: object = self.model
-        if not isinstance(model, ListableModel):
+        model: LanguageModel = self.model
+        if not isinstance(model, EnumerableModel):
             raise NotEnumerableError(f"the replies of {type(model).__name__} cannot be listed")
         prompt = self.reply_key(request)
         dist = reply_dist(
@@ -97,7 +120,7 @@ class LanguageAgentPolicy(Generic[M]):
             completions=(completion,),
         )
 
-    def with_sampling(self, sampling: Sampling) -> "LanguageAgentPolicy[M]":
+    def with_sampling(self, sampling: Sampling) -> "LanguageAgentPolicy[M_co]":
         """The same weights, prompt and parser under another sampling distribution."""
         return attrs.evolve(self, sampling=sampling)
 
@@ -111,49 +134,61 @@ class LanguageAgentPolicy(Generic[M]):
           weights: all of the model's by name, where its network holds parts of them.
 
         Raises:
-          RunFolderError: the model has no checkpoint format.
+          ModelError: the model has no checkpoint format.
         """
-        if not isinstance(self.model, TransformersModel):
-            raise RunFolderError(f"{type(self.model).__name__} cannot be saved as a checkpoint")
-        self.model.save_pretrained(folder, weights=weights)
+        model: LanguageModel = self.model
+        if not isinstance(model, SavableModel):
+            raise ModelError(f"{type(model).__name__} cannot be saved as a checkpoint")
+        model.save_pretrained(folder, weights=weights)
         parts = {
-            "prompt": {"type": type(self.prompt).__name__, **_fields(self.prompt)},
-            "parser": {"type": type(self.parser).__name__, **_fields(self.parser)},
-            "sampling": _fields(self.sampling),
-            "chat": self.model.chat,
-            "thinking": self.model.encoder.thinking,
+            "prompt": _described(self.prompt),
+            "parser": _described(self.parser),
+            "sampling": attrs.asdict(self.sampling),
+            "backend": model.backend,
+            **model.loading_settings(),
         }
         (Path(folder) / POLICY_FILE).write_text(json.dumps(parts, indent=2) + "\n")
 
     @staticmethod
     def from_pretrained(
         folder: str | Path, **loading: Any
-    ) -> "LanguageAgentPolicy[TransformersModel]":
+    ) -> "LanguageAgentPolicy[TrainableModel]":
         """Load a policy that ``save_pretrained`` wrote.
 
         Args:
           folder: where.
-          loading: further arguments of ``TransformersModel.from_pretrained``, such as ``dtype``.
+          loading: further arguments of the model's loader, such as ``dtype`` of ``TransformersModel.from_pretrained``.
 
         Raises:
-          RunFolderError: the folder or a part of it is missing or malformed.
+          ModelError: the folder or a part of it is missing or malformed, or no backend of its name is registered.
         """
         file = Path(folder) / POLICY_FILE
         try:
             parts = json.loads(file.read_text())
             prompt, parser = parts["prompt"], parts["parser"]
+            load = _LOADERS[parts.get("backend", "transformers")]
             return LanguageAgentPolicy(
                 prompt=_PROMPTS[prompt.pop("type")](**prompt),
                 parser=_PARSERS[parser.pop("type")](**parser),
                 sampling=Sampling(**parts["sampling"]),
-                model=TransformersModel.from_pretrained(
-                    folder, chat=parts["chat"], thinking=parts.get("thinking"), **loading
-                ),
+                model=load(folder, parts, **loading),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RunFolderError(
-                f"no policy can be loaded from {str(folder)!r}: {error}"
-            ) from error
+            raise ModelError(f"no policy can be loaded from {str(folder)!r}: {error}") from error
+
+
+def _described(part: Any) -> dict[str, Any]:
+    return {"type": type(part).__name__, **attrs.asdict(part)}
+
+
+def frozen_copy(policy: LanguageAgentPolicy[T]) -> LanguageAgentPolicy[T]:
+    """The policy as it stands, independent of what its weights learn later."""
+    return attrs.evolve(policy, model=policy.model.frozen_copy())
+
+
+def reference_policy(policy: LanguageAgentPolicy[T]) -> LanguageAgentPolicy[T]:
+    """The policy as it is before it learns, to compare it with later."""
+    return attrs.evolve(policy, model=policy.model.reference_model())
 
 
 def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
@@ -161,15 +196,9 @@ def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPoli
 
     A policy that several agents share stays shared.
     """
-    views = {id(policy): _view(policy) for policy in policies.values()}
+    views: dict[int, AgentPolicy] = {}
+    for policy in policies.values():
+        views[id(policy)] = policy
+        if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, CachingModel):
+            views[id(policy)] = attrs.evolve(policy, model=policy.model.with_logit_cache())
     return {agent: views[id(policy)] for agent, policy in policies.items()}
-
-
-def _view(policy: AgentPolicy) -> AgentPolicy:
-    if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, TransformersModel):
-        return attrs.evolve(policy, model=policy.model.with_logit_cache())
-    return policy
-
-
-def _fields(instance: Any) -> dict[str, Any]:
-    return attrs.asdict(instance)

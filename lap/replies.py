@@ -5,49 +5,15 @@ listed, for exact statements about a policy.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from lap.engine.sampling import Sampling
-from lap.model import StopCriterion
+from lap.model import EnumerableModel, StopCriterion
 from lap.prompts import Prompt
 from tsmg import Completion, Finite, NotEnumerableError
 
 REPLY_LIMIT = 10_000
-
-
-@runtime_checkable
-class ListableModel(Protocol):
-    """A model whose replies can be listed, token by token."""
-
-    def next_logprobs(
-        self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
-    ) -> Tensor:
-        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V)."""
-        ...
-
-    def is_end(self, token: int) -> bool:
-        """Whether the token ends a reply."""
-        ...
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The string that token ids stand for."""
-        ...
-
-    def record(
-        self,
-        prompt: Prompt,
-        ids: Sequence[int],
-        logprobs: Sequence[float],
-        support: Sequence[tuple[int, ...]] | None = None,
-        *,
-        finished: bool = True,
-    ) -> Completion:
-        """The record of a reply."""
-        ...
 
 
 # Token ids so far, their log-probabilities, and the support that each was chosen from.
@@ -56,7 +22,7 @@ _Begun = tuple[tuple[int, ...], tuple[float, ...], tuple[tuple[int, ...], ...]]
 
 @torch.no_grad()
 def reply_dist(
-    model: ListableModel,
+    model: EnumerableModel,
     prompt: Prompt,
     *,
     sampling: Sampling,

@@ -17,12 +17,11 @@ import tsmg
 from algorithms.cli.options import (
     config_options,
     game_options,
-    literal,
-    make_game,
+    game_spec,
     set_option,
-    split_game,
 )
 from algorithms.method.config import MSGRPOConfig
+from algorithms.runs.schema import literal
 
 console = Console()
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -136,7 +135,7 @@ def lab(
     The policy is a table whose words are the game's action texts. Where there are more than --limit different groups,
     batches are drawn, and every figure has a 95% interval.
     """
-    game = make_game(game_id, settings, horizon)
+    game = game_spec(game_id, settings, horizon).build()
     if not isinstance(game, tsmg.AbstractExplicitGame):
         raise click.UsageError(f"{game.name} is a sampled game: it has no exact gradient")
     import torch
@@ -184,7 +183,7 @@ def lab(
     "The others are compared with the first. Unset: AAW, uniform, all of G, and all of smaller groups."
 )
 @click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
-@config_options(MSGRPOConfig, names=_MEASURED)
+@config_options(MSGRPOConfig, only=_MEASURED)
 def signal(
     game_id: str,
     settings: tuple[str, ...],
@@ -201,7 +200,8 @@ def signal(
     Groups are played, and every estimator computes its gradient of each. SNR is that of one group, without
     regularisers. Intervals are 95%.
     """
-    game = split_game(make_game(game_id, settings, horizon), held_out)[0]
+    spec = game_spec(game_id, settings, horizon, held_out)
+    game = spec.split(spec.build())[0]
     config = MSGRPOConfig(**chosen)
     wanted = {text: _changes(text, _ESTIMATOR) for text in estimators} or {
         "aaw": {"sampling": "aaw"},

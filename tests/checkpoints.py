@@ -5,8 +5,8 @@ import functools
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from algorithms.training.cloning import make_tokenizer
 from lap import TransformersModel
+from lap.models.small import make_tokenizer
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

@@ -51,7 +51,7 @@ class Block:
 
 def blocks_of(text: str) -> list[Block]:
     """The blocks of a page, in order; lines that are indented by four or more after an empty one are a block, too."""
-    found: list[Block] = []
+    blocks: list[Block] = []
     lines = text.split("\n")
     start, fence, head = -1, "", ("", "")
     for n, line in enumerate(lines):
@@ -59,28 +59,28 @@ def blocks_of(text: str) -> list[Block]:
         if fence:
             if line.strip() == fence:
                 code = "\n".join(lines[start + 1 : n]) + "\n"
-                found.append(Block(line=start + 1, language=head[0], code=code, reason=head[1]))
+                blocks.append(Block(line=start + 1, language=head[0], code=code, reason=head[1]))
                 fence = ""
         elif match:
             mark = _MARK.match(lines[n - 1]) if n else None
             start, fence = n, match[2]
             head = (match[3].strip(), mark[1] if mark else "")
         elif line.startswith("    ") and line.strip() and not (n and lines[n - 1].strip()):
-            found.append(Block(line=n + 1, language="indented", code=line))
-    return found
+            blocks.append(Block(line=n + 1, language="indented", code=line))
+    return blocks
 
 
 def unrun(text: str) -> list[str]:
     """The code blocks of a page that nothing runs and that no mark excuses, and the marks without a block."""
     runnable = ("python", "console", "sh")
-    found = [
+    problems = [
         f"line {block.line}: {block.language or 'no language'}"
         for block in blocks_of(text)
         if block.is_code and not block.reason and block.language not in runnable
     ]
     marks = len(re.findall(r"^ *<!-- not run", text, re.MULTILINE))
     used = sum(bool(block.reason) for block in blocks_of(text))
-    return found + ["a mark without a block or a reason"] * (marks - used)
+    return problems + ["a mark without a block or a reason"] * (marks - used)
 
 
 class Reader:
@@ -121,9 +121,9 @@ class Reader:
     def _examples(self, where: str, block: Block) -> None:
         test = doctest.DocTestParser().get_doctest(block.code, self.names, where, where, block.line)
         test.globs = self.names
-        said: list[str] = []
-        result = doctest.DocTestRunner().run(test, out=said.append, clear_globs=False)
-        assert result.attempted and not result.failed, "".join(said)
+        differences: list[str] = []
+        result = doctest.DocTestRunner().run(test, out=differences.append, clear_globs=False)
+        assert result.attempted and not result.failed, "".join(differences)
 
     def _write(self, code: str, name: str, *, is_more: bool) -> None:
         file = self.folder / name
@@ -135,11 +135,11 @@ class Reader:
 
     def _commands(self, where: str, block: Block) -> None:
         """Run commands; in a console the answers to questions stand after ``>``."""
-        for command, told in _commands_of(block):
-            got = self._command(where, command, "\n".join(_ASKED.findall(told)))
+        for command, shown in _commands_of(block):
+            output = self._command(where, command, "\n".join(_ASKED.findall(shown)))
             if block.language == "console":
-                same = doctest.OutputChecker().check_output(told, got, _COMPARED)
-                assert same, f"{where}: {command}\n--- on the page\n{told}--- here\n{got}"
+                same = doctest.OutputChecker().check_output(shown, output, _COMPARED)
+                assert same, f"{where}: {command}\n--- on the page\n{shown}--- here\n{output}"
 
     def _command(self, where: str, command: str, answers: str) -> str:
         from algorithms.cli.main import main

@@ -20,14 +20,17 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import games
-from algorithms import MSGRPOConfig, MSGRPOTrainer, run_training
+from algorithms import MSGRPOConfig, MSGRPOTrainer, RunSpec, run_training
 from algorithms.distributed.sharding import gathered
+from algorithms.errors import RunStoppedError
 from algorithms.play.matchups import Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts
+from algorithms.training.playing import GroupPlayer
+from algorithms.training.spec import RunParts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
-from tsmg import AbstractGame, PlayRandomLegal, RunStoppedError, with_invalid_rule
+from tsmg import AbstractGame, PlayRandomLegal, with_invalid_rule
 
 UPDATES = 5
 CASES: dict[str, dict[str, Any]] = {
@@ -120,22 +123,31 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(apart / norm) if norm else float(apart)
 
 
+class Replay:
+    """Plays groups that were recorded, whichever process asks for them."""
+
+    def __init__(self, player: GroupPlayer, recorded: Sequence[Rollouts]) -> None:
+        self.player, self.recorded = player, recorded
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.player, name)
+
+    def play(self, update: int) -> Any:
+        return GroupPlayer.play(self, update)  # type: ignore[arg-type]
+
+    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+        played = self.recorded[update].groups
+        share = tuple(group for group in played if group.episodes[0].key.group in groups)
+        return Rollouts(groups=share, failed=())
+
+
 def replay(trainer: MSGRPOTrainer) -> None:
-    """From now on the trainer meets episodes that its first weights played, all in one batch, whoever asks."""
-    ((cast, numbers),) = distinct_matchups(
+    """From now on the trainer meets episodes that its first weights played, all in one batch."""
+    ((matchup, numbers),) = distinct_matchups(
         trainer.matchups, trainer.policies, trainer.config.groups
     )
-    recorded = []
-    for trainer.update_index in range(UPDATES):
-        recorded.append(trainer._collect(cast, numbers))
-    trainer.update_index = 0
-
-    def collect(cast: Matchup, numbers: Sequence[int]) -> Rollouts:
-        groups = recorded[trainer.update_index].groups
-        mine = tuple(group for group in groups if group.episodes[0].key.group in numbers)
-        return Rollouts(groups=mine, failed=())
-
-    trainer._collect = collect  # type: ignore[method-assign]
+    recorded = [trainer.player.collect(matchup, numbers, update) for update in range(UPDATES)]
+    trainer.player = Replay(trainer.player, recorded)  # type: ignore[assignment]
 
 
 def watch_updates(after: int, held: list[int]) -> None:
@@ -166,18 +178,17 @@ def run(folder: Path, *, resume: bool, sharding: str = "none") -> str:
     game, teller = game_of("LineWalk-v0"), Teller()
     try:
         run_training(
-            game=game,
-            evaluation_game=game,
-            policy=policy_of(rank()),
-            config=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3, sharding=sharding),
-            run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
-            folder=folder,
-            described={"title": "a test"},
+            RunSpec(
+                algorithm=attrs.evolve(CONFIG, groups=3, learning_rate=1e-3, sharding=sharding),
+                run=attrs.evolve(RUN, evaluation_episodes=3, final_episodes=5),
+            ),
+            folder,
+            parts=RunParts(training_game=game, evaluation_game=game, policy=policy_of(rank())),
             reporter=teller,
             resume=resume,
         )
     except RunStoppedError as stopped:
-        teller.told(str(stopped))
+        teller.message(str(stopped))
     return "\n".join(teller.heard)
 
 

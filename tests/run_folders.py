@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 EPISODES = 20
+_LABELS = ("title", "scenario", "trained_on", "arm")
 
 
 def write_run(
@@ -19,22 +20,33 @@ def write_run(
     described: dict[str, Any] | None = None,
     **algorithm: Any,
 ) -> Path:
-    """A finished run with evaluations of these success rates, each over 20 episodes, the first ones successes."""
+    """A finished run with evaluations of these success rates, each over 20 episodes, the first ones successes.
+
+    What is ``described`` becomes a label or the player of the policy, or stands at the top level of the configuration.
+    """
     path.mkdir(parents=True)
     updates = every * (len(successes) - 1)
+    beside = dict(described or {})
+    labels = {"title": f"{beside.pop('game', game)}, a test"}
+    labels |= {name: beside.pop(name) for name in _LABELS if name in beside}
+    policy = {"player": beside.pop("player")} if "player" in beside else {}
+    run = {"evaluation_episodes": EPISODES, "final_episodes": EPISODES, "evaluation_seed": 0}
     config = {
-        "algorithm": {"updates": updates, "seed": seed, "sampling": "aaw", **algorithm},
-        "run": {"evaluation_episodes": EPISODES, "final_episodes": EPISODES, "evaluation_seed": 0},
-        "game": game,
-        "game_settings": {},
-        "title": f"{game}, a test",
-        "references": {
+        "schema_version": 2,
+        "spec": {
+            "game": {"id": (described or {}).get("game", game), "arguments": {}},
+            "policy": policy,
+            "algorithm": {"updates": updates, "seed": seed, "sampling": "aaw", **algorithm},
+            "run": run,
+            "labels": labels,
+        },
+        "baselines": {
             "optimum": 0.99,
             "uniform": {"reward": 0.02, "success_rate": 0.02},
             "scripted": {"reward": 0.3, "success_rate": 0.3},
         },
     }
-    (path / "config.json").write_text(json.dumps(config | (described or {})))
+    (path / "config.json").write_text(json.dumps(config | beside))
     metrics, per_episode = [], []
     for n, rate in enumerate(successes):
         metrics.append({"update": float(every * n), **_evaluation(rate)})

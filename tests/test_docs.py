@@ -164,16 +164,16 @@ def undefined(text: str) -> list[str]:
 def is_defined(name: str) -> bool:
     """Whether a dotted name leads from a package to something in it: a module, a name, a field of a class."""
     package, *path = name.split(".")
-    found: Any = importlib.import_module(package)
+    value: Any = importlib.import_module(package)
     for n, part in enumerate(path):
         module = ".".join([package, *path[: n + 1]])
-        fields = getattr(found, "__annotations__", {})
-        if hasattr(found, part):
-            found = getattr(found, part)
+        fields = getattr(value, "__annotations__", {})
+        if hasattr(value, part):
+            value = getattr(value, part)
         elif part in fields:
-            found = fields[part]
-        elif isinstance(found, types.ModuleType) and importlib.util.find_spec(module):
-            found = importlib.import_module(module)
+            value = fields[part]
+        elif isinstance(value, types.ModuleType) and importlib.util.find_spec(module):
+            value = importlib.import_module(module)
         else:
             return False
     return True
@@ -218,8 +218,8 @@ def axes(source: str) -> set[str]:
         )
         if isinstance(name, str)
     }
-    found = [match[1] for name in names if (match := SUFFIXES.match(name))]
-    return {suffix for suffixes in found for suffix in re.findall("_[A-Z]", suffixes)}
+    endings = [match[1] for name in names if (match := SUFFIXES.match(name))]
+    return {suffix for suffixes in endings for suffix in re.findall("_[A-Z]", suffixes)}
 
 
 def test_every_axis_suffix_is_in_the_notation() -> None:
@@ -306,7 +306,7 @@ def values_of(text: str) -> set[Fraction]:
 def unexecuted(text: str) -> list[str]:
     """The fractions and decimals in a page's prose that neither stand in an example nor come out of one."""
     examples = doctest.DocTestParser().get_examples(text)
-    executed = [re.sub(r"#.*", "", one.source) + one.want for one in examples]
+    executed = [re.sub(r"#.*", "", example.source) + example.want for example in examples]
     shown = values_of("\n".join(executed))
     return sorted(str(value) for value in values_of(prose_of(text)) - shown)
 

@@ -63,8 +63,8 @@ FORMULAS = (
     "algorithms.method.advantages",
     "algorithms.method.credit",
     "algorithms.method.episode_sampling",
+    "algorithms.method.inclusion",
     "algorithms.method.losses",
-    "algorithms.returns",
     "algorithms.method.weighting",
     "proofs.exact.values",
 )
@@ -73,18 +73,18 @@ FORMULAS = (
 def unexplained(name: str, source: str) -> list[str]:
     """Public functions of formulas that lack a source, or an example that calls them and shows a result."""
     tree = ast.parse(source)
-    told = ast.get_docstring(tree) or ""
-    found = []
+    module_text = ast.get_docstring(tree) or ""
+    problems = []
     for node in _definitions(tree.body):
         if not isinstance(node, ast.FunctionDef):
             continue
         own = ast.get_docstring(node) or ""
-        examples = doctest.DocTestParser().get_examples(f"{told}\n\n{own}")
-        calls = [n for n, one in enumerate(examples) if f"{node.name}(" in one.source]
-        called = calls and any(one.want for one in examples[calls[0] :])
-        found += [] if called else [f"{name}.{node.name}: no example"]
-        found += [] if "Source: " in told + own else [f"{name}.{node.name}: no source"]
-    return found
+        examples = doctest.DocTestParser().get_examples(f"{module_text}\n\n{own}")
+        calls = [n for n, example in enumerate(examples) if f"{node.name}(" in example.source]
+        called = calls and any(example.want for example in examples[calls[0] :])
+        problems += [] if called else [f"{name}.{node.name}: no example"]
+        problems += [] if "Source: " in module_text + own else [f"{name}.{node.name}: no source"]
+    return problems
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import algorithms
 import tsmg
 from algorithms.cli.main import main
-from algorithms.runs.writer import read_lines
+from algorithms.runs.records import read_lines
 from tsmg.testing import check_game
 
 TINY = algorithms.CloningConfig(
@@ -69,12 +69,12 @@ def run(*arguments: str, answers: str = "") -> str:
 
 def test_it_is_conformant_and_plays_by_hand() -> None:
     check_game(Nim, max_examples=30).raise_if_broken()
-    said = run("play", "--game", "tests.test_stranger:Nim", answers="a1\nb2\nc3\n")
-    assert "first: terminated, return 1\n" in said
+    output = run("play", "--game", "tests.test_stranger:Nim", answers="a1\nb2\nc3\n")
+    assert "first: terminated, return 1\n" in output
 
 
 def test_it_trains(tmp_path: Path) -> None:
-    algorithms.cloned_policy(Nim(), recipe=TINY, cache=tmp_path / "cache").save_pretrained(
+    algorithms.cloned_policy(Nim(), config=TINY, cache=tmp_path / "cache").save_pretrained(
         tmp_path / "tiny"
     )
     sizes = "--updates 2 --groups 2 --group-size 4 --kept-episodes 2 --final-episodes 4 --threads 1"

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import games
-from algorithms import MSGRPOConfig, RunConfig, run_training
+from algorithms import MSGRPOConfig, RunConfig, RunSpec, run_training
 from algorithms.runs.atomic import MANIFEST
+from algorithms.training.spec import RunParts
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tsmg import PlayRandomLegal, with_invalid_rule
@@ -29,11 +30,13 @@ class Teller:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
     def update(self, update: Any) -> None: ...
 
     def evaluated(self, update: int, sampled: Any, greedy: Any) -> None: ...
 
-    def told(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.heard.append(text)
 
 
@@ -60,13 +63,9 @@ def run(
     game = game or with_invalid_rule(games.make("LineWalk-v0"), PlayRandomLegal(penalty=0.1))
     teller = Teller()
     run_training(
-        game=game,
-        evaluation_game=game,
-        policy=policy or lap_policy(seed),
-        config=config,
-        run=settings,
-        folder=folder,
-        described={"title": "a test"},
+        RunSpec(algorithm=config, run=settings, labels={"title": "a test"}),
+        folder,
+        parts=RunParts(training_game=game, evaluation_game=game, policy=policy or lap_policy(seed)),
         reporter=teller,
         track=track,
         resume=resume,

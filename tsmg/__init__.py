@@ -1,6 +1,7 @@
 """Typed abstractions of the Text-Mediated Stochastic Game (TSMG)."""
 
-from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
+from tsmg.closed_state import ClosedState, ClosedTransition
+from tsmg.closure import ClosedGame
 from tsmg.combinators import (
     split_starts,
     with_horizon,
@@ -8,7 +9,6 @@ from tsmg.combinators import (
     with_player,
     with_texts,
 )
-from tsmg.deadline import with_step_deadline
 from tsmg.distribution import (
     Distribution,
     Finite,
@@ -20,21 +20,24 @@ from tsmg.distribution import (
 )
 from tsmg.errors import (
     ConformanceError,
-    ContextLengthError,
     GameDeadlineError,
     GameLawError,
     InvalidArgumentError,
-    ModelError,
     NoSignalError,
     NotEnumerableError,
-    RunFolderError,
-    RunStoppedError,
     ShapeError,
     TooManyFailuresError,
     TSMGError,
     UnknownGameError,
 )
-from tsmg.game import AbstractExplicitGame, AbstractGame, AbstractSampledGame, Facts, Transition
+from tsmg.game import (
+    AbstractExplicitGame,
+    AbstractGame,
+    AbstractSampledGame,
+    AnyGame,
+    Facts,
+    Transition,
+)
 from tsmg.invalid import (
     AbstractInvalidRule,
     Forfeit,
@@ -44,7 +47,7 @@ from tsmg.invalid import (
     StandStill,
 )
 from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
-from tsmg.players import AbstractPlayer, AgentPolicy, PlayerPolicy, UniformPlayer
+from tsmg.players import AbstractPlayer, AgentPolicy, AnyPlayer
 from tsmg.randomness import EpisodeKey, Phase, Purpose, Stream
 from tsmg.records import (
     AgentStep,
@@ -63,6 +66,7 @@ from tsmg.records import (
 )
 from tsmg.registry import RegisteredGame, make, register, registered
 from tsmg.runner import distinct_episodes, play
+from tsmg.scripted import PlayerPolicy, UniformPlayer
 from tsmg.text import (
     ActionText,
     Illegal,
@@ -73,6 +77,11 @@ from tsmg.text import (
     ParserOutcome,
     TextOutcome,
 )
+from tsmg.wrapped import (
+    AbstractWrappedExplicitGame,
+    AbstractWrappedGame,
+    AbstractWrappedSampledGame,
+)
 
 __all__ = [
     "AbstractExplicitGame",
@@ -80,15 +89,19 @@ __all__ = [
     "AbstractInvalidRule",
     "AbstractPlayer",
     "AbstractSampledGame",
+    "AbstractWrappedExplicitGame",
+    "AbstractWrappedGame",
+    "AbstractWrappedSampledGame",
     "ActionText",
     "AgentPolicy",
     "AgentStep",
+    "AnyGame",
+    "AnyPlayer",
     "ClosedGame",
     "ClosedState",
     "ClosedTransition",
     "Completion",
     "ConformanceError",
-    "ContextLengthError",
     "Distribution",
     "Ending",
     "Episode",
@@ -106,7 +119,6 @@ __all__ = [
     "InvalidArgumentError",
     "Malformed",
     "Match",
-    "ModelError",
     "NoSignalError",
     "NotEnumerableError",
     "Observation",
@@ -123,8 +135,6 @@ __all__ = [
     "Reply",
     "Request",
     "Resolution",
-    "RunFolderError",
-    "RunStoppedError",
     "Sampleable",
     "ShapeError",
     "StandStill",
@@ -153,6 +163,5 @@ __all__ = [
     "with_horizon",
     "with_invalid_rule",
     "with_player",
-    "with_step_deadline",
     "with_texts",
 ]

@@ -1,12 +1,12 @@
-"""Probability distributions with one definition and several readings.
+"""Probability distributions with one definition and several uses.
 
 A game states each of its distributions once, as a ``Distribution``. Sampling (for play), enumeration (for
-proofs) and expectation (for exact values) are derived from that one statement. Probabilities are
+proofs) and expectation (for exact values) are derived from that one definition. Probabilities are
 ``Fraction`` where the distribution is rational, so that proofs are exact, and ``float`` elsewhere.
 
-``Finite`` is a table. ``bind``, ``product`` and ``condition`` build *lazy* distributions: they are sampled piece
-by piece and enumerated only when asked, so a distribution over millions of maps costs nothing until its
-table is wanted. ``Sampleable`` can only be sampled (a Gaussian).
+``Finite`` lists its outcomes and their probabilities. ``bind``, ``product`` and ``condition`` build *lazy*
+distributions: they are sampled piece by piece and enumerated on demand, so that a distribution over millions of maps
+costs nothing until it is enumerated. ``Sampleable`` can only be sampled (a Gaussian).
 """
 
 import abc
@@ -37,7 +37,7 @@ class Distribution(abc.ABC, Generic[T]):
     @property
     @abc.abstractmethod
     def is_finite(self) -> bool:
-        """Whether the distribution can be enumerated; of ``bind``, if every second distribution can be, too."""
+        """Whether the distribution can be enumerated (for ``bind``: the first one and all that its kernel returns)."""
 
     @abc.abstractmethod
     def sample(self, rng: Stream) -> T:
@@ -45,23 +45,23 @@ class Distribution(abc.ABC, Generic[T]):
 
     @abc.abstractmethod
     def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
-        """(value, probability) pairs, lazily; a value may come more than once.
+        """The outcomes as (value, probability) pairs, lazily; a value may occur more than once.
 
         Args:
-          limit: how many atoms a conditioned distribution may visit before it gives its first.
+          limit: the number of outcomes that a conditioned distribution may visit before it yields its first.
 
         Raises:
-          NotEnumerableError: the distribution can only be sampled, or a condition visits too many atoms.
+          NotEnumerableError: the distribution can only be sampled, or a condition visits too many outcomes.
         """
 
     def pmf(self, limit: int = ENUMERATION_LIMIT) -> Mapping[T, Probability]:
-        """Value to probability, equal values merged, impossible values left out.
+        """The probability mass function: value to probability, without impossible values.
 
         Args:
-          limit: how many atoms may be visited, those that a condition leaves out included.
+          limit: the number of outcomes that may be visited, including those that a condition excludes.
 
         Raises:
-          NotEnumerableError: the distribution can only be sampled, or has more than ``limit`` atoms.
+          NotEnumerableError: the distribution can only be sampled, or has more than ``limit`` outcomes.
         """
         merged: dict[T, Probability] = {}
         for value, probability in _at_most(limit, self.enumerate(limit)):
@@ -78,34 +78,38 @@ class Distribution(abc.ABC, Generic[T]):
         return self.pmf().get(value, 0)
 
     def expectation(self, function: Callable[[T], float]) -> float:
-        """The expectation of ``function`` under the distribution, by enumeration."""
-        atoms = _at_most(ENUMERATION_LIMIT, self.enumerate())
-        return float(sum(probability * function(value) for value, probability in atoms))
+        """The expectation of ``function(value)``, by enumeration.
+
+        Raises:
+          NotEnumerableError: the distribution can only be sampled, or has more than a million outcomes.
+        """
+        pairs = _at_most(ENUMERATION_LIMIT, self.enumerate())
+        return float(sum(probability * function(value) for value, probability in pairs))
 
     def map(self, function: Callable[[T], U]) -> "Distribution[U]":
         """The distribution of ``function(value)``."""
         return _Map(self, function)
 
     def bind(self, kernel: Callable[[T], "Distribution[U]"]) -> "Distribution[U]":
-        """The distribution of a second draw whose distribution depends on the first (lazy)."""
+        """The distribution of a second draw, from ``kernel(first draw)`` (lazy)."""
         return _Bind(self, kernel)
 
     def condition(self, predicate: Callable[[T], bool]) -> "Distribution[T]":
-        """The distribution conditioned on an event (lazy; sampled by rejection)."""
+        """The distribution given that ``predicate`` holds (lazy; sampled by rejection)."""
         return _Condition(self, predicate)
 
 
 @final
 class Finite(Distribution[T]):
-    """A table of values and probabilities.
+    """A distribution that lists its outcomes.
 
     Args:
-      atoms: value to probability, or pairs. Probabilities are at least 0 and sum to 1: exactly when
-        they are all rational, to within 1e-9 otherwise.
-      trusted: the atoms are right by construction, so that they need no check.
+      outcomes: value to probability, or (value, probability) pairs. Probabilities are at least 0 and sum to 1: exactly
+        when they are all rational, to within 1e-9 otherwise.
+      trusted: the probabilities are right by construction, so that they are not checked.
 
     Raises:
-      InvalidArgumentError: no atom, a negative or non-finite probability, or a wrong sum.
+      InvalidArgumentError: no outcome, a negative or non-finite probability, or a wrong sum.
 
     Example:
       >>> from fractions import Fraction
@@ -115,29 +119,27 @@ class Finite(Distribution[T]):
 
     def __init__(
         self,
-        atoms: Mapping[T, Probability] | Iterable[tuple[T, Probability]],
+        outcomes: Mapping[T, Probability] | Iterable[tuple[T, Probability]],
         *,
         trusted: bool = False,
     ) -> None:
-        pairs = tuple(atoms.items() if isinstance(atoms, Mapping) else atoms)
+        pairs = tuple(outcomes.items() if isinstance(outcomes, Mapping) else outcomes)
         self._values: tuple[T, ...] = tuple(value for value, _ in pairs)
         self._probabilities: tuple[Probability, ...] = tuple(p for _, p in pairs)
-        if not trusted:
-            self._check()
-
-    def _check(self) -> None:
+        if trusted:
+            return
         probabilities = self._probabilities
         if not probabilities:
-            raise InvalidArgumentError("'atoms' must hold at least one value (got none)")
+            raise InvalidArgumentError("'outcomes' must hold at least one value (got none)")
         weights, whole = _weights(probabilities)
         if not (min(weights) >= 0 and all(map(math.isfinite, weights))):
             raise InvalidArgumentError(
-                f"'atoms' must have probabilities of at least 0 (got {probabilities})"
+                f"'outcomes' must have probabilities of at least 0 (got {probabilities})"
             )
         total = sum(weights)
         if abs(total - whole) > (_TOLERANCE if isinstance(total, float) else 0):
             raise InvalidArgumentError(
-                f"'atoms' must sum to 1 (got {sum(probabilities)}: {probabilities})"
+                f"'outcomes' must sum to 1 (got {sum(probabilities)}: {probabilities})"
             )
 
     def __repr__(self) -> str:
@@ -145,7 +147,7 @@ class Finite(Distribution[T]):
         return f"Finite({{{pairs}}})"
 
     def __eq__(self, other: object) -> bool:
-        """Same distribution: same probability for every value, in whatever order."""
+        """Whether every value has the same probability, in whatever order."""
         return isinstance(other, Finite) and self.pmf() == other.pmf()
 
     def __hash__(self) -> int:
@@ -177,8 +179,8 @@ class Sampleable(Distribution[T]):
     """A distribution that can only be sampled.
 
     Args:
-      sampler: draws one value from a stream.
-      description: what the distribution is, for messages.
+      sampler: function that draws one value from a stream.
+      description: the distribution's name, for messages.
     """
 
     def __init__(self, sampler: Callable[[Stream], T], description: str) -> None:
@@ -201,51 +203,51 @@ class Sampleable(Distribution[T]):
 
 @final
 class _Map(Distribution[U], Generic[T, U]):
-    """A function of a draw."""
+    """The distribution of a function of a draw."""
 
     def __init__(self, dist: Distribution[T], function: Callable[[T], U]) -> None:
-        self._law = dist
+        self._dist = dist
         self._function = function
 
     @property
     def is_finite(self) -> bool:
-        return self._law.is_finite
+        return self._dist.is_finite
 
     def sample(self, rng: Stream) -> U:
-        return self._function(self._law.sample(rng))
+        return self._function(self._dist.sample(rng))
 
     def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
         function = self._function
-        return ((function(value), p) for value, p in self._law.enumerate(limit) if p)
+        return ((function(value), p) for value, p in self._dist.enumerate(limit) if p)
 
 
 @final
 class _Bind(Distribution[U], Generic[T, U]):
-    """First a draw from one distribution, then a draw from the distribution that it chooses."""
+    """The distribution of a draw from the distribution that a first draw selects."""
 
-    def __init__(self, first: Distribution[T], dist: Callable[[T], Distribution[U]]) -> None:
+    def __init__(self, first: Distribution[T], kernel: Callable[[T], Distribution[U]]) -> None:
         self._first = first
-        self._law = dist
+        self._kernel = kernel
 
     @property
     def is_finite(self) -> bool:
         if not self._first.is_finite:
             return False
-        return all(self._law(value).is_finite for value, p in self._first.enumerate() if p)
+        return all(self._kernel(value).is_finite for value, p in self._first.enumerate() if p)
 
     def sample(self, rng: Stream) -> U:
-        return self._law(self._first.sample(rng)).sample(rng)
+        return self._kernel(self._first.sample(rng)).sample(rng)
 
     def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[U, Probability]]:
         for value, probability in self._first.enumerate(limit):
             if probability:
-                for outcome, conditional in self._law(value).enumerate(limit):
+                for outcome, conditional in self._kernel(value).enumerate(limit):
                     yield outcome, probability * conditional
 
 
 @final
 class _Product(Distribution[tuple[T, ...]], Generic[T]):
-    """Independent draws, one a factor."""
+    """The distribution of independent draws, one from each factor."""
 
     def __init__(self, factors: Sequence[Distribution[T]]) -> None:
         self._factors = tuple(factors)
@@ -273,16 +275,16 @@ class _Condition(Distribution[T]):
     """A distribution conditioned on an event."""
 
     def __init__(self, dist: Distribution[T], predicate: Callable[[T], bool]) -> None:
-        self._law = dist
+        self._dist = dist
         self._predicate = predicate
 
     @property
     def is_finite(self) -> bool:
-        return self._law.is_finite
+        return self._dist.is_finite
 
     def sample(self, rng: Stream) -> T:
         for _ in range(_REJECTION_LIMIT):
-            value = self._law.sample(rng)
+            value = self._dist.sample(rng)
             if self._predicate(value):
                 return value
         raise InvalidArgumentError(
@@ -292,7 +294,7 @@ class _Condition(Distribution[T]):
     def enumerate(self, limit: int = ENUMERATION_LIMIT) -> Iterator[tuple[T, Probability]]:
         kept = [
             (v, p)
-            for v, p in _at_most(limit, self._law.enumerate(limit))
+            for v, p in _at_most(limit, self._dist.enumerate(limit))
             if p and self._predicate(v)
         ]
         if not kept:
@@ -303,13 +305,13 @@ class _Condition(Distribution[T]):
             yield value, _ratio(weight, total)
 
 
-def _at_most(limit: int, atoms: Iterable[tuple[T, Probability]]) -> Iterator[tuple[T, Probability]]:
-    for count, atom in enumerate(atoms):
+def _at_most(
+    limit: int, outcomes: Iterable[tuple[T, Probability]]
+) -> Iterator[tuple[T, Probability]]:
+    for count, outcome in enumerate(outcomes):
         if count >= limit:
-            raise NotEnumerableError(
-                f"the distribution has more than {limit} atoms (limit {limit})"
-            )
-        yield atom
+            raise NotEnumerableError(f"the distribution has more than {limit} outcomes")
+        yield outcome
 
 
 def _weights(probabilities: Sequence[Probability]) -> tuple[Sequence[float], int]:
@@ -331,7 +333,7 @@ def _ratio(weight: float, whole: float) -> Probability:
 
 
 def deterministic(value: T) -> Finite[T]:
-    """The distribution that gives one value always.
+    """The distribution of a constant.
 
     Example:
       >>> deterministic("only").pmf()
@@ -368,7 +370,10 @@ def product(factors: Sequence[Distribution[T]]) -> Distribution[tuple[T, ...]]:
 
 
 def mixture(weighted: Sequence[tuple[Probability, Distribution[T]]]) -> Distribution[T]:
-    """Draw a component by its weight, then a value from it.
+    """The distribution of a value of a random component, which is drawn by its weight.
+
+    Args:
+      weighted: (weight, component) pairs; the weights are probabilities.
 
     Example:
       >>> float(mixture([(0.5, deterministic(1)), (0.5, uniform((1, 2)))]).prob(1))

@@ -18,11 +18,11 @@ class ShapeError(InvalidArgumentError):
 
 
 class NoSignalError(TSMGError, ValueError):
-    """Every advantage of a group is 0: nothing can be drawn or learnt from it."""
+    """Every advantage of a group is 0, so that the group carries no gradient."""
 
 
 class NotEnumerableError(TSMGError, TypeError):
-    """A distribution was asked for its table, but can only be sampled or is too large."""
+    """A distribution cannot be enumerated: it can only be sampled, or it has too many outcomes."""
 
 
 class UnknownGameError(TSMGError, LookupError):
@@ -30,25 +30,11 @@ class UnknownGameError(TSMGError, LookupError):
 
 
 class GameLawError(TSMGError, RuntimeError):
-    """A game broke a law of its interface; the message names game, agent and step."""
+    """A game violates a requirement of its interface; the message names game, agent and step."""
 
 
 class GameDeadlineError(TSMGError, TimeoutError):
-    """A game took longer over one step than it was given."""
-
-
-class ModelError(TSMGError, RuntimeError):
-    """A language model or its checkpoint cannot do what was asked."""
-
-
-class ContextLengthError(ModelError):
-    """A prompt and the longest reply to it do not fit the model's context; the message says both lengths.
-
-    Attributes:
-      index: which prompt of the batch.
-    """
-
-    index: int = 0
+    """A game exceeded the time limit of one step."""
 
 
 class TooManyFailuresError(TSMGError, RuntimeError):
@@ -59,20 +45,6 @@ class TooManyFailuresError(TSMGError, RuntimeError):
     """
 
     failed: tuple[object, ...] = ()
-
-
-class RunFolderError(TSMGError, OSError):
-    """A run folder or checkpoint is missing, incomplete or foreign."""
-
-
-class RunStoppedError(TSMGError, RuntimeError):
-    """A run was stopped before its end, and can be resumed; the message says how.
-
-    Attributes:
-      signal: the number of the signal that asked for it; 0 if none did.
-    """
-
-    signal: int = 0
 
 
 class ConformanceError(TSMGError, AssertionError):

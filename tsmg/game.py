@@ -1,37 +1,39 @@
-"""The Text-Mediated Stochastic Game: the interface that every game fulfils.
+"""The Text-Mediated Stochastic Game: the interface that every game implements.
 
 Source: arXiv:2508.10839 (the name and the idea of a TSMG); the tuple
 Gamma = <I, S, mu_0, (A_i), P, (r_i), (phi_i), (psi_i), iota, gamma, H> is our reconstruction.
 
 A game is a value without memory: the state is an argument, randomness is an explicit stream, and
-the text maps are pure and total. There are two kinds. An *explicit* game gives its distributions as
-distributions, and everything else is derived from them. A *sampled* game can only be sampled (most
-adapters).
+the text maps are pure and total. There are two kinds. An *explicit* game states its distributions, and everything
+else is derived from them. A *sampled* game can only be sampled (most adapters).
 """
 
 import abc
 import functools
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
 from tsmg.distribution import Distribution
 from tsmg.errors import GameLawError
 from tsmg.invalid import AbstractInvalidRule, StandStill
+from tsmg.players import AbstractPlayer
 from tsmg.randomness import Stream
+from tsmg.records import Episode
 from tsmg.text import Illegal, Parsed, TextOutcome
-
-if TYPE_CHECKING:
-    from tsmg.players import AbstractPlayer
-    from tsmg.records import Episode
 
 S = TypeVar("S", bound=Hashable)
 A = TypeVar("A", bound=Hashable)
 
 
 class Transition(NamedTuple, Generic[S]):
-    """What follows a joint action: the next state, and a reward per agent (as in ``agents``)."""
+    """What follows a joint action.
+
+    Attributes:
+      state: the next state.
+      rewards_N: the reward of each agent, in the order of ``agents``.
+    """
 
     state: S
     rewards_N: tuple[float, ...]
@@ -39,18 +41,18 @@ class Transition(NamedTuple, Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """What a game declares about itself on valid play; ``None`` means that it declares nothing.
+    """What a game declares about itself under valid play; ``None`` declares nothing.
 
     Attributes:
       zero_sum: the rewards of all agents sum to 0 at every step.
       perfect_information: every agent's text tells the whole state.
-      text_separates_states: for the agent who acts, different states have different texts.
+      text_separates_states: for each acting agent, different states have different texts.
       stochastic_start: the initial distribution has more than one outcome.
       stochastic_transitions: some transition distribution has more than one outcome.
       start_is_instance: starts are problem instances (maps, levels), so that some may be held out.
       symmetric: the agents are interchangeable.
-      return_bounds: least and greatest undiscounted return of an agent.
-      longest_game: how many steps an episode can have at most.
+      return_bounds: the least and the greatest undiscounted return of an agent.
+      longest_game: the greatest number of steps of an episode.
     """
 
     zero_sum: bool | None = None
@@ -65,13 +67,13 @@ class Facts:
 
 
 class AbstractGame(abc.ABC, Generic[S, A]):
-    """A Text-Mediated Stochastic Game, as far as both kinds share it.
+    """A Text-Mediated Stochastic Game, explicit or sampled.
 
     Attributes:
       agents: the agents' names, in the order of every reward tuple.
-      discount: gamma in [0, 1]; 1 unless the game says otherwise.
+      discount: gamma, in [0, 1]; 1 unless the game sets it.
       horizon: H, the number of steps after which an episode is truncated; ``None`` for no limit.
-      invalid_rule: iota, what an invalid text does.
+      invalid_rule: iota, which determines what follows an invalid text.
       facts: what the game declares about itself.
     """
 
@@ -102,7 +104,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
     @abc.abstractmethod
     def acting_agents(self, state: S) -> tuple[str, ...]:
-        """I(s): who moves. Several: simultaneously; none: chance moves alone."""
+        """I(s): the agents that act: one in turn-based play, several at once, or none where chance moves alone."""
 
     @abc.abstractmethod
     def legal_actions(self, state: S, agent: str) -> tuple[A, ...] | None:
@@ -110,11 +112,11 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
     @abc.abstractmethod
     def observation_text(self, state: S, agent: str) -> str:
-        """phi_i: what the agent reads. Total, pure, free of randomness."""
+        """phi_i: the text that the agent reads. Total and pure."""
 
     @abc.abstractmethod
     def action_text(self, state: S, agent: str, action: A) -> str:
-        """The canonical text of a legal action: ``read_action`` finds the action in it again."""
+        """The canonical text of a legal action, which ``read_action`` maps back to the action."""
 
     def read_action(self, state: S, agent: str, text: str) -> TextOutcome[A]:
         """psi_i: the action that a text names. Total and pure.
@@ -123,7 +125,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         and case folding; any other text is ``Illegal``.
 
         Raises:
-          GameLawError: the legal actions cannot be listed, and the game has no reading of its own.
+          GameLawError: the legal actions cannot be listed, and the game does not override this method.
         """
         actions = self.legal_actions(state, agent)
         if actions is None:
@@ -137,7 +139,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         return Illegal(text)
 
     def rules_text(self, agent: str) -> str:
-        """What a newcomer must be told once: aim, legend, and how actions are named."""
+        """The rules, which a newcomer reads once: the aim, the legend, and the texts of actions."""
         return ""
 
     def noop_action(self, state: S, agent: str) -> A | None:
@@ -145,28 +147,28 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         return None
 
     def is_out(self, state: S, agent: str) -> bool:
-        """Whether the agent's part is over before the game's: it never acts nor is paid again."""
+        """Whether the agent has left the game: it neither acts nor receives rewards any more."""
         return False
 
     def information_key(self, state: S, agent: str) -> Hashable:
-        """What the agent knows in this state; its observation text unless the game differs."""
+        """What the agent knows in this state: its observation text, unless the game overrides this."""
         return self.observation_text(state, agent)
 
     def instance_key(self, start: S) -> str:
-        """What tells one problem instance (map, level) from another; decides what is held out."""
+        """A text that identifies the problem instance (map, level) of a start; it decides which starts are held out."""
         return repr([self.observation_text(start, agent) for agent in self.agents])
 
-    def success(self, episode: "Episode[S]", agent: str) -> bool | None:
-        """Whether the episode is a success for the agent; ``None`` where that means nothing."""
+    def success(self, episode: Episode[S], agent: str) -> bool | None:
+        """Whether the episode is a success for the agent; ``None`` where success is not defined."""
         return None
 
-    def scripted_player(self) -> "AbstractPlayer[Any, Any] | None":
-        """A mediocre scripted player that comes with the game, to clone at first; or ``None``."""
+    def scripted_player(self) -> AbstractPlayer[S, A] | None:
+        """A mediocre scripted player of the game, whose behaviour a first model clones; or ``None``."""
         return None
 
 
 class AbstractExplicitGame(AbstractGame[S, A]):
-    """A game that states its distributions as distributions; samplers are derived, never written again."""
+    """A game that states its distributions; samplers are derived from them, and never written a second time."""
 
     @abc.abstractmethod
     def initial_state_dist(self) -> Distribution[S]:
@@ -188,7 +190,11 @@ class AbstractExplicitGame(AbstractGame[S, A]):
 
 
 class AbstractSampledGame(AbstractGame[S, A]):
-    """A game whose distributions can only be sampled: it plays and trains like any other, without proofs."""
+    """A game that can only be sampled: it plays and trains like any other, but nothing can be proved by enumeration."""
+
+
+AnyGame: TypeAlias = AbstractGame[Any, Any]
+"""A game, where the types of its states and actions do not matter."""
 
 
 @functools.lru_cache(maxsize=4096)

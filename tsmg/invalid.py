@@ -1,14 +1,14 @@
 """iota, the invalid rule: what a text that names no legal action does to the game.
 
 A rule answers with the distribution of a ``Resolution``: which joint action is played (or none: the game stands
-still), what each agent pays, and who forfeits. It says nothing about how the game moves, so one
+still), which penalty each agent pays, and which agents forfeit. It does not say how the game moves, so one
 rule serves explicit and sampled games, turn-based and simultaneous ones. Penalties are kept apart
-from rewards: a fine breaks a declared zero-sum, the game itself does not.
+from rewards: a penalty breaks a declared zero-sum, the game itself does not.
 """
 
 import abc
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Generic, Protocol, TypeVar, final
 
 import attrs
 
@@ -16,25 +16,67 @@ from tsmg.distribution import Distribution, deterministic, product, uniform
 from tsmg.errors import GameLawError, InvalidArgumentError
 from tsmg.text import OutcomeKind, Parsed, TextOutcome
 
-if TYPE_CHECKING:
-    from tsmg.game import AbstractGame
+S = TypeVar("S", bound=Hashable)
+S_contra = TypeVar("S_contra", bound=Hashable, contravariant=True)
+A = TypeVar("A", bound=Hashable)
+A_co = TypeVar("A_co", bound=Hashable, covariant=True)
 
-Outcomes = Mapping[str, TextOutcome[Any]]
+
+class RuledGame(Protocol[S_contra, A_co]):
+    """What an invalid rule needs to know of a game."""
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The agents' names."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The game's name, for messages."""
+        ...
+
+    def legal_actions(self, state: S_contra, agent: str) -> tuple[A_co, ...] | None:
+        """The actions that may be played, or ``None`` where they cannot be listed."""
+        ...
+
+    def noop_action(self, state: S_contra, agent: str) -> A_co | None:
+        """The declared action that does nothing, if the game has one."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
-class Resolution:
+class Resolution(Generic[A]):
     """What is played and what is paid at one step.
 
     Attributes:
       joint_action: (agent, action) pairs to play; ``None`` when the game stands still.
-      penalties_N: what each agent gains by the rule (at most 0), in the order of ``agents``.
-      forfeits: the agents who lose by forfeit; the episode then ends for all.
+      penalties_N: what the rule adds to each agent's reward (at most 0), in the order of ``agents``.
+      forfeits: the agents that lose by forfeit; the episode then ends for all agents.
     """
 
-    joint_action: tuple[tuple[str, Any], ...] | None
+    joint_action: tuple[tuple[str, A], ...] | None
     penalties_N: tuple[float, ...]
     forfeits: frozenset[str] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class Offence(Generic[A]):
+    """The outcome of a step with at least one invalid text.
+
+    Attributes:
+      valid: the action of each agent whose text is valid.
+      offenders: the agents with an invalid text.
+      penalties_N: what each agent pays (at most 0), in the order of ``agents``.
+    """
+
+    valid: Mapping[str, A]
+    offenders: tuple[str, ...]
+    penalties_N: tuple[float, ...]
+
+    def resolved(self, actions: Mapping[str, A]) -> Resolution[A]:
+        """The resolution that plays the valid actions, and these actions for the offenders."""
+        joint_action = tuple({**self.valid, **actions}.items())
+        return Resolution(joint_action=joint_action, penalties_N=self.penalties_N)
 
 
 def _at_least_zero(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -47,7 +89,7 @@ class AbstractInvalidRule(abc.ABC):
     """A rule for invalid text.
 
     Attributes:
-      penalty: what an offender pays each time, in units of reward; at least 0.
+      penalty: what an offender (an agent with an invalid text) pays each time, in units of reward; at least 0.
       with_feedback: whether the offender's next observation says what went wrong.
     """
 
@@ -55,32 +97,27 @@ class AbstractInvalidRule(abc.ABC):
     with_feedback: bool = False
 
     def resolution_dist(
-        self, game: "AbstractGame[Any, Any]", state: Hashable, outcomes: Outcomes
-    ) -> Distribution[Resolution]:
-        """The distribution of the resolution, given every acting agent's text outcome."""
+        self, game: RuledGame[S, A], state: S, outcomes: Mapping[str, TextOutcome[A]]
+    ) -> Distribution[Resolution[A]]:
+        """The distribution of the resolution, given the text outcome of every acting agent."""
         offenders = tuple(a for a, outcome in outcomes.items() if not isinstance(outcome, Parsed))
         valid = {a: o.action for a, o in outcomes.items() if isinstance(o, Parsed)}
         penalties_N = tuple(-self.penalty if a in offenders else 0.0 for a in game.agents)
-        if not offenders:
-            return deterministic(
-                Resolution(joint_action=tuple(valid.items()), penalties_N=(0.0,) * len(game.agents))
-            )
-        return self._judge(game, state, valid=valid, offenders=offenders, penalties_N=penalties_N)
+        offence = Offence(valid=valid, offenders=offenders, penalties_N=penalties_N)
+        return (
+            self._resolve(game, state, offence)
+            if offenders
+            else deterministic(offence.resolved({}))
+        )
 
     @abc.abstractmethod
-    def _judge(
-        self,
-        game: "AbstractGame[Any, Any]",
-        state: Hashable,
-        *,
-        valid: Mapping[str, Any],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
-    ) -> Distribution[Resolution]:
-        """The distribution of the resolution when there is at least one offender."""
+    def _resolve(
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
+    ) -> Distribution[Resolution[A]]:
+        """The distribution of the resolution where there is at least one offender."""
 
     def feedback_text(self, kind: OutcomeKind | None) -> str:
-        """What an agent is told about its last text; empty for a valid one or without feedback."""
+        """What an agent reads about its last text; empty for a valid one or without feedback."""
         if not self.with_feedback or kind is None or kind is OutcomeKind.PARSED:
             return ""
         if kind is OutcomeKind.ILLEGAL:
@@ -100,19 +137,13 @@ class StandStill(AbstractInvalidRule):
       GameLawError: several agents act and the game declares no ``noop_action``.
     """
 
-    def _judge(
-        self,
-        game: "AbstractGame[Any, Any]",
-        state: Hashable,
-        *,
-        valid: Mapping[str, Any],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
-    ) -> Distribution[Resolution]:
-        if not valid and len(offenders) == 1:
-            return deterministic(Resolution(joint_action=None, penalties_N=penalties_N))
-        actions = dict(valid)
-        for agent in offenders:
+    def _resolve(
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
+    ) -> Distribution[Resolution[A]]:
+        if not offence.valid and len(offence.offenders) == 1:
+            return deterministic(Resolution(joint_action=None, penalties_N=offence.penalties_N))
+        actions = {}
+        for agent in offence.offenders:
             noop = game.noop_action(state, agent)
             if noop is None:
                 raise GameLawError(
@@ -120,15 +151,16 @@ class StandStill(AbstractInvalidRule):
                     f"agents act at once (agent {agent!r}); declare one or choose another rule"
                 )
             actions[agent] = noop
-        return deterministic(
-            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
-        )
+        return deterministic(offence.resolved(actions))
 
 
 @final
 @attrs.frozen(kw_only=True)
 class PlayDefault(AbstractInvalidRule):
-    """A given action is played for the offender, who pays.
+    """A given action is played for the offender, which pays.
+
+    Attributes:
+      action: the action that is played.
 
     Raises:
       GameLawError: the default action is not legal in the state.
@@ -136,43 +168,32 @@ class PlayDefault(AbstractInvalidRule):
 
     action: Any
 
-    def _judge(
-        self,
-        game: "AbstractGame[Any, Any]",
-        state: Hashable,
-        *,
-        valid: Mapping[str, Any],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
-    ) -> Distribution[Resolution]:
-        for agent in offenders:
+    def _resolve(
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
+    ) -> Distribution[Resolution[A]]:
+        for agent in offence.offenders:
             legal = game.legal_actions(state, agent)
             if legal is not None and self.action not in legal:
                 raise GameLawError(
                     f"{game.name}: the default action {self.action!r} is not legal for {agent!r}"
                 )
-        actions = {**valid, **dict.fromkeys(offenders, self.action)}
-        return deterministic(
-            Resolution(joint_action=tuple(actions.items()), penalties_N=penalties_N)
-        )
+        return deterministic(offence.resolved(dict.fromkeys(offence.offenders, self.action)))
 
 
 @final
 @attrs.frozen(kw_only=True)
 class PlayRandomLegal(AbstractInvalidRule):
-    """A uniformly random legal action is played for the offender, who pays."""
+    """A uniformly random legal action is played for the offender, which pays.
 
-    def _judge(
-        self,
-        game: "AbstractGame[Any, Any]",
-        state: Hashable,
-        *,
-        valid: Mapping[str, Any],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
-    ) -> Distribution[Resolution]:
+    Raises:
+      GameLawError: the legal actions of the offender cannot be listed.
+    """
+
+    def _resolve(
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
+    ) -> Distribution[Resolution[A]]:
         dists = []
-        for agent in offenders:
+        for agent in offence.offenders:
             legal = game.legal_actions(state, agent)
             if not legal:
                 raise GameLawError(
@@ -180,12 +201,9 @@ class PlayRandomLegal(AbstractInvalidRule):
                     f"(agent {agent!r})"
                 )
             dists.append(uniform(legal))
-
-        def resolution(actions: tuple[Any, ...]) -> Resolution:
-            played = {**valid, **dict(zip(offenders, actions, strict=True))}
-            return Resolution(joint_action=tuple(played.items()), penalties_N=penalties_N)
-
-        return product(dists).map(resolution)
+        return product(dists).map(
+            lambda actions: offence.resolved(dict(zip(offence.offenders, actions, strict=True)))
+        )
 
 
 @final
@@ -193,15 +211,13 @@ class PlayRandomLegal(AbstractInvalidRule):
 class Forfeit(AbstractInvalidRule):
     """The offender forfeits: it pays, and the episode ends."""
 
-    def _judge(
-        self,
-        game: "AbstractGame[Any, Any]",
-        state: Hashable,
-        *,
-        valid: Mapping[str, Any],
-        offenders: tuple[str, ...],
-        penalties_N: tuple[float, ...],
-    ) -> Distribution[Resolution]:
+    def _resolve(
+        self, game: RuledGame[S, A], state: S, offence: Offence[A]
+    ) -> Distribution[Resolution[A]]:
         return deterministic(
-            Resolution(joint_action=None, penalties_N=penalties_N, forfeits=frozenset(offenders))
+            Resolution(
+                joint_action=None,
+                penalties_N=offence.penalties_N,
+                forfeits=frozenset(offence.offenders),
+            )
         )

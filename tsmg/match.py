@@ -2,15 +2,16 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, final
 
 import attrs
 
-from tsmg.closure import ClosedGame, ClosedState, ClosedTransition
+from tsmg.closed_state import ClosedState, ClosedTransition
+from tsmg.closure import ClosedGame
 from tsmg.distribution import Probability
 from tsmg.errors import GameLawError, InvalidArgumentError
-from tsmg.game import AbstractGame
+from tsmg.game import AbstractGame, AnyGame
 from tsmg.randomness import EpisodeKey, Purpose
 from tsmg.records import (
     AgentStep,
@@ -26,7 +27,7 @@ from tsmg.records import (
 )
 from tsmg.text import TextOutcome
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Hashable)
 
 
 @attrs.frozen(kw_only=True)
@@ -49,17 +50,17 @@ class EpisodeSpec(Generic[S]):
 class Match(Generic[S]):
     """One episode of the closed game, as far as it was played; a value, moved by replies from wherever they come.
 
-    The runner asks policies for the replies, an exported environment is told them, an oracle tries them all. The same
-    plan and the same texts make the same episode each time: every draw comes from the plan's key.
+    The runner asks policies for the replies, an exported environment receives them, an oracle tries them all. The same
+    spec and the same texts make the same episode each time: every draw comes from the spec's key.
 
     Attributes:
-      closed: what is played, closed under text.
-      limit: how many steps an episode can have.
-      spec: the episode.
-      start: where it began.
-      state: the extended state.
+      closed: the game, closed under text.
+      limit: the greatest number of steps of an episode.
+      spec: the episode's spec.
+      start: where the episode began.
+      state: the present extended state.
       t: the time of the next step.
-      steps: what happened so far.
+      steps: the steps so far.
       turns: the past turns of each agent.
 
     Example:
@@ -83,11 +84,11 @@ class Match(Generic[S]):
 
     @classmethod
     def begin(cls, game: AbstractGame[S, Any], spec: EpisodeSpec[S]) -> "Match[S]":
-        """A match at its start, which is drawn where the plan has none.
+        """A match at its start, which is drawn where the spec has none.
 
         Args:
-          game: what is played; it needs a horizon or a declared longest game.
-          spec: the episode.
+          game: the game; it needs a horizon or a declared longest game.
+          spec: the episode's spec.
 
         Raises:
           InvalidArgumentError: there is no limit on the length of an episode.
@@ -104,7 +105,7 @@ class Match(Generic[S]):
 
     @property
     def acting(self) -> tuple[str, ...]:
-        """Who must reply now; nobody once the match is over, or while chance moves alone."""
+        """The agents that must reply now; none once the match is over, or while chance moves alone."""
         return () if self.ending else self.game.acting_agents(self.state.state)
 
     @functools.cached_property
@@ -123,15 +124,30 @@ class Match(Generic[S]):
 
     @functools.cached_property
     def requests(self) -> tuple[Request, ...]:
-        """What the acting agents are asked."""
-        return tuple(self._request(agent) for agent in self.acting)
+        """One request per acting agent."""
+        requests = []
+        for agent in self.acting:
+            try:
+                history = History(
+                    agent=agent,
+                    rules=self.game.rules_text(agent),
+                    turns=self.turns[agent],
+                    observation=self.observation(agent),
+                )
+            except Exception as error:
+                error.add_note(f"agent {agent!r}")
+                raise
+            requests.append(
+                Request(history=history, key=self.spec.key, step=self.t, state=self.state.state)
+            )
+        return tuple(requests)
 
     def move(self, replies: Mapping[str, Reply]) -> "Match[S]":
         """The match after the replies of all acting agents (none, where chance moves alone).
 
         Raises:
-          GameLawError: the match is over, the replies are not those of the acting agents, or the game pays what is
-            no finite reward for each agent.
+          GameLawError: the match is over, the replies are not those of the acting agents, or the game does not
+            give each agent a finite reward.
         """
         outcomes = self._outcomes(replies)
         key = self.spec.key.shared() if self.spec.common_chance else self.spec.key
@@ -141,7 +157,7 @@ class Match(Generic[S]):
         )
 
     def moves(self, replies: Mapping[str, Reply]) -> Iterator[tuple["Match[S]", Probability]]:
-        """Every way in which chance can answer the replies, with its probability.
+        """Every match that can follow the replies, with its probability.
 
         Raises:
           GameLawError: as for ``move``.
@@ -175,33 +191,20 @@ class Match(Generic[S]):
             ending=self.ending,
         )
 
-    def _request(self, agent: str) -> Request:
-        try:
-            history = History(
-                agent=agent,
-                rules=self.game.rules_text(agent),
-                turns=self.turns[agent],
-                observation=self.observation(agent),
-            )
-        except Exception as error:
-            error.add_note(f"agent {agent!r}")
-            raise
-        return Request(history=history, key=self.spec.key, step=self.t, state=self.state.state)
-
     def _outcomes(self, replies: Mapping[str, Reply]) -> dict[str, TextOutcome[Any]]:
         asked = {request.history.agent for request in self.requests}
         if self.ending or replies.keys() != asked:
             raise GameLawError(
                 f"{self.game.name}: {self.acting or 'nobody'} must reply (got {tuple(replies)})"
             )
-        return {agent: self._read(agent, reply) for agent, reply in replies.items()}
-
-    def _read(self, agent: str, reply: Reply) -> TextOutcome[Any]:
-        try:
-            return self.closed.read(self.state, agent, reply.parser_outcome)
-        except Exception as error:
-            error.add_note(f"agent {agent!r}")
-            raise
+        outcomes: dict[str, TextOutcome[Any]] = {}
+        for agent, reply in replies.items():
+            try:
+                outcomes[agent] = self.closed.read(self.state, agent, reply.parser_outcome)
+            except Exception as error:
+                error.add_note(f"agent {agent!r}")
+                raise
+        return outcomes
 
     def _after(
         self,
@@ -209,7 +212,13 @@ class Match(Generic[S]):
         outcomes: Mapping[str, TextOutcome[Any]],
         transition: ClosedTransition[S],
     ) -> "Match[S]":
-        self._check_rewards(transition.rewards_N)
+        rewards_N = transition.rewards_N
+        if len(rewards_N) != len(self.game.agents):
+            raise GameLawError(
+                f"a transition must reward each of {self.game.agents} (got {rewards_N!r})"
+            )
+        if not all(math.isfinite(reward) for reward in rewards_N):
+            raise GameLawError(f"rewards of {self.game.agents} must be finite (got {rewards_N!r})")
         played = dict(transition.played or ())
         agent_steps = tuple(
             AgentStep(
@@ -225,10 +234,10 @@ class Match(Generic[S]):
             t=self.t,
             state=self.state,
             agent_steps=agent_steps,
-            rewards_N=transition.rewards_N,
+            rewards_N=rewards_N,
             penalties_N=transition.penalties_N,
         )
-        told = {one.agent: (*self.turns[one.agent], one.turn) for one in agent_steps}
+        turns = {step.agent: (*self.turns[step.agent], step.turn) for step in agent_steps}
         return Match(
             self.closed,
             self.limit,
@@ -237,20 +246,12 @@ class Match(Generic[S]):
             transition.state,
             self.t + 1,
             (*self.steps, step),
-            {**self.turns, **told},
+            {**self.turns, **turns},
         )
 
-    def _check_rewards(self, rewards_N: tuple[float, ...]) -> None:
-        if len(rewards_N) != len(self.game.agents):
-            raise GameLawError(
-                f"a transition must reward each of {self.game.agents} (got {rewards_N!r})"
-            )
-        if not all(math.isfinite(reward) for reward in rewards_N):
-            raise GameLawError(f"rewards of {self.game.agents} must be finite (got {rewards_N!r})")
 
-
-def step_limit(game: AbstractGame[Any, Any]) -> int:
-    """How many steps an episode can have: the horizon, or the declared longest game.
+def step_limit(game: AnyGame) -> int:
+    """The greatest number of steps of an episode: the horizon, or else the declared longest game.
 
     Raises:
       InvalidArgumentError: the game has neither, or a horizon below 1.
@@ -265,7 +266,7 @@ def step_limit(game: AbstractGame[Any, Any]) -> int:
     return limit
 
 
-def draw_start(game: AbstractGame[Any, Any], key: EpisodeKey) -> Start[Any]:
+def draw_start(game: AbstractGame[S, Any], key: EpisodeKey) -> Start[S]:
     """A start drawn from the game's initial distribution with the key's own stream."""
     state = game.sample_initial_state(key.stream(Purpose.START))
     return Start(state=ClosedGame(game).close(state))

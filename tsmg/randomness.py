@@ -1,6 +1,6 @@
 """Counter-based random streams: a draw is a function of its key, not of what was drawn before.
 
-The key of a draw is (run seed, phase, update, group, episode | purpose, step, agent, call | k).
+The key of a draw is (run seed, phase, update, group, episode | purpose, step, agent, completion | k).
 No two purposes and no two agents share a draw, so an episode does not depend on which other
 episodes are played beside it. Each stream hashes its key with BLAKE2b; draw k is the 64-bit word
 k mod 8 of the 512-bit digest of the key with k div 8.
@@ -42,7 +42,7 @@ class Stream:
     """Uniform draws that depend on a key and a counter alone.
 
     Args:
-      *key: what identifies the stream; anything with a faithful ``repr``.
+      *key: the values that identify the stream; anything with a faithful ``repr``.
 
     Example:
       >>> Stream(0, "chance").random() == Stream(0, "chance").random()
@@ -65,11 +65,11 @@ class Stream:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What identifies this stream."""
+        """The values that identify the stream."""
         return self._key
 
     def at(self, counter: int) -> float:
-        """The uniform draw in [0, 1) number ``counter``, whatever was drawn before."""
+        """Draw number ``counter``, uniform in [0, 1), whatever was drawn before."""
         return (self._bits(counter) >> 11) * _TWO_POW_53
 
     def random(self) -> float:
@@ -118,7 +118,7 @@ class Stream:
 
 @attrs.frozen(kw_only=True)
 class EpisodeKey:
-    """What identifies an episode of a run; from it come all the streams that the episode uses.
+    """The identity of an episode within a run, from which all its random streams are derived.
 
     Example:
       >>> key = EpisodeKey(seed=0, update=3, group=1, episode=2)
@@ -137,7 +137,7 @@ class EpisodeKey:
     def stream(
         self, purpose: Purpose, *, step: int = -1, agent: str = "", completion: int = 0
     ) -> Stream:
-        """The stream of one purpose at one step, of one agent's call."""
+        """The stream of one purpose at one step, and of one completion of an agent."""
         return Stream(
             self.seed,
             self.phase.value,
@@ -151,5 +151,5 @@ class EpisodeKey:
         )
 
     def shared(self) -> "EpisodeKey":
-        """The key with the episode left out: what all members of the group have in common."""
+        """The key without the episode: it is the same for all members of the group."""
         return attrs.evolve(self, episode=-1)

@@ -1,4 +1,4 @@
-"""Immutable records of play: calls, turns, steps, episodes, groups.
+"""Immutable records of play: completions, turns, steps, episodes, groups.
 
 What is trained on is what was sampled: a ``Completion`` keeps the token ids and log-probabilities of the
 moment, and nothing downstream re-tokenises a text. Axes: ``_N`` agents, ``_T`` steps, ``_G``
@@ -6,13 +6,12 @@ episodes of a group.
 """
 
 import enum
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from tsmg.closure import ClosedState
+from tsmg.closed_state import ClosedState
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.text import OutcomeKind, Parsed, ParserOutcome, TextOutcome
 
@@ -21,17 +20,17 @@ S = TypeVar("S")
 
 @attrs.frozen(kw_only=True)
 class Completion:
-    """One call of a language model.
+    """One completion of a language model: its prompt and the reply that was sampled.
 
     Attributes:
       prompt_ids: token ids of the prompt.
       reply_ids: token ids as sampled, never re-tokenised.
-      trainable: per reply token, whether the policy chose it (the loss mask).
+      trainable: per reply token, whether the policy sampled it (the loss mask).
       logprobs: per reply token, its log-probability under the distribution that was sampled from, in nats.
       support: per reply token, the token ids that truncation kept; ``None`` if it kept all.
-      finished: whether the reply ended by itself; False when it was cut at the token limit.
-      prompt_text, reply_text: the same for human readers.
-      model_id, weights_version: which model replied, and after how many optimiser steps.
+      finished: whether the model ended the reply; False where it was cut at the token limit.
+      prompt_text, reply_text: the prompt and the reply as text, for human readers.
+      model_id, weights_version: the model that replied, and the number of optimiser steps that it had taken.
     """
 
     prompt_ids: tuple[int, ...]
@@ -70,7 +69,7 @@ class Turn:
 
 @attrs.frozen(kw_only=True)
 class History:
-    """h, all that a policy may look at: the rules, its own past turns, the present observation."""
+    """h, all that a policy may condition on: the rules, its own past turns, the present observation."""
 
     agent: str
     rules: str
@@ -80,11 +79,11 @@ class History:
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """A policy is asked to reply once.
+    """A request for one reply of a policy.
 
     Attributes:
-      history: what the agent has seen.
-      key, step: from which the reply's random streams come.
+      history: what the agent has observed.
+      key, step: the episode and the step, which determine the reply's random streams.
       state: the game's own state, for scripted players; a language agent never reads it.
     """
 
@@ -94,7 +93,11 @@ class Request:
     state: Any = None
 
     def stream(self, completion: int = 0) -> Stream:
-        """The random stream of this agent's call at this step."""
+        """The random stream of one of this agent's completions at this step.
+
+        Args:
+          completion: number of the completion within the reply, from 0.
+        """
         return self.key.stream(
             Purpose.POLICY, step=self.step, agent=self.history.agent, completion=completion
         )
@@ -102,7 +105,7 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """A policy's answer: the whole text, what the parser found in it, the model calls behind it."""
+    """A policy's answer: the whole text, what the parser found in it, and the completions that it consists of."""
 
     text: str
     parser_outcome: ParserOutcome
@@ -131,13 +134,13 @@ class AgentStep:
 
     @property
     def turn(self) -> Turn:
-        """The step as a later history remembers it."""
+        """The step as a turn of later histories."""
         return Turn(observation=self.observation, reply=self.reply.text, kind=self.outcome.kind)
 
 
 @attrs.frozen(kw_only=True)
 class Step(Generic[S]):
-    """One step: state, what the acting agents did, rewards of the game, penalties of iota."""
+    """One step: the state, what the acting agents did, the game's rewards and the invalid rule's penalties."""
 
     t: int
     state: ClosedState[S]
@@ -148,19 +151,17 @@ class Step(Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class Start(Generic[S]):
-    """Where an episode begins: anywhere, so that branching credit rules have a place.
+    """Where an episode begins; it may be any state of the game, with the turns that led to it.
 
     Attributes:
       state: the extended state.
       turns: past turns of each agent; an agent that is missing has none.
       t: the time of the first step.
-      parent: (episode, step index) that this start branches from, if any.
     """
 
     state: ClosedState[S]
     turns: Mapping[str, tuple[Turn, ...]] = attrs.field(factory=dict)
     t: int = 0
-    parent: tuple[EpisodeKey, int] | None = None
 
 
 class Ending(enum.Enum):
@@ -178,10 +179,10 @@ class Episode(Generic[S]):
     Attributes:
       game: the game's name.
       agents: names, in the order of every ``_N`` tuple.
-      discount: gamma of the game.
+      discount: gamma, of the game.
       key: the episode's place in the run; its random streams come from it.
-      start: where it began.
-      steps: what happened.
+      start: where the episode began.
+      steps: the steps, in order.
       final_state: the extended state at the end.
       final_observations: what each agent would read at the end.
       ending: terminated, truncated or forfeited.
@@ -202,7 +203,7 @@ class Episode(Generic[S]):
         return tuple(a for step in self.steps for a in step.agent_steps if a.agent == agent)
 
     def completions(self, agent: str) -> Iterator[tuple[int, Completion]]:
-        """(index in ``steps``, call) for every model call of the agent, in order."""
+        """(index in ``steps``, completion) for every completion of the agent, in order."""
         for index, step in enumerate(self.steps):
             for agent_step in step.agent_steps:
                 if agent_step.agent == agent:
@@ -221,30 +222,17 @@ class Episode(Generic[S]):
         return sum(self.discount**t * reward for t, reward in enumerate(rewards_T))
 
     def invalid_count(self, agent: str) -> int:
-        """How many of the agent's texts named no legal action."""
+        """The number of the agent's texts that named no legal action."""
         return sum(not step.is_valid for step in self.agent_steps(agent))
-
-    def branch(self, index: int) -> Start[S]:
-        """A start at step number ``index`` of this record, with the histories up to there."""
-        turns = {agent: list(self.start.turns.get(agent, ())) for agent in self.agents}
-        for step in itertools.islice(self.steps, index):
-            for agent_step in step.agent_steps:
-                turns[agent_step.agent].append(agent_step.turn)
-        step = self.steps[index]
-        return Start(
-            state=step.state,
-            turns={agent: tuple(past) for agent, past in turns.items()},
-            t=step.t,
-            parent=(self.key, index),
-        )
 
 
 @attrs.frozen(kw_only=True)
 class FailedEpisode(Generic[S]):
-    """An episode in which the game raised; what was played until then is kept.
+    """An episode in which the game raised an exception; the steps before it are kept.
 
     Attributes:
-      error: "game, agent or step, seed: what was raised".
+      key: the episode's place in the run.
+      error: the message: the game, the step, the key, perhaps the agent, and the exception.
       steps: the steps before the failure.
     """
 

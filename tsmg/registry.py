@@ -1,6 +1,6 @@
 """Ids for games: ``register`` gives a builder a name with a version, ``make`` builds the game.
 
-A package that registers games names itself under the entry-point group ``tsmg.games``; it is imported when an id is
+A package that registers games names itself under the entry-point group ``tsmg.games``. It is imported when an id is
 first looked up, so that neither this package nor the command line knows any game.
 """
 
@@ -9,45 +9,52 @@ import functools
 import importlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from typing import Any
 
 import attrs
 
 from tsmg.errors import InvalidArgumentError, UnknownGameError
-from tsmg.game import AbstractGame
+from tsmg.game import AbstractGame, AnyGame
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-v[0-9]+")
+_GROUP = "tsmg.games"
 
 
 @attrs.frozen(kw_only=True)
 class RegisteredGame:
-    """A registered game: its id, how it is built, and one line about it."""
+    """A registered game.
+
+    Attributes:
+      id: its name with a version.
+      build: the class or function that returns the game.
+      summary: one line that describes it.
+      kwargs: the arguments of ``build`` that the id fixes.
+    """
 
     id: str
-    build: Callable[..., AbstractGame[Any, Any]]
+    build: Callable[..., AnyGame]
     summary: str
-    kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    kwargs: Mapping[str, object] = attrs.field(factory=dict)
 
 
-_GROUP = "tsmg.games"
 _REGISTRY: dict[str, RegisteredGame] = {}
 
 
 def register(
-    id: str, build: Callable[..., AbstractGame[Any, Any]], *, summary: str = "", **kwargs: Any
+    id: str, build: Callable[..., AnyGame], *, summary: str = "", **kwargs: object
 ) -> None:
     """Give a builder an id such as ``"FrozenLake-v0"``.
 
     Args:
       id: letters, digits and underscores, then ``-v`` and a version.
       build: a class or function that returns the game.
-      summary: one line; the first line of the builder's docstring if empty.
-      **kwargs: arguments that this id fixes (``make`` may override them).
+      summary: one line that describes the game; the first line of the builder's docstring if empty.
+      **kwargs: arguments that the id fixes (``make`` may override them).
 
     Raises:
-      InvalidArgumentError: a malformed id, or one that is taken.
+      InvalidArgumentError: the id is malformed, or it is registered already.
     """
     if not _ID.fullmatch(id):
         raise InvalidArgumentError(f"'id' must look like 'Name-v0' (got {id!r})")
@@ -58,17 +65,22 @@ def register(
 
 
 def registered() -> tuple[RegisteredGame, ...]:
-    """All registered games, by id."""
-    _import_games()
+    """All registered games, in the order of their ids; a warning names each package that cannot be imported."""
+    for failure in _import_games():
+        warnings.warn(failure, stacklevel=2)
     return tuple(_REGISTRY[id] for id in sorted(_REGISTRY))
 
 
-def make(id: str, **kwargs: Any) -> AbstractGame[Any, Any]:
+def make(id: str, **kwargs: object) -> AnyGame:
     """Build a game from its id, or from ``"module:callable"``.
+
+    Args:
+      id: the id, or the module and the class or function that returns the game.
+      **kwargs: arguments of the builder; they override those that the id fixes.
 
     Raises:
       UnknownGameError: nothing is registered under the id, or the module has no such callable.
-      InvalidArgumentError: the builder takes no such argument, refuses a value, or builds no game.
+      InvalidArgumentError: the builder takes no such argument, refuses a value, or does not return a game.
     """
     build, fixed = _find(id)
     arguments = {**fixed, **kwargs}
@@ -76,15 +88,13 @@ def make(id: str, **kwargs: Any) -> AbstractGame[Any, Any]:
         inspect.signature(build).bind(**arguments)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{id}: {error}") from error
-    game = build(**arguments)
+    game: object = build(**arguments)
     if not isinstance(game, AbstractGame):
         raise InvalidArgumentError(f"'id' must name a game (got {id!r}: {type(game).__name__})")
     return game
 
 
-def _find(id: str) -> tuple[Callable[..., AbstractGame[Any, Any]], Mapping[str, Any]]:
-    if id in _REGISTRY:
-        return _REGISTRY[id].build, _REGISTRY[id].kwargs
+def _find(id: str) -> tuple[Callable[..., object], Mapping[str, object]]:
     if ":" in id:
         module_name, _, attribute = id.partition(":")
         try:
@@ -94,19 +104,29 @@ def _find(id: str) -> tuple[Callable[..., AbstractGame[Any, Any]], Mapping[str, 
         if not callable(build):
             raise UnknownGameError(f"cannot load the game {id!r}: {build!r} is not callable")
         return build, {}
-    _import_games()
+    failures = () if id in _REGISTRY else _import_games()
     if id in _REGISTRY:
         return _REGISTRY[id].build, _REGISTRY[id].kwargs
     close = difflib.get_close_matches(id, _REGISTRY, n=1, cutoff=0.3)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UnknownGameError(
+    unknown = (
         f"no game is registered as {id!r}{hint} ('tsmg games' lists them; 'module:callable' loads "
         "yours)"
     )
+    raise UnknownGameError("; ".join((unknown, *failures)))
 
 
 @functools.cache
-def _import_games() -> None:
-    """Import the packages that register games under the entry-point group, once."""
+def _import_games() -> tuple[str, ...]:
+    """Import the packages of the entry-point group, once; a sentence for each that cannot be imported."""
+    failures = []
     for entry in metadata.entry_points(group=_GROUP):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001  # whatever one package raises must not hide the games of others
+            package = entry.dist.name if entry.dist else entry.value
+            failures.append(
+                f"the games of the package {package!r} are missing, since {entry.value!r} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            )
+    return tuple(failures)

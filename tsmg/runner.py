@@ -1,10 +1,10 @@
 """The runner: plays many episodes in lockstep, with one batched reply call per policy and step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsmg.errors import InvalidArgumentError
-from tsmg.game import AbstractGame
+from tsmg.game import AnyGame
 from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
 from tsmg.players import AgentPolicy
 from tsmg.randomness import EpisodeKey, Phase
@@ -14,18 +14,18 @@ _DRAWS_PER_INSTANCE = 20
 
 
 def play(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     policies: AgentPolicy | Mapping[str, AgentPolicy],
     specs: Sequence[EpisodeSpec[Any]],
 ) -> list[Episode[Any] | FailedEpisode[Any]]:
-    """Play every plan to its end and return the records in the order of the plans.
+    """Play every spec to its end and return the records in the order of the specs.
 
-    An episode is a function of its own plan: the other plans do not change it. An exception of the
+    An episode is a function of its own spec: the other specs do not change it. An exception of the
     *game* ends that one episode as a ``FailedEpisode``; an exception of a policy is a bug and
     passes through.
 
     Args:
-      game: what is played; it needs a horizon or a declared longest game.
+      game: the game; it needs a horizon or a declared longest game.
       policies: one policy for all agents, or one per agent (the same object may serve several).
       specs: the episodes to play.
 
@@ -42,7 +42,7 @@ def play(
         for episode in moving:
             episode.observe()
         waiting = [(episode, r) for episode in moving for r in episode.requests]
-        for policy in _distinct(by_agent.values()):
+        for policy in {id(policy): policy for policy in by_agent.values()}.values():
             mine = [(e, r) for e, r in waiting if by_agent[r.history.agent] is policy]
             if not mine:
                 continue
@@ -58,14 +58,10 @@ def play(
     return [episode.result for episode in live if episode.result is not None]
 
 
-def _distinct(policies: Iterable[AgentPolicy]) -> list[AgentPolicy]:
-    return list({id(policy): policy for policy in policies}.values())
-
-
 class _Live:
-    """One episode of a lockstep batch, and the game's failures kept apart; mutable and used once."""
+    """One episode of a lockstep batch, which keeps the game's exceptions to itself; mutable, and used once."""
 
-    def __init__(self, game: AbstractGame[Any, Any], spec: EpisodeSpec[Any]) -> None:
+    def __init__(self, game: AnyGame, spec: EpisodeSpec[Any]) -> None:
         self.game = game
         self.spec = spec
         self.match: Match[Any] | None = None
@@ -111,16 +107,16 @@ class _Live:
 
 
 def distinct_episodes(
-    game: AbstractGame[Any, Any], count: int, *, seed: int, phase: Phase
+    game: AnyGame, count: int, *, seed: int, phase: Phase
 ) -> list[EpisodeSpec[Any]]:
-    """Episodes on instances (maps, levels) that differ; where no more are found, they repeat.
+    """Specs of episodes on different instances (maps, levels); instances repeat where no more are found.
 
     Args:
-      game: what is played; where its starts are no instances, every start is taken as drawn. Where a start cannot
-        be drawn, the plan is without one, and ``play`` records the failure.
-      count: how many episodes.
-      seed: of the starts.
-      phase: what the episodes are for; each phase has starts of its own.
+      game: the game; where its starts are not instances, every start is taken as drawn. Where a start cannot
+        be drawn, the spec has none, and ``play`` records the failure.
+      count: number of episodes.
+      seed: the seed of the starts.
+      phase: the part of the run that the episodes belong to; each phase has starts of its own.
     """
     specs: list[EpisodeSpec[Any]] = []
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Typed outcomes of text: what a reply said, and what the game made of it.
+"""Typed outcomes of text: what the parser found in a reply, and what the game read in that.
 
 Two maps lie between a language model and a game, and each answers with a type of its own:
 the parser W takes a reply and finds the action text in it (``ActionText`` or ``ParseFailure``); the game's
@@ -16,14 +16,14 @@ A_co = TypeVar("A_co", covariant=True)
 
 @attrs.frozen
 class ActionText:
-    """The parser found this action text in the reply."""
+    """The action text that the parser found in the reply."""
 
     text: str
 
 
 @attrs.frozen
 class ParseFailure:
-    """The parser found no action text; ``reason`` says why."""
+    """No action text was found in the reply; ``reason`` says why."""
 
     reason: str
 
@@ -32,7 +32,7 @@ ParserOutcome = ActionText | ParseFailure
 
 
 class OutcomeKind(enum.Enum):
-    """The three ways in which an agent's text can end."""
+    """The three outcomes of an agent's text."""
 
     PARSED = "parsed"
     ILLEGAL = "illegal"
@@ -49,7 +49,7 @@ class Parsed(Generic[A_co]):
 
 @attrs.frozen
 class Illegal:
-    """The text was readable, but names no action that is legal here."""
+    """The text could be read, but names no action that is legal in the state."""
 
     text: str
     kind = OutcomeKind.ILLEGAL
@@ -57,7 +57,7 @@ class Illegal:
 
 @attrs.frozen
 class Malformed:
-    """There was no action text to read."""
+    """There was no action text to read; ``reason`` says why."""
 
     reason: str
     kind = OutcomeKind.MALFORMED

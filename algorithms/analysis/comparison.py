@@ -1,42 +1,22 @@
-"""Groups of runs that differ in their seed alone, their figures with intervals, and comparisons between them."""
+"""The figures of groups of runs with their intervals, and comparisons between groups."""
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 
 from algorithms.analysis import statistics
-from algorithms.analysis.statistics import Estimate
-from algorithms.runs.reader import Record, Run, episode_values, scenario_of, settings_of
-from tsmg import InvalidArgumentError
+from algorithms.analysis.estimate import Estimate
+from algorithms.analysis.groups import Group, group_notes, group_runs, scenario_names
+from algorithms.runs.reader import Run, episode_values
+from algorithms.runs.records import Record
 
 THRESHOLD = 0.9
-_FIELDS_IN_NAME = 3  # more differences than this are counted, not named
-_PAIRED_GROUPS = 4  # up to so many groups all pairs are compared, of more each with the first
-
-
-@attrs.frozen(kw_only=True)
-class Group:
-    """Runs of one scenario and one configuration.
-
-    Attributes:
-      name: in what it differs from the others.
-      scenario: what was played.
-      runs: its runs, whole and half-finished ones.
-    """
-
-    name: str
-    scenario: str
-    runs: tuple[Run, ...]
-
-    @property
-    def whole(self) -> tuple[Run, ...]:
-        """The runs that are finished."""
-        return tuple(run for run in self.runs if run.is_finished)
+_PAIRED_GROUPS = (
+    4  # all pairs of up to so many groups are compared; of more groups, each with the first
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +24,8 @@ class Summary:
     """The figures of a group; ``None`` where no run of it is finished or the metric is not defined.
 
     Attributes:
-      group: whose.
-      measure: what was measured: ``success_rate`` or ``reward``.
+      group: the group.
+      measure: the metric that is compared: ``success_rate`` or ``reward``.
       start, final: the first and the last evaluation.
       other_final: the last evaluation of the other decoding (greedy, or sampled).
       middle: the interquartile mean of the last evaluation.
@@ -67,7 +47,7 @@ class Summary:
     invalid: Estimate | None
     trained: Estimate | None
     generated: Estimate | None
-    best: Any
+    best: object
 
 
 @attrs.frozen(kw_only=True)
@@ -76,12 +56,12 @@ class Pair:
 
     Attributes:
       ours, theirs: the groups' names.
-      scenario: what was played.
+      scenario: of both.
       improvement: the probability that a run of ours ends higher than one of theirs.
       improvement_area: the same for the area under the curve.
       difference: of the mean last evaluations, runs resampled.
-      relative: that difference as a part of theirs; ``None`` where the measure has no zero that means nothing at all,
-        as returns, or a run of theirs never succeeds.
+      relative: that difference as a fraction of theirs; ``None`` where the measure has no natural zero (returns), or a
+        run of theirs never succeeds.
       paired: the same on the same initial states, states resampled; ``None`` where they differ or are not recorded.
     """
 
@@ -97,14 +77,14 @@ class Pair:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """What some runs come to, side by side.
+    """Runs in groups, side by side.
 
     Attributes:
       summaries: of each group.
       pairs: of groups of one scenario.
-      notes: what a reader should know of gaps and differences, a sentence each.
-      threshold: of the updates until it, in units of the measure.
-      prefix: which evaluation the figures are of: ``eval`` or ``eval_greedy``.
+      notes: gaps and differences that a reader should know of, a sentence each.
+      threshold: level of the measure that ``Summary.until`` counts updates to.
+      prefix: decoding of the evaluations that the figures are of: ``eval`` or ``eval_greedy``.
     """
 
     summaries: tuple[Summary, ...]
@@ -124,83 +104,30 @@ def compare_runs(
     """Group runs and compare the groups, each scenario by itself.
 
     Args:
-      runs: as read.
-      by: group by this field of the configuration; by everything but the seed unless given.
-      threshold: for the updates until it.
-      greedy: whether the figures are of greedy play instead of play at the training temperature.
+      runs: the runs.
+      by: field of the configuration to group by; everything but the seed unless given.
+      threshold: level of the measure that updates are counted to.
+      greedy: use the evaluations of greedy decoding instead of those at the training temperature.
 
     Raises:
       InvalidArgumentError: no run has the field.
     """
     prefix = "eval_greedy" if greedy else "eval"
     groups = group_runs(runs, by=by)
-    measures = {scenario: _measure(groups, scenario, prefix) for scenario in _scenarios(groups)}
+    measures = {scenario: _measure(groups, scenario, prefix) for scenario in scenario_names(groups)}
     summaries = [_summary(g, measures[g.scenario], prefix, threshold) for g in groups]
     pairs = [
         _pair(a, b, measures[a.scenario], prefix)
-        for scenario in _scenarios(groups)
+        for scenario in scenario_names(groups)
         for a, b in _pairs([g for g in groups if g.scenario == scenario and g.whole])
     ]
     return Comparison(
         summaries=tuple(summaries),
         pairs=tuple(pairs),
-        notes=tuple(_notes(groups)),
+        notes=tuple(group_notes(groups)),
         threshold=threshold,
         prefix=prefix,
     )
-
-
-def group_runs(runs: Sequence[Run], *, by: str | None = None) -> list[Group]:
-    """Groups of equal scenario and configuration, or of equal scenario and one equal field.
-
-    Args:
-      runs: as read.
-      by: the field, by its name or dotted path.
-
-    Raises:
-      InvalidArgumentError: no run has the field.
-    """
-    if by is not None and all(run.setting(by) is None for run in runs):
-        raise InvalidArgumentError(f"no run has the field {by!r} in its config.json (--by)")
-    found: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        key = str(settings_of(run)) if by is None else f"{by}={run.setting(by)}"
-        found.setdefault((scenario_of(run), key), []).append(run)
-    names = _names(list(found.values())) if by is None else [key for _, key in found]
-    names = [name.removeprefix("arm=") for name in names]
-    return [
-        Group(name=name, scenario=scenario, runs=tuple(members))
-        for (scenario, _), members, name in zip(found, found.values(), names, strict=True)
-    ]
-
-
-def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """In what each group differs from the others of its scenario; an arm's own name where it has one."""
-    settings = [settings_of(members[0]) for members in groups]
-    scenarios = [scenario_of(members[0]) for members in groups]
-    names = []
-    for members, own, scenario in zip(groups, settings, scenarios, strict=True):
-        beside = [s for s, where in zip(settings, scenarios, strict=True) if where == scenario]
-        differing = [f for f in own if len({s.get(f) for s in beside}) > 1]
-        told = [f"{f.rpartition('.')[2]}={_bare(own[f])}" for f in differing[:_FIELDS_IN_NAME]]
-        more = len(differing) - len(told)
-        told += [f"and {more} more"] if more else []
-        arm = members[0].config.get("arm")
-        names.append(str(arm) if arm else ", ".join(told) or "all runs")
-    repeated = Counter(zip(scenarios, names, strict=True))
-    seen: Counter[tuple[str, str]] = Counter()
-    for i, key in enumerate(zip(scenarios, list(names), strict=True)):
-        seen[key] += 1
-        names[i] += f" ({seen[key]})" if repeated[key] > 1 else ""
-    return names
-
-
-def _bare(value: str) -> str:
-    return value.strip('"')
-
-
-def _scenarios(groups: Sequence[Group]) -> list[str]:
-    return list(dict.fromkeys(group.scenario for group in groups))
 
 
 def _measure(groups: Sequence[Group], scenario: str, prefix: str) -> str:
@@ -219,8 +146,8 @@ def over_runs(
     Args:
       runs: finished ones.
       name: of the metric, with its prefix.
-      index: which evaluation.
-      statistic: of the runs' values.
+      index: index of the evaluation.
+      statistic: an estimate from one value per run.
     """
     values = [
         run.evaluations[index][name]
@@ -245,12 +172,12 @@ def _over_episodes(run: Run, name: str, index: int) -> Estimate:
 
 
 def evaluated_episodes(run: Run, update: float, name: str) -> int:
-    """How many episodes an evaluation had: as recorded, else as configured; 0 where neither tells."""
+    """Number of episodes of an evaluation: as recorded, else as configured; 0 where neither is known."""
     recorded = _recorded(run, update, name)
     if recorded:
         return len(recorded)
     at_an_end = update in (0, run.planned_updates)
-    count = run.config["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
+    count = run.spec["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
     return count if isinstance(count, int) and count > 0 else 0
 
 
@@ -278,14 +205,14 @@ def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summa
         area=statistics.mean(areas) if areas else None,
         until=statistics.median_time(times) if times and measure == "success_rate" else None,
         invalid=over_runs(runs, f"{prefix}/invalid_rate", -1, statistics.mean),
-        trained=_mean([trained_tokens(run.updates) / 1000 for run in runs]),
-        generated=_mean([generated_tokens(run, run.updates) / 1000 for run in runs]),
+        trained=_mean_where_positive([trained_tokens(run.updates) / 1000 for run in runs]),
+        generated=_mean_where_positive([generated_tokens(run, run.updates) / 1000 for run in runs]),
         best=best,
     )
 
 
-def _mean(values: Sequence[float]) -> Estimate | None:
-    """The mean of what is known, without decimals; a value of 0 means that nothing is."""
+def _mean_where_positive(values: Sequence[float]) -> Estimate | None:
+    """The mean of the values above 0, without decimals; 0 stands for an unknown value."""
     known = [value for value in values if value > 0]
     return attrs.evolve(statistics.mean(known), places=0) if known else None
 
@@ -296,7 +223,7 @@ def trained_tokens(updates: Sequence[Record]) -> float:
 
 
 def generated_tokens(run: Run, updates: Sequence[Record]) -> float:
-    """Tokens of all replies of these updates of a run, as far as one agent acts at each step; 0 if it does not tell."""
+    """Tokens of all replies of these updates of a run in which one agent acts at each step; 0 where it is unknown."""
     sizes = [run.setting(f"algorithm.{name}") for name in ("groups", "group_size")]
     if not all(isinstance(size, int) for size in sizes):
         return 0.0
@@ -326,13 +253,11 @@ def _pair(ours: Group, theirs: Group, measure: str, prefix: str) -> Pair:
         improvement=statistics.probability_of_improvement(*ends),
         improvement_area=statistics.probability_of_improvement(*areas),
         difference=statistics.difference(*ends),
-        relative=_relative(*ends) if measure == "success_rate" else None,
+        relative=statistics.relative_difference(*ends)
+        if measure == "success_rate" and min(ends[1]) > 0
+        else None,
         paired=_paired(ours, theirs, name),
     )
-
-
-def _relative(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
-    return statistics.relative_difference(ours, theirs) if min(theirs) > 0 else None
 
 
 def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:
@@ -349,41 +274,3 @@ def _paired(ours: Group, theirs: Group, name: str) -> Estimate | None:
         for side in sides
     ]
     return statistics.paired_difference(*means)
-
-
-def _notes(groups: Sequence[Group]) -> list[str]:
-    notes = []
-    scenarios = _scenarios(groups)
-    if len(scenarios) > 1:
-        first, other = (next(g for g in groups if g.scenario == s).runs[0] for s in scenarios[:2])
-        notes.append(
-            f"the runs play different games: {scenarios[0]} in {str(first.path)!r}, {scenarios[1]} in "
-            f"{str(other.path)!r} (config.json, fields 'game' and 'game_settings'); they are compared apart"
-        )
-    for scenario in scenarios:
-        runs = [run for group in groups if group.scenario == scenario for run in group.runs]
-        for field in ("run.evaluation_seed", "run.final_episodes", "held_out", "horizon"):
-            values = {str(run.setting(field)) for run in runs}
-            if len(values) > 1:
-                notes.append(
-                    f"{scenario}: the runs were not evaluated alike (config.json, field {field!r}: "
-                    f"{', '.join(sorted(values))})"
-                )
-    notes += [note for group in groups for note in _group_notes(group)]
-    return notes
-
-
-def _group_notes(group: Group) -> list[str]:
-    notes = []
-    left = len(group.runs) - len(group.whole)
-    if left:
-        notes.append(
-            f"{group.name}: {left} of {len(group.runs)} runs are not finished and not counted"
-        )
-    repeated = [str(s) for s, n in Counter(str(run.seed) for run in group.runs).items() if n > 1]
-    if repeated:
-        notes.append(
-            f"{group.name}: more than one run has seed {', '.join(repeated)} (config.json, field "
-            "'algorithm.seed'); intervals take them for independent"
-        )
-    return notes

@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from algorithms.runs.writer import METRICS, read_lines
+from algorithms.runs.records import read_lines
+from algorithms.runs.writer import METRICS
 
 _BLUE, _ORANGE, _GREY = "#2f7fc1", "#d9730d", "#999999"
 

@@ -8,75 +8,25 @@ from a seed, so that the same runs give the same interval.
 Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from algorithms.analysis.estimate import LEVEL, Estimate
 from tsmg import InvalidArgumentError, ShapeError
 
-LEVEL = 0.95
 RESAMPLES = 9_999
 SMALL = 10
 """Below so many values the percentile interval is taken."""
 
 Values = Sequence[float]
 Floats = npt.NDArray[np.float64]
-
-
-@attrs.frozen(kw_only=True)
-class Estimate:
-    """A figure with its interval.
-
-    Attributes:
-      value: the figure, in the unit of what it was computed from.
-      low, high: the ends of the interval; ``None`` where one value alone allows none.
-      n: how many values it was computed from.
-      method: how the interval was made.
-      level: how often such an interval should hold the true value.
-      places: decimals when it is told.
-
-    Example:
-      >>> print(Estimate(value=0.953, low=0.921, high=0.972, n=5, method="percentile bootstrap"))
-      0.953 [0.921, 0.972]
-      >>> print(Estimate(value=0.953, low=None, high=None, n=1, method="one value"))
-      0.953 [one value, no interval]
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    method: str
-    level: float = LEVEL
-    places: int = 3
-
-    @property
-    def text(self) -> str:
-        """The figure alone."""
-        return number_text(self.value, self.places)
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.text} [{self.method}, no interval]"
-        low, high = (number_text(end, self.places) for end in (self.low, self.high))
-        return f"{self.text} [{low}, {high}]"
-
-
-def number_text(value: float, places: int = 3) -> str:
-    """A figure with so many decimals; ``never`` for infinity, and no sign before a rounded 0.
-
-    Example:
-      >>> number_text(-0.0001), number_text(2.5), number_text(50.0, 0)
-      ('0.000', '2.500', '50')
-    """
-    if math.isinf(value):
-        return "never" if value > 0 else "-inf"
-    return f"{round(value, places) + 0.0:.{places}f}"
+Statistic = Callable[..., Any]  # along an axis: an array, or of one row its value
 
 
 def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
@@ -90,14 +40,14 @@ def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
 
 def _interval(
     samples: tuple[Floats, ...],
-    statistic: Callable[..., Any],
+    statistic: Statistic,
     *,
     seed: int,
     method: str,
     level: float,
 ) -> tuple[float, float]:
     """The ends of a bootstrap interval; each sample is resampled by itself."""
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         samples,
         statistic,
         n_resamples=RESAMPLES,
@@ -106,11 +56,11 @@ def _interval(
         method=method,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap(
-    values: Values, statistic: Callable[..., Any], *, seed: int = 0, level: float = LEVEL
+    values: Values, statistic: Statistic, *, seed: int = 0, level: float = LEVEL
 ) -> Estimate:
     """A statistic of one set of values with its bootstrap interval.
 
@@ -196,11 +146,7 @@ def interquartile_mean(values: Values, *, seed: int = 0) -> Estimate:
       >>> interquartile_mean([0.0, 1.0, 3.0, 100.0]).value
       2.0
     """
-    return bootstrap(values, _trimmed, seed=seed)
-
-
-def _trimmed(array: Floats, axis: int) -> Any:
-    return stats.trim_mean(array, 0.25, axis=axis)
+    return bootstrap(values, functools.partial(stats.trim_mean, proportiontocut=0.25), seed=seed)
 
 
 def paired_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
@@ -243,15 +189,13 @@ def difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
       >>> difference([1.0, 0.5], [0.25, 0.25]).value
       0.5
     """
-    return _between(ours, theirs, _mean_difference, seed=seed)
-
-
-def _mean_difference(ours: Floats, theirs: Floats, axis: int) -> Any:
-    return np.mean(ours, axis=axis) - np.mean(theirs, axis=axis)
+    return _between(
+        ours, theirs, lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis), seed=seed
+    )
 
 
 def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
-    """By which part of the second mean the first one is greater, each set resampled by itself.
+    """The difference of two means as a fraction of the second, each set resampled by itself.
 
     Args:
       ours: shape (n,), finite.
@@ -268,11 +212,12 @@ def relative_difference(ours: Values, theirs: Values, *, seed: int = 0) -> Estim
     """
     if not all(value > 0 for value in theirs):
         raise InvalidArgumentError(f"'theirs' must be greater than 0 (got {list(theirs)})")
-    return _between(ours, theirs, _mean_ratio, seed=seed)
-
-
-def _mean_ratio(ours: Floats, theirs: Floats, axis: int) -> Any:
-    return np.mean(ours, axis=axis) / np.mean(theirs, axis=axis) - 1
+    return _between(
+        ours,
+        theirs,
+        lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis) - 1,
+        seed=seed,
+    )
 
 
 def probability_of_improvement(ours: Values, theirs: Values, *, seed: int = 0) -> Estimate:
@@ -302,7 +247,7 @@ def _improvement(ours: Floats, theirs: Floats, axis: int) -> Any:
     return ((a > b) + 0.5 * (a == b)).mean(axis=(-2, -1))
 
 
-def _between(ours: Values, theirs: Values, statistic: Callable[..., Any], *, seed: int) -> Estimate:
+def _between(ours: Values, theirs: Values, statistic: Statistic, *, seed: int) -> Estimate:
     a, b = _checked("ours", ours), _checked("theirs", theirs)
     value, n = float(statistic(a, b, axis=-1)), min(len(a), len(b))
     if n == 1:
@@ -315,12 +260,12 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Estimate:
     """A share of independent episodes with Wilson's interval.
 
     Args:
-      count: how many succeeded.
-      of: how many there were.
+      count: number of successes.
+      of: number of episodes.
       level: of the interval, in (0, 1).
 
     Raises:
-      InvalidArgumentError: there were none, or fewer than succeeded.
+      InvalidArgumentError: ``of`` is 0, or less than ``count``.
 
     Example:
       >>> print(proportion(95, 100))
@@ -328,13 +273,13 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= count <= of or of == 0:
         raise InvalidArgumentError(f"'count' must be in [0, 'of'] (got {count} of {of})")
-    found = stats.binomtest(count, of).proportion_ci(confidence_level=level, method="wilson")
-    low, high = float(found.low), float(found.high)
+    interval = stats.binomtest(count, of).proportion_ci(confidence_level=level, method="wilson")
+    low, high = float(interval.low), float(interval.high)
     return Estimate(value=count / of, low=low, high=high, n=of, method="Wilson", level=level)
 
 
 def area_under_curve(updates: Values, values: Values) -> float:
-    """The mean height of a curve by the trapezium rule: its area over the length of its course.
+    """The mean height of a curve by the trapezium rule: its area divided by its length.
 
     Args:
       updates: where it was measured, increasing. Shape (n,).
@@ -394,17 +339,14 @@ def median_time(times: Values, *, seed: int = 0) -> Estimate:
     array = np.sort(np.asarray(times, dtype=np.float64))
     if array.ndim != 1 or len(array) == 0:
         raise ShapeError(f"'times' must have at least 1 value (got shape {array.shape})")
-    value = _lower_median(array)
+    middle = (len(array) - 1) // 2
+    value = float(array[middle])
     if len(array) == 1:
         return Estimate(value=value, low=None, high=None, n=1, method="one value", places=0)
     drawn = np.random.default_rng(seed).choice(array, size=(RESAMPLES, len(array)))
-    medians = np.sort(np.sort(drawn, axis=1)[:, (len(array) - 1) // 2])
+    medians = np.sort(np.sort(drawn, axis=1)[:, middle])
     low, high = (
         float(medians[int(q * (RESAMPLES - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     )
     method = "percentile bootstrap"
     return Estimate(value=value, low=low, high=high, n=len(array), method=method, places=0)
-
-
-def _lower_median(ordered: Floats) -> float:
-    return float(ordered[(len(ordered) - 1) // 2])

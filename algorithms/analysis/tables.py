@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import attrs
 
 from algorithms.analysis.comparison import Comparison, Pair, Summary
+from algorithms.analysis.estimate import Estimate
 from algorithms.analysis.printing import printable
-from algorithms.analysis.statistics import Estimate
 
 NAMES = {"success_rate": "success", "reward": "return"}
 GAP = "-"
-"""Stands where a figure is missing."""
+"""The text of a missing figure."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,20 +30,20 @@ class Table:
 
 def tables(comparison: Comparison) -> list[Table]:
     """A table of figures for each scenario, and one of comparisons where groups can be compared."""
-    found = []
+    result = []
     scenarios = dict.fromkeys(s.group.scenario for s in comparison.summaries)
     for scenario in scenarios:
         summaries = [s for s in comparison.summaries if s.group.scenario == scenario]
-        found.append(_figures(scenario, summaries, comparison))
+        result.append(_figures(scenario, summaries, comparison))
         pairs = [pair for pair in comparison.pairs if pair.scenario == scenario]
         if pairs:
-            found.append(_comparisons(scenario, pairs, NAMES[summaries[0].measure]))
-    return found
+            result.append(_comparisons(scenario, pairs, NAMES[summaries[0].measure]))
+    return result
 
 
 def _figures(scenario: str, summaries: Sequence[Summary], comparison: Comparison) -> Table:
-    what = NAMES[summaries[0].measure]
-    play, other = (
+    measure = NAMES[summaries[0].measure]
+    decoding, other = (
         ("greedy", "sampled") if comparison.prefix == "eval_greedy" else ("sampled", "greedy")
     )
     return Table(
@@ -51,8 +51,8 @@ def _figures(scenario: str, summaries: Sequence[Summary], comparison: Comparison
         head=(
             "group",
             "runs",
-            f"start {what}",
-            f"final {what}, {play}",
+            f"start {measure}",
+            f"final {measure}, {decoding}",
             f"final, {other}",
             "interquartile mean",
             "area under curve",
@@ -82,17 +82,17 @@ def _figure_row(summary: Summary) -> tuple[str, ...]:
     return (
         summary.group.name,
         str(whole) if whole == all_runs else f"{whole} of {all_runs}",
-        *map(told, figures),
+        *map(estimate_text, figures),
         GAP if summary.best is None else str(summary.best),
     )
 
 
-def told(estimate: Estimate | None) -> str:
+def estimate_text(estimate: Estimate | None) -> str:
     """A figure with its interval; a dash where there is none."""
     return GAP if estimate is None else str(estimate)
 
 
-def _comparisons(scenario: str, pairs: Sequence[Pair], what: str) -> Table:
+def _comparisons(scenario: str, pairs: Sequence[Pair], measure: str) -> Table:
     return Table(
         title=f"{scenario}: one group against another",
         head=(
@@ -100,9 +100,9 @@ def _comparisons(scenario: str, pairs: Sequence[Pair], what: str) -> Table:
             "second",
             "P(first ends higher)",
             "P(first has more area)",
-            f"difference of final {what}",
-            "as a part of the second",
-            "the same, by pairs of episodes",
+            f"difference of final {measure}",
+            "as a fraction of the second",
+            "the same, episodes paired",
         ),
         rows=tuple(
             (
@@ -111,8 +111,8 @@ def _comparisons(scenario: str, pairs: Sequence[Pair], what: str) -> Table:
                 str(pair.improvement),
                 str(pair.improvement_area),
                 str(pair.difference),
-                told(pair.relative),
-                told(pair.paired),
+                estimate_text(pair.relative),
+                estimate_text(pair.paired),
             )
             for pair in pairs
         ),

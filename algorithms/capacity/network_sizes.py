@@ -1,16 +1,22 @@
 """The sizes of a network, counted on one that is built without its weights (torch's ``meta`` device)."""
 
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from algorithms.capacity.estimate import NetworkSizes
+from lap import ModelError
 from lap.lora import LoraSettings, add_adapters
-from tsmg import InvalidArgumentError, ModelError
+from tsmg import InvalidArgumentError
 
 _SHAPE = ("layers", "hidden", "heads", "kv_heads", "intermediate", "vocabulary")
 _NEEDED = (
@@ -23,7 +29,7 @@ _NEEDED = (
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
-def read_network(folder: str | Path) -> Any:
+def read_network(folder: str | Path) -> PretrainedConfig:
     """The configuration of a checkpoint in a local folder; no weights and no code of it are loaded.
 
     Args:
@@ -43,7 +49,7 @@ def read_network(folder: str | Path) -> Any:
         raise ModelError(f"cannot read a network from {str(folder)!r}: {reason}") from error
 
 
-def parse_shape(text: str) -> Any:
+def parse_shape(text: str) -> Qwen2Config:
     """The configuration of a network of Qwen2's architecture of a given shape.
 
     Args:
@@ -86,16 +92,18 @@ def _yes(text: str) -> bool:
     return text == "yes"
 
 
-def count_network(config: Any, *, name: str, lora: LoraSettings | None = None) -> NetworkSizes:
+def count_network(
+    config: PretrainedConfig, *, name: str, lora: LoraSettings | None = None
+) -> NetworkSizes:
     """The sizes of the network that a configuration describes.
 
     Args:
       config: of a causal language model of the transformers library.
-      name: what to call it.
+      name: of the network in the estimate.
       lora: the adapters that are learnt in place of the weights, if any.
 
     Raises:
-      ModelError: the network cannot be planned for, or no layer takes the adapters.
+      ModelError: the figures of a layer do not hold for the network, or no layer takes the adapters.
     """
     _check(config, name)
     with torch.device("meta"):
@@ -112,18 +120,20 @@ def count_network(config: Any, *, name: str, lora: LoraSettings | None = None) -
     )
 
 
-def _check(config: Any, name: str) -> None:
+def _check(config: PretrainedConfig, name: str) -> None:
     """Refuse what the arithmetic of a layer does not hold for."""
     if missing := [field for field in _NEEDED if not getattr(config, field, None)]:
-        raise ModelError(f"cannot plan for {name!r}: its configuration has no {missing[0]!r}")
+        raise ModelError(f"cannot estimate {name!r}: its configuration has no {missing[0]!r}")
     if any((getattr(config, field, None) or 0) > 1 for field in _EXPERTS):
-        raise ModelError(f"cannot plan for {name!r}: it has experts, whose activations are unknown")
+        raise ModelError(f"cannot estimate {name!r}: it has experts, whose activations are unknown")
 
 
-def _counted(network: Any, config: Any, name: str) -> NetworkSizes:
+def _counted(network: PreTrainedModel, config: PretrainedConfig, name: str) -> NetworkSizes:
+    """The sizes of a network without adapters."""
     modules = list(network.modules())
     heads = config.num_attention_heads
-    ends = {id(e.weight): e.weight for e in (network.get_input_embeddings(), _head(network))}
+    ends = (network.get_input_embeddings(), network.get_output_embeddings())
+    weights = {id(end.weight): end.weight for end in ends}  # tied ones once
     return NetworkSizes(
         name=name,
         layers=config.num_hidden_layers,
@@ -138,12 +148,8 @@ def _counted(network: Any, config: Any, name: str) -> NetworkSizes:
         layer=max(
             (_numbers(m) for m in modules if isinstance(m, GradientCheckpointingLayer)), default=0
         ),
-        ends=sum(weight.numel() for weight in ends.values()),
+        ends=sum(weight.numel() for weight in weights.values()),
     )
-
-
-def _head(network: Any) -> Any:
-    return network.get_output_embeddings()
 
 
 def _numbers(module: torch.nn.Module) -> int:

@@ -1,112 +1,127 @@
-"""What several commands share: options of a game, options from a configuration, and what they come to."""
+"""What several commands share: options made from the fields of attrs classes, headings, and the options of a game."""
 
-import ast
 import sys
-from collections.abc import Callable, Collection, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
 
-import games as games_package
-import tsmg
 from algorithms.method.config import choices
+from algorithms.runs.schema import literal
+from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
 
-Game = tsmg.AbstractGame[Any, Any]
+C = TypeVar("C", bound=Callable[..., Any])
+Decorator = Callable[[C], C]
+
+_NAMES: dict[tuple[type, str], tuple[str, str]] = {
+    (GameSpec, "id"): ("--game", "game_id"),
+    (GameSpec, "arguments"): ("--set", "settings"),
+}
+_IN_FILES = {"algorithm", "cloning", "game", "labels", "player_arguments", "policy", "run"}
+"""Fields of specifications that are tables, which files can give and options cannot."""
 
 
-def config_options(config: type, *, names: Collection[str] | None = None) -> Callable[[Any], Any]:
-    """One option per field of an attrs configuration, or per field of these names, with its own help text."""
+class HeadedCommand(click.Command):
+    """A command whose options stand under headings.
 
-    def decorate(command: Any) -> Any:
+    Attributes:
+      headings: heading to names of parameters; what is named nowhere comes last.
+    """
+
+    headings: Mapping[str, Sequence[str]] = {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, heading by heading."""
+        rows = {p.name: row for p in self.get_params(ctx) if (row := p.get_help_record(ctx))}
+        for heading, names in self.headings.items():
+            with formatter.section(heading):
+                formatter.write_dl([rows.pop(name) for name in names if name in rows])
+        with formatter.section("Other options"):
+            formatter.write_dl(list(rows.values()))
+
+
+def sentence(text: str) -> str:
+    """A help text with a capital and a full stop; symbols such as G and K keep their case.
+
+    Example:
+      >>> sentence("episodes per group, G")
+      'Episodes per group, G.'
+    """
+    return text[:1].upper() + text[1:].removesuffix(".") + "."
+
+
+def config_options(config: type, *, only: Sequence[str] = ()) -> Callable[[C], C]:
+    """One option per field of an attrs class, with its own help text; tables are left to files.
+
+    Args:
+      config: the class.
+      only: names of fields; all unless given.
+    """
+
+    def decorate(command: C) -> C:
         for field in reversed(attrs.fields(config)):
-            if names is not None and field.name not in names:
-                continue
-            flag = "--" + field.name.replace("_", "-")
-            allowed = choices(config, field.name)
-            if isinstance(field.default, bool):
-                flag = f"{flag}/--no-{field.name.replace('_', '-')}"
-            kind = click.Choice(allowed) if allowed else type(field.default)
-            command = click.option(
-                flag,
-                field.name,
-                default=field.default,
-                show_default=True,
-                type=kind,
-                help=field.metadata["help"].capitalize() + ".",
-            )(command)
+            if field.name not in _IN_FILES and (not only or field.name in only):
+                command = _field_option(config, field)(command)
         return command
 
     return decorate
 
 
-set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An argument of the game, e.g. --set size=5. May be repeated.",
-)
-
-
-def game_options(command: Any) -> Any:
-    """Which game, with which arguments and limit, and what is held out."""
-    decorators = (
-        click.option(
-            "--game",
-            "game_id",
-            default="FrozenLake-v0",
-            show_default=True,
-            help="Id of a registered game ('tsmg games' lists them), or module:callable.",
-        ),
-        set_option,
-        click.option(
-            "--horizon",
-            type=int,
-            default=None,
-            help="Time limit in steps; the game's own if unset.",
-        ),
-        click.option(
-            "--held-out",
-            type=float,
-            default=0.2,
-            show_default=True,
-            help="Share of the starts to hold out for evaluation, by a hash of each; 0 for none. "
-            "Games whose starts are not problem instances are never split.",
-        ),
-    )
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
-
-
-def split_game(game: Game, held_out: float) -> tuple[Game, Game]:
-    """The part to train on and the part to evaluate on; the whole game twice where nothing is held out.
-
-    Args:
-      game: only one whose starts are problem instances is split.
-      held_out: the share of the starts to hold out.
-    """
-    if held_out == 0 or not game.facts.start_is_instance:
-        return game, game
-    return (
-        tsmg.split_starts(game, "train", held_out=held_out),
-        tsmg.split_starts(game, "held_out", held_out=held_out),
+def _field_option(config: type, field: "attrs.Attribute[Any]") -> Callable[[C], C]:
+    flag = "--" + field.name.replace("_", "-")
+    flag, name = _NAMES.get((config, field.name), (flag, field.name))
+    hint = typing.get_type_hints(config)[field.name]
+    (kind,) = [one for one in typing.get_args(hint) or (hint,) if one is not type(None)][:1]
+    names = choices(config, field.name)
+    text = sentence(field.metadata["help"])
+    if name == "settings":
+        text = "An argument of the game, e.g. --set size=5. May be repeated."
+        return click.option(flag, name, multiple=True, metavar="NAME=VALUE", help=text)
+    if kind is bool:
+        flag = f"{flag}/--no-{flag[2:]}"
+    return click.option(
+        flag,
+        name,
+        default=field.default,
+        show_default=field.default is not None,
+        type=click.Choice(names) if names else kind,
+        help=text,
     )
 
 
-def literal(text: str) -> Any:
-    """What a text says in Python; the text itself where it says nothing."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep
-        return text
+def given_settings(context: click.Context) -> dict[str, Any]:
+    """The settings that the command line names, as a table like that of ``RunSpec.to_json``."""
+    given: dict[str, Any] = {}
+    sections: dict[str, type] = {
+        "game": GameSpec,
+        "policy": PolicySpec,
+        **{name: type(attrs.fields_dict(RunSpec)[name].default) for name in ("algorithm", "run")},
+    }
+    for section, kind in [("", RunSpec), *sections.items()]:
+        table = {}
+        for field in attrs.fields(kind):
+            _, name = _NAMES.get((kind, field.name), ("", field.name))
+            source = context.get_parameter_source(name)
+            if name not in _IN_FILES and source is click.core.ParameterSource.COMMANDLINE:
+                value = context.params[name]
+                table[field.name] = game_arguments(value) if name == "settings" else value
+        given |= {section: table} if section and table else table if not section else {}
+    return given
+
+
+set_option: Callable[[C], C] = config_options(GameSpec, only=["arguments"])
+game_options: Callable[[C], C] = config_options(GameSpec)
 
 
 def game_arguments(settings: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a game; ``module:callable`` is looked up where the user stands."""
-    sys.path.insert(0, str(Path.cwd()))
+    """The arguments of a game, from texts NAME=VALUE.
+
+    Raises:
+      UsageError: a text is not of that form.
+    """
     arguments = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -116,13 +131,18 @@ def game_arguments(settings: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
-def make_game(game_id: str, settings: Sequence[str], horizon: int | None) -> Game:
-    """The game that the options name.
+def find_games_here() -> None:
+    """Let ``module:callable`` name a module in the folder where the user stands."""
+    here = str(Path.cwd())
+    if here not in sys.path[:1]:
+        sys.path.insert(0, here)
 
-    Raises:
-      InvalidArgumentError: no such game, bad arguments, or no time limit.
-    """
-    game = games_package.make(game_id, **game_arguments(settings))
-    game = game if horizon is None else tsmg.with_horizon(game, horizon)
-    tsmg.step_limit(game)
-    return game
+
+def game_spec(
+    game_id: str, settings: Sequence[str] = (), horizon: int | None = None, held_out: float = 0.0
+) -> GameSpec:
+    """The game that the options name."""
+    find_games_here()
+    return GameSpec(
+        id=game_id, arguments=game_arguments(settings), horizon=horizon, held_out=held_out
+    )

@@ -1,6 +1,6 @@
-"""The commands about whole runs: ``tsmg compare``, ``tsmg report``, ``tsmg experiment`` and ``tsmg plan``.
+"""The commands about whole runs: ``tsmg compare``, ``tsmg report``, ``tsmg experiment`` and ``tsmg capacity``.
 
-The command line finds them by name (the entry points ``tsmg.commands``). Nothing but ``tsmg plan`` needs torch.
+The command line finds them by name (the entry points ``tsmg.commands``). Nothing but ``tsmg capacity`` needs torch.
 """
 
 import sys
@@ -9,31 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from algorithms.analysis.comparison import THRESHOLD
 from algorithms.analysis.printing import printable
 from algorithms.analysis.tables import Table
+from algorithms.capacity.advice import advise, first_limit, largest_token_budget, most_rows
+from algorithms.capacity.config import CapacityConfig
 from algorithms.capacity.estimate import (
     GIGABYTE,
-    CapacityConfig,
+    CapacityEstimate,
     NetworkSizes,
-    Plan,
-    advice,
     estimate_capacity,
-    first_limit,
-    largest_token_budget,
-    most_rows,
 )
-from algorithms.cli.options import config_options
+from algorithms.cli.options import config_options, sentence
+from algorithms.cli.terminal import console
 from algorithms.experiments.scheduler import Done, estimated_seconds, is_done, run_jobs
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.runs.reader import read_runs
-from tsmg import ModelError
 
-console = Console()
 _FIGURES = "figures are of greedy play instead of play at the training temperature"
 
 
@@ -52,7 +47,7 @@ def _grouping_options(command: Any) -> Any:
             show_default=True,
             help="Of the success rate, for the updates until it.",
         ),
-        click.option("--greedy", is_flag=True, help=_FIGURES.capitalize() + "."),
+        click.option("--greedy", is_flag=True, help=sentence(_FIGURES)),
     )
     for decorator in reversed(decorators):
         command = decorator(command)
@@ -81,7 +76,7 @@ def compare(
     found, problems = read_runs(runs)
     comparison = compare_runs(found, by=by, threshold=threshold, greedy=greedy)
     if numbers is not None:
-        from algorithms.analysis.raw_numbers import write_csv
+        from algorithms.analysis.evaluations_csv import write_csv
 
         write_csv([summary.group for summary in comparison.summaries], numbers)
     for table in tables(comparison):
@@ -175,9 +170,9 @@ def report(
 @click.option(
     "--parallel", type=click.IntRange(1), default=1, show_default=True, help="Runs side by side."
 )
-@click.option("--plan", is_flag=True, help="Print what would be run and how long it may take.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run and how long it may take.")
 def experiment(
-    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, plan: bool
+    name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, dry_run: bool
 ) -> None:
     """Do an experiment: one that ships (paper), or a TOML file of your own.
 
@@ -188,7 +183,7 @@ def experiment(
     folder = Path(output or Path("runs") / declared.scale)
     todo = jobs(declared, only)
     _print_plan(declared, todo, folder, parallel)
-    if plan:
+    if dry_run:
         return
     left = sum(not is_done(folder / job.place) for job in todo)
     ended: list[Done] = []
@@ -234,7 +229,7 @@ def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, paralle
     console.print(
         f"{total:.0f} minutes of work are left, {total / parallel:.0f} with {parallel} side by side if each has a "
         f"core of its own ({'measured on runs here' if all_measured else 'in part by the figures in the file'}); "
-        f"primary: {', '.join(declared.primary)}; ours, not the source's: {len(declared.ours)} values",
+        f"primary: {', '.join(declared.measures.primary)}; ours, not the source's: {len(declared.ours)} values",
         soft_wrap=True,
     )
 
@@ -245,7 +240,9 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
 
     places = dict.fromkeys(folder / job.place.parent for job in todo)
     found, problems = read_runs([place for place in places if place.is_dir()] or [folder])
-    content = report_content(found, problems, by="arm", threshold=declared.threshold, episodes=6)
+    content = report_content(
+        found, problems, by="arm", threshold=declared.measures.threshold, episodes=6
+    )
     page = write_report(content, folder / "report.html", markdown_file=folder / "report.md")
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 
@@ -270,10 +267,10 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     help="Learn low-rank adapters alone, of this rank.",
 )
 @config_options(CapacityConfig)
-def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
+def capacity(model: str | None, shape: str | None, lora: str | None, **settings: Any) -> None:
     """Say what a run would hold in the memory of each device, what fits, and which limit comes first.
 
-    The network is built without its weights, so the plan of a large one needs no large machine.
+    The network is built without its weights, so the estimate for a large one needs no large machine.
     """
     if (model is None) == (shape is None):
         raise click.UsageError("name a network, either by --model FOLDER or by --shape")
@@ -281,12 +278,14 @@ def plan(model: str | None, shape: str | None, lora: str | None, **settings: Any
         model is not None and not (Path(model) / "config.json").is_file()
     ):  # before torch is imported
         raise click.UsageError(f"no checkpoint at {model!r} (there is no config.json)")
-    run = CapacityConfig(**settings)
+    config = CapacityConfig(**settings)
     sizes = _network_sizes(model, shape, lora)
-    made = estimate_capacity(sizes, run)
-    _print_memory(made)
-    _print_tokens(made)
-    _print_limit(made, None if made.fits or lora else lambda: _network_sizes(model, shape, "r=16"))
+    estimate = estimate_capacity(sizes, config)
+    _print_memory(estimate)
+    _print_tokens(estimate)
+    _print_limit(
+        estimate, None if estimate.fits or lora else lambda: _network_sizes(model, shape, "r=16")
+    )
 
 
 def _network_sizes(model: str | None, shape: str | None, lora: str | None) -> NetworkSizes:
@@ -298,62 +297,67 @@ def _network_sizes(model: str | None, shape: str | None, lora: str | None) -> Ne
     return count_network(config, name=Path(model).name if model else "this shape", lora=adapters)
 
 
-def _print_memory(made: Plan) -> None:
-    run = made.run
-    title = f"{made.sizes.name}: {made.sizes.parameters:,} weights, {_devices(run)} of {run.memory:g} GB"
+def _print_memory(estimate: CapacityEstimate) -> None:
+    config = estimate.config
+    title = f"{estimate.sizes.name}: {estimate.sizes.parameters:,} weights, {_devices(config)} of {config.memory:g} GB"
     shown = TerminalTable(title=_shown(title), title_justify="left", box=None, pad_edge=False)
     for name in ("phase", "item", "GB", "how"):
         shown.add_column(name, justify="right" if name == "GB" else "left")
-    for item in made.items:
+    for item in estimate.items:
         shown.add_row(item.phase, item.name, _gigabytes(item.size), item.how)
-    shown.add_row("", "most at once", _gigabytes(made.total), f"always and {made.fullest}")
-    shown.add_row("", "left", _gigabytes(made.left), f"of {run.memory:g}")
+    shown.add_row("", "most at once", _gigabytes(estimate.total), f"always and {estimate.fullest}")
+    shown.add_row("", "left", _gigabytes(estimate.left), f"of {config.memory:g}")
     console.print(shown)
 
 
-def _devices(run: CapacityConfig) -> str:
-    return "1 device" if run.devices == 1 else f"{run.devices} devices"
+def _devices(config: CapacityConfig) -> str:
+    return "1 device" if config.devices == 1 else f"{config.devices} devices"
 
 
 def _gigabytes(size: float) -> str:
     return f"{size / GIGABYTE:.2f}"
 
 
-def _print_tokens(made: Plan) -> None:
-    run = made.run
-    completions = run.groups * run.group_size * run.horizon
+def _print_tokens(estimate: CapacityEstimate) -> None:
+    config = estimate.config
+    completions = config.groups * config.group_size * config.horizon
     _tell(
-        f"An update plays {completions:,} calls: {completions * run.prompt_tokens:,} tokens of prompts, "
-        f"{completions * run.max_reply_tokens:,} of replies. It learns from {run.learnt_completions:,} calls, "
-        f"{run.learnt_completions * run.row:,} tokens. Shared beginnings are counted again each time."
+        f"An update plays {completions:,} completions: {completions * config.prompt_tokens:,} tokens of prompts, "
+        f"{completions * config.max_reply_tokens:,} of replies. It learns from "
+        f"{config.learnt_completions:,} completions, {config.learnt_completions * config.row:,} tokens. "
+        "Shared beginnings are counted again each time."
     )
-    budget, rows = largest_token_budget(made.sizes, run), most_rows(made.sizes, run)
-    whole = " (all that a device learns from)" if budget == run.learnt_tokens else ""
+    budget, rows = largest_token_budget(estimate.sizes, config), most_rows(estimate.sizes, config)
+    whole = " (all that a device learns from)" if budget == config.learnt_tokens else ""
     _tell(
         f"With a tenth of the memory left free, the largest token budget is {budget:,}{whole}, "
         f"and the cache holds {rows:,} rows at most."
     )
 
 
-def _print_limit(made: Plan, adapted: Callable[[], NetworkSizes] | None) -> None:
-    _tell(first_limit(made))
-    if made.fits:
+def _print_limit(estimate: CapacityEstimate, adapted: Callable[[], NetworkSizes] | None) -> None:
+    _tell(first_limit(estimate))
+    if estimate.fits:
         return
+    from lap.errors import ModelError
+
     try:
         network = adapted() if adapted is not None else None
     except ModelError:  # no peft, or no layer that takes adapters: none are advised
         network = None
-    found = advice(made.sizes, made.run, adapted=network)
-    missing = f"It does not fit: {_gigabytes(-made.left)} GB are missing."
-    if made.left >= 0:
-        missing = f"Less than a tenth of {made.run.memory:g} GB is left for what is not counted."
-    if found is None:
+    advice = advise(estimate.sizes, estimate.config, adapted=network)
+    missing = f"It does not fit: {_gigabytes(-estimate.left)} GB are missing."
+    if estimate.left >= 0:
+        missing = (
+            f"Less than a tenth of {estimate.config.memory:g} GB is left for what is not counted."
+        )
+    if advice is None:
         _tell(
             f"{missing} Neither recomputation, adapters, sharding nor a smaller token budget helps."
         )
         return
-    most = _gigabytes(found.plan.total)
-    _tell(f"{missing} With {' '.join(found.options)} it takes {most} GB.")
+    most = _gigabytes(advice.estimate.total)
+    _tell(f"{missing} With {' '.join(advice.options)} it takes {most} GB.")
 
 
 def _tell(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Several processes that train one policy: each plays and learns its share, and what all must know is brought together.
+"""Several processes that train one policy: each plays and learns its share, and what all must know is gathered.
 
 Every process holds the whole policy and makes the same decisions from the same figures; so an update does not depend on
 how many there are, but for the order in which floating-point numbers are summed. ``accelerate`` starts them and tells
@@ -33,23 +33,23 @@ with warnings.catch_warnings():  # of another thing there, which is old
 
 T = TypeVar("T")
 
-_DIVIDE_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+_SHARDING_LAUNCHERS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _BUCKET = 2**24  # numbers that are summed in one call
 
 
 def make_accelerator() -> Accelerator:
-    """The accelerator of this process; where no device is at hand, several processes are several CPU processes.
+    """The accelerator of this process; without a device, several processes are several CPU processes.
 
-    At its end the process leaves the others by itself.
+    When the process ends it leaves the process group by itself.
 
     Raises:
-      InvalidArgumentError: the launcher was told to divide weights, which training does not serve.
+      InvalidArgumentError: the launcher was asked to shard weights, which training does not support.
     """
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    if accelerator.distributed_type in _DIVIDE_WEIGHTS:
+    if accelerator.distributed_type in _SHARDING_LAUNCHERS:
         raise InvalidArgumentError(
-            f"training does not serve {accelerator.distributed_type.value}: launch with --multi_gpu alone; "
-            "'sharding' fsdp divides the weights of layers"
+            f"training does not support {accelerator.distributed_type.value}: launch with --multi_gpu alone; "
+            "'sharding' fsdp shards the weights of layers"
         )
     if accelerator.num_processes > 1:
         atexit.register(_leave)
@@ -62,16 +62,16 @@ def sharded_optimizer(
     **settings: Any,
 ) -> torch.optim.Optimizer:
     """An optimiser of which each process holds the state for its share of the weights, and steps these for all."""
-    divided: Any = ZeroRedundancyOptimizer(parameters, optimizer, **settings)
-    lets_go(divided, lambda optimizer: setattr(optimizer, "process_group", None))
-    whole: torch.optim.Optimizer = divided
-    return whole
+    sharded: Any = ZeroRedundancyOptimizer(parameters, optimizer, **settings)
+    before_leaving(sharded, lambda optimizer: setattr(optimizer, "process_group", None))
+    result: torch.optim.Optimizer = sharded
+    return result
 
 
 def has_whole_state(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether this process can tell an optimiser's whole state.
+    """Whether this process knows an optimiser's whole state.
 
-    Of a divided one it is brought together in the first process, so all must call this.
+    The state of a sharded one is gathered in the first process, so all must call this.
     """
     if not isinstance(optimizer, ZeroRedundancyOptimizer):
         return True
@@ -82,26 +82,26 @@ def has_whole_state(optimizer: torch.optim.Optimizer) -> bool:
 _holders: list[tuple[weakref.ref[Any], Callable[[Any], None]]] = []
 
 
-def lets_go(holder: T, let_go: Callable[[T], None]) -> None:
-    """Have an object let go of the processes' group before this process leaves it.
+def before_leaving(holder: T, release: Callable[[T], None]) -> None:
+    """Have an object release the process group before this process leaves it.
 
     Args:
-      holder: what holds the group; it is not kept alive by this.
-      let_go: is then called with it, if it still lives.
+      holder: an object that refers to the group; it is not kept alive by this.
+      release: called with it, if it is still alive then.
     """
-    _holders.append((weakref.ref(holder), let_go))
+    _holders.append((weakref.ref(holder), release))
 
 
 def _leave() -> None:
-    """Stop the threads that speak with the other processes: one that lives at the end can abort a finished process.
+    """Stop the threads that communicate: one that is still alive at the end can abort a finished process.
 
     These threads live as long as anything holds the group.
     """
     gc.collect()
-    for reference, let_go in _holders:
+    for reference, release in _holders:
         holder = reference()
         if holder is not None:
-            let_go(holder)
+            release(holder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -112,8 +112,8 @@ class Processes:
     """This process, among those that train together. All of them must call the same methods in the same order.
 
     Attributes:
-      index: which one this is, from 0.
-      count: how many there are.
+      index: the rank of this process, from 0.
+      count: the number of processes.
     """
 
     index: int = 0
@@ -126,11 +126,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.index == 0
 
     def scatter(self, items: Sequence[T]) -> list[T]:
-        """The items that are this process's to do; each is some process's.
+        """This process's share of the items; every item is in the share of one process.
 
         Example:
           >>> [Processes(index=n, count=2).scatter("abcde") for n in (0, 1)]
@@ -144,11 +144,11 @@ class Processes:
         return mine if self.count == 1 else list(gather_object(mine))
 
     def broadcast(self, value: T) -> T:
-        """What the first process has, on every process."""
+        """The value of the first process, on every process."""
         if self.count == 1:
             return value
-        said: list[T] = broadcast_object_list([value])
-        return said[0]
+        values: list[T] = broadcast_object_list([value])
+        return values[0]
 
     def broadcast_weights(self, network: torch.nn.Module) -> None:
         """Give every process the first one's weights."""

@@ -1,4 +1,4 @@
-"""Running an experiment: every run in a process and a folder of its own; what is done is not repeated."""
+"""Running an experiment: every run in a process and a folder of its own; finished runs are not repeated."""
 
 import os
 import subprocess
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import attrs
 
+from algorithms.errors import RunFolderError
 from algorithms.experiments.spec import Experiment, Job
 from algorithms.runs.reader import read_run
-from tsmg import RunFolderError
 
 UNFINISHED = ".part"
-"""What the folder of a run is called after its name until it is whole; training goes on in it."""
-# One thread for a run: runs side by side would otherwise fight for the cores, and results depend on their number.
+"""Suffix of the folder of a run until it is finished; training that was stopped is resumed in it."""
+# One thread per run: results depend on the number of threads, and parallel runs would compete for the cores.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @attrs.frozen(kw_only=True)
 class Done:
-    """How a run ended.
+    """A run that has ended.
 
     Attributes:
-      job: which.
-      error: nothing, or the last line that it said and where the rest is.
+      job: the run.
+      error: the last line of its output, its exit code and its log; empty where it succeeded.
     """
 
     job: Job
@@ -33,7 +33,7 @@ class Done:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a folder holds a whole run."""
+    """Whether a folder holds a finished run."""
     try:
         return read_run(folder).is_finished
     except RunFolderError:
@@ -48,17 +48,17 @@ def run_jobs(
     parallel: int = 1,
     report: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:
-    """Do the runs that are not done yet; a run that fails does not keep the others from being done.
+    """Do the runs that are not done yet; a failure does not stop the others.
 
-    A run whose policy another one takes is done first, and what waits for it keeps no place among those side by side.
-    Runs that begin with one clone are not begun side by side while there are others: each would make it.
+    A run that needs the policy of another one starts after it, and occupies no slot while it waits. Runs that start
+    from the same clone are not started in parallel while others are ready, since each would make the clone.
 
     Args:
-      experiment: whose.
+      experiment: the declaration.
       todo: the runs.
-      output: the experiment's folder; each run has its place below, and its log in ``logs``.
-      parallel: how many side by side.
-      report: told of each run when it ends.
+      output: the folder of the experiment; each run has its folder below, and its log in ``logs``.
+      parallel: number of runs in parallel.
+      report: called with each run when it ends.
     """
     root = Path(output)
     left = [job for job in todo if not is_done(root / job.place)]
@@ -77,7 +77,7 @@ def run_jobs(
 
 
 def _next(left: Sequence[Job], running: Sequence[Job]) -> Job | None:
-    """The run to begin: one that waits for no other, and that need not make a clone which another is making."""
+    """The run to start next: one that waits for no other, if possible one whose clone is not being made."""
     awaited = {job.place for job in (*left, *running)}
     ready = [job for job in left if job.source is None or job.source.place not in awaited]
     clones = [job.clone for job in running if job.clone is not None]
@@ -85,7 +85,7 @@ def _next(left: Sequence[Job], running: Sequence[Job]) -> Job | None:
 
 
 def _run(experiment: Experiment, job: Job, output: Path) -> Done:
-    """One run in a process of its own; its folder takes its name when it is whole."""
+    """One run in a process of its own; its folder takes its final name when it is finished."""
     if job.source is not None and not is_done(output / job.source.place):
         return Done(
             job=job, error=f"{str(output / job.source.place)!r} is not done, and has its policy"
@@ -102,7 +102,7 @@ def _run(experiment: Experiment, job: Job, output: Path) -> Done:
         sys.executable,
         "-m",
         "algorithms.experiments.worker",
-        str(experiment.source),
+        experiment.source,
         str(output),
         str(job.place),
         str(work),
@@ -116,28 +116,28 @@ def _run(experiment: Experiment, job: Job, output: Path) -> Done:
             check=False,
         )
     if ended.returncode:
-        said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-        return Done(job=job, error=f"{said[-1]} (exit code {ended.returncode}; {str(log)!r})")
+        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        return Done(job=job, error=f"{lines[-1]} (exit code {ended.returncode}; {str(log)!r})")
     work.rename(folder)
     return Done(job=job)
 
 
 def estimated_seconds(experiment: Experiment, job: Job, output: str | Path) -> tuple[float, bool]:
-    """How long a run will take, and whether that was measured here: on a whole run of its scenario and arm.
+    """How long a run will take, in s, and whether that was measured here: on a finished run of its scenario and arm.
 
     Args:
-      experiment: whose; its file has figures that were measured elsewhere.
+      experiment: the declaration, with durations that were measured elsewhere.
       job: the run.
-      output: where whole runs are looked for.
+      output: the folder of the experiment, where finished runs are searched.
     """
-    run, config = experiment.run, experiment.config(job)
+    run, config = experiment.run, experiment.run_spec(job).algorithm
     per_update, is_measured = _seconds_per_update(experiment, job, Path(output))
     between = (config.updates - 1) // run.evaluate_every if job.trains else 0
     ends = 2 if job.trains else 1
     episodes = 2 * (ends * run.final_episodes + between * run.evaluation_episodes)
-    episodes += experiment.decoding_episodes * len(job.arm.decoding)
+    episodes += experiment.measures.decoding_episodes * len(job.arm.decoding)
     factor = job.arm.factor * job.scenario.factor
-    seconds = episodes * experiment.seconds_per_episode * factor
+    seconds = episodes * experiment.cost.seconds_per_episode * factor
     if job.source is None:
         seconds += job.arm.cloning_seconds * job.scenario.factor
     return seconds + (config.updates * per_update if job.trains else 0.0), is_measured
@@ -152,4 +152,4 @@ def _seconds_per_update(experiment: Experiment, job: Job, output: Path) -> tuple
             continue
         if run.updates and run.seconds > 0:
             return run.seconds / len(run.updates), True
-    return experiment.seconds_per_update * job.arm.factor * job.scenario.factor, False
+    return experiment.cost.seconds_per_update * job.arm.factor * job.scenario.factor, False

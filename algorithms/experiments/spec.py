@@ -1,133 +1,124 @@
-"""The declaration of an experiment: a TOML file, read into values that are checked field by field."""
+"""The declaration of an experiment: a TOML file of scenarios and arms; each pair makes a ``RunSpec`` for every seed."""
 
-import tomllib
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Final, Literal
 
 import attrs
 
-from algorithms.method.config import MSGRPOConfig
-from algorithms.runs.writer import finite
-from algorithms.training.config import RunConfig
+from algorithms.method.config import MSGRPOConfig, one_of, within
+from algorithms.training.config import CloningConfig, RunConfig
+from algorithms.training.plain_data import from_plain, read_settings
+from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
 from tsmg import InvalidArgumentError
 
-Kind = Literal["train", "evaluate"]
-Player = Literal["scripted", "optimal"]
-MEASURES = ("area", "until", "final")
-T = TypeVar("T")
-_MOST_RUNS = 10_000
-# Of CloningConfig, which needs torch: what an experiment may change. Its own class checks the values.
-_RECIPE = (
-    "width",
-    "layers",
-    "heads",
-    "inner",
-    "vocabulary",
-    "context",
-    "episodes",
-    "steps",
-    "batch",
-    "learning_rate",
-)
+MEASURES: Final = ("area", "until", "final")
+_MOST_RUNS = 10_000  # each is listed before the first begins
+
+
+def _check_name(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    if not value or not all(c.isalnum() or c in "-_" for c in value):
+        raise InvalidArgumentError(
+            f"{attribute.name!r} must consist of letters, digits, - and _ (got {value!r})"
+        )
+
+
+def _check_size(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise InvalidArgumentError(
+            f"{attribute.name!r} must be finite and at least 0 (got {value!r})"
+        )
+
+
+def _check_measures(
+    instance: object, attribute: "attrs.Attribute[tuple[str, ...]]", value: tuple[str, ...]
+) -> None:
+    if not set(value) <= set(MEASURES):
+        raise InvalidArgumentError(
+            f"{attribute.name!r} must hold names among {', '.join(MEASURES)} (got {list(value)})"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Measures:
+    """How an experiment is judged.
+
+    Attributes:
+      primary: the measures by which arms are compared, of ``MEASURES``, the most important one first.
+      threshold: success rate that updates are counted to.
+      checkpoint: which policy of a run is judged; only the final one, since choosing the best one is biased.
+      decoding_episodes: number of episodes on which a temperature is chosen.
+    """
+
+    primary: tuple[str, ...] = attrs.field(validator=_check_measures)
+    threshold: float = attrs.field(validator=_check_size)
+    checkpoint: Literal["final"] = attrs.field(validator=one_of)
+    decoding_episodes: int = attrs.field(default=100, validator=within(1))
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    """Measured durations, from which the length of a run is estimated.
+
+    Attributes:
+      seconds_per_update: of the first scenario and arm; in s.
+      seconds_per_episode: of their evaluation; in s.
+    """
+
+    seconds_per_update: float = attrs.field(validator=_check_size)
+    seconds_per_episode: float = attrs.field(validator=_check_size)
 
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """A game with its arguments.
+    """A game that every arm is evaluated on.
 
     Attributes:
       name: in folders and tables.
-      game: id of a registered game, or ``module:callable``.
-      settings: its arguments.
-      horizon: time limit in steps; the game's own if ``None``.
-      held_out: share of the starts that is held out for evaluation; 0 for none.
-      algorithm: what differs here from the experiment's algorithm, for every arm.
-      trained_on: the scenario whose policies are evaluated here, seed for seed: transfer. ``None``: its own.
-      factor: how long its episodes and updates take, in those of the first scenario, for the estimate.
+      game: the game, its arguments and the share of its starts that is held out.
+      algorithm: settings that differ from the experiment's algorithm, for every arm.
+      trained_on: name of the scenario whose policies are evaluated here, seed for seed (transfer); ``None``: its own.
+      factor: duration of its episodes and updates, relative to the first scenario.
     """
 
-    name: str
-    game: str
-    settings: Mapping[str, Any]
-    horizon: int | None
-    held_out: float
-    algorithm: Mapping[str, Any]
-    trained_on: str | None
-    factor: float
+    name: str = attrs.field(validator=_check_name)
+    game: GameSpec = attrs.field()
+    algorithm: Mapping[str, object] = attrs.field(factory=dict)
+    trained_on: str | None = None
+    factor: float = attrs.field(default=1.0, validator=_check_size)
 
 
 @attrs.frozen(kw_only=True)
 class Arm:
-    """One way to make a policy.
+    """A way to make a policy.
 
     Attributes:
       name: in folders and tables.
       note: what it is for.
-      kind: ``train``: train, then evaluate; ``evaluate``: evaluate as it is.
-      runs: how many seeds.
-      algorithm: what differs from the experiment's algorithm.
-      recipe: what differs from the usual behaviour-cloned model.
-      model: a checkpoint instead of a behaviour-cloned model, or ``None``.
-      player: whose play the behaviour-cloned model is cloned from.
-      player_settings: what differs from the game's own player.
+      kind: ``train``: train, then evaluate; ``evaluate``: evaluate without training.
+      runs: number of seeds.
+      algorithm: settings that differ from the experiment's algorithm.
+      policy: the policy that training starts from; a clone takes the seed of the run.
       decoding: temperatures to choose among on other episodes; empty: the training temperature.
-      scenarios: where it is run; empty: everywhere.
-      cloning_seconds: what making the model takes, for the estimate; in s.
-      factor: how long its episodes and updates take, in those of the first arm, for the estimate.
+      scenarios: names of the scenarios that it is run in; empty: all.
+      cloning_seconds: duration of making the policy, in s.
+      factor: duration of its episodes and updates, relative to the first arm.
     """
 
-    name: str
-    note: str
-    kind: Kind
-    runs: int
-    algorithm: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    model: str | None
-    player: Player
-    player_settings: Mapping[str, Any]
-    decoding: tuple[float, ...]
-    scenarios: tuple[str, ...]
-    cloning_seconds: float
-    factor: float
-
-
-@attrs.frozen(kw_only=True)
-class Experiment:
-    """What is run and how it is judged.
-
-    Attributes:
-      title: what it is about.
-      scale: the name of its file.
-      source: the file.
-      primary: the measures by which arms are compared, the first one first: of ``MEASURES``.
-      threshold: of the success rate, for the updates until it.
-      decoding_episodes: how many episodes a temperature is chosen on.
-      algorithm: settings of every trained arm, unless the arm says otherwise.
-      run: how runs are evaluated and recorded.
-      scenarios, arms: of every pair, so many runs.
-      seconds_per_update, seconds_per_episode: measured, for the estimate; in s.
-      ours: fields whose values are ours, since the source does not give them.
-    """
-
-    title: str
-    scale: str
-    source: Path
-    primary: tuple[str, ...]
-    threshold: float
-    decoding_episodes: int
-    algorithm: Mapping[str, Any]
-    run: RunConfig
-    scenarios: tuple[Scenario, ...]
-    arms: tuple[Arm, ...]
-    seconds_per_update: float
-    seconds_per_episode: float
-    ours: tuple[str, ...]
-
-    def config(self, job: "Job") -> MSGRPOConfig:
-        """The settings of a run's algorithm: the experiment's, changed by the scenario, then by the arm."""
-        return MSGRPOConfig(**{**_settings(self, job.scenario, job.arm), "seed": job.seed})
+    name: str = attrs.field(validator=_check_name)
+    note: str = attrs.field()
+    kind: Literal["train", "evaluate"] = attrs.field(default="train", validator=one_of)
+    runs: int = attrs.field(validator=within(1, _MOST_RUNS))
+    algorithm: Mapping[str, object] = attrs.field(factory=dict)
+    policy: PolicySpec = PolicySpec()
+    decoding: tuple[float, ...] = attrs.field(
+        default=(), validator=attrs.validators.deep_iterable(_check_size)
+    )
+    scenarios: tuple[str, ...] = ()
+    cloning_seconds: float = attrs.field(default=0.0, validator=_check_size)
+    factor: float = attrs.field(default=1.0, validator=_check_size)
 
 
 @attrs.frozen(kw_only=True)
@@ -135,10 +126,10 @@ class Job:
     """One run of an experiment.
 
     Attributes:
-      scenario: what is evaluated, and trained on where the policy is made here.
+      scenario: where the policy is evaluated, and trained unless it comes from another run.
       arm: how the policy is made.
-      seed: of both.
-      source: the run whose policy is evaluated here; ``None``: this one makes its own.
+      seed: seed of the run.
+      source: the run whose policy is evaluated here; ``None``: this run makes its own.
     """
 
     scenario: Scenario
@@ -153,19 +144,72 @@ class Job:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is learnt in it."""
+        """Whether a policy is trained in it."""
         return self.arm.kind == "train" and self.source is None
 
     @property
-    def clone(self) -> tuple[Any, ...] | None:
-        """What its policy is cloned from and how, equal for runs that begin with one clone; ``None``: no clone."""
-        if self.source is not None or self.arm.model is not None:
+    def clone(self) -> tuple[Scenario, PolicySpec, int] | None:
+        """A value that is equal for runs which start from the same clone; ``None``: no clone is made."""
+        if self.source is not None or self.arm.policy.model is not None:
             return None
-        arm = self.arm
-        return self.scenario, arm.player, arm.player_settings, arm.recipe, self.seed
+        return self.scenario, self.arm.policy, self.seed
 
 
-def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, Any]:
+@attrs.frozen(kw_only=True)
+class Experiment:
+    """The runs of an experiment, and how they are judged.
+
+    Attributes:
+      title: a phrase for reports.
+      measures: how it is judged.
+      cost: durations, for estimates.
+      algorithm: settings of every trained arm, unless the scenario or the arm changes them.
+      run: when runs are evaluated and saved.
+      scenarios: the games.
+      arms: the ways to make a policy; each runs in each scenario, once per seed.
+      ours: dotted paths of settings whose values the source does not give, such as ``arms.aaw.runs``.
+      source: the file.
+    """
+
+    title: str
+    measures: Measures
+    cost: Cost
+    algorithm: Mapping[str, object]
+    run: RunConfig
+    scenarios: tuple[Scenario, ...]
+    arms: tuple[Arm, ...]
+    ours: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def scale(self) -> str:
+        """The name of its file."""
+        return Path(self.source).stem
+
+    def run_spec(self, job: Job) -> RunSpec:
+        """The specification of a run; of one that takes another's policy, that of the training it comes from, here."""
+        settings = {**_settings(self, job.scenario, job.arm), "seed": job.seed}
+        policy = job.arm.policy
+        if policy.model is None:
+            cloning = attrs.evolve(policy.cloning or CloningConfig(), seed=job.seed)
+            policy = attrs.evolve(policy, cloning=cloning)
+        return RunSpec(
+            game=job.scenario.game,
+            policy=policy,
+            algorithm=from_plain(MSGRPOConfig, settings, source=repr(self.source)),
+            run=self.run,
+            threads=1,
+            labels={
+                "title": f"{self.title} ({self.scale})",
+                "scenario": job.scenario.name,
+                "trained_on": job.scenario.trained_on or job.scenario.name,
+                "arm": job.arm.name,
+                "experiment": self.scale,
+            },
+        )
+
+
+def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, object]:
     return {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}
 
 
@@ -173,7 +217,7 @@ def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
     """All runs, seed by seed, so that an early stop leaves every arm with as many runs.
 
     Args:
-      experiment: as read.
+      experiment: the declaration.
       only: names of arms; all unless given.
 
     Raises:
@@ -184,19 +228,16 @@ def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
     if unknown:
         raise InvalidArgumentError(f"no arm is called {unknown[0]!r}; there are {', '.join(names)}")
     arms = [arm for arm in experiment.arms if not only or arm.name in only]
-    return [
-        _job(experiment, scenario, arm, seed)
-        for seed in range(max(arm.runs for arm in arms))
-        for scenario in experiment.scenarios
-        for arm in arms
-        if seed < arm.runs and (not arm.scenarios or scenario.name in arm.scenarios)
-    ]
-
-
-def _job(experiment: Experiment, scenario: Scenario, arm: Arm, seed: int) -> Job:
-    made = next((s for s in experiment.scenarios if s.name == scenario.trained_on), None)
-    source = None if made is None else Job(scenario=made, arm=arm, seed=seed)
-    return Job(scenario=scenario, arm=arm, seed=seed, source=source)
+    by_name = {scenario.name: scenario for scenario in experiment.scenarios}
+    result = []
+    for seed in range(max(arm.runs for arm in arms)):
+        for scenario in experiment.scenarios:
+            for arm in arms:
+                if seed < arm.runs and (not arm.scenarios or scenario.name in arm.scenarios):
+                    origin = by_name.get(scenario.trained_on or "")
+                    source = None if origin is None else Job(scenario=origin, arm=arm, seed=seed)
+                    result.append(Job(scenario=scenario, arm=arm, seed=seed, source=source))
+    return result
 
 
 def shipped() -> dict[str, Path]:
@@ -212,234 +253,94 @@ def read_experiment(file: str | Path) -> Experiment:
       file: a TOML file.
 
     Raises:
-      InvalidArgumentError: it cannot be read, or a field is missing, unknown or wrong; the message names both.
+      InvalidArgumentError: it cannot be read, a key is missing or unknown, or a value breaks its rule; the message
+        names file, section and key.
     """
-    path = Path(file)
+    source = repr(str(file))
+    settings = read_settings(file)
+    if "source" in settings:
+        raise InvalidArgumentError(f"{source}: unknown key 'source' in the top level")
+    experiment = from_plain(Experiment, {**settings, "source": str(file)}, source=source)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # Python's own, beside those of TOML
-        raise InvalidArgumentError(f"{str(path)!r} cannot be read: {error}") from error
-    return _Part(str(path), "", data).whole(path)
-
-
-@attrs.frozen
-class _Part:
-    """A table of the file; every field that is taken is checked, and what is never taken is foreign."""
-
-    file: str
-    place: str
-    data: dict[str, Any]
-
-    def whole(self, path: Path) -> Experiment:
-        measures, cost = self.part("measures"), self.part("cost")
-        run = self.part("run")
-        scenarios = tuple(part.scenario() for part in self.parts("scenario"))
-        arms = tuple(part.arm() for part in self.parts("arm"))
-        experiment = Experiment(
-            title=self.take("title", str),
-            scale=path.stem,
-            source=path,
-            primary=measures.names("primary", MEASURES),
-            threshold=measures.number("threshold"),
-            decoding_episodes=measures.take("decoding_episodes", int, 100),
-            algorithm=self.take("algorithm", dict),
-            run=run.made(RunConfig, run.data),
-            scenarios=scenarios,
-            arms=arms,
-            seconds_per_update=cost.number("seconds_per_update"),
-            seconds_per_episode=cost.number("seconds_per_episode"),
-            ours=self.names("ours", None),
-        )
-        if measures.take("checkpoint", str) != "final":
-            raise measures.fault(
-                "checkpoint", "must be 'final': the last one is judged, not the best"
-            )
-        for part in (measures, cost, self):
-            part.nothing_left()
-        self._check(experiment)
-        return experiment
-
-    def scenario(self) -> Scenario:
-        made = Scenario(
-            name=self.name(),
-            game=self.take("game", str),
-            settings=self.take("settings", dict, {}),
-            horizon=self.take("horizon", int, None),
-            held_out=self.number("held_out", 0.2),
-            algorithm=self.take("algorithm", dict, {}),
-            trained_on=self.take("trained_on", str, None),
-            factor=self.number("factor", 1.0),
-        )
-        self.nothing_left()
-        return made
-
-    def arm(self) -> Arm:
-        recipe = self.take("recipe", dict, {})
-        foreign = [name for name in recipe if name not in _RECIPE]
-        if foreign:
-            raise self.fault(f"recipe.{foreign[0]}", f"is none of {', '.join(_RECIPE)}")
-        made = Arm(
-            name=self.name(),
-            note=self.take("note", str),
-            kind=self.one_of("kind", get_args(Kind), "train"),
-            runs=self.take("runs", int),
-            algorithm=self.take("algorithm", dict, {}),
-            recipe=recipe,
-            model=self.take("model", str, None),
-            player=self.one_of("player", get_args(Player), "scripted"),
-            player_settings=self.take("player_settings", dict, {}),
-            decoding=tuple(float(t) for t in self.numbers("decoding")),
-            scenarios=self.names("scenarios", None),
-            cloning_seconds=self.number("cloning_seconds", 0.0),
-            factor=self.number("factor", 1.0),
-        )
-        self.nothing_left()
-        if not 1 <= made.runs <= _MOST_RUNS:  # each is listed before the first begins
-            raise self.fault("runs", f"must be from 1 to {_MOST_RUNS} (got {made.runs})")
-        return made
-
-    def _check(self, experiment: Experiment) -> None:
-        """What no field shows by itself: settings of the algorithm, names that refer to others."""
-        self._check_algorithms(experiment)
-        self._check_transfer(experiment)
+        for kind, names in (
+            ("scenarios", [scenario.name for scenario in experiment.scenarios]),
+            ("arms", [arm.name for arm in experiment.arms]),
+        ):
+            if not names or len(set(names)) < len(names):
+                raise InvalidArgumentError(
+                    f"{kind!r} must be at least one table [[{kind}]], with names that differ (got {names})"
+                )
+        _check_seeds(experiment)
+        _check_transfer(experiment)
+        for path in experiment.ours:
+            if not _leads_somewhere(experiment, path.split(".")):
+                raise InvalidArgumentError(f"'ours' names no setting of this file: {path!r}")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{source}: {error}") from error
+    for m, scenario in enumerate(experiment.scenarios):
         for n, arm in enumerate(experiment.arms):
-            known = [scenario.name for scenario in experiment.scenarios]
-            for name in arm.scenarios:
-                if name not in known:
-                    raise self.fault(f"arm[{n}].scenarios", f"names no scenario: {name!r}")
-        for kind in ("scenarios", "arms"):
-            names = [item.name for item in getattr(experiment, kind)]
-            if len(set(names)) < len(names):
-                raise self.fault(
-                    kind.removesuffix("s"), f"must have names that differ (got {names})"
-                )
-        for field in experiment.ours:
-            if not _is_field(self.data | {"measures": {}}, field, experiment):
-                raise self.fault("ours", f"names no field of this file: {field!r}")
+            changed = f"scenarios[{m}].algorithm" if scenario.algorithm else "algorithm"
+            section = f"arms[{n}].algorithm" if arm.algorithm else changed
+            merged = _settings(experiment, scenario, arm)
+            from_plain(MSGRPOConfig, merged, source=source, section=section)
+    return experiment
 
-    def _check_transfer(self, experiment: Experiment) -> None:
-        """Policies come from a scenario that makes them, before they are evaluated elsewhere, in the same arms."""
-        makers: list[str] = []
-        for n, scenario in enumerate(experiment.scenarios):
-            source = scenario.trained_on
-            if source is None:
-                makers.append(scenario.name)
-                continue
-            if source not in makers:
-                rule = f"must name a scenario above it that makes its own policies (got {source!r})"
-                raise self.fault(f"scenario[{n}].trained_on", rule)
-            if scenario.algorithm:
-                raise self.fault(f"scenario[{n}].algorithm", "has no use where nothing is trained")
-            for m, arm in enumerate(experiment.arms):
-                if scenario.name in arm.scenarios and source not in arm.scenarios:
-                    rule = f"names {scenario.name!r}, which needs the policies of {source!r}"
-                    raise self.fault(f"arm[{m}].scenarios", rule)
 
-    def _check_algorithms(self, experiment: Experiment) -> None:
-        for m, scenario in enumerate(experiment.scenarios):
-            for n, arm in enumerate(experiment.arms):
-                changed = [f"scenario[{m}]"] * bool(scenario.algorithm) + [f"arm[{n}]"] * bool(
-                    arm.algorithm
-                )
-                where = f"{changed[-1]}.algorithm" if changed else "algorithm"
-                part = _Part(self.file, where, {})
-                settings = _settings(experiment, scenario, arm)
-                part.made(MSGRPOConfig, settings)
-                if "seed" in settings:
-                    raise part.fault("seed", "comes from 'runs', and cannot be given")
+def _check_seeds(experiment: Experiment) -> None:
+    """The seeds of runs are 0, 1, ...: no section gives one."""
+    places: list[tuple[str, Mapping[str, object]]] = [("algorithm", experiment.algorithm)]
+    places += [(f"scenarios.{s.name}.algorithm", s.algorithm) for s in experiment.scenarios]
+    places += [(f"arms.{arm.name}.algorithm", arm.algorithm) for arm in experiment.arms]
+    for place, settings in places:
+        if "seed" in settings:
+            raise InvalidArgumentError(f"'{place}.seed' comes from 'runs', and cannot be given")
+    for arm in experiment.arms:
+        if arm.policy.cloning is not None and arm.policy.cloning.seed != CloningConfig().seed:
+            raise InvalidArgumentError(
+                f"'arms.{arm.name}.policy.cloning.seed' comes from 'runs', and cannot be given"
+            )
 
-    def fault(self, name: str, rule: str) -> InvalidArgumentError:
-        field = f"{self.place}.{name}" if self.place else name
-        return InvalidArgumentError(f"{self.file!r}: field {field!r} {rule}")
 
-    def take(self, name: str, kind: type[T], *default: Any) -> Any:
-        """A field of a type; a default makes it optional."""
-        if name not in self.data:
-            if default:
-                return default[0]
-            raise self.fault(name, "is missing")
-        value = self.data.pop(name)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            word = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}[kind]
-            raise self.fault(name, f"must be {word} (got {value!r})")
-        return value
-
-    def number(self, name: str, *default: float) -> float:
-        if name not in self.data and not default:
-            raise self.fault(name, "is missing")
-        value = self.data.pop(name, *default)
-        number = finite(value)
-        if number is None or number < 0:
-            raise self.fault(name, f"must be a number of at least 0 (got {value!r})")
-        return number
-
-    def numbers(self, name: str) -> list[float]:
-        values = self.take(name, list, [])
-        numbers = [number for v in values if (number := finite(v)) is not None and number >= 0]
-        if len(numbers) < len(values):
-            raise self.fault(name, f"must be a list of numbers of at least 0 (got {values!r})")
-        return numbers
-
-    def name(self) -> str:
-        name = str(self.take("name", str))
-        if not name or not all(c.isalnum() or c in "-_" for c in name):
-            raise self.fault("name", f"must consist of letters, digits, - and _ (got {name!r})")
-        return name
-
-    def names(self, name: str, among: Sequence[str] | None) -> tuple[str, ...]:
-        values = self.take(name, list, *(() if among else ([],)))
-        wrong = [v for v in values if not isinstance(v, str) or (among and v not in among)]
-        if wrong:
-            rule = f"one of {', '.join(among)}" if among else "a text"
-            raise self.fault(name, f"must hold {rule} each (got {wrong[0]!r})")
-        return tuple(values)
-
-    def one_of(self, name: str, among: Sequence[str], default: str) -> Any:
-        value = self.take(name, str, default)
-        if value not in among:
-            raise self.fault(name, f"must be one of {', '.join(among)} (got {value!r})")
-        return value
-
-    def part(self, name: str) -> "_Part":
-        place = f"{self.place}.{name}" if self.place else name
-        return _Part(self.file, place, dict(self.take(name, dict)))
-
-    def parts(self, name: str) -> list["_Part"]:
-        values = self.take(name, list)
-        if not values or not all(isinstance(value, dict) for value in values):
-            raise self.fault(name, f"must be at least one table [[{name}]]")
-        return [_Part(self.file, f"{name}[{n}]", dict(v)) for n, v in enumerate(values)]
-
-    def nothing_left(self) -> None:
-        if self.data:
-            raise self.fault(next(iter(self.data)), "is unknown")
-
-    def made(self, config: type[T], settings: Mapping[str, Any]) -> T:
-        """A configuration of these settings; its own complaint names the field."""
-        known = {field.name: field for field in attrs.fields(config)}  # type: ignore[arg-type]
-        for name, value in settings.items():
+def _check_transfer(experiment: Experiment) -> None:
+    """Policies come from a scenario that makes them, before they are evaluated elsewhere, in the same arms."""
+    known = [scenario.name for scenario in experiment.scenarios]
+    for arm in experiment.arms:
+        for name in arm.scenarios:
             if name not in known:
-                raise self.fault(name, f"is no field of {config.__name__}")
-            kind = type(known[name].default)
-            fits = type(value) is kind or (kind is float and type(value) is int)
-            if not fits:
-                raise self.fault(name, f"must be of type {kind.__name__} (got {value!r})")
-        try:
-            return config(**settings)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{self.file!r}: in {self.place!r}, {error}") from error
+                raise InvalidArgumentError(
+                    f"'arms.{arm.name}.scenarios' names no scenario: {name!r}"
+                )
+    makers: list[str] = []
+    for scenario in experiment.scenarios:
+        place, origin = f"scenarios.{scenario.name}", scenario.trained_on
+        if origin is None:
+            makers.append(scenario.name)
+            continue
+        if origin not in makers:
+            raise InvalidArgumentError(
+                f"'{place}.trained_on' must name a scenario above it that makes its own policies (got {origin!r})"
+            )
+        if scenario.algorithm:
+            raise InvalidArgumentError(f"'{place}.algorithm' has no use where nothing is trained")
+        for arm in experiment.arms:
+            if scenario.name in arm.scenarios and origin not in arm.scenarios:
+                raise InvalidArgumentError(
+                    f"'arms.{arm.name}.scenarios' names {scenario.name!r}, which needs the policies of {origin!r}"
+                )
 
 
-def _is_field(data: Mapping[str, Any], field: str, experiment: Experiment) -> bool:
-    """Whether a dotted path leads to a field of the experiment: ``algorithm.updates``, ``arm.aaw.runs``."""
-    head, _, rest = field.partition(".")
-    if head in ("arm", "scenario"):
-        name, _, attribute = rest.partition(".")
-        found = [x for x in getattr(experiment, f"{head}s") if x.name == name]
-        first = attribute.partition(".")[0]
-        return bool(found) and first in {f.name for f in attrs.fields(type(found[0]))}
-    if head == "algorithm":
-        return rest in experiment.algorithm
-    if head == "run":
-        return rest in {f.name for f in attrs.fields(RunConfig)}
-    return head == "measures" and rest in ("primary", "threshold", "decoding_episodes")
+def _leads_somewhere(value: object, path: Sequence[str]) -> bool:
+    """Whether a dotted path leads to a setting: ``algorithm.updates``, ``arms.aaw.runs``."""
+    if not path:
+        return True
+    name, *rest = path
+    if isinstance(value, Mapping):
+        return name in value and _leads_somewhere(value[name], rest)
+    if isinstance(value, tuple):
+        return any(
+            getattr(item, "name", "") == name and _leads_somewhere(item, rest) for item in value
+        )
+    if not attrs.has(type(value)):
+        return False
+    fields = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    return name in fields and _leads_somewhere(fields[name], rest)

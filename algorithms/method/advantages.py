@@ -3,7 +3,7 @@
 One tolerance runs through this module and ``episode_sampling``: a quantity of at most
 ``SIGNAL_TOLERANCE * max(1, largest size)`` is rounding noise, and counts as exactly 0. So returns
 such as 0.1 + 0.2 and 0.3 are equal, and an episode that only noise separates from its group's
-mean has no say.
+mean has no influence.
 
 Source: arXiv:2508.10839 (returns relative to their group) [paper]; std, eps, baselines and the
 tolerance are ours [ours].
@@ -40,8 +40,8 @@ def group_relative_advantages(
     Source: arXiv:2508.10839 (the return of the whole episode, relative to its group) [paper]; the
     formula, the kind of std and eps are reconstructed [ours]. Dividing by the std is not harmless:
     when a group shares something that the agent cannot see, or when returns take more than two
-    values, it can reverse which action is better (design, section 1.3); ``std="none"`` switches
-    it off.
+    values, it can reverse which action is better (``docs/formalism/06_baselines_and_std.md``);
+    ``std="none"`` switches it off.
 
     Args:
       returns_G: R, whole-episode returns of one group. Shape (G,), G >= 2, finite (at most 1e100
@@ -53,10 +53,9 @@ def group_relative_advantages(
         (RLOO, arXiv:2402.14740); it is G / (G - 1) times the advantage over the mean. "none": 0.
 
     Returns:
-      A, of mean 0 (but for the baseline "none"). Shape (G,), float64; unit: reward / std, or
-      reward with the std "none". Returns that equal the mean to within ``SIGNAL_TOLERANCE *
-      max(1, max |R|)`` get exactly 0, so a group whose returns are all equal gets exact zeros
-      (but for the baseline "none"). Permuting the group permutes A, bit for bit.
+      A, of mean 0 (but for the baseline "none"). Shape (G,), float64; unit: reward / std, or reward with the std
+      "none". Returns that equal the mean to within ``SIGNAL_TOLERANCE * max(1, max |R|)`` get exactly 0 (but for the
+      baseline "none"). Permuting the group permutes A, bit for bit.
 
     Raises:
       ShapeError: ``returns_G`` is not one row of numbers, or is empty.
@@ -71,7 +70,7 @@ def group_relative_advantages(
     returns_G = finite_vector("returns_G", returns_G)
     if returns_G.size < 2:
         raise InvalidArgumentError(
-            "'returns_G' must hold at least 2 episodes (got 1): one alone has no group to beat"
+            "'returns_G' must hold at least 2 episodes (got 1): a single one has no group to compare with"
         )
     if not 0 <= eps < math.inf:
         raise InvalidArgumentError(f"'eps' must be finite and at least 0 (got {eps})")

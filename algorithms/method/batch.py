@@ -1,4 +1,4 @@
-"""The token batch: which calls are trained on, with which advantage and weight."""
+"""The token batch: which completions are trained on, with which advantage and weight."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from tsmg import Completion, EpisodeGroup
 
 @attrs.frozen(kw_only=True)
 class TrainingRow:
-    """One call to learn from.
+    """One completion to learn from.
 
     Attributes:
-      agent: who called.
+      agent: name of the agent whose completion it is.
       completion: the record; its reply ids are trained on as they were sampled.
-      advantage: A of this call.
+      advantage: A of this completion.
       weight: w of each of its tokens.
     """
 
@@ -32,15 +32,15 @@ class TrainingRow:
 
 @attrs.frozen(kw_only=True)
 class RoleGroup:
-    """One role in one group: the unit within which returns are compared. Learning needs no more of the episodes.
+    """One role in one group, the unit within which returns are compared: all that learning needs of the episodes.
 
     Attributes:
-      number: the group's, in its update.
-      agent: the role.
+      number: index of the group in its update.
+      agent: name of the agent in whose role the episodes are seen.
       returns_G: the return of each episode, penalties included.
       advantages_G: whole-episode advantages A_e, by which episodes are drawn.
-      credits_G: for each episode, the advantage of each of the agent's calls.
-      completions_G: for each episode, the agent's calls.
+      credits_G: for each episode, the advantage of each of the agent's completions.
+      completions_G: for each episode, the agent's completions.
     """
 
     number: int
@@ -59,13 +59,13 @@ class RoleGroup:
         advantages_G: Sequence[float],
         credits_G: Sequence[Sequence[float]],
     ) -> "RoleGroup":
-        """What is learnt from a group in a role.
+        """One role's view of a group.
 
         Args:
           group: the episodes.
-          agent: the role.
+          agent: name of the agent that learns.
           advantages_G: whole-episode advantages.
-          credits_G: for each episode, the advantage of each of the agent's calls.
+          credits_G: for each episode, the advantage of each of the agent's completions.
         """
         return cls(
             number=group.episodes[0].key.group,
@@ -92,9 +92,9 @@ def training_rows(
     weighting: WeightingKind,
     denominator_episodes: int,
 ) -> list[TrainingRow]:
-    """The calls of the selected episodes, in a fixed order.
+    """The completions of the selected episodes, in a fixed order.
 
-    Calls of equal prompt and reply stand together, so that a micro-batch computes each only once.
+    Completions of equal prompt and reply are adjacent, so that a micro-batch computes each only once.
 
     Args:
       role_groups: the groups of the update, one per role.
@@ -135,14 +135,14 @@ def training_rows(
 
 
 def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[TrainingRow]]:
-    """Cut sorted rows into parts of at most so many tokens; a row that has more is a part of its own.
+    """Split sorted rows into micro-batches within a budget of tokens; a longer row is a micro-batch of its own.
 
-    A prompt counts once in a part, and so does a reply to it, as they are computed. The loss is a weighted sum, so the
-    parts' gradients add up to the whole one.
+    A prompt counts once in a micro-batch, and so does each distinct reply to it, as they are computed. The loss is a
+    weighted sum, so the gradients of the micro-batches add up to that of the batch.
 
     Args:
       rows: as ``training_rows`` sorts them.
-      tokens: the limit.
+      tokens: most tokens of a micro-batch.
     """
     part: list[TrainingRow] = []
     size = 0
@@ -158,12 +158,12 @@ def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[Tra
 
 
 def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[TrainingRow]:
-    """One of so many parts of sorted rows, of about as many tokens each; a part may be empty.
+    """One of several parts of sorted rows, with about equal numbers of tokens; a part may be empty.
 
     Args:
       rows: as ``training_rows`` sorts them.
-      part: which part, from 0.
-      parts: how many.
+      part: index of the part, from 0.
+      parts: number of parts.
     """
     if parts == 1:
         return list(rows)
@@ -181,7 +181,7 @@ def part_of_rows(rows: Sequence[TrainingRow], part: int, parts: int) -> list[Tra
 
 
 def _added_tokens(completion: Completion, before: Completion | None) -> int:
-    """What a call adds to a part that ends with another one."""
+    """Tokens that a completion adds to a micro-batch whose last completion is ``before``."""
     if before is None or completion.prompt_ids != before.prompt_ids:
         return len(completion.prompt_ids) + len(completion.reply_ids)
     return 0 if completion.reply_ids == before.reply_ids else len(completion.reply_ids)

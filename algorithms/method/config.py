@@ -15,12 +15,12 @@ from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.credit import CreditKind
 from algorithms.method.episode_sampling import SamplingKind, Scope
 from algorithms.method.weighting import WeightingKind
-from algorithms.play.rollouts import GroupOn
 from tsmg import Facts, InvalidArgumentError
 
 Sharding = Literal["none", "zero1", "fsdp"]
 Schedule = Literal["linear", "constant"]
-Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+GroupOn = Literal["initial_state", "initial_information", "nothing"]
+Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
 def option(default: Any, help: str, validator: Validator | None = None) -> Any:
@@ -31,7 +31,7 @@ def option(default: Any, help: str, validator: Validator | None = None) -> Any:
 def within(least: float, most: float = float("inf"), *, above: bool = False) -> Validator:
     """A number of at least (or above) ``least`` and at most ``most``."""
 
-    def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         kind = numbers.Integral if type(attribute.default) is int else numbers.Real
         fits = isinstance(value, kind) and not isinstance(value, bool)
         if not (fits and (least < value if above else least <= value) and value <= most):
@@ -42,7 +42,7 @@ def within(least: float, most: float = float("inf"), *, above: bool = False) -> 
     return check
 
 
-def one_of(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+def one_of(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     """One of the names that the field's type lists."""
     names = choices(type(instance), attribute.name)
     if value not in names:
@@ -61,70 +61,86 @@ def choices(config: type, name: str) -> tuple[str, ...]:
 class MSGRPOConfig:
     """Settings of MS-GRPO; every field has its help text, which the command line shows."""
 
-    updates: int = option(200, "optimiser updates", within(1))
+    updates: int = option(200, "number of optimiser updates", within(1))
     groups: int = option(32, "groups of episodes per update", within(1))
-    group_size: int = option(16, "episodes per group, G", within(2))
-    kept_episodes: int = option(8, "episodes per group to train on, K", within(1))
-    seed: int = option(0, "seed of every draw of the run")
-    learning_rate: float = option(6e-4, "greatest learning rate", within(0.0, above=True))
+    group_size: int = option(16, "G, episodes per group", within(2))
+    kept_episodes: int = option(8, "K, episodes per group that are trained on", within(1))
+    seed: int = option(0, "seed of every random draw of the run")
+    learning_rate: float = option(6e-4, "peak learning rate", within(0.0, above=True))
     schedule: Schedule = option(
-        "linear", "course of the learning rate: linear decay to 0, or constant", one_of
+        "linear", "learning-rate schedule: linear decay to 0, or constant", one_of
     )
     max_grad_norm: float = option(
-        10.0, "gradients are scaled down to this norm", within(0.0, above=True)
+        10.0, "norm to which larger gradients are clipped", within(0.0, above=True)
     )
-    temperature: float = option(1.0, "sampling temperature while training", within(0.0, above=True))
-    top_k: int = option(0, "most probable tokens that are kept in sampling; 0: all", within(0))
+    temperature: float = option(1.0, "sampling temperature in training", within(0.0, above=True))
+    top_k: int = option(
+        0, "number of most probable tokens that sampling is restricted to; 0: no limit", within(0)
+    )
     top_p: float = option(
-        1.0, "least probability that is kept in sampling", within(0.0, 1.0, above=True)
+        1.0,
+        "probability mass of the nucleus that sampling is restricted to",
+        within(0.0, 1.0, above=True),
     )
     min_p: float = option(
         0.0,
-        "least probability of a kept token, relative to the most probable one",
+        "least probability of a token that can be sampled, relative to the most probable token",
         within(0.0, 1.0),
     )
-    max_reply_tokens: int = option(16, "where a reply is cut, in tokens", within(1))
+    max_reply_tokens: int = option(16, "maximum length of a reply, in tokens", within(1))
     std: Literal[StdKind, "auto"] = option(
         "auto",
-        "standard deviation that advantages are divided by; auto: none where a group shares what its agents "
-        "cannot see, else population",
+        "standard deviation that advantages are divided by; auto: none where the members of a group share "
+        "what the agents cannot see, else population",
         one_of,
     )
-    eps: float = option(1e-4, "added to the standard deviation", within(0.0))
+    eps: float = option(1e-4, "constant added to the standard deviation", within(0.0))
     baseline: BaselineKind = option(
         "mean",
-        "what returns are compared with: the group's mean, that of the others, or nothing",
+        "baseline subtracted from returns: the mean of the group, the mean of the other episodes, or none",
         one_of,
     )
     credit: CreditKind = option(
         "episode",
-        "what a call is credited with: the whole episode, the reward-to-go, the same among equal turns, or the "
-        "episode and the reward-to-go among equal observations",
+        "return that a completion is credited with: that of the whole episode, the reward-to-go, the reward-to-go "
+        "compared at equal turns, or the episode's plus the reward-to-go compared at equal observations",
         one_of,
     )
     sampling: SamplingKind = option(
-        "aaw", "episodes to train on: by absolute advantage, uniform, or all", one_of
+        "aaw",
+        "how the episodes to train on are drawn: with probability proportional to |A|^alpha, uniformly, or all of "
+        "them",
+        one_of,
     )
-    alpha: float = option(1.0, "exponent of |A| in the sampling", within(0.0))
+    alpha: float = option(1.0, "alpha, exponent of |A| in the sampling probability", within(0.0))
     replacement: bool = option(False, "draw episodes with replacement")
-    scope: Scope = option("group", "draw within each group or over the batch", one_of)
-    corrected: bool = option(False, "divide by the inclusion probabilities")
-    weighting: WeightingKind = option("constant", "how tokens are weighted in the loss", one_of)
-    clip: float = option(0.2, "clip range c of the ratio", within(0.0, above=True))
+    scope: Scope = option("group", "draw within each group, or over the whole batch", one_of)
+    corrected: bool = option(
+        False, "correct for the sampling: divide weights by the inclusion probabilities"
+    )
+    weighting: WeightingKind = option(
+        "constant",
+        "weight of a token: constant, or divided by the completions of its episode, by the mean number of "
+        "completions, or by the mean number of tokens",
+        one_of,
+    )
+    clip: float = option(
+        0.2, "c, clip range of the probability ratio: [1 - c, 1 + c]", within(0.0, above=True)
+    )
     kl_coefficient: float = option(
-        0.03, "beta, greatest weight of the KL to the reference policy", within(0.0)
+        0.03, "beta, initial coefficient of the KL to the reference policy", within(0.0)
     )
     entropy_coefficient: float = option(
-        0.0, "eta, greatest weight of the entropy bonus", within(0.0)
+        0.0, "eta, initial coefficient of the entropy bonus", within(0.0)
     )
     regulariser_schedule: Schedule = option(
         "linear",
-        "course of the weights of KL and entropy: linear decay to 0, or constant",
+        "schedule of the KL and entropy coefficients: linear decay to 0, or constant",
         one_of,
     )
     zero_variance_groups: Literal["regularised", "skipped"] = option(
         "regularised",
-        "groups whose returns are all equal: kept for the entropy and KL terms alone, or skipped",
+        "groups whose returns are all equal: trained on with the entropy and KL terms alone, or skipped",
         one_of,
     )
     epochs: int = option(1, "passes over each batch", within(1))
@@ -133,17 +149,23 @@ class MSGRPOConfig:
         "what the members of a group share; auto: nothing in games of hidden information, else the initial state",
         one_of,
     )
-    common_chance: bool = option(False, "members of a group share the game's chance draws")
+    common_chance: bool = option(
+        False, "use the same chance draws of the game for all members of a group"
+    )
     token_budget: int = option(
-        4096, "most tokens in a forward pass while learning, each prompt counted once", within(1)
+        4096,
+        "maximum number of tokens in a forward pass of the update, each distinct prompt counted once",
+        within(1),
     )
     sharding: Sharding = option(
         "none",
-        "what several processes divide among them: nothing, the optimiser's moments (zero1), or also the weights and "
-        "gradients of layers (fsdp)",
+        "what is sharded among several processes: nothing, the optimiser state (zero1), or also the weights and "
+        "gradients of the layers (fsdp)",
         one_of,
     )
-    max_failure_rate: float = option(0.1, "accepted share of failed episodes", within(0.0, 1.0))
+    max_failure_rate: float = option(
+        0.1, "highest accepted rate of failed episodes", within(0.0, 1.0)
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.sampling != "all" and self.kept_episodes > self.group_size:
@@ -154,18 +176,18 @@ class MSGRPOConfig:
 
 
 def resolved_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
-    """What the members of a group share in a game of these facts."""
+    """What the members of a group share in a game with these facts, where ``auto`` is resolved."""
     if config.group_on != "auto":
         return config.group_on
     return "nothing" if facts.perfect_information is False else "initial_state"
 
 
 def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
-    """The standard deviation that advantages are divided by in a game of these facts.
+    """The standard deviation that advantages are divided by in a game with these facts, where ``auto`` is resolved.
 
-    Where a group shares what its agents cannot see (the cards, the chance), dividing can reverse which action is
-    better: two such groups differ in their spread for reasons that no agent can act on. A choice to divide there is
-    carried out with a warning.
+    Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
+    standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
+    on (``docs/formalism/06_baselines_and_std.md``). An explicit choice to divide there is followed, with a warning.
     """
     hidden = facts.perfect_information is False
     shares = config.common_chance or (

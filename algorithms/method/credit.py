@@ -1,9 +1,9 @@
-"""Credit rules: from a group of episodes to an advantage per (episode, agent, call).
+"""Credit rules: from a group of episodes to an advantage per (episode, agent, completion).
 
 Each rule compares returns with those of the group by ``group_relative_advantages``; they differ in which returns they
 compare. Which episodes are trained on is decided by the whole-episode advantages, whatever the credit rule.
 
-Source: the whole episode's credit is the paper's (arXiv:2508.10839) [paper]; the others say theirs, or are ours [ours].
+Source: whole-episode credit is the paper's (arXiv:2508.10839) [paper]; the others name theirs, or are ours [ours].
 
 Example:
   >>> import games, lap, tsmg
@@ -43,14 +43,15 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind, group_relative_advantages
 from tsmg import AgentStep, Episode, EpisodeGroup, InvalidArgumentError, Step
 
+Group = EpisodeGroup[Any]  # of a game with states of any type
 CreditKind = Literal["episode", "reward_to_go", "turn", "anchor_state"]
 
 
 class CreditRule(Protocol):
-    """How a group's rewards become advantages of single calls."""
+    """How a group's rewards become advantages of single completions."""
 
-    def __call__(self, group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
-        """One advantage per call of the agent, for each episode of the group."""
+    def __call__(self, group: Group, agent: str) -> list[list[float]]:
+        """One advantage per completion of the agent, for each episode of the group."""
         ...
 
 
@@ -81,7 +82,7 @@ def credit_rule(
 
 
 def episode_advantages(
-    group: EpisodeGroup[Any],
+    group: Group,
     agent: str,
     *,
     std: StdKind,
@@ -99,9 +100,7 @@ def episode_advantages(
     return [float(advantage) for advantage in advantages_G]
 
 
-def whole_episode_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
+def whole_episode_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """A_{e,t,l} = A_e: the whole episode's advantage for every step and token.
 
     Source: arXiv:2508.10839 [paper].
@@ -113,13 +112,11 @@ def whole_episode_credit(
     ]
 
 
-def reward_to_go_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
-    """What was earned from step t on, sum_{u >= t} gamma^u r_u, relative to what the whole group earned from t on.
+def reward_to_go_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
+    """The reward-to-go from step t, sum_{u >= t} gamma^u r_u, relative to that of all episodes of the group.
 
-    Episodes that are over at t earned 0 there, and count: whether an episode is over is no reason to leave it out of
-    the comparison (see ``turn_credit``).
+    An episode that is over at t has a reward-to-go of 0 there and stays in the comparison; leaving it out would bias
+    the gradient (see ``turn_credit``).
     """
     to_go = [_to_go(episode, agent, from_start=True) for episode in group.episodes]
     advantages_T_G = [
@@ -132,41 +129,40 @@ def reward_to_go_credit(
     ]
 
 
-def turn_credit(group: EpisodeGroup[Any], agent: str, *, relative: _Relative) -> list[list[float]]:
-    """What was earned from the agent's n-th step on, relative to the members that have an n-th step.
+def turn_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
+    """The reward-to-go from the agent's n-th step, relative to the episodes that have an n-th step.
 
-    Biased where the policy decides how long an episode lasts: a member that alone has an n-th step learns nothing
-    there, so with the baseline of the others the n-th turn's part of the gradient counts 1 - (1 - q_n)^(G - 1), with
-    q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
+    Biased where the policy decides how long an episode lasts: the only episode with an n-th step gets the advantage 0
+    there, so with the leave-one-out baseline the n-th turn's part of the gradient is scaled by 1 - (1 - q_n)^(G - 1),
+    with q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
     """
 
-    def turn(episode: Episode[Any], t: int) -> int:
+    def turn(episode: Episode[object], t: int) -> int:
         return sum(_own(step, agent) is not None for step in episode.steps[:t])
 
     return _compared(group, agent, turn, relative=relative, from_start=True)
 
 
-def anchor_state_credit(
-    group: EpisodeGroup[Any], agent: str, *, relative: _Relative
-) -> list[list[float]]:
+def anchor_state_credit(group: Group, agent: str, *, relative: _Relative) -> list[list[float]]:
     """The episode's advantage, plus that of the step among all steps of the group with the same observation.
 
-    A step's return is what was earned from there on, discounted from there. A step that no other shares has only the
-    episode's advantage. So observations weigh by how often they are shared, and the direction turns; where a text
-    recurs within an episode it can reverse (``tsmg prove --only anchor``).
+    A step's return is its reward-to-go, discounted from that step. A step whose observation occurs once has the
+    episode's advantage alone. Observations are so weighted by how often they are shared, which changes the direction
+    of the gradient; where an observation recurs within an episode, the direction can reverse (``tsmg prove --only
+    anchor``).
 
     Source: GiGPO, arXiv:2505.10978 (the weight of the step's advantage is 1 there, and here).
     """
 
-    def anchor(episode: Episode[Any], t: int) -> Hashable:
+    def anchor(episode: Episode[object], t: int) -> Hashable:
         own = _own(episode.steps[t], agent)
         return own and own.observation
 
     whole = whole_episode_credit(group, agent, relative=relative)
     steps = _compared(group, agent, anchor, relative=relative, from_start=False)
     return [
-        [a + b for a, b in zip(one, other, strict=True)]
-        for one, other in zip(whole, steps, strict=True)
+        [a + b for a, b in zip(whole_T, steps_T, strict=True)]
+        for whole_T, steps_T in zip(whole, steps, strict=True)
     ]
 
 
@@ -179,14 +175,14 @@ CREDIT_RULES = {
 
 
 def _compared(
-    group: EpisodeGroup[Any],
+    group: Group,
     agent: str,
-    key: Callable[[Episode[Any], int], Hashable],
+    key: Callable[[Episode[object], int], Hashable],
     *,
     relative: _Relative,
     from_start: bool,
 ) -> list[list[float]]:
-    """Each call relative to the calls whose step has the same key; 0 for a call that is alone."""
+    """Each completion relative to those whose step has the same key; 0 for a completion without any such."""
     steps = [_completion_steps(episode, agent) for episode in group.episodes]
     to_go = [_to_go(episode, agent, from_start=from_start) for episode in group.episodes]
     alike: dict[Hashable, list[tuple[int, int]]] = {}
@@ -196,24 +192,24 @@ def _compared(
     advantages = [[0.0] * len(completions) for completions in steps]
     for members in alike.values():
         if len(members) > 1:
-            found = relative([to_go[e][steps[e][completion]] for e, completion in members])
-            for (e, completion), advantage in zip(members, found, strict=True):
+            compared = relative([to_go[e][steps[e][completion]] for e, completion in members])
+            for (e, completion), advantage in zip(members, compared, strict=True):
                 advantages[e][completion] = float(advantage)
     return advantages
 
 
-def _own(step: Step[Any], agent: str) -> AgentStep | None:
-    """What the agent did at a step."""
-    return next((one for one in step.agent_steps if one.agent == agent), None)
+def _own(step: Step[object], agent: str) -> AgentStep | None:
+    """The agent's own part of a step; ``None`` where it did not act."""
+    return next((own for own in step.agent_steps if own.agent == agent), None)
 
 
-def _completion_steps(episode: Episode[Any], agent: str) -> list[int]:
-    """The index in ``steps`` of each of the agent's calls."""
+def _completion_steps(episode: Episode[object], agent: str) -> list[int]:
+    """The index in ``steps`` of each of the agent's completions."""
     return [t for t, _ in episode.completions(agent)]
 
 
-def _to_go(episode: Episode[Any], agent: str, *, from_start: bool) -> list[float]:
-    """What was earned from every step on, penalties included; discounted from the first step, or from that step."""
+def _to_go(episode: Episode[object], agent: str, *, from_start: bool) -> list[float]:
+    """The reward-to-go of every step, penalties included; discounted from the first step, or from that step."""
     total, to_go = 0.0, []
     for reward in reversed(episode.rewards_T(agent)):
         total = reward + episode.discount * total

@@ -31,6 +31,7 @@ from algorithms.method.advantages import (
     has_signal,
     signal_mask,
 )
+from algorithms.method.inclusion import checked_probabilities, inclusion_probabilities
 from tsmg import (
     Distribution,
     Finite,
@@ -41,31 +42,10 @@ from tsmg import (
     product,
 )
 
-__all__ = [
-    "SIGNAL_TOLERANCE",
-    "SamplingKind",
-    "SamplingRule",
-    "Scope",
-    "Selected",
-    "denominator_episodes",
-    "draw_episodes",
-    "effective_sample_size",
-    "inclusion_probabilities",
-    "sampling_weights",
-    "select_episodes",
-    "selection_dist",
-]
-
 SamplingKind = Literal["aaw", "uniform", "all"]
 Scope = Literal["group", "batch"]
 
 _LEAST_RATIO = 1e-100  # the least p_e / max p of an episode with a signal: it stays drawable
-_LEAST_PROBABILITY = 1e-200
-_SUM_TOLERANCE = 1e-9
-_TAIL = 45.0  # exp(-45) < 1e-19
-_FIRST_NODE = -3.6  # exp(s - exp(-s)) < 1e-17 there
-_UNDERFLOW = 1e-100
-_BLOCK = 2**21
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +93,7 @@ class _Pool:
 
     Attributes:
       choices: what is selected when an episode is drawn.
-      probabilities: of the first draw; ``None`` where there is nothing to draw by.
+      probabilities: of the first draw; ``None`` where the pool has no signal.
       count: how many draws.
     """
 
@@ -177,58 +157,13 @@ def draw_episodes(
       >>> draw_episodes(np.array([0.0, 1.0, 0.0]), 2, Stream("example"), replacement=True)
       (1, 1)
     """
-    left = _checked_probabilities(probabilities, count).copy()
+    left = checked_probabilities(probabilities, count).copy()
     drawn: list[int] = []
     for _ in range(count if replacement else min(count, int(np.count_nonzero(left)))):
         drawn.append(_draw(left, rng))
         if not replacement:
             left[drawn[-1]] = 0.0
     return tuple(drawn)
-
-
-def inclusion_probabilities(
-    probabilities: NDArray[np.float64], count: int, *, replacement: bool = False
-) -> NDArray[np.float64]:
-    """How likely each episode is to be among K successive draws.
-
-    Successive draws without replacement are the order in which independent clocks ring, T_j ~
-    Exp(p_j), so
-
-        pi_e = int_0^inf p_e exp(-p_e t) P(fewer than K of the others ring before t) dt
-             = int_0^1 P(fewer than K of the others ring before -ln(u) / p_e) du,
-
-    one integral over a Poisson-binomial count [ours; the second form is the one in the design,
-    section 1.4]. It is evaluated in the first form by the trapezoidal rule after t = exp(s -
-    exp(-s)), which converges geometrically: relative error about 1e-14, for small pi_e too. Cost:
-    O(G K) for each of some hundred nodes.
-
-    Args:
-      probabilities: p. Shape (G,); each 0 or at least 1e-200, sum 1.
-      count: K, how many draws, at least 1.
-      replacement: whether an episode can be drawn again.
-
-    Returns:
-      pi. Shape (G,). Without replacement it sums to min(K, number of p_e > 0); it is 1 for all
-      p_e > 0 where K is at least their number, and 0 where p_e is 0. With replacement, the expected
-      number of draws K p_e instead, which may exceed 1.
-
-    Raises:
-      ShapeError: ``probabilities`` is not one row of numbers, or is empty.
-      InvalidArgumentError: they are not a distribution, or ``count`` is below 1.
-
-    Example:
-      >>> inclusion_probabilities(np.array([0.5, 0.25, 0.25]), 2).round(6).tolist()
-      [0.833333, 0.583333, 0.583333]
-      >>> inclusion_probabilities(np.array([0.5, 0.25, 0.25]), 2, replacement=True).tolist()
-      [1.0, 0.5, 0.5]
-    """
-    probabilities = _checked_probabilities(probabilities, count)
-    if replacement:
-        return count * probabilities
-    possible = probabilities > 0
-    included = np.zeros_like(probabilities)
-    included[possible] = _successive_inclusion(probabilities[possible], count)
-    return included
 
 
 def select_episodes(
@@ -239,20 +174,18 @@ def select_episodes(
 ) -> list[Selected]:
     """Choose the episodes of a batch to train on.
 
-    Each weight is made for a loss that is divided by ``denominator_episodes(...)``, D, which the
-    configuration fixes. A corrected weight is kept / (G pi_e), with the size G of the episode's
-    own group; so
+    Weights are meant for a loss that is divided by ``denominator_episodes(...)``, D. A corrected weight is
+    kept / (G pi_e), with G the size of the episode's own group, so that
 
         E[ sum over selected of weight * f_e ] / D  =  mean over groups of (1/G) sum over e of f_e
 
-    over all e that can be drawn: with "uniform" every e, with "aaw" every e of advantage
-    different from 0, so the policy-gradient term is restored and the KL and entropy terms are
-    not. In "aaw" a group without signal adds nothing, and stays in D (``has_signal`` tells, for
-    the count).
+    over all e that can be drawn: every e with "uniform", those of advantage other than 0 with "aaw", which restores
+    the policy-gradient term but not the KL and entropy terms. With "aaw" a group without signal adds nothing to the
+    sum, and stays in D.
 
     Args:
       advantages_by_group: A of each group of the batch, each of shape (G,), finite.
-      rule: how they are chosen.
+      rule: how episodes are chosen.
       rngs: one stream a group; scope "batch" uses the first alone, "all" none.
 
     Returns:
@@ -260,20 +193,19 @@ def select_episodes(
 
     Raises:
       ShapeError: a group's advantages are not one row of numbers, or there are none.
-      InvalidArgumentError: an unknown kind or scope, ``kept`` below 1 or (without replacement)
-        above the number of episodes, a bad alpha, not one stream a group, an advantage that is
-        not finite.
+      InvalidArgumentError: an unknown kind or scope, ``kept`` below 1 or (without replacement) above the number of
+        episodes, a bad alpha, not one stream a group, an advantage that is not finite.
 
     Example:
       >>> chosen = select_episodes(
       ...     [np.array([1.0, -1.0, 0.0]), np.zeros(3)],
       ...     SamplingRule(kind="aaw", kept=2, corrected=True), rngs=[Stream(0), Stream(1)])
-      >>> sorted((one.group, one.episode, round(one.weight, 4)) for one in chosen)
+      >>> sorted((s.group, s.episode, round(s.weight, 4)) for s in chosen)
       [(0, 0, 0.6667), (0, 1, 0.6667)]
     """
     groups = _checked_groups(advantages_by_group)
     if rule.kind == "all":
-        return _everything(groups)
+        return _all_episodes(groups)
     if len(rngs) != len(groups):
         raise InvalidArgumentError(
             f"'rngs' must hold one stream a group (got {len(rngs)} for {len(groups)} groups)"
@@ -294,22 +226,22 @@ def selection_dist(
 
     Args:
       advantages_by_group: A of each group, as for ``select_episodes``.
-      rule: how they are chosen.
+      rule: how episodes are chosen.
 
     Returns:
-      A finite distribution of selections. Without replacement a pool of G episodes has up to 2^G parts to look at.
+      A finite distribution of selections. Without replacement up to 2^G of them for a pool of G episodes.
 
     Raises:
       ShapeError, InvalidArgumentError: as for ``select_episodes``.
 
     Example:
       >>> dist = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
-      >>> [(one.episode, p) for (one,), p in dist.enumerate()]
+      >>> [(s.episode, p) for (s,), p in dist.enumerate()]
       [(0, 0.5), (1, 0.25), (2, 0.25)]
     """
     groups = _checked_groups(advantages_by_group)
     if rule.kind == "all":
-        return deterministic(tuple(_everything(groups)))
+        return deterministic(tuple(_all_episodes(groups)))
     pools = _pools(groups, rule)
     dists = [
         _drawn_dist(pool.probabilities, pool.count, rule.replacement).map(pool.chosen)
@@ -320,7 +252,7 @@ def selection_dist(
 
 
 def denominator_episodes(kind: SamplingKind, *, groups: int, group_size: int, kept: int) -> int:
-    """D, the number of episodes that the loss is divided by: what was asked for, drawn or not.
+    """D, the number of episodes that the loss is divided by: the planned number, drawn or not.
 
     Args:
       kind: how episodes are chosen.
@@ -382,22 +314,6 @@ def _absolute_probabilities(advantages: NDArray[np.float64], alpha: float) -> ND
     return probabilities
 
 
-def _checked_probabilities(probabilities: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """The probabilities, which must be a distribution, and ``count`` at least 1."""
-    vector = finite_vector("probabilities", probabilities)
-    if not ((vector == 0) | (vector >= _LEAST_PROBABILITY)).all():
-        raise InvalidArgumentError(
-            f"'probabilities' must be 0 or at least {_LEAST_PROBABILITY:g} (got {vector.tolist()})"
-        )
-    if abs(vector.sum() - 1) > _SUM_TOLERANCE:
-        raise InvalidArgumentError(
-            f"'probabilities' must sum to 1 (got {vector.sum()}: {vector.tolist()})"
-        )
-    if count < 1:
-        raise InvalidArgumentError(f"'count' must be at least 1 (got {count})")
-    return vector
-
-
 def _draw(weights: NDArray[np.float64], rng: Stream) -> int:
     """One index, with probability proportional to its weight; never one of weight 0."""
     cumulative = np.cumsum(weights)
@@ -405,82 +321,26 @@ def _draw(weights: NDArray[np.float64], rng: Stream) -> int:
     return min(index, int(np.flatnonzero(weights)[-1]))
 
 
-def _successive_inclusion(p_G: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Inclusion probabilities for p above 0, without replacement."""
-    if count >= p_G.size:
-        return np.ones_like(p_G)
-    if (p_G == p_G[0]).all():
-        return np.full_like(p_G, count / p_G.size)
-    t_M, weights_M = _nodes(p_G, count)
-    block = max(1, _BLOCK // (p_G.size * count))
-    total_G = np.zeros_like(p_G)
-    for start in range(0, t_M.size, block):
-        rows = slice(start, start + block)
-        silent_G_M = np.exp(-np.outer(p_G, t_M[rows]))
-        fewer_G_M = _fewer_of_the_others(silent_G_M, -np.expm1(-np.outer(p_G, t_M[rows])), count)
-        total_G += p_G * ((silent_G_M * fewer_G_M) @ weights_M[rows])
-    return np.minimum(total_G, 1.0)
-
-
-def _nodes(p_G: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times t_M and weights dt of the trapezoidal rule in s, where t = exp(s - exp(-s)).
-
-    Before the first node everything is silent; after the last, K + 1 of the clocks have rung for
-    certain. The count's distribution gets narrower in s as 1 / sqrt(G), and the step with it.
-    """
-    step = 1 / max(8.0, math.sqrt(2 * p_G.size))
-    last = math.log(_TAIL) - math.log(np.sort(p_G)[-1 - count]) + 0.1
-    s_M = np.arange(_FIRST_NODE, last + step, step)
-    t_M = np.exp(s_M - np.exp(-s_M))
-    return t_M, step * t_M * (1 + np.exp(-s_M))
-
-
-def _fewer_of_the_others(
-    silent_G_M: NDArray[np.float64], rung_G_M: NDArray[np.float64], count: int
-) -> NDArray[np.float64]:
-    """P(fewer than K of the others have rung), for each clock at each time. Shape (G, M).
-
-    The others of e are those before e and those after e; all terms are positive, so nothing
-    cancels.
-    """
-    before_G_M_K = _counts_before(silent_G_M, rung_G_M, count)
-    after_G_M_K = _counts_before(silent_G_M[::-1], rung_G_M[::-1], count)[::-1]
-    at_most_G_M_K = np.cumsum(after_G_M_K, axis=2)
-    result: NDArray[np.float64] = (before_G_M_K * at_most_G_M_K[:, :, ::-1]).sum(axis=2)
-    return result
-
-
-def _counts_before(
-    silent_G_M: NDArray[np.float64], rung_G_M: NDArray[np.float64], count: int
-) -> NDArray[np.float64]:
-    """P(exactly k of the clocks 0..e-1 have rung), k < K, for each e. Shape (G, M, K)."""
-    counts = np.zeros((*silent_G_M.shape, count))
-    counts[0, :, 0] = 1.0
-    for e in range(1, len(counts)):
-        counts[e] = counts[e - 1] * silent_G_M[e - 1, :, None]
-        counts[e, :, 1:] += counts[e - 1, :, :-1] * rung_G_M[e - 1, :, None]
-        counts[e][counts[e] < _UNDERFLOW] = 0.0  # denormal numbers are slow
-    return counts
-
-
-def _everything(groups: Sequence[NDArray[np.float64]]) -> list[Selected]:
-    """Every episode once, with weight 1."""
+def _checked_groups(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     return [
-        Selected(group=g, episode=e, weight=1.0)
-        for g, one in enumerate(groups)
-        for e in range(one.size)
+        finite_vector(f"advantages_by_group[{g}]", advantages)
+        for g, advantages in enumerate(groups)
     ]
 
 
-def _checked_groups(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    return [finite_vector(f"advantages_by_group[{g}]", one) for g, one in enumerate(groups)]
+def _all_episodes(groups: Sequence[NDArray[np.float64]]) -> list[Selected]:
+    return [
+        Selected(group=g, episode=e, weight=1.0)
+        for g, advantages in enumerate(groups)
+        for e in range(advantages.size)
+    ]
 
 
 def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_Pool]:
     """The sets of episodes that are drawn from together: the groups, or the batch."""
     if rule.scope not in ("group", "batch"):
         raise InvalidArgumentError(f"'scope' must be group or batch (got {rule.scope!r})")
-    sizes = [one.size for one in groups]
+    sizes = [advantages.size for advantages in groups]
     labels = [[(g, e) for e in range(size)] for g, size in enumerate(sizes)]
     count = rule.kept
     if rule.scope == "batch" and groups:
@@ -488,7 +348,11 @@ def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_P
         count, groups = rule.kept * len(groups), [np.concatenate(groups)]
     pools = []
     for labelled, advantages in zip(labels, groups, strict=True):
-        _check_count(count, len(labelled), rule.replacement)
+        if count < 1 or (count > len(labelled) and not rule.replacement):  # with a signal or not
+            raise InvalidArgumentError(
+                f"'kept' must ask for at least 1 draw and, without replacement, for at most as many as "
+                f"there are episodes (got {count} draws from {len(labelled)} episodes)"
+            )
         probabilities = _pool_probabilities(advantages, rule.kind, rule.alpha)
         weights = np.ones(len(labelled))
         if rule.corrected and probabilities is not None:
@@ -501,15 +365,6 @@ def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_P
         )
         pools.append(_Pool(choices=choices, probabilities=probabilities, count=count))
     return pools
-
-
-def _check_count(count: int, size: int, replacement: bool) -> None:
-    """Whether as many draws can be made as the configuration asks for, signal or not."""
-    if count < 1 or (count > size and not replacement):
-        raise InvalidArgumentError(
-            f"'kept' must ask for at least 1 draw and, without replacement, for at most as many as "
-            f"there are episodes (got {count} draws from {size} episodes)"
-        )
 
 
 def _drawn_dist(
@@ -533,7 +388,7 @@ def _drawn_dist(
 def _pool_probabilities(
     advantages: NDArray[np.float64], kind: SamplingKind, alpha: float
 ) -> NDArray[np.float64] | None:
-    """What to draw from one pool by; ``None`` where it has no signal."""
+    """The probabilities of the first draw from a pool; ``None`` where the pool has no signal."""
     if kind == "uniform":
         return np.full(advantages.size, 1 / advantages.size)
     if kind != "aaw":

@@ -1,20 +1,21 @@
-"""The gradient estimator of a run: from groups of episodes to weighted calls, step by step.
+"""The gradient estimator of a run: from groups of episodes to weighted completions, step by step.
 
-    groups --role_groups--> advantages --draw--> kept episodes --rows--> calls, each with advantage and weight
+    groups --role_groups--> advantages --draw--> kept episodes --rows--> completions, each with advantage and weight
 
-The trainer draws from it; the estimator laboratory of ``proofs`` puts it through its whole distribution.
+The trainer draws from it; the estimator laboratory of ``proofs`` enumerates its distribution.
 """
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
-from algorithms.method.advantages import StdKind
+from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
-from algorithms.method.config import MSGRPOConfig, resolved_group_on, resolved_std
-from algorithms.method.credit import CreditRule, credit_rule, episode_advantages
+from algorithms.method.config import GroupOn, MSGRPOConfig, resolved_group_on, resolved_std
+from algorithms.method.credit import CreditRule, Group, credit_rule, episode_advantages
 from algorithms.method.episode_sampling import (
     SamplingRule,
     Selected,
@@ -22,89 +23,119 @@ from algorithms.method.episode_sampling import (
     select_episodes,
     selection_dist,
 )
-from algorithms.play.rollouts import GroupOn
-from tsmg import Distribution, EpisodeGroup, Facts, Stream
+from algorithms.method.weighting import WeightingKind
+from tsmg import Distribution, Facts, Stream
 
 
 @final
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Estimator:
-    """What the settings make of groups of episodes.
+    """How groups of episodes become weighted completions.
 
     Attributes:
-      config: the settings, with every ``auto`` replaced by what it came to.
       group_on: what the members of a group share.
+      common_chance: whether they also share the game's chance draws.
+      group_size: G, how many members a group has.
       std: what advantages are divided by.
-      credit: the credit rule; that of the settings, or one of the user's own.
+      eps: what is added to it.
+      baseline: what is subtracted from returns.
+      credit: the credit rule: one of the named ones, or the user's own.
+      sampling: which episodes are trained on.
+      weighting: how tokens are weighted.
     """
 
-    config: MSGRPOConfig
     group_on: GroupOn
+    common_chance: bool
+    group_size: int
     std: StdKind
+    eps: float
+    baseline: BaselineKind
     credit: CreditRule
+    sampling: SamplingRule
+    weighting: WeightingKind
 
     @classmethod
     def of(
         cls, config: MSGRPOConfig, facts: Facts, *, credit: CreditRule | None = None
     ) -> "Estimator":
-        """The estimator of these settings in a game of these facts."""
-        group_on, std = resolved_group_on(config, facts), resolved_std(config, facts)
-        rule = credit_rule(config.credit, std=std, eps=config.eps, baseline=config.baseline)
-        settled = attrs.evolve(config, group_on=group_on, std=std)
-        return cls(settled, group_on, std, credit or rule)
+        """The estimator of a configuration, with every ``auto`` resolved.
 
-    def role_groups(
-        self, groups: Sequence[EpisodeGroup[Any]], agents: Sequence[str]
-    ) -> list[RoleGroup]:
-        """Each group in each role that learns, with the advantages of its episodes and of their calls."""
-        return [self._role_group(group, agent) for group in groups for agent in agents]
+        Args:
+          config: the settings.
+          facts: facts of the game that is played.
+          credit: a credit rule in place of the one that the settings name.
+        """
+        std = resolved_std(config, facts)
+        return cls(
+            group_on=resolved_group_on(config, facts),
+            common_chance=config.common_chance,
+            group_size=config.group_size,
+            std=std,
+            eps=config.eps,
+            baseline=config.baseline,
+            credit=credit
+            or credit_rule(config.credit, std=std, eps=config.eps, baseline=config.baseline),
+            sampling=SamplingRule(
+                kind=config.sampling,
+                kept=config.kept_episodes,
+                alpha=config.alpha,
+                replacement=config.replacement,
+                scope=config.scope,
+                corrected=config.corrected,
+            ),
+            weighting=config.weighting,
+        )
 
-    def _role_group(self, group: EpisodeGroup[Any], agent: str) -> RoleGroup:
-        c = self.config
-        whole = episode_advantages(group, agent, std=self.std, eps=c.eps, baseline=c.baseline)
-        credits_G = self.credit(group, agent)
-        return RoleGroup.of(group, agent, advantages_G=tuple(whole), credits_G=credits_G)
+    def role_groups(self, groups: Sequence[Group], agents: Sequence[str]) -> list[RoleGroup]:
+        """Each group in each role that learns, with the advantages of its episodes and of their completions.
+
+        Args:
+          groups: groups of played episodes.
+          agents: names of the agents that learn.
+        """
+        return [
+            RoleGroup.of(
+                group,
+                agent,
+                advantages_G=episode_advantages(
+                    group, agent, std=self.std, eps=self.eps, baseline=self.baseline
+                ),
+                credits_G=self.credit(group, agent),
+            )
+            for group in groups
+            for agent in agents
+        ]
 
     def draw(self, role_groups: Sequence[RoleGroup], rngs: Sequence[Stream]) -> list[Selected]:
         """The episodes to train on, drawn with one stream per role and group."""
-        return select_episodes(_advantages(role_groups), self._sampling, rngs=rngs)
+        return select_episodes(_advantages(role_groups), self.sampling, rngs=rngs)
 
     def draw_dist(self, role_groups: Sequence[RoleGroup]) -> Distribution[tuple[Selected, ...]]:
         """The distribution of ``draw``."""
-        return selection_dist(_advantages(role_groups), self._sampling)
+        return selection_dist(_advantages(role_groups), self.sampling)
 
     def rows(
         self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], *, asked: int
     ) -> list[TrainingRow]:
-        """The calls to learn from.
+        """The completions to learn from.
 
         Args:
           role_groups: the groups in their roles.
           selected: which episodes are trained on.
-          asked: how many roles of groups were asked for: the denominator, whatever was drawn or failed.
+          asked: how many (group, role) pairs were planned: the denominator, whatever was drawn or failed.
         """
-        c = self.config
         return training_rows(
             role_groups,
             selected,
-            weighting=c.weighting,
+            weighting=self.weighting,
             denominator_episodes=denominator_episodes(
-                c.sampling, groups=asked, group_size=c.group_size, kept=c.kept_episodes
+                self.sampling.kind,
+                groups=asked,
+                group_size=self.group_size,
+                kept=self.sampling.kept,
             ),
         )
 
-    @property
-    def _sampling(self) -> SamplingRule:
-        c = self.config
-        return SamplingRule(
-            kind=c.sampling,
-            kept=c.kept_episodes,
-            alpha=c.alpha,
-            replacement=c.replacement,
-            scope=c.scope,
-            corrected=c.corrected,
-        )
 
-
-def _advantages(role_groups: Sequence[RoleGroup]) -> list[Any]:
+def _advantages(role_groups: Sequence[RoleGroup]) -> list[NDArray[np.float64]]:
     return [np.array(role_group.advantages_G) for role_group in role_groups]

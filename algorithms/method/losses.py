@@ -1,6 +1,6 @@
 """The clipped policy loss of MS-GRPO, as pure functions of tensors.
 
-Axes: ``_B`` rows of a batch, one a call; ``_L`` tokens of a reply, padded. Source: the objective
+Axes: ``_B`` rows of a batch, one a completion; ``_L`` tokens of a reply, padded. Source: the objective
 is reconstructed [ours] from arXiv:2508.10839 and GRPO (arXiv:2402.03300): clipping, and the k3
 estimate of the KL divergence.
 """
@@ -194,7 +194,7 @@ def _ratio(logprobs_B_L: Tensor, old_logprobs_B_L: Tensor) -> Tensor:
 
 
 def _is_clipped(ratio_B_L: Tensor, advantages_B: Tensor, clip: float) -> Tensor:
-    """Where min(rho A, clip(rho) A) is not rho A: rho has gone too far the way that A points."""
+    """Where min(rho A, clip(rho) A) is not rho A: rho has left the clip range in the direction of A."""
     up, down = advantages_B[:, None] > 0, advantages_B[:, None] < 0
     return (up & (ratio_B_L > 1 + clip)) | (down & (ratio_B_L < 1 - clip))
 

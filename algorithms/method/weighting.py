@@ -1,14 +1,14 @@
 """Weightings: how much each token of a kept episode counts in the loss.
 
-The objective is a sum over kept episodes e, calls and tokens of w times the surrogate (design,
-section 1.3). The four weightings are different estimators [ours]; with omega_e the sampling
-weight of the episode and D the number of episodes that the configuration fixes
-(``episode_sampling.denominator_episodes``):
+The objective is a sum over kept episodes e, completions and tokens of w times the surrogate
+(``docs/formalism/07_weighting.md``). The four weightings are different estimators [ours]; with
+omega_e the sampling weight of the episode and D the number of episodes that the configuration
+fixes (``episode_sampling.denominator_episodes``):
 
-    constant   omega_e / D                        unbiased up to the baseline
-    episode    omega_e / (D T_e)                  T_e: the agent's calls; long episodes count less
-    step       omega_e / (D mean(T))              mean over the kept episodes: random, so biased
-    token      omega_e / (D mean(tokens))         likewise
+    constant   omega_e / D                  unbiased up to the baseline
+    episode    omega_e / (D T_e)            T_e: the agent's completions; long episodes count less
+    step       omega_e / (D mean(T))        mean over the kept episodes: random, so biased
+    token      omega_e / (D mean(tokens))   likewise
 
 Where nothing was skipped and every omega is 1, D mean(T) is sum_e T_e over the kept episodes, the
 plain denominator. Where fewer than D episodes were kept, the missing ones (groups without signal)
@@ -36,7 +36,7 @@ def token_weights(
     tokens_per_completion: Sequence[Sequence[int]],
     denominator_episodes: int,
 ) -> list[list[float]]:
-    """The weight w of every token of each call of each kept episode.
+    """The weight w of every token of each completion of each kept episode.
 
     To be computed once for all kept episodes of an update, before they are split into
     mini-batches: the losses of the mini-batches then add up to the loss of the whole.
@@ -46,12 +46,12 @@ def token_weights(
       kind: the weighting.
       episode_weights_E: omega, sampling weights of the kept episodes, finite and at least 0.
         Shape (E,).
-      tokens_per_completion: trainable tokens of each of the agent's calls. E rows of T_e numbers.
+      tokens_per_completion: trainable tokens of each of the agent's completions. E rows of T_e numbers.
       denominator_episodes: D, at least 1; E may be smaller, where groups were skipped.
 
     Returns:
-      w, E rows of T_e numbers; each holds for every token of its call. Unit: 1 for "constant",
-      1 / call for "episode" and "step", 1 / token for "token".
+      w, E rows of T_e numbers; each holds for every token of its completion. Unit: 1 for "constant",
+      1 / completion for "episode" and "step", 1 / token for "token".
 
     Raises:
       ShapeError: not one weight an episode.
@@ -77,16 +77,16 @@ def _sizes(
     kind: WeightingKind, weights_E: Sequence[float], tokens_per_completion: Sequence[Sequence[int]]
 ) -> list[float]:
     """What each episode is divided by, beside D."""
-    calls_E = [float(len(completions)) for completions in tokens_per_completion]
+    completions_E = [float(len(completions)) for completions in tokens_per_completion]
     if kind == "constant":
-        return [1.0] * len(calls_E)
+        return [1.0] * len(completions_E)
     if kind == "episode":
-        return calls_E
+        return completions_E
     if kind == "step":
-        return [_mean(calls_E, weights_E)] * len(calls_E)
+        return [_mean(completions_E, weights_E)] * len(completions_E)
     if kind == "token":
         tokens_E = [float(sum(completions)) for completions in tokens_per_completion]
-        return [_mean(tokens_E, weights_E)] * len(calls_E)
+        return [_mean(tokens_E, weights_E)] * len(completions_E)
     raise InvalidArgumentError(f"'kind' must be constant, episode, step or token (got {kind!r})")
 
 
@@ -112,7 +112,7 @@ def _check(
         )
     if any(tokens < 0 for completions in tokens_per_completion for tokens in completions):
         raise InvalidArgumentError(
-            f"'tokens_per_call' must be at least 0 (got {tokens_per_completion})"
+            f"'tokens_per_completion' must be at least 0 (got {tokens_per_completion})"
         )
     if denominator < 1:
         raise InvalidArgumentError(f"'denominator_episodes' must be at least 1 (got {denominator})")

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
+from algorithms.method.config import GroupOn
 from tsmg import (
     AbstractExplicitGame,
     AbstractGame,
@@ -25,8 +26,6 @@ from tsmg import (
     draw_start,
     play,
 )
-
-GroupOn = Literal["initial_state", "initial_information", "nothing"]
 
 _REJECTION_LIMIT = 100_000
 _SLACK = 1e-6  # of sums of rewards, relative

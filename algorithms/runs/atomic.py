@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
 
 MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"

@@ -13,10 +13,10 @@ from typing import Any
 
 import attrs
 
+from algorithms.errors import RunFolderError
 from algorithms.runs.atomic import corruption_reason, write_whole_folder
 from algorithms.runs.state import TrainingState, as_saved
 from algorithms.runs.writer import finite
-from tsmg import RunFolderError
 
 START, CHECKPOINTS, BEST = "start", "checkpoints", "best"
 _NUMBERED = "update-"

@@ -4,20 +4,36 @@ What cannot be read is left out and told in one sentence that names the file and
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from algorithms.runs.writer import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS, finite
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
+from algorithms.runs.records import (
+    Record,
+    episode_fault,
+    metrics_fault,
+    per_episode_fault,
+    read_config,
+    read_good_lines,
+)
+from algorithms.runs.writer import CONFIG, EPISODES, EVALUATIONS, METRICS, TIMINGS
 
-Record = Mapping[str, Any]
 # Parts of config.json that tell where a run was made, what it is called and what it found out, not what it is.
-_NOT_COMPARED = ("cloning", "decoding", "references", "threads", "title", "versions")
-SCENARIO = ("scenario", "game", "game_settings", "horizon", "held_out")
-"""The parts of ``config.json`` that say what was played."""
+_NOT_COMPARED = (
+    "algorithm.seed",
+    "baselines",
+    "cloning",
+    "decoding",
+    "labels.title",
+    "policy.cloning.seed",
+    "schema_version",
+    "threads",
+    "upgraded_from",
+    "versions",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +42,7 @@ class Run:
 
     Attributes:
       path: the folder.
-      config: ``config.json``.
+      config: ``config.json``, in the present form.
       updates: the lines of ``metrics.jsonl`` about updates, by update.
       evaluations: those about evaluations, by update.
       per_episode: the lines of ``evaluations.jsonl``, by update.
@@ -45,14 +61,31 @@ class Run:
     problems: tuple[str, ...] = ()
 
     @property
+    def spec(self) -> Record:
+        """The run's specification, as plain data."""
+        spec: Record = self.config["spec"]
+        return spec
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The specification, and what else ``config.json`` has, with dotted names."""
+        beside = {name: value for name, value in self.config.items() if name != "spec"}
+        return flat({**self.spec, **beside})
+
+    @property
     def planned_updates(self) -> int:
         """How many updates the configuration asks for."""
-        return int(self.config["algorithm"]["updates"])
+        return int(self.spec["algorithm"]["updates"])
 
     @property
     def seed(self) -> Any:
         """The seed of the run."""
-        return self.config["algorithm"].get("seed")
+        return self.spec["algorithm"].get("seed")
+
+    def label(self, name: str) -> str | None:
+        """A label of the run, such as ``arm`` or ``title``; ``None`` where it has none."""
+        value = self.spec.get("labels", {}).get(name)
+        return None if value is None else str(value)
 
     @property
     def is_finished(self) -> bool:
@@ -83,8 +116,16 @@ class Run:
         return updates, [sum(found[s] for s in common) / len(common) for found in known]
 
     def setting(self, field: str) -> Any:
-        """A field of the configuration, by its name or by its dotted path; ``None`` where there is none."""
-        return flat(self.config).get(full_name(self.config, field))
+        """A setting by its name or by its dotted path; of a section that has an id, the id; ``None`` if there is none.
+
+        Example:
+          >>> run = Run(path=Path(), config={"spec": {"game": {"id": "Snake-v0"}}}, updates=(), evaluations=())
+          >>> run.setting("game"), run.setting("game.id"), run.setting("id")
+          ('Snake-v0', 'Snake-v0', 'Snake-v0')
+        """
+        settings = self.settings
+        names = [field, f"{field}.id", *(n for n in settings if n.rpartition(".")[2] == field)]
+        return next((settings[name] for name in names if name in settings), None)
 
 
 def episode_values(record: Record, name: str) -> dict[str, float]:
@@ -117,29 +158,24 @@ def flat(config: Record, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def full_name(config: Record, field: str) -> str:
-    """The dotted name of a field, which may be given by its last part."""
-    names = flat(config)
-    if field in names:
-        return field
-    return next((name for name in names if name.rpartition(".")[2] == field), field)
-
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """All that makes runs alike or unlike, with dotted names: the configuration without seed and machine."""
-    kept = {name: value for name, value in run.config.items() if name not in _NOT_COMPARED}
-    found = {name: value for name, value in flat(kept).items() if name != "algorithm.seed"}
-    return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
+def settings_of(run: Run) -> dict[str, str]:
+    """All that makes runs alike or unlike, with dotted names and values as JSON: no seed, no machine, no result."""
+    return {
+        name: json.dumps(value, sort_keys=True)
+        for name, value in run.settings.items()
+        if not any(f"{name}.".startswith(f"{part}.") for part in _NOT_COMPARED)
+    }
 
 
 def scenario_of(run: Run) -> str:
-    """What was played, in words."""
-    config = run.config
-    if config.get("scenario"):
-        return str(config["scenario"])
-    settings = config.get("game_settings") or {}
-    told = [f"{name}={value}" for name, value in settings.items()]
-    return ", ".join([str(config.get("game", "unnamed game")), *told])
+    """What was played, in words: the label, the game that a caller gave, or the id and its arguments."""
+    if scenario := run.label("scenario"):
+        return scenario
+    if given := run.config.get("given_parts"):
+        return str(given.get("game", "unnamed game"))
+    game = run.spec.get("game", {})
+    arguments = [f"{name}={value}" for name, value in game.get("arguments", {}).items()]
+    return ", ".join([str(game.get("id", "unnamed game")), *arguments])
 
 
 def find_runs(folder: str | Path) -> list[Path]:
@@ -183,21 +219,19 @@ def read_run(folder: str | Path) -> Run:
       RunFolderError: it holds no run that can be told from its files; the message names file and field.
     """
     path = Path(folder)
-    config = _config(path / CONFIG)
     problems: list[str] = []
-
-    def lines(name: str, check: Callable[[Any], str], needed: bool) -> list[Record]:
-        return _lines(path / name, check, problems, needed=needed)
-
-    metrics = _by_update(lines(METRICS, _metrics_fault, True))
-    timings = lines(TIMINGS, _metrics_fault, False)
+    config = read_config(path)
+    metrics = _by_update(read_good_lines(path / METRICS, metrics_fault, problems, needed=True))
+    timings = read_good_lines(path / TIMINGS, metrics_fault, problems)
+    per_episode = read_good_lines(path / EVALUATIONS, per_episode_fault, problems)
+    episodes = read_good_lines(path / EPISODES, episode_fault, problems)
     run = Run(
         path=path,
         config=config,
         updates=tuple(r for r in metrics if not _is_evaluation(r)),
         evaluations=tuple(r for r in metrics if _is_evaluation(r)),
-        per_episode=_by_update(lines(EVALUATIONS, _per_episode_fault, False)),
-        episodes=tuple(lines(EPISODES, _episode_fault, False)),
+        per_episode=_by_update(per_episode),
+        episodes=tuple(episodes),
         seconds=sum(v for r in timings for k, v in r.items() if k != "update" and v is not None),
     )
     return attrs.evolve(run, problems=(*problems, *_gaps(run)))
@@ -252,141 +286,3 @@ def _gaps(run: Run) -> list[str]:
         return [f"{file!r} has no evaluation yet (field 'eval/reward')"]
     done = max([0.0, *(r["update"] for r in run.updates)])
     return [f"{file!r} ends at update {done:.0f} of {run.planned_updates}: the run is not finished"]
-
-
-def _config(file: Path) -> Record:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
-        raise RunFolderError(f"{str(file)!r} cannot be read: {reason}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(f"{str(file)!r} is not JSON: {error}") from error
-    fault = _config_fault(config)
-    if fault:
-        raise RunFolderError(f"{str(file)!r} is no run's configuration: {fault}")
-    return dict(config)
-
-
-def _config_fault(config: Any) -> str:
-    """What is wrong with a configuration; nothing if all is well."""
-    if not isinstance(config, Mapping):
-        return "it is no JSON object"
-    for part in ("algorithm", "run"):
-        if not isinstance(config.get(part), Mapping):
-            return f"field {part!r} is missing or no JSON object"
-    updates = config["algorithm"].get("updates")
-    if not isinstance(updates, int) or isinstance(updates, bool) or updates < 0:
-        return f"field 'algorithm.updates' must be a whole number (got {updates!r})"
-    if not isinstance(config.get("game_settings", {}), Mapping):
-        return "field 'game_settings' must be a JSON object"
-    if not isinstance(config.get("references") or {}, Mapping):
-        return "field 'references' must be a JSON object"
-    return ""
-
-
-def _lines(
-    file: Path, check: Callable[[Any], str], problems: list[str], *, needed: bool
-) -> list[Record]:
-    """The lines of a file that pass a check; of the others, the first is told and all are counted."""
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError as error:
-        if needed:
-            problems.append(f"{str(file)!r} cannot be read: {error.strerror or error}")
-        return []
-    kept: list[Record] = []
-    faults: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            record, fault = _line(line, check)
-            if record is None:
-                faults.append(f"line {number}: {fault}")
-            else:
-                kept.append(record)
-    if faults:
-        more = f" (and {len(faults) - 1} more lines)" if len(faults) > 1 else ""
-        problems.append(f"{str(file)!r}, {faults[0]}; left out{more}")
-    return kept
-
-
-def _line(line: str, check: Callable[[Any], str]) -> tuple[Record | None, str]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return None, f"not JSON ({error})"
-    fault = check(record)
-    return (None, fault) if fault else (record, "")
-
-
-def _is_number(value: Any) -> bool:
-    return finite(value) is not None
-
-
-def _update_fault(record: Any) -> str:
-    if not isinstance(record, Mapping):
-        return "no JSON object"
-    update = record.get("update")
-    return "" if _is_number(update) else f"field 'update' must be a number (got {update!r})"
-
-
-def _metrics_fault(record: Any) -> str:
-    fault = _update_fault(record)
-    if fault:
-        return fault
-    for name, value in record.items():
-        if value is not None and not _is_number(value):
-            return f"field {name!r} must be a number or null (got {value!r})"
-    return ""
-
-
-def _per_episode_fault(record: Any) -> str:
-    fault = _update_fault(record)
-    if fault:
-        return fault
-    for name in ("returns", "greedy_returns", "successes", "greedy_successes"):
-        values = record.get(name)
-        fits = isinstance(values, list) and all(_fits(name, value) for value in values)
-        if not fits:
-            return f"field {name!r} must be a list of {'truth values' if 'succ' in name else 'numbers'}"
-    for prefix in ("", "greedy_"):
-        starts = record.get(f"{prefix}starts")
-        if not isinstance(starts, list) or not all(isinstance(start, str) for start in starts):
-            return f"field '{prefix}starts' must be a list of texts"
-        if (
-            len({len(starts), len(record[f"{prefix}returns"]), len(record[f"{prefix}successes"])})
-            > 1
-        ):
-            return f"fields '{prefix}starts', '{prefix}returns' and '{prefix}successes' must align"
-    return ""
-
-
-def _fits(name: str, value: Any) -> bool:
-    return value in (True, False, None) if "successes" in name else _is_number(value)
-
-
-def _episode_fault(record: Any) -> str:
-    if not isinstance(record, Mapping):
-        return "no JSON object"
-    if not isinstance(record.get("returns"), Mapping):
-        return "field 'returns' must be a JSON object"
-    if not all(map(_is_number, record["returns"].values())):
-        return "field 'returns' must hold numbers"
-    steps = record.get("steps")
-    if not isinstance(steps, list) or not all(map(_is_step, steps)):
-        return "field 'steps' must be a list of steps with 'agents' and 'rewards'"
-    return ""
-
-
-def _is_step(step: Any) -> bool:
-    return (
-        isinstance(step, Mapping)
-        and isinstance(step.get("agents"), list)
-        and all(isinstance(agent, Mapping) for agent in step["agents"])
-        and isinstance(step.get("rewards"), list)
-        and all(map(_is_number, [*step["rewards"], *_list(step.get("penalties"))]))
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -1,7 +1,6 @@
 """The state of a training run as tensors and plain data, saved as safetensors and JSON: nothing that can run code."""
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +14,8 @@ from torch import Tensor
 
 from algorithms.distributed.processes import has_whole_state
 from algorithms.distributed.sharding import gathered, sharded_like
-from lap import TabularModel
-from lap.lora import is_adapter
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
+from lap.model import TrainableModel
 
 TENSORS, VALUES = "training.safetensors", "training.json"
 
@@ -111,50 +109,37 @@ class TrainingState:
         return cls(tensors=tensors, values=values)
 
 
-def _weights(model: Any) -> dict[str, Tensor]:
-    """Parameters and lasting buffers; tied ones once."""
-    network = model.network
-    lasting = network.state_dict().keys()
-    buffers = {name: b for name, b in network.named_buffers() if name in lasting}
-    return {**dict(network.named_parameters()), **buffers}
-
-
-def _learnt(model: Any) -> dict[str, Tensor]:
-    """What changes while a model learns: its adapters if there are some, else all weights."""
-    weights = _weights(model)
-    adapters = {name: weight for name, weight in weights.items() if is_adapter(name)}
-    return adapters or weights
-
-
-def model_state(model: Any, *, keep: bool = True) -> TrainingState:
-    """What a model learns (its adapters if it has some, else all weights), and what a table's rows stand for.
+def model_state(model: TrainableModel, *, keep: bool = True) -> TrainingState:
+    """What changes while a model learns.
 
     Args:
-      model: where processes divide its weights, all call this.
+      model: the model; where processes divide its weights, all call this.
       keep: whether this process wants the tensors.
     """
-    contexts = model.contexts if isinstance(model, TabularModel) else ()
     return TrainingState(
-        tensors=gathered(_learnt(model), keep=keep),
-        values={"weights_version": model.weights_version, "contexts": contexts},
+        tensors=gathered(model.learned_tensors(), keep=keep),
+        values={
+            "weights_version": model.weights_version,
+            "contexts": (),  # in every state since the first format, also of models without a table
+            **model.state_values(),
+        },
     )
 
 
 @torch.no_grad()
-def load_model_state(model: Any, state: TrainingState) -> None:
+def load_model_state(model: TrainableModel, state: TrainingState) -> None:
     """Give a model the weights of a state, in place.
 
     Raises:
-      RunFolderError: the state is of another network.
+      RunFolderError: the state is of another network, or malformed.
     """
-    weights = _learnt(model)
-    _check_alike(weights, state.tensors)
+    tensors = model.learned_tensors()
+    _check_alike(tensors, state.tensors)
     with as_saved():
         version = int(state.values["weights_version"])
-        for text, prefix in state.values["contexts"]:
-            model.row(text, prefix)
-    for name, weight in weights.items():
-        weight.copy_(sharded_like(state.tensors[name], weight))
+        model.load_state_values(state.values)
+    for name, tensor in tensors.items():
+        tensor.copy_(sharded_like(state.tensors[name], tensor))
     model.weights_version = version
 
 
@@ -170,26 +155,14 @@ def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> 
             )
 
 
-def model_digest(model: Any) -> str:
-    """A hash of all weights of a model, adapters apart: a start that is its model without them has none."""
-    digest = hashlib.sha256()
-    for name, weight in _weights(model).items():
-        if is_adapter(name):
-            continue
-        plain = weight.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}\n".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> TrainingState:
-    """What an optimiser remembers, its tensors named by parameter and kind.
+    """The state of an optimiser, its tensors named by parameter and kind.
 
-    Of one that several processes divide, the first process gets all and the others nothing; all must call this.
+    Of a sharded one the first process gets all and the others nothing; all must call this.
 
     Args:
-      optimizer: whose.
-      keep: whether this process wants the tensors of divided weights.
+      optimizer: the optimiser.
+      keep: whether this process wants the tensors of sharded weights.
     """
     if not has_whole_state(optimizer):
         return TrainingState(tensors={}, values={})
@@ -210,7 +183,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> T
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
-    """Let an optimiser remember what a state says; tensors are copied.
+    """Restore the state of an optimiser; tensors are copied.
 
     Raises:
       RunFolderError: the state is of other parameters.
@@ -231,7 +204,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: TrainingState)
 
 
 def _part(value: Any, weight: Tensor) -> Any:
-    """What an optimiser remembers of a weight, as far as this process holds the weight; tensors are copied."""
+    """The state of an optimiser for a weight, as far as this process holds the weight; tensors are copied."""
     if not isinstance(value, Tensor):
         return value
     return sharded_like(value, weight) if value.shape == weight.shape else value.clone()

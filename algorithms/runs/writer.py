@@ -23,8 +23,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from algorithms.errors import RunFolderError
 from algorithms.runs.atomic import sync, write_whole_file
-from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, RunFolderError, Step
+from algorithms.runs.schema import SCHEMA_VERSION
+from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, Step
 
 if TYPE_CHECKING:  # it needs torch, and who reads a run folder does not
     from algorithms.play.evaluation import Evaluation
@@ -92,12 +94,12 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
             pass  # a file system without locks
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """The resolved configuration, with the versions of what it ran on.
+        """The resolved configuration, with the version of its schema and the versions of what it ran on.
 
         Raises:
           RunFolderError: it cannot be written.
         """
-        full = {**config, "versions": versions()}
+        full = {"schema_version": SCHEMA_VERSION, **config, "versions": versions()}
         text = json.dumps(full, indent=2, sort_keys=True) + "\n"
         try:
             write_whole_file(self.path / CONFIG, text)
@@ -153,54 +155,6 @@ class NullRunFolder(contextlib.AbstractContextManager["NullRunFolder"]):
         """Nothing."""
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration of a run.
-
-    Raises:
-      RunFolderError: there is none, or it is malformed.
-    """
-    file = Path(folder) / CONFIG
-    try:
-        config: Any = json.loads(file.read_text())
-    except OSError as error:
-        raise RunFolderError(f"no run in {str(folder)!r} (there is no {CONFIG})") from error
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(f"{str(file)!r} is malformed: {error}") from error
-    if not isinstance(config, dict):
-        raise RunFolderError(f"{str(file)!r} is malformed: it is no JSON object")
-    return config
-
-
-def check_same_run(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """A run goes on with the settings that it began with.
-
-    Args:
-      folder: the run folder.
-      config: the settings now.
-
-    Raises:
-      RunFolderError: a setting differs, or there is no run; the message names the first one.
-    """
-    there = _flat(read_config(folder))
-    here = _flat(json.loads(json.dumps(config)))
-    for name in sorted(there.keys() | here.keys()):
-        if not name.startswith("versions.") and there.get(name) != here.get(name):
-            raise RunFolderError(
-                f"a resumed run keeps its settings: {name!r} is {there.get(name)!r} in {str(folder)!r} "
-                f"(got {here.get(name)!r})"
-            )
-
-
-def _flat(config: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {name: config}
-    return {
-        key: value
-        for inner, part in config.items()
-        for key, value in _flat(part, f"{name}.{inner}".lstrip(".")).items()
-    }
-
-
 def versions() -> dict[str, str]:
     """What a run's numbers depend on beside its settings: versions, and the instructions that torch uses here."""
     import torch  # noqa: PLC0415 - who reads a run folder does without
@@ -218,28 +172,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def read_lines(file: str | Path) -> list[dict[str, Any]]:
-    """The records of a ``.jsonl`` file.
-
-    Raises:
-      RunFolderError: the file is missing or malformed; the message names file and line.
-    """
-    try:
-        lines = Path(file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"cannot read {str(file)!r}: {error}") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RunFolderError(f"{str(file)!r}, line {number}: {error}") from error
-        if not isinstance(record, dict):
-            raise RunFolderError(f"{str(file)!r}, line {number}: it is no JSON object")
-        records.append(record)
-    return records
 
 
 def finite(value: Any) -> float | None:

@@ -1,8 +1,12 @@
 """Settings of a run and of behaviour cloning as plain data; those of the algorithm are in ``method.config``."""
 
+from typing import Literal
+
 import attrs
 
-from algorithms.method.config import option, within
+from algorithms.method.config import one_of, option, within
+
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +31,7 @@ class RunConfig:
         False, "stop where training cannot recover, as where every reply is invalid"
     )
     episodes_logged: int = option(1, "transcripts written per update", within(0))
+    tracker: Tracker = option("none", "also log to a tracker, through accelerate", one_of)
 
 
 @attrs.frozen(kw_only=True)

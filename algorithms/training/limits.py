@@ -1,26 +1,80 @@
-"""What is refused before a run: settings under which no episode could go well."""
+"""What is refused before a run: settings under which nothing could be played or learnt."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from lap import LanguageAgentPolicy, TransformersModel
+from algorithms.method.config import MSGRPOConfig
+from algorithms.play.matchups import AbstractMatchups, distinct_matchups
+from algorithms.training.learner import TrainablePolicy
 from tsmg import (
     AbstractGame,
-    AgentPolicy,
     EpisodeKey,
     EpisodeSpec,
     InvalidArgumentError,
     Match,
     Request,
+    step_limit,
 )
 
 
-def check_reply_limit(game: AbstractGame[Any, Any], policies: Mapping[str, AgentPolicy]) -> None:
-    """Refuse a reply limit within which no legal action of the first move can be said.
+def check_setup(
+    game: AbstractGame[Any, Any],
+    matchups: AbstractMatchups,
+    policies: Mapping[str, TrainablePolicy],
+    config: MSGRPOConfig,
+) -> None:
+    """Refuse what cannot be trained.
 
     Args:
-      game: what is played; nothing is checked where its actions cannot be listed.
-      policies: of each agent; only transformers models are looked at, whose tokens are known.
+      game: the game.
+      matchups: who plays whom.
+      policies: the policies that learn, by agent.
+      config: the settings.
+
+    Raises:
+      InvalidArgumentError: the game has no time limit, an agent has no policy, none learns, or no action can be
+        written within the reply limit.
+      ContextLengthError: the first prompt and a reply do not fit a model's context.
+    """
+    step_limit(game)
+    check_matchups(game, matchups, policies, config.groups)
+    check_reply_limit(game, policies)
+
+
+def check_matchups(
+    game: AbstractGame[Any, Any],
+    matchups: AbstractMatchups,
+    policies: Mapping[str, TrainablePolicy],
+    groups: int,
+) -> None:
+    """Refuse matchups in which an agent has no policy, or none learns.
+
+    Args:
+      game: the game.
+      matchups: who plays whom.
+      policies: the policies that learn, by agent.
+      groups: how many groups an update has.
+
+    Raises:
+      InvalidArgumentError: the message names the agents.
+    """
+    for matchup, _ in distinct_matchups(matchups, policies, groups):
+        missing = [agent for agent in game.agents if agent not in matchup.policies]
+        if missing or not matchup.learners:
+            raise InvalidArgumentError(
+                f"'policy' and 'matchups' must give every agent of {game.name} a policy and let "
+                f"one learn (without a policy: {missing}; learning: {list(matchup.learners)})"
+            )
+
+
+def check_reply_limit(
+    game: AbstractGame[Any, Any], policies: Mapping[str, TrainablePolicy]
+) -> None:
+    """Refuse a reply limit within which no legal action of the first move can be written.
+
+    Args:
+      game: the game; nothing is checked where its actions cannot be listed.
+      policies: the policy of each agent; only models whose reply lengths are known in advance are checked.
 
     Raises:
       InvalidArgumentError: the shortest reply is longer than a reply may be; the message shows both.
@@ -32,24 +86,23 @@ def check_reply_limit(game: AbstractGame[Any, Any], policies: Mapping[str, Agent
         return
     for request in requests:
         policy = policies.get(request.history.agent)
-        if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, TransformersModel):
+        if policy is not None:
             _check(game, policy, request)
 
 
-def _check(
-    game: AbstractGame[Any, Any], policy: LanguageAgentPolicy[TransformersModel], request: Request
-) -> None:
+def _check(game: AbstractGame[Any, Any], policy: TrainablePolicy, request: Request) -> None:
     agent, model = request.history.agent, policy.model
-    model.encoded([policy.reply_key(request)], sampling=policy.sampling)  # refuses a long prompt
+    model.check_prompts([policy.reply_key(request)], sampling=policy.sampling)
     replies = [
         policy.parser.wrap(game.action_text(request.state, agent, action))
         for action in game.legal_actions(request.state, agent) or ()
     ]
-    if not replies:
+    lengths = [(length, r) for r in replies if (length := model.reply_length(r)) is not None]
+    if not lengths:
         return
-    length, reply = min((len(model.encoder.untrusted(reply)), reply) for reply in replies)
+    length, reply = min(lengths)
     if length > policy.sampling.max_reply_tokens:
         raise InvalidArgumentError(
-            f"'max_reply_tokens' must be at least {length} for {game.name}, or no action can be said: "
+            f"'max_reply_tokens' must be at least {length} for {game.name}, or no action can be written: "
             f"{reply!r} is {length} tokens (got {policy.sampling.max_reply_tokens})"
         )

@@ -7,17 +7,22 @@ import torch
 
 T = TypeVar("T")
 
-_SAID = ("out of memory", "defaultcpuallocator: can't allocate memory", "not enough memory")
+_MESSAGES = (
+    "out of memory",
+    "defaultcpuallocator: can't allocate memory",
+    "not enough memory",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a device or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(message in text for message in _MESSAGES)
 
 
-def with_halved_batches(attempt: Callable[[int], T], size: int) -> tuple[T, int]:
+def with_halved_batches(attempt: Callable[[int], T], size: int, *, retry: bool = True) -> T:
     """Do something in parts of a size; where memory runs out, all of it again in parts of half the size.
 
     Memory may run out in the middle of a backward pass, when some gradients were added to and others not. So
@@ -26,19 +31,34 @@ def with_halved_batches(attempt: Callable[[int], T], size: int) -> tuple[T, int]
     Args:
       attempt: does it, from its beginning, given the size.
       size: the greatest size of a part; at least 1.
+      retry: whether to try again at all.
 
     Returns:
-      What the attempt returned, and the size that fitted.
+      What the attempt returned.
 
     Raises:
       RuntimeError: memory ran out with parts of size 1, or another error of the attempt.
     """
     while True:
         try:
-            return attempt(size), size
+            return attempt(size)
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_out_of_memory(error):
+            if not retry or size == 1 or not is_out_of_memory(error):
                 raise
         size //= 2  # outside of the handler, which keeps the failed attempt's tensors alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def memory_notes(before: int, after: int) -> tuple[str, ...]:
+    """What a run should report where memory ran out.
+
+    Args:
+      before: the token budget before learning.
+      after: the token budget that fitted.
+    """
+    if before == after:
+        return ()
+    return (
+        f"memory ran out while learning: 'token_budget' is {after} instead of {before} from here on",
+    )

@@ -1,40 +1,70 @@
 """A run as a value: which game, which policy, which settings, which seed.
 
 The command line, experiment files, resumed runs, comparisons and the Python API all describe a run by a ``RunSpec``. It
-is plain data with a JSON round trip, and ``build`` makes the objects that it names. Nothing slow is imported here, so
-that the command line can refuse bad settings at once.
+is plain data with a JSON round trip, and ``build`` makes the objects that it names. Nothing slow is imported here
+before something is built, so that the command line can refuse bad settings at once.
 """
 
-import difflib
-import json
-import tomllib
-import types
-import typing
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
 
 import tsmg
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
+from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import CloningConfig, RunConfig
-from tsmg import InvalidArgumentError
+from algorithms.training.opponents import (
+    check_endpoint,
+    check_opponent,
+    endpoint_policy,
+    is_endpoint,
+    make_matchups,
+)
+from algorithms.training.plain_data import from_plain, read_settings, to_plain
+from tsmg import InvalidArgumentError, UnknownGameError
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # they import torch
+    import lap
+    from algorithms.play.matchups import AbstractMatchups
 
 Game = tsmg.AbstractGame[Any, Any]
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal"]
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
 
-SCHEMA_VERSION: Final = 2
-"""The version of the JSON form; 1 was that of run folders before there were specs."""
+_THOUGHT = "</think>"
 
 
-def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(value))
+def _plain_table(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A read-only mapping of what JSON can hold; lists become tuples, so that a spec equals what is read back."""
+    try:
+        return MappingProxyType({str(name): _plain_item(item) for name, item in value.items()})
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"settings must be plain data by name (got {value!r})"
+        ) from error
+
+
+def _plain_item(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _plain_item(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain_item, value))
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError
+
+
+def _held_out(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise InvalidArgumentError(
+            f"'held_out' must be in (0, 1), or 0 to hold nothing out (got {value!r})"
+        )
 
 
 @final
@@ -47,7 +77,7 @@ class GameSpec:
     )
     arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
-        converter=_frozen_mapping,
+        converter=_plain_table,
         metadata={"help": "arguments of the game, by name"},
     )
     horizon: int | None = option(None, "time limit in steps; the game's own if unset")
@@ -55,16 +85,24 @@ class GameSpec:
         0.2,
         "share of the starts to hold out for evaluation, by a hash of each; 0 for none; games whose starts are not "
         "problem instances are never split",
-        within(0.0, 1.0),
+        _held_out,
     )
 
     def build(self) -> Game:
         """The game.
 
         Raises:
-          UnknownGameError: nothing is registered under the id, or the module that it names cannot be imported.
+          UnknownGameError: nothing is registered under the id, or the module that it names cannot be imported; the
+            message says which module and why.
           InvalidArgumentError: the game takes no such argument, refuses a value, or has no time limit.
         """
+        module = self.id.partition(":")[0] if ":" in self.id else "tsmg"
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UnknownGameError(
+                f"cannot load the game {self.id!r}: importing {module!r} raised {type(error).__name__}: {error}"
+            ) from error
         game = tsmg.make(self.id, **self.arguments)
         game = game if self.horizon is None else tsmg.with_horizon(game, self.horizon)
         tsmg.step_limit(game)
@@ -91,8 +129,8 @@ class PolicySpec:
 
     model: str | None = option(
         None,
-        "checkpoint: a name or a local folder, also that of a saved policy; unset: a small behaviour-cloned model of "
-        "the game",
+        "checkpoint: a name or a local folder, also that of a saved policy; to evaluate, also an OpenAI-compatible "
+        "endpoint as URL#model; unset: a small behaviour-cloned model of the game",
     )
     chat: bool | None = option(
         None, "whether prompts go through the tokenizer's chat template; unset: if there is one"
@@ -110,7 +148,8 @@ class PolicySpec:
     history: int = option(0, "past turns that the prompt shows; 0 is memoryless", within(0))
     lora: str | None = option(
         None,
-        "learn low-rank adapters alone, of this rank; twice the rank as alpha and all linear layers where unset",
+        "learn low-rank adapters alone, as r=16,alpha=32,targets=NAME+NAME; twice the rank as alpha and all linear "
+        "layers where unset",
     )
     recompute: bool = option(
         False,
@@ -120,12 +159,149 @@ class PolicySpec:
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
-        converter=_frozen_mapping,
+        converter=_plain_table,
         metadata={"help": "what differs from the game's own player, by name"},
     )
     cloning: CloningConfig | None = option(
-        None, "settings of the behaviour cloning; unset: the defaults, with the seed of the run"
+        None,
+        "settings of the behaviour cloning; its seed is that of the run where a file leaves it out",
     )
+
+    def check(self, *, trains: bool = False) -> None:
+        """Refuse what can be refused without loading a model.
+
+        Args:
+          trains: whether the policy is to learn, which an endpoint cannot.
+
+        Raises:
+          InvalidArgumentError: there is no such checkpoint, or the settings do not fit the model.
+        """
+        if self.model is None and (self.chat or self.thinking):
+            raise InvalidArgumentError(
+                "a behaviour-cloned model has no chat template; name a checkpoint by 'model'"
+            )
+        if self.lora is not None:
+            from lap.lora import LoraSettings
+
+            LoraSettings.parse(self.lora)
+        if self.model is None:
+            return None
+        if is_endpoint(self.model):
+            if trains:
+                raise InvalidArgumentError("an endpoint cannot be trained; name a checkpoint")
+            if self.chat is not None:
+                raise InvalidArgumentError(
+                    "an endpoint has a chat template of its own; leave 'chat' out"
+                )
+            return check_endpoint(self.model)
+        path = Path(self.model)
+        is_path = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
+        files = ("config.json", "adapter_config.json")
+        if (is_path or path.exists()) and not any((path / file).is_file() for file in files):
+            raise InvalidArgumentError(
+                f"no checkpoint at {self.model!r} (there is no {' and no '.join(files)})"
+            )
+        return None
+
+    def cloned_game(self, game: Game) -> Game:
+        """The game with the player that is cloned as its scripted player.
+
+        Raises:
+          InvalidArgumentError: the game has no player of its own that could be changed, or it has no such argument.
+        """
+        if self.player == "optimal":
+            from algorithms.play.optimum import OptimalPlayer
+
+            return tsmg.with_player(game, OptimalPlayer(game))
+        if not self.player_arguments:
+            return game
+        own: Any = game.scripted_player()
+        if own is None:
+            raise InvalidArgumentError(f"{game.name} has no scripted player for 'player_arguments'")
+        try:
+            player = attrs.evolve(own, **self.player_arguments)
+        except TypeError as error:
+            raise InvalidArgumentError(f"'player_arguments': {error}") from error
+        return tsmg.with_player(game, player)
+
+    def build(
+        self,
+        game: Game,
+        *,
+        seed: int,
+        report: Progress | None = None,
+        saved: str | Path | None = None,
+    ) -> "lap.LanguageAgentPolicy[Any]":
+        """The policy.
+
+        Args:
+          game: what it is trained on, as ``cloned_game`` gave it.
+          seed: of the cloning, unless that has settings of its own, and of new adapters.
+          report: called while a behaviour-cloned model is made.
+          saved: the folder of this policy as it was saved before; loaded instead of being made again.
+
+        Raises:
+          ModelError: there is no such checkpoint, or it cannot be loaded.
+          RunFolderError: the saved policy is missing or malformed.
+        """
+        from lap import LoraSettings
+
+        policy = self._loaded(game, seed, report, self.model if saved is None else str(saved))
+        model = policy.model
+        if self.lora is not None and saved is None:
+            model = model.with_lora(LoraSettings.parse(self.lora), seed=seed)
+        model = model.with_recomputation() if self.recompute else model
+        return attrs.evolve(policy, model=model.compiled() if self.compile else model)
+
+    def _loaded(
+        self, game: Game, seed: int, report: Progress | None, model: str | None
+    ) -> "lap.LanguageAgentPolicy[Any]":
+        """The policy of a saved folder, of an endpoint, of a checkpoint, or of the game's behaviour-cloned model."""
+        import torch
+
+        import lap
+        from algorithms.training.cloning import cloned_model
+        from lap.policy import POLICY_FILE
+
+        dtype = torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+        autocast = torch.bfloat16 if self.dtype == "mixed" else None
+        if model is not None and (Path(model) / POLICY_FILE).is_file():
+            return lap.LanguageAgentPolicy.from_pretrained(model, dtype=dtype, autocast=autocast)
+        with_rules = model is not None
+        prompt = (
+            lap.LastTurnsPrompt(turns=self.history, with_rules=with_rules)
+            if self.history
+            else lap.MemorylessPrompt(with_rules=with_rules)
+        )
+        parser = lap.TagParser(after=_THOUGHT if self.thinking else "")
+        if model is None:
+            recipe = self.cloning or CloningConfig(seed=seed)
+            clone = cloned_model(game, prompt=prompt, config=recipe, report=report)
+            return lap.LanguageAgentPolicy(prompt=prompt, model=clone)
+        if is_endpoint(model):
+            return attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
+        checkpoint = lap.TransformersModel.from_pretrained(
+            model, chat=self.chat, thinking=self.thinking, dtype=dtype, autocast=autocast
+        )
+        return lap.LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class RunParts:
+    """The objects that a run is made of.
+
+    Attributes:
+      training_game: what is trained on.
+      evaluation_game: what is evaluated on (a held-out part, say).
+      policy: the policy to train, or one for each agent.
+      matchups: who plays whom; all agents learn if ``None``.
+    """
+
+    training_game: Game
+    evaluation_game: Game
+    policy: "lap.LanguageAgentPolicy[Any] | Mapping[str, lap.LanguageAgentPolicy[Any]]"
+    matchups: "AbstractMatchups | None" = None
 
 
 @final
@@ -163,11 +339,70 @@ class RunSpec:
         None, "the agent that learns against an opponent; each in turn if unset"
     )
     threads: int = option(2, "CPU threads", within(1))
-    labels: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen_mapping)
+    labels: Mapping[str, str] = attrs.field(
+        factory=dict,
+        converter=_plain_table,
+        metadata={"help": "what the run is called in reports: title, scenario, arm"},
+    )
+
+    @property
+    def title(self) -> str:
+        """The label of that name; else the game and the model."""
+        model = Path(self.policy.model).name if self.policy.model else "behaviour-cloned model"
+        return self.labels.get("title", f"{self.game.id}, {model}")
+
+    def games(self) -> tuple[Game, Game]:
+        """What is trained on (its scripted player is the one that is cloned), and what is evaluated on.
+
+        Raises:
+          InvalidArgumentError: no such game, or settings that it refuses.
+        """
+        game = self.game.build()
+        return self.game.split(self.policy.cloned_game(game))[0], self.game.split(game)[1]
+
+    def check(self, *, resumes: bool = False) -> None:
+        """Refuse what can be refused without loading a model.
+
+        Args:
+          resumes: whether the policy is saved already, so that its checkpoint need not be there any more.
+
+        Raises:
+          InvalidArgumentError: there is no such game, checkpoint, opponent or role, or settings do not fit together.
+        """
+        check_opponent(self.game.build(), self.opponent, self.role)
+        if not resumes:
+            self.policy.check(trains=True)
+
+    def build(self, *, report: Progress | None = None, saved: str | Path | None = None) -> RunParts:
+        """The objects that the run is made of; sets the number of CPU threads that torch uses.
+
+        Args:
+          report: called while a behaviour-cloned model is made.
+          saved: the folder of the policy that training starts from, where it was saved before.
+
+        Raises:
+          InvalidArgumentError: the spec names no such game or player, or settings do not fit together.
+          ModelError: there is no such checkpoint, or it cannot be loaded.
+        """
+        import torch
+
+        self.check(resumes=saved is not None)
+        torch.set_num_threads(self.threads)
+        training_game, evaluation_game = self.games()
+        policy = self.policy.build(
+            training_game, seed=self.algorithm.seed, report=report, saved=saved
+        )
+        return RunParts(
+            training_game=training_game,
+            evaluation_game=evaluation_game,
+            policy=policy,
+            matchups=make_matchups(self.game.build(), policy, self.opponent, self.role),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain data, with the version of its schema."""
-        return {"schema_version": SCHEMA_VERSION, **_plain(self)}
+        plain: Any = to_plain(self)
+        return {"schema_version": SCHEMA_VERSION, **plain}
 
     @classmethod
     def from_json(
@@ -184,14 +419,19 @@ class RunSpec:
             the nearest known one), or a value breaks its rule.
         """
         version = data.get("schema_version", SCHEMA_VERSION)
-        if version != SCHEMA_VERSION:
-            origin = "a newer tsmg wrote it" if _is_newer(version) else "it is unknown"
+        if version != SCHEMA_VERSION or isinstance(version, bool):
+            is_newer = type(version) is int and version > SCHEMA_VERSION
+            origin = "a newer tsmg wrote it" if is_newer else "it is unknown"
             raise InvalidArgumentError(
                 f"{source}: 'schema_version' must be {SCHEMA_VERSION} (got {version!r}); {origin}"
             )
         settings = {name: value for name, value in data.items() if name != "schema_version"}
-        spec: RunSpec = _section(cls, settings, "", source)
-        return spec
+        spec = from_plain(cls, settings, source=source)
+        policy = spec.policy
+        if policy.cloning is None or "seed" in data["policy"]["cloning"]:
+            return spec
+        cloning = attrs.evolve(policy.cloning, seed=spec.algorithm.seed)
+        return attrs.evolve(spec, policy=attrs.evolve(policy, cloning=cloning))
 
 
 def read_spec(file: str | Path) -> RunSpec:
@@ -200,71 +440,4 @@ def read_spec(file: str | Path) -> RunSpec:
     Raises:
       InvalidArgumentError: the file cannot be read, or is no spec; the message names file, section and key.
     """
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-        data = json.loads(text) if str(file).endswith(".json") else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"{str(file)!r} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise InvalidArgumentError(f"{str(file)!r} must hold a table of settings")
-    return RunSpec.from_json(data, source=repr(str(file)))
-
-
-def _is_newer(version: object) -> bool:
-    return type(version) is int and version > SCHEMA_VERSION
-
-
-def _plain(value: Any) -> Any:
-    """Attrs values, mappings and tuples as what JSON can hold."""
-    if attrs.has(type(value)):
-        return {f.name: _plain(getattr(value, f.name)) for f in attrs.fields(type(value))}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _section(kind: Any, data: Mapping[str, Any], section: str, source: str) -> Any:
-    """An attrs value from a table of settings, its own sections included."""
-    hints = typing.get_type_hints(kind)
-    known = [field.name for field in attrs.fields(kind)]
-    where = f"section '{section}'" if section else "the top level"
-    for name in data:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
-            raise InvalidArgumentError(
-                f"{source}: unknown key {name!r} in {where}; the nearest known one is {near!r}"
-            )
-    values = {
-        name: _value(hints[name], value, f"{section}.{name}".lstrip("."), source)
-        for name, value in data.items()
-    }
-    try:
-        return kind(**values)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{source}: in {where}, {error}") from error
-
-
-def _value(hint: Any, value: Any, name: str, source: str) -> Any:
-    """A value of a field, of the type that the field declares; a whole number may stand for a float."""
-    options = (
-        typing.get_args(hint)
-        if typing.get_origin(hint) in (typing.Union, types.UnionType)
-        else (hint,)
-    )
-    if value is None and type(None) in options:
-        return None
-    (kind,) = [option for option in options if option is not type(None)]
-    kind = typing.get_origin(kind) or kind
-    if attrs.has(kind) or kind is Mapping or kind is dict:
-        if not isinstance(value, Mapping):
-            raise InvalidArgumentError(f"{source}: {name!r} must be a table (got {value!r})")
-        return _section(kind, value, name, source) if attrs.has(kind) else value
-    if kind is Literal:  # its field's own rule names the choices
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise InvalidArgumentError(
-            f"{source}: {name!r} must be of type {kind.__name__} (got {value!r})"
-        )
-    return value
+    return RunSpec.from_json(read_settings(file), source=repr(str(file)))

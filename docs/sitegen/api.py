@@ -58,21 +58,21 @@ def public_names(module: str) -> tuple[Name, ...]:
 def names_in(source: str) -> list[Name]:
     """The public names that a source defines, in its order."""
     body = ast.parse(source).body
-    found = []
+    names = []
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             kind = "class" if isinstance(node, ast.ClassDef) else "function"
-            found.append(Name(name=node.name, kind=kind, summary=first_line(_doc(node))))
+            names.append(Name(name=node.name, kind=kind, summary=first_line(_doc(node))))
         elif isinstance(node, ast.Assign | ast.AnnAssign) and not _is_type_variable(node.value):
             doc = _string(after)
             value = ast.unparse(node.value) if node.value else ""
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found += [
+            names += [
                 Name(name=name, kind="data", summary=first_line(doc), doc=doc, value=value)
                 for target in targets
                 for name in _targets(target)
             ]
-    return [name for name in found if not name.name.startswith("_")]
+    return [name for name in names if not name.name.startswith("_")]
 
 
 def _doc(node: ast.ClassDef | ast.FunctionDef) -> str:
@@ -122,24 +122,26 @@ def home(package: str, name: str) -> str | None:
 @functools.cache
 def aliases() -> dict[str, str]:
     """Dotted names by which a reader may call something, to where it is described."""
-    found = {module: module for module in module_names()}
+    homes = {module: module for module in module_names()}
     for module in module_names():
-        found.update({f"{module}.{n.name}": f"{module}.{n.name}" for n in public_names(module)})
+        homes.update({f"{module}.{n.name}": f"{module}.{n.name}" for n in public_names(module)})
         for name in exported(module):
             where = home(module, name)
             if where:
-                found[f"{module}.{name}"] = f"{where}.{name}"
-    return found
+                homes[f"{module}.{name}"] = f"{where}.{name}"
+    return homes
 
 
 def described(pages: dict[str, str]) -> set[str]:
     """The full names that some page describes, as their directives say."""
-    found = set()
+    described_names = set()
     for text in pages.values():
-        found |= {match[1] for match in re.finditer(r"^\.\. auto\w+:: (\S+)$", text, re.M)}
+        described_names |= {
+            match[1] for match in re.finditer(r"^\.\. auto\w+:: (\S+)$", text, re.M)
+        }
         data = re.finditer(r"^\.\. py:data:: (\w+)\n   :module: (\S+)$", text, re.M)
-        found |= {f"{match[2]}.{match[1]}" for match in data}
-    return found
+        described_names |= {f"{match[2]}.{match[1]}" for match in data}
+    return described_names
 
 
 def undescribed(pages: dict[str, str], module: str, names: Iterable[str]) -> list[str]:

@@ -18,8 +18,8 @@ SETTINGS = "reference/settings.md"
 def commands() -> dict[str, click.Command]:
     """All commands by name, those of entry points included."""
     context = click.Context(main, info_name="tsmg")
-    found = {name: main.get_command(context, name) for name in main.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+    by_name = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    return {name: command for name, command in by_name.items() if command is not None}
 
 
 def command_pages() -> dict[str, str]:

@@ -62,14 +62,14 @@ def room_of(module: str) -> str:
 
 def imported(source: str) -> set[str]:
     """The modules of this library that a source imports when it runs, anywhere in it."""
-    found: set[str] = set()
+    modules_imported: set[str] = set()
     for node in _running(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules_imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (names & set(modules())) or {node.module}
-    return {name for name in found if name.partition(".")[0] in PACKAGES}
+            modules_imported |= (names & set(modules())) or {node.module}
+    return {name for name in modules_imported if name.partition(".")[0] in PACKAGES}
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -92,12 +92,12 @@ def module_imports() -> Mapping[str, frozenset[str]]:
 @functools.cache
 def imports() -> Imports:
     """The imports between rooms; what a package re-exports is not its own import."""
-    found: dict[tuple[str, str], set[str]] = {}
+    importing: dict[tuple[str, str], set[str]] = {}
     for name, others in module_imports().items():
         for other in others if modules()[name].name != "__init__.py" else ():
             if room_of(name) != room_of(other):
-                found.setdefault((room_of(name), room_of(other)), set()).add(name)
-    return {edge: tuple(sorted(names)) for edge, names in sorted(found.items())}
+                importing.setdefault((room_of(name), room_of(other)), set()).add(name)
+    return {edge: tuple(sorted(names)) for edge, names in sorted(importing.items())}
 
 
 def upward(edges: Imports) -> list[tuple[str, str]]:
@@ -113,13 +113,13 @@ def circles(edges: Mapping[str, frozenset[str]]) -> list[tuple[str, ...]]:
     """
 
     def reached(name: str) -> set[str]:
-        found: set[str] = set()
+        below_it: set[str] = set()
         waiting = [name]
         while waiting:
-            new = edges.get(waiting.pop(), frozenset()) - found
-            found |= new
+            new = edges.get(waiting.pop(), frozenset()) - below_it
+            below_it |= new
             waiting += new
-        return found
+        return below_it
 
     below = {name: reached(name) for name in edges}
     together = {
@@ -145,10 +145,10 @@ def drawn(edges: Imports) -> list[tuple[str, str]]:
 
 def levels(arrows: Sequence[tuple[str, str]]) -> dict[str, int]:
     """How far above the bottom each room stands: above all that it has an arrow to."""
-    found: dict[str, int] = {}
+    level: dict[str, int] = {}
     for room in filter(_exists, ORDER):
-        found[room] = max((found[b] + 1 for a, b in arrows if a == room), default=0)
-    return found
+        level[room] = max((level[b] + 1 for a, b in arrows if a == room), default=0)
+    return level
 
 
 def _exists(room: str) -> bool:
@@ -230,10 +230,10 @@ def verdict() -> str:
 
 def rows() -> list[tuple[str, str, str]]:
     """Rows (importing room, rooms that it imports, how many of its modules import something of them)."""
-    found = []
+    table = []
     for room in filter(_exists, ORDER):
         edges = [edge for edge in imports() if edge[0] == room]
         importing = set(itertools.chain.from_iterable(imports()[edge] for edge in edges))
         count = sum(room_of(module) == room for module in modules())
-        found.append((room, ", ".join(b for _, b in edges), f"{len(importing)} of {count}"))
-    return found
+        table.append((room, ", ".join(b for _, b in edges), f"{len(importing)} of {count}"))
+    return table

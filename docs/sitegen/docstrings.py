@@ -26,13 +26,13 @@ def readable(lines: list[str]) -> list[str]:
 
 
 def _paragraphs(lines: list[str]) -> list[list[str]]:
-    found: list[list[str]] = [[]]
+    paragraphs: list[list[str]] = [[]]
     for line in lines:
         if line.strip():
-            found[-1].append(line)
+            paragraphs[-1].append(line)
         else:
-            found.append([])
-    return [paragraph for paragraph in found if paragraph]
+            paragraphs.append([])
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def _with_example(paragraph: list[str]) -> list[str]:
@@ -60,13 +60,13 @@ def _apart(paragraph: list[str]) -> list[str]:
     line = next(lines)
     while line:
         match, line_after = _TOGETHER.fullmatch(line), next(lines)
-        told: list[str] = []
+        description: list[str] = []
         while match and line_after.startswith(f"{match[1]} "):
-            told.append(line_after)
+            description.append(line_after)
             line_after = next(lines)
         names = match[2].split(", ") if match else []
         out += (
-            [x for name in names for x in (f"{match[1]}{name}: {match[3]}", *told)]
+            [x for name in names for x in (f"{match[1]}{name}: {match[3]}", *description)]
             if match
             else [line]
         )

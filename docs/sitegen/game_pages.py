@@ -50,29 +50,29 @@ def page_of(id: str) -> str:
 
 def sections(docstring: str) -> dict[str, str]:
     """The lines ``Heading: text`` of a docstring; a text may go on over further lines."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     heading = ""
     for line in docstring.split("\n\n")[1].splitlines() if "\n\n" in docstring else ():
         match = _LINE.match(line.strip())
         if match:
-            heading, found[match[1]] = match[1], match[2]
+            heading, texts[match[1]] = match[1], match[2]
         elif heading:
-            found[heading] += f" {line.strip()}"
-    return found
+            texts[heading] += f" {line.strip()}"
+    return texts
 
 
 def attributes(docstring: str) -> dict[str, str]:
     """The arguments that a docstring describes."""
     _, _, block = docstring.partition("Attributes:\n")
-    found: dict[str, str] = {}
+    texts_of: dict[str, str] = {}
     name = ""
     for line in block.partition("\n\n")[0].splitlines():
         names, colon, text = line.strip().partition(": ")
         if colon and re.fullmatch(r"[\w, ]+", names) and line.startswith("  ") and line[2] != " ":
-            name, found[names] = names, text
+            name, texts_of[names] = names, text
         elif name:
-            found[name] += f" {line.strip()}"
-    return found
+            texts_of[name] += f" {line.strip()}"
+    return texts_of
 
 
 def game_pages() -> dict[str, str]:
@@ -99,7 +99,7 @@ def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str
     """The lines of a game's page; without exact values, which may take a second, if so asked."""
     game = games.make(spec.id)
     docstring = docstring_of(spec)
-    told = sections(docstring)
+    texts = sections(docstring)
     (record,) = tsmg.play(
         game,
         tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game)),
@@ -121,8 +121,8 @@ def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str
     yield from (f"# {spec.id}", "", spec.summary, "", *_built(spec), "")
     for heading in HEADINGS:
         yield from (f"## {heading}", "")
-        if heading in told:
-            yield from (f"{told[heading][:1].upper()}{told[heading][1:]}", "")
+        if heading in texts:
+            yield from (f"{texts[heading][:1].upper()}{texts[heading][1:]}", "")
         yield from (*own.get(heading, ()), "")
     yield from _settings(docstring)
 
@@ -233,8 +233,8 @@ def _known(game: Game) -> Iterator[str]:
     if isinstance(game, KuhnPoker):
         yield f"- Value for `first` when both play best: {VALUE} (`games.kuhn_poker.VALUE`)."
         players = dict.fromkeys(game.agents, KuhnEquilibrium())
-        found = proofs.nash_conv(game, players)
-        gain = "0" if abs(found) < 1e-12 else f"{found:.3g}"
+        conv = proofs.nash_conv(game, players)
+        gain = "0" if abs(conv) < 1e-12 else f"{conv:.3g}"
         yield f"- NashConv of `games.kuhn_poker.KuhnEquilibrium`: {gain} (`proofs.nash_conv`)."
     if isinstance(game, TicTacToe):
         (state,) = (state for state, _ in game.initial_state_dist().enumerate())
@@ -287,10 +287,10 @@ def _numbers(record: tsmg.Episode[Any], values: tuple[float, ...]) -> str:
 
 
 def _settings(docstring: str) -> Iterator[str]:
-    told = attributes(docstring)
-    if not told:
+    settings = attributes(docstring)
+    if not settings:
         return
     yield from ("## Arguments", "", "| argument | meaning |", "|---|---|")
-    for names, text in told.items():
+    for names, text in settings.items():
         shown = ", ".join(f"`{name}`" for name in names.split(", "))
         yield f"| {shown} | {text.replace('|', chr(92) + '|')} |"

@@ -24,14 +24,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what a tag says."""
-        told = {name: value or "" for name, value in attrs}
-        self.places |= {told[name] for name in ("id", "name") if name in told}
+        values = {name: value or "" for name, value in attrs}
+        self.places |= {values[name] for name in ("id", "name") if name in values}
         for name in ("href", "src"):
-            if name not in told:
+            if name not in values:
                 continue
-            self.links.append(told[name])
-            if (tag, name) in LOADED and not NOT_LOADED & set(told.get("rel", "").split()):
-                self.loaded.append(told[name])
+            self.links.append(values[name])
+            if (tag, name) in LOADED and not NOT_LOADED & set(values.get("rel", "").split()):
+                self.loaded.append(values[name])
 
 
 def is_foreign(link: str) -> bool:
@@ -45,16 +45,16 @@ def broken(site: Path) -> list[str]:
     pages = {
         file.resolve(): Page(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")
     }
-    found = []
+    problems = []
     for file, page in pages.items():
         here = file.relative_to(site.resolve())
-        found += [
+        problems += [
             f"{here}: loads {x}" for x in page.loaded if is_foreign(x) and not x.startswith("data:")
         ]
-        found += [
+        problems += [
             f"{here}: {x}" for x in page.links if not is_foreign(x) and not _leads(x, file, pages)
         ]
-    return sorted(set(found))
+    return sorted(set(problems))
 
 
 def _leads(link: str, file: Path, pages: dict[Path, Page]) -> bool:
@@ -70,11 +70,11 @@ def _leads(link: str, file: Path, pages: dict[Path, Page]) -> bool:
 def main(folder: str) -> int:
     """Print what is broken; 1 if anything is."""
     site = Path(folder)
-    found = broken(site)
+    problems = broken(site)
     count = len(list(site.rglob("*.html")))
-    sys.stdout.write("".join(f"{line}\n" for line in found))
-    sys.stdout.write(f"{count} pages, {len(found)} broken links or foreign resources\n")
-    return 1 if found or not count else 0
+    sys.stdout.write("".join(f"{line}\n" for line in problems))
+    sys.stdout.write(f"{count} pages, {len(problems)} broken links or foreign resources\n")
+    return 1 if problems or not count else 0
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ def formula(node: nodes.Element, display: str) -> str:
     """The MathML of a formula; a warning where LaTeX is not understood."""
     text = node.astext().replace("\\operatorname*", "\\operatorname").replace("{align}", "{align*}")
     try:
-        found: str = convert(text, display=display)
+        converted: str = convert(text, display=display)
     except Exception as error:  # noqa: BLE001  # the converter has many kinds, and the page must be named
         _log.warning("formula %r: %r", node.astext(), error, location=node)
         return ""
-    if "\\" in found or "<mo />" in found:
+    if "\\" in converted or "<mo />" in converted:
         _log.warning(
             "formula %r has a command that the converter does not know",
             node.astext(),
             location=node,
         )
-    return found
+    return converted
 
 
 def inline(writer: Any, node: nodes.math) -> None:
@@ -37,9 +37,9 @@ def block(writer: Any, node: nodes.math_block) -> None:
     """A displayed formula, which may be wider than a phone."""
     label = f' id="{node["ids"][0]}"' if node["ids"] else ""
     number = get_node_equation_number(writer, node) if node["number"] else ""
-    told = f'<span class="number">({number})</span>' if number else ""
+    label_shown = f'<span class="number">({number})</span>' if number else ""
     drawn = f'<div class="wide">{formula(node, "block")}</div>'
-    writer.body.append(f'<div class="formula"{label}>{drawn}{told}</div>\n')
+    writer.body.append(f'<div class="formula"{label}>{drawn}{label_shown}</div>\n')
     raise nodes.SkipNode
 
 

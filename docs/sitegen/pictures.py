@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 import games
 from algorithms.analysis import statistics
 from algorithms.analysis.plots import draw_run
-from algorithms.runs.writer import METRICS, read_lines
+from algorithms.runs.records import read_lines
+from algorithms.runs.writer import METRICS
 from proofs import analyse_estimator
 from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
 from proofs.statements.cases import choice_case

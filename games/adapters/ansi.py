@@ -6,7 +6,7 @@ _ESCAPES = re.compile(r"\x1b\[([0-9;]*)m([^\x1b]*)\x1b\[0m")
 
 
 def legible(rendered: str) -> str:
-    """Ansi text without control sequences; what was highlighted (in the background) is in brackets."""
+    """Ansi text without control sequences; text with a coloured background is put in brackets."""
 
     def plain(match: re.Match[str]) -> str:
         highlighted = any(code[:1] == "4" and len(code) == 2 for code in match[1].split(";"))

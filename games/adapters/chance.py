@@ -1,17 +1,15 @@
 """Fresh chance for generators that environments keep."""
 
-from typing import Any
-
 import numpy as np
 
 
-def is_generator(value: Any) -> bool:
+def is_generator(value: object) -> bool:
     """Whether it is one of NumPy's generators."""
     return isinstance(value, np.random.Generator | np.random.RandomState)
 
 
-def renew(generator: Any, seed: int) -> None:
-    """Set a generator anew, in place: parts of the environment may share it."""
+def renew(generator: np.random.Generator | np.random.RandomState, seed: int) -> None:
+    """Seed a generator anew, in place, since parts of the environment may share it."""
     if isinstance(generator, np.random.RandomState):
         generator.seed(seed)
     else:

@@ -1,25 +1,28 @@
-"""What a curated environment brings along: texts, names of actions, rules and facts of its own."""
+"""Curated environments: texts, names of actions, rules and facts that are written by hand."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import attrs
 
 from tsmg import Facts
 
+RawEnv: TypeAlias = Any
+"""An environment of another library, which the type checker does not know."""
+
 
 class Seen(NamedTuple):
-    """What the text of an agent may be made of.
+    """What the text of an agent may use.
 
     Attributes:
-      raw: the environment without wrappers. Of it a text may use what every agent sees, or what the environment's
+      raw: the environment without wrappers. A text may use what all agents observe of it, or what the environment's
         own engine shows to this agent.
       agent: the agent's name.
-      observation: the environment's observation of the agent.
+      observation: the agent's observation in the environment.
       moves: canonical texts of the agent's legal actions; empty where it does not act.
     """
 
-    raw: Any
+    raw: RawEnv
     agent: str
     observation: Any
     moves: tuple[str, ...]
@@ -31,12 +34,12 @@ class Seen(NamedTuple):
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The other agents, from the agent's left on."""
+        """The other agents in turn order, from the next one on."""
         agents = self.raw.possible_agents
         return (*agents[self.place + 1 :], *agents[: self.place])
 
-    def told_moves(self) -> str:
-        """One line that lists the legal actions, if the agent acts."""
+    def moves_text(self) -> str:
+        """A line that lists the legal actions; empty where the agent does not act."""
         return f"\nYou may: {', '.join(self.moves)}." if self.moves else ""
 
 
@@ -46,24 +49,24 @@ class Curated:
     """Texts and facts of one environment.
 
     Attributes:
-      observation_text: what an agent reads.
-      action_text: from (environment without wrappers, agent, action) to the canonical text of a legal action.
-      rules: from (environment, agent) to what a newcomer must be told, names of actions included.
-      horizon: from the environment to a time limit in steps that a sensible episode stays below.
-      facts: from the environment to what is sure of it.
-      prepare: puts right, before every step, what other environments of the process may have changed.
+      observation_text: writes what an agent reads.
+      action_text: (environment without wrappers, agent, action) -> the canonical text of a legal action.
+      rules: (environment, agent) -> the rules, including the names of actions.
+      horizon: environment -> a time limit in steps that a sensible episode does not reach.
+      facts: environment -> the facts that are sure.
+      prepare: restores, before every step, what other environments of the process may have changed.
       renew: gives the environment fresh chance from a seed, where it has any.
     """
 
     observation_text: Callable[[Seen], str]
-    action_text: Callable[[Any, str, int], str]
-    rules: Callable[[Any, str], str]
-    horizon: Callable[[Any], int]
-    facts: Callable[[Any], Facts]
-    prepare: Callable[[Any], None] | None = None
-    renew: Callable[[Any, int], None] | None = None
+    action_text: Callable[[RawEnv, str, int], str]
+    rules: Callable[[RawEnv, str], str]
+    horizon: Callable[[RawEnv], int]
+    facts: Callable[[RawEnv], Facts]
+    prepare: Callable[[RawEnv], None] | None = None
+    renew: Callable[[RawEnv, int], None] | None = None
 
 
-def zero_sum_of_two(raw: Any) -> Facts:
-    """Facts of a game whose only sure fact is that two players play for the same stakes."""
+def zero_sum_of_two(raw: RawEnv) -> Facts:
+    """Facts of a game of which only this is sure: it is zero-sum where two players play."""
     return Facts(zero_sum=True if len(raw.possible_agents) == 2 else None)

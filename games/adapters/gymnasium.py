@@ -1,13 +1,13 @@
 """Gymnasium environments as games.
 
 An environment that publishes its table (``P``, as the toy-text ones do) becomes an explicit game. Any other one is
-sampled: it is moved along as the episode goes, and branching replays the actions from the start.
+sampled: it moves along with the episode, and branching replays the actions from the start.
 """
 
 import functools
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import attrs
 import gymnasium
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from games.adapters import spaces
 from games.adapters.ansi import legible
+from games.adapters.curated import RawEnv
 from games.adapters.live import Actions, LiveGame, View, masked, name_actions, readable
 from tsmg import (
     AbstractExplicitGame,
-    AbstractGame,
+    AnyGame,
     Distribution,
     Facts,
     Finite,
@@ -41,34 +42,34 @@ _NAMES: Mapping[str, Sequence[str]] = {
 }
 _TAXI_PLACES = ("red", "green", "yellow", "blue", "in the taxi")
 
-Make = Callable[[], gymnasium.Env[Any, Any]]
+Env: TypeAlias = gymnasium.Env[Any, Any]
+Make = Callable[[], Env]
 TextOf = Callable[[Any], str]
 
 
 def from_gymnasium(
-    env: str | gymnasium.Env[Any, Any] | Make,
+    env: str | Env | Make,
     *,
     horizon: int | None = None,
     action_names: Sequence[str] | None = None,
-    choices: Mapping[str, Any] | None = None,
+    choices: Mapping[str, object] | None = None,
     observation_text: TextOf | None = None,
     rules: str = "",
-    **kwargs: Any,
-) -> AbstractGame[Any, Any]:
+    **kwargs: object,
+) -> AnyGame:
     """A Gymnasium environment as a game of one agent, ``player``.
+
+    The game is explicit where the environment publishes its table, and sampled otherwise.
 
     Args:
       env: an id, an environment that was made from one, or a function that makes one.
-      horizon: time limit H, in steps; the environment's own unless given.
+      horizon: time limit H, in steps; by default the environment's own.
       action_names: names of the actions of a Discrete space, in order.
-      choices: names of chosen actions, for spaces that text cannot name (a Box): the agent has these alone.
-      observation_text: from an observation to its text; the environment's ansi rendering or its observation unless
-        given.
-      rules: what a newcomer must be told; the actions are listed after it.
+      choices: names of chosen actions, for spaces that text cannot name (a Box); the agent has only these.
+      observation_text: function from an observation to its text; by default the environment's ansi rendering or
+        the observation itself.
+      rules: the rules that the agent reads, before the actions.
       **kwargs: arguments of ``gymnasium.make``.
-
-    Returns:
-      An explicit game where the environment publishes its table, a sampled one otherwise.
 
     Raises:
       InvalidArgumentError: there is no time limit; the actions cannot be named; or the text of the first observation
@@ -81,17 +82,12 @@ def from_gymnasium(
     made = make()
     name = made.spec.id if made.spec else type(made.unwrapped).__name__
     known = action_names or _NAMES.get(name.partition("-")[0])
-    actions = name_actions(
-        made.action_space, of=name, names=tuple(known) if known else None, choices=choices
-    )
+    names = tuple(known) if known else None
+    actions = name_actions(made.action_space, of=name, names=names, choices=choices)
     if observation_text is None and _has_table(made):
         return TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
-    shown = functools.lru_cache(maxsize=4096)(
-        functools.partial(spaces.text, made.observation_space)
-    )
-    driver = functools.partial(
-        _Driver, make, actions=actions, name=name, observation_text=observation_text, shown=shown
-    )
+    shown = functools.lru_cache(4096)(functools.partial(spaces.text, made.observation_space))
+    driver = functools.partial(_Driver, make, actions, name, observation_text, shown)
     game = LiveGame(
         make_driver=driver,
         env_name=name,
@@ -103,9 +99,7 @@ def from_gymnasium(
     return readable(game)
 
 
-def _maker(
-    env: str | gymnasium.Env[Any, Any] | Make, kwargs: Mapping[str, Any]
-) -> tuple[Make, int | None]:
+def _maker(env: str | Env | Make, kwargs: Mapping[str, object]) -> tuple[Make, int | None]:
     """A function that makes the bare environment, and the time limit that it was declared with."""
     if isinstance(env, gymnasium.Env):
         made_from = env.spec
@@ -127,11 +121,9 @@ def _maker(
         raise InvalidArgumentError(
             f"'env' must be a registered id (got {env!r}): {error}"
         ) from error
-    entry = (
-        gymnasium.envs.registration.load_env_creator(spec.entry_point)
-        if isinstance(spec.entry_point, str)
-        else spec.entry_point
-    )
+    entry: object = spec.entry_point
+    if isinstance(entry, str):
+        entry = gymnasium.envs.registration.load_env_creator(entry)
     modes = getattr(entry, "metadata", {}).get("render_modes", ())
     mode = {"render_mode": "ansi"} if "ansi" in modes else {}
     make = functools.partial(
@@ -143,7 +135,7 @@ def _maker(
 # ---- explicit: the published table ------------------------------------------------------------
 
 
-def _has_table(env: gymnasium.Env[Any, Any]) -> bool:
+def _has_table(env: Env) -> bool:
     bare = env
     while isinstance(
         bare, gymnasium.wrappers.OrderEnforcing | gymnasium.wrappers.PassiveEnvChecker
@@ -157,7 +149,7 @@ def _has_table(env: gymnasium.Env[Any, Any]) -> bool:
 
 
 class Cell(NamedTuple):
-    """A state of the table, and whether the episode ended on the way to it."""
+    """A state of the table, and whether the episode ended on the transition to it."""
 
     number: int
     over: bool = False
@@ -170,12 +162,12 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
 
     Attributes:
       env_name: the environment's id.
-      table: state to action to (probability, next state, reward, over).
+      table: state to action to (probability, next state, reward, whether the episode ends).
       initial: the probability of every first state.
-      texts: the text of every state.
-      masks: the legal actions of every state.
-      actions: what the agent can do.
-      rules: what a newcomer must be told.
+      texts: state -> its text.
+      masks: state -> its legal actions.
+      actions: the agent's actions.
+      rules: the rules that the agent reads.
       horizon: time limit H, in steps.
     """
 
@@ -193,7 +185,7 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
     agents = (_AGENT,)
 
     @_first.default
-    def _law_of_starts(self) -> Distribution[Cell]:
+    def _starts(self) -> Distribution[Cell]:
         return Finite((Cell(s), p) for s, p in enumerate(self.initial) if p)
 
     @facts.default
@@ -205,11 +197,9 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
         )
 
     @classmethod
-    def of(
-        cls, env: gymnasium.Env[Any, Any], *, name: str, actions: Actions, horizon: int, rules: str
-    ) -> "TableGame":
+    def of(cls, env: Env, *, name: str, actions: Actions, horizon: int, rules: str) -> "TableGame":
         """The game of an environment that publishes its table."""
-        bare: Any = env.unwrapped
+        bare: RawEnv = env.unwrapped
         bare.reset(seed=0)
 
         @functools.cache
@@ -270,11 +260,11 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
         return self.actions.text(action)
 
     def rules_text(self, agent: str) -> str:
-        return f"{self.rules} {self.actions.told()}".strip()
+        return f"{self.rules} {self.actions.sentence_text()}".strip()
 
 
-def _taxi_text(taxi: Any, number: int) -> str:
-    """Taxi in words: the colours of its rendering carry meaning, which plain text loses."""
+def _taxi_text(taxi: RawEnv, number: int) -> str:
+    """Taxi in words, since the colours of its rendering have a meaning that plain text loses."""
     row, column, passenger, destination = (int(x) for x in taxi.decode(number))
     chart = "\n".join("".join(cell.decode() for cell in line) for line in taxi.desc)
     return (
@@ -288,7 +278,7 @@ def _taxi_text(taxi: Any, number: int) -> str:
 
 @final
 class _Words(ISpawnableSeedSequence):
-    """The state of a fresh generator, hashed from a key; NumPy's own way takes a fifth of an adapted step."""
+    """The state of a fresh generator, hashed from a key; NumPy's own hash takes a fifth of an adapted step."""
 
     def __init__(self, key: bytes) -> None:
         self._digest = hashlib.blake2b(key, digest_size=64).digest()
@@ -319,7 +309,6 @@ class _Driver:
     def __init__(
         self,
         make: Make,
-        *,
         actions: Actions,
         name: str,
         observation_text: TextOf | None,

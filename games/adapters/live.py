@@ -1,8 +1,8 @@
-"""Live environments as sampled games: moved along as the episode goes, branched by replay.
+"""Live environments as sampled games: they move along with the episode, and branch by replay.
 
-A *driver* moves one environment of one library. ``LiveGame`` turns drivers into values: a state is what led to it,
-the seed of the reset and each step's actions and seed of chance. Where a state is left a second time, a fresh driver
-replays what led there, and must come to the same observation.
+A *driver* moves one environment of one library. ``LiveGame`` turns drivers into values: a state consists of what led
+to it, the seed of the reset and each step's actions and seed of chance. Where a state is left a second time, a fresh
+driver replays these, and must reach the same observation.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -13,9 +13,10 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from games.adapters import spaces
+from games.adapters.spaces import AnySpace, Native
 from tsmg import (
-    AbstractGame,
     AbstractSampledGame,
+    AnyGame,
     Facts,
     GameLawError,
     Illegal,
@@ -34,33 +35,33 @@ class Actions(NamedTuple):
     """The actions of an agent that text can name.
 
     Attributes:
-      space: the space that they belong to.
+      space: the environment's action space.
       values: the plain actions; ``None`` where they are too many to list.
       texts: the canonical text of each.
-      natives: what the environment takes for each.
-      sentence: how a newcomer is told of them; by their texts unless given.
+      natives: the environment's own form of each.
+      sentence: the sentence of the rules that lists them; by default it is made of the texts.
     """
 
-    space: Any
+    space: AnySpace
     values: tuple[Hashable, ...] | None = None
     texts: tuple[str, ...] = ()
-    natives: tuple[Any, ...] = ()
+    natives: tuple[Native, ...] = ()
     sentence: str | None = None
 
-    def text(self, action: Any) -> str:
+    def text(self, action: Hashable) -> str:
         """The canonical text."""
         if self.values is None:
             return spaces.action_text(self.space, action)
         return self.texts[self.values.index(action)]
 
-    def native(self, action: Any) -> Any:
-        """What the environment takes."""
+    def native(self, action: Hashable) -> Native:
+        """The environment's own form of an action."""
         if self.values is None:
             return spaces.native(self.space, action)
         return self.natives[self.values.index(action)]
 
-    def told(self) -> str:
-        """One sentence for a newcomer."""
+    def sentence_text(self) -> str:
+        """The sentence of the rules that lists the actions."""
         if self.sentence is not None:
             return self.sentence
         if self.values is not None and len(self.texts) <= 64:
@@ -71,18 +72,18 @@ class Actions(NamedTuple):
 
 
 def name_actions(
-    space: Any, *, of: str, names: tuple[str, ...] | None, choices: Mapping[str, Any] | None
+    space: AnySpace, *, of: str, names: tuple[str, ...] | None, choices: Mapping[str, Native] | None
 ) -> Actions:
     """The actions of a space.
 
     Args:
       space: the environment's action space.
-      of: whose they are, for messages.
-      names: names of the values of a finite space, in order; JSON unless given.
+      of: the owner of the actions, for messages.
+      names: names of the values of a finite space, in order; by default they are written as JSON.
       choices: names of chosen actions, for a space that text cannot name.
 
     Raises:
-      InvalidArgumentError: text cannot name the actions, or names are too few, too many or alike.
+      InvalidArgumentError: text cannot name the actions, or the names are too few, too many or equal.
     """
     if choices is not None:
         values = tuple(range(len(choices)))
@@ -94,14 +95,14 @@ def name_actions(
         )
     if spaces.count(space) > LISTED_ACTIONS:
         return Actions(space)
-    values = tuple(spaces.values(space))
-    texts = names or tuple(spaces.action_text(space, value) for value in values)
-    if len(texts) != len(values):
+    listed = tuple(spaces.values(space))
+    texts = names or tuple(spaces.action_text(space, value) for value in listed)
+    if len(texts) != len(listed):
         raise InvalidArgumentError(
-            f"'action_names' must name the {len(values)} actions of {of} (got {texts})"
+            f"'action_names' must name the {len(listed)} actions of {of} (got {texts})"
         )
-    natives = tuple(spaces.native(space, value) for value in values)
-    return Actions(space, values, _distinct(texts), natives)
+    natives = tuple(spaces.native(space, value) for value in listed)
+    return Actions(space, listed, _distinct(texts), natives)
 
 
 def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,10 +117,10 @@ def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
     Args:
       actions: all actions.
       mask: for every value of the space, in order, whether it is allowed.
-      name: whose they are, for messages.
+      name: the owner of the actions, for messages.
 
     Raises:
-      GameLawError: it allows none, or is not of the space's size.
+      GameLawError: it allows no action, or its size is not that of the space.
     """
     allowed = np.flatnonzero(mask)
     size = int(spaces.count(actions.space))
@@ -144,15 +145,15 @@ def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
 @final
 @attrs.frozen(kw_only=True)
 class View:
-    """What can be seen of an environment between two steps.
+    """What can be observed of an environment between two steps.
 
     Attributes:
-      acting: who moves next; nobody at the end.
-      texts: what each agent reads.
+      acting: the agents that act next; none at the end.
+      texts: the text that each agent reads.
       legal: the legal actions of each acting agent; ``None`` where they are not listed.
       over: whether the episode is over.
       observation: all observations, plain or as a digest, by which a replay is checked.
-      names: canonical texts that legal actions have here alone, by agent.
+      names: canonical texts that legal actions have in this state only, by agent.
     """
 
     acting: tuple[str, ...]
@@ -177,27 +178,32 @@ class Driver(Protocol):
         ...
 
 
+JointAction = tuple[tuple[str, Hashable], ...]
+Path = tuple[tuple[JointAction, int], ...]
+
+
 class _Session:
     """A driver, and the path along which it was moved."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.path: tuple[Any, ...] = ()
+        self.path: Path = ()
 
 
 @final
 @attrs.frozen(kw_only=True)
 class LiveState:
-    """Where a live environment is: a state is what led to it.
+    """A state of a live environment: what led to it.
 
     Attributes:
-      seed: of the reset.
-      path: (joint action, seed of the step's chance) from the start.
-      view: what can be seen here.
+      seed: the seed of the reset.
+      path: (joint action, seed of the step's chance) of every step from the start.
+      view: what can be observed in the state.
+      session: a driver that was moved to the state, and perhaps beyond it.
     """
 
     seed: int
-    path: tuple[tuple[tuple[tuple[str, Hashable], ...], int], ...]
+    path: Path
     view: View = attrs.field(eq=False, repr=False)
     session: _Session = attrs.field(eq=False, repr=False)
 
@@ -211,12 +217,12 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
       make_driver: makes a driver of a fresh environment.
       env_name: the environment's id.
       agents: the agents' names.
-      actions: what each agent can do.
-      rules: what a newcomer must be told, by agent; the actions are listed after it.
+      actions: the actions of each agent.
+      rules: the rules that each agent reads, before the actions.
       horizon: time limit H, in steps.
-      facts: what is declared.
-      fresh_chance: whether the episodes that leave a state draw their chance apart. Otherwise the seed of the
-        reset fixes all chance, and episodes of one start share it.
+      facts: the declared facts.
+      fresh_chance: whether episodes that leave the same state draw their chance independently. Otherwise the seed
+        of the reset fixes all chance, and episodes of one start share it.
     """
 
     make_driver: Callable[[], Driver]
@@ -251,7 +257,7 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
         """A fresh environment, moved to the state.
 
         Raises:
-          GameLawError: it does not come to the same observation, so it cannot be branched.
+          GameLawError: it does not reach the same observation, so it cannot be branched.
         """
         here = self._reset(state.seed)
         for joint_action, chance in state.path:
@@ -288,11 +294,11 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
             return Illegal(text)
 
     def rules_text(self, agent: str) -> str:
-        return f"{self.rules[agent]} {self.actions[agent].told()}".strip()
+        return f"{self.rules[agent]} {self.actions[agent].sentence_text()}".strip()
 
 
 def _step(
-    session: _Session, state: LiveState, joint_action: tuple[Any, ...], chance: int
+    session: _Session, state: LiveState, joint_action: JointAction, chance: int
 ) -> Transition[LiveState]:
     view, rewards_N = session.driver.step(dict(joint_action), chance)
     session.path = (*state.path, (joint_action, chance))
@@ -300,7 +306,7 @@ def _step(
     return Transition(after, rewards_N)
 
 
-def readable(game: AbstractGame[Any, Any]) -> AbstractGame[Any, Any]:
+def readable(game: AnyGame) -> AnyGame:
     """The game, if its first texts are short enough to be read.
 
     Raises:

@@ -1,20 +1,21 @@
-"""Environments of many agents, moved: those whose agents act in turn (AEC), and those whose agents act together.
+"""Drivers of PettingZoo environments: those whose agents act in turn (AEC), and those whose agents act together.
 
-An agent is named by the text of its id. What it reads once it has left is what it read last.
+An agent's name is the text of its id. Once it has left, it keeps the text that it read last.
 """
 
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, final
+from typing import Any, SupportsFloat, final
 
 import attrs
 import numpy as np
 from gymnasium.spaces import Dict, Space
+from numpy.typing import NDArray
 
 from games.adapters import spaces
 from games.adapters.ansi import legible
-from games.adapters.curated import Seen
+from games.adapters.curated import RawEnv, Seen
 from games.adapters.live import Actions, View, masked
 from tsmg import GameLawError
 
@@ -24,54 +25,57 @@ _ABSENT = "You are not in the game."
 _UNSEEN = "There is nothing to see."
 
 
+Infos = Mapping[Any, Mapping[str, Any]]
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Zoo:
-    """What is settled about an environment before it is moved.
+    """An environment, and how its texts, actions and chance are adapted.
 
     Attributes:
-      make: makes a fresh one.
+      make: makes a fresh environment.
       name: its name, for messages.
       ids: the environment's own id of each agent, in order.
-      actions: what each agent can do.
-      observation_text: from an agent and its observation to its text, if somebody said so.
-      curated_text: from what is seen to a curated text, if there is one.
-      action_text: from (environment without wrappers, id, action) to a curated name, if there is one.
+      actions: the actions of each agent.
+      observation_text: (agent, observation) -> text, where the caller passed one.
+      curated_text: writes the curated text, if there is one.
+      action_text: (environment without wrappers, id, action) -> curated name, if there is one.
       rendering: whether the environment's ansi rendering is read.
-      prepare: puts an environment right before it is moved, where it needs that.
+      prepare: restores an environment without wrappers before it is moved, where it needs that.
       renew: gives an environment without wrappers fresh chance from a seed, if it is to have any.
     """
 
-    make: Callable[[], Any]
+    make: Callable[[], RawEnv]
     name: str
-    ids: Mapping[str, Any]
+    ids: Mapping[str, Hashable]
     actions: Mapping[str, Actions]
     observation_text: Callable[[str, Any], str] | None = None
     curated_text: Callable[[Seen], str] | None = None
-    action_text: Callable[[Any, str, Any], str] | None = None
+    action_text: Callable[[RawEnv, Any, Any], str] | None = None
     rendering: bool = False
-    prepare: Callable[[Any], None] | None = None
-    renew: Callable[[Any, int], None] | None = None
+    prepare: Callable[[RawEnv], None] | None = None
+    renew: Callable[[RawEnv, int], None] | None = None
 
-    def make_ready(self, env: Any, chance: int | None = None) -> None:
-        """Before a reset, or before a step with its chance."""
+    def make_ready(self, env: RawEnv, chance: int | None = None) -> None:
+        """Prepare the environment for a reset, or for a step with its seed of chance."""
         if self.prepare is not None:
             self.prepare(env.unwrapped)
         if self.renew is not None and chance is not None:
             self.renew(env.unwrapped, chance)
 
-    def present(self, env: Any) -> dict[str, Any]:
+    def present(self, env: RawEnv) -> dict[str, Hashable]:
         """Names and ids of the agents that are in the environment now.
 
         Raises:
-          GameLawError: one of them is none of its possible agents.
+          GameLawError: one of them is not among its possible agents.
         """
         strangers = [agent for agent in env.agents if str(agent) not in self.ids]
         if strangers:
             raise GameLawError(f"{self.name}: {strangers[0]!r} is none of its possible agents")
         return {name: agent for name, agent in self.ids.items() if agent in env.agents}
 
-    def paid(self, rewards: Mapping[Any, Any]) -> np.ndarray:
+    def paid(self, rewards: Mapping[Any, SupportsFloat]) -> NDArray[np.float64]:
         """The reward of every agent, 0 where the environment names none. Shape (N,), float64.
 
         Raises:
@@ -88,16 +92,14 @@ class Zoo:
 class _Reader:
     """Turns what the environment shows into texts and legal actions."""
 
-    def __init__(self, zoo: Zoo, env: Any) -> None:
+    def __init__(self, zoo: Zoo, env: RawEnv) -> None:
         self.zoo = zoo
         self.env = env
         self.seen: dict[str, Any] = {}
         self.texts = dict.fromkeys(zoo.ids, _ABSENT)
 
-    def view(
-        self, acting: tuple[str, ...], observations: Mapping[str, Any], infos: Mapping[Any, Any]
-    ) -> View:
-        """What can be seen when these agents are to act; nobody, when the episode is over."""
+    def view(self, acting: tuple[str, ...], observations: Mapping[str, Any], infos: Infos) -> View:
+        """The view where these agents are to act; none of them once the episode is over."""
         legal = {a: self._legal(a, observations.get(a), infos) for a in acting}
         names = {a: self._names(a, actions) for a, actions in legal.items()}
         self.read(observations, names)
@@ -113,7 +115,7 @@ class _Reader:
     def read(
         self, observations: Mapping[str, Any], names: Mapping[str, Mapping[Hashable, str]]
     ) -> None:
-        """Take notice of observations."""
+        """Update the texts from observations."""
         self.seen.update(observations)
         for agent, observation in observations.items():
             moves = tuple(names.get(agent, {}).values())
@@ -132,9 +134,7 @@ class _Reader:
         space, shown = without_mask(self.env.observation_space(zoo.ids[agent]), observation)
         return spaces.text(space, spaces.plain(space, shown))
 
-    def _legal(
-        self, agent: str, observation: Any, infos: Mapping[Any, Any]
-    ) -> tuple[Hashable, ...] | None:
+    def _legal(self, agent: str, observation: Any, infos: Infos) -> tuple[Hashable, ...] | None:
         actions = self.zoo.actions[agent]
         mask = observation.get(_MASK) if isinstance(observation, Mapping) else None
         if mask is None:
@@ -151,7 +151,7 @@ class _Reader:
 
 
 def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
-    """An observation and its space, less the mask of actions; what remains alone stands for itself."""
+    """An observation and its space without the action mask; a single remaining part replaces the whole."""
     if not isinstance(observation, Mapping) or _MASK not in observation:
         return space, observation
     if not isinstance(space, Dict):
@@ -163,15 +163,15 @@ def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
     return Dict(parts), observation
 
 
-def digest(value: Any) -> bytes:
-    """A short value that tells observations apart, however large they are."""
+def digest(value: object) -> bytes:
+    """A short value that differs between observations, however large they are."""
     state = hashlib.blake2b(digest_size=16)
     for part in _parts(value):
         state.update(part)
     return state.digest()
 
 
-def _parts(value: Any) -> Iterable[bytes]:
+def _parts(value: object) -> Iterable[bytes]:
     if isinstance(value, np.ndarray) and value.dtype != object:
         yield f"{value.dtype}{value.shape}".encode()
         yield value.tobytes()
@@ -192,9 +192,9 @@ def _parts(value: Any) -> Iterable[bytes]:
 class TurnDriver:
     """Moves an environment whose agents act in turn.
 
-    The dead are moved out at once, as the environment wants it, so that the living alone act. Rewards are those after
-    each of its steps, also of agents that do not act. A step of the dead that leaves the rewards as they were pays
-    nothing: they were counted before.
+    Dead agents (those that are terminated or truncated) are moved out at once, as the environment demands, so that
+    only living agents act. Every step pays the rewards that the environment then states, also to agents that do not
+    act. A step of a dead agent that leaves the rewards unchanged pays nothing: they were counted before.
     """
 
     def __init__(self, zoo: Zoo) -> None:
@@ -212,7 +212,7 @@ class TurnDriver:
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
-        """One step of the agent whose turn it is, and what the dead still have to do."""
+        """One step of the agent whose turn it is, and the steps that move dead agents out."""
         self.zoo.make_ready(self.env, chance)
         ((agent, action),) = joint_action.items()
         self.env.step(self.zoo.actions[agent].native(action))
@@ -227,7 +227,7 @@ class TurnDriver:
         acting = tuple(name for name, id in present.items() if id == self.env.agent_selection)
         if present and not acting:
             raise GameLawError(
-                f"{self.zoo.name}: it is the turn of {self.env.agent_selection!r}, who is not in the game"
+                f"{self.zoo.name}: it is the turn of {self.env.agent_selection!r}, which is not in the game"
             )
         return self.reader.view(acting, self._observations(), self.env.infos)
 
@@ -241,10 +241,10 @@ class TurnDriver:
         )
 
     def _move_the_dead_out(self) -> None:
-        """Step the dead with no action.
+        """Step dead agents without an action.
 
         Raises:
-          GameLawError: a step of the dead leaves its agent in the game.
+          GameLawError: the step of a dead agent leaves it in the game.
         """
         while self._waits_for_the_dead():
             agent, before = self.env.agent_selection, dict(self.env.rewards)
@@ -258,7 +258,7 @@ class TurnDriver:
 
 @final
 class ParallelDriver:
-    """Moves an environment whose agents act together; the dead are those that it says are over."""
+    """Moves an environment whose agents act together; dead agents are those that it terminates or truncates."""
 
     def __init__(self, zoo: Zoo) -> None:
         self.zoo = zoo
@@ -274,7 +274,7 @@ class ParallelDriver:
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
-        """One step of all who live."""
+        """One step of all living agents."""
         self.zoo.make_ready(self.env, chance)
         actions = {
             self.zoo.ids[agent]: self.zoo.actions[agent].native(action)
@@ -286,7 +286,7 @@ class ParallelDriver:
         return self._view(observations, infos, dead=dead), tuple(paid_N.tolist())
 
     def _view(
-        self, observations: Mapping[Any, Any], infos: Mapping[Any, Any], *, dead: set[Any]
+        self, observations: Mapping[Hashable, object], infos: Infos, *, dead: set[Hashable]
     ) -> View:
         named = {name: observations[id] for name, id in self.zoo.ids.items() if id in observations}
         acting = tuple(name for name, id in self.zoo.present(self.env).items() if id not in dead)

@@ -7,8 +7,8 @@ values, in the space's own order). Its text is that of JSON, which every space b
 import itertools
 import json
 import math
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -18,8 +18,12 @@ from tsmg import InvalidArgumentError
 
 DIGITS = 4
 
+AnySpace: TypeAlias = spaces.Space[Any]
+Native: TypeAlias = Any
+"""A value in the form of its own space, whatever type that is."""
 
-def plain(space: spaces.Space[Any], value: Any) -> Hashable:
+
+def plain(space: AnySpace, value: Native) -> Hashable:
     """The plain form of a value of the space."""
     if isinstance(space, spaces.Discrete):
         return int(value)
@@ -40,7 +44,7 @@ def plain(space: spaces.Space[Any], value: Any) -> Hashable:
     raise InvalidArgumentError(f"'space' must be one that text can show (got {space!r})")
 
 
-def native(space: spaces.Space[Any], value: Any) -> Any:
+def native(space: AnySpace, value: Hashable) -> Native:
     """The space's own form of a plain value.
 
     Raises:
@@ -52,7 +56,7 @@ def native(space: spaces.Space[Any], value: Any) -> Any:
     return made
 
 
-def _native(space: spaces.Space[Any], value: Any) -> Any:
+def _native(space: AnySpace, value: Any) -> Native:
     if isinstance(space, spaces.Discrete):
         return _integer(value)
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
@@ -70,35 +74,36 @@ def _native(space: spaces.Space[Any], value: Any) -> Any:
     if isinstance(space, spaces.Sequence):
         return tuple(_native(space.feature_space, v) for v in value)
     if isinstance(space, spaces.OneOf):
-        return _native_one_of(space, *value)
+        part, inner = value
+        return np.int64(part), _native(_part(space.spaces, part), inner)
     if isinstance(space, spaces.Text):
         return value
     raise InvalidArgumentError(f"'space' must be one that text can name (got {space!r})")
 
 
-def _native_one_of(space: Any, part: Any, value: Any) -> Any:
-    if not 0 <= _integer(part) < len(space.spaces):
-        raise ValueError(f"{part} is no part of {space!r}")
-    return np.int64(part), _native(space.spaces[part], value)
+def _part(parts: Sequence[AnySpace], index: object) -> AnySpace:
+    if not 0 <= _integer(index) < len(parts):
+        raise ValueError(f"{index} is no part of {parts!r}")
+    return parts[_integer(index)]
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{value!r} must be an integer")
     return value
 
 
-def _items(space: spaces.Sequence, value: Any) -> Any:
+def _items(space: spaces.Sequence, value: Native) -> Native:
     if not space.stack:
         return value
     return list(iterate(space.stacked_feature_space, value))
 
 
-def _nested(value: Any) -> Any:
+def _nested(value: Any) -> Hashable:
     return tuple(_nested(v) for v in value) if isinstance(value, list) else value
 
 
-def nameable(space: spaces.Space[Any]) -> bool:
+def nameable(space: AnySpace) -> bool:
     """Whether text can name every value: there is no Box (or foreign space) in it."""
     if isinstance(space, spaces.Tuple | spaces.OneOf):
         return all(map(nameable, space.spaces))
@@ -111,8 +116,8 @@ def nameable(space: spaces.Space[Any]) -> bool:
     )
 
 
-def count(space: spaces.Space[Any]) -> float:
-    """How many values a space has; infinity where they cannot be listed."""
+def count(space: AnySpace) -> float:
+    """The number of values of a space; infinity where they cannot be listed."""
     if isinstance(space, spaces.Discrete):
         return float(space.n)
     if isinstance(space, spaces.MultiDiscrete):
@@ -128,7 +133,7 @@ def count(space: spaces.Space[Any]) -> float:
     return math.inf
 
 
-def values(space: spaces.Space[Any]) -> Iterator[Any]:
+def values(space: AnySpace) -> Iterator[Hashable]:
     """All plain values of a finite space, in order."""
     if isinstance(space, spaces.Discrete):
         yield from range(int(space.start), int(space.start) + int(space.n))
@@ -145,7 +150,7 @@ def values(space: spaces.Space[Any]) -> Iterator[Any]:
         raise InvalidArgumentError(f"'space' must be finite (got {space!r})")
 
 
-def _grids(space: spaces.MultiDiscrete | spaces.MultiBinary) -> Iterator[Any]:
+def _grids(space: spaces.MultiDiscrete | spaces.MultiBinary) -> Iterator[Hashable]:
     if isinstance(space, spaces.MultiBinary):
         starts, sizes = np.zeros(space.shape, int), np.full(space.shape, 2)
     else:
@@ -155,15 +160,15 @@ def _grids(space: spaces.MultiDiscrete | spaces.MultiBinary) -> Iterator[Any]:
         yield _nested(np.array(choice).reshape(space.shape).tolist())
 
 
-def text(space: spaces.Space[Any], value: Any) -> str:
-    """What a reader sees of a plain value: names of a dictionary's parts, numbers of four digits."""
+def text(space: AnySpace, value: Any) -> str:
+    """The text of a plain value: the names of a dictionary's parts, and numbers of four digits."""
     if isinstance(space, spaces.Dict):
         parts = zip(space.spaces.items(), value, strict=True)
         return "\n".join(f"{name}: {_inline(s, v)}" for (name, s), v in parts)
     return _inline(space, value)
 
 
-def _inline(space: spaces.Space[Any], value: Any) -> str:
+def _inline(space: AnySpace, value: Any) -> str:
     if isinstance(space, spaces.Text):
         return str(value)
     if isinstance(space, spaces.Dict):
@@ -179,23 +184,23 @@ def _inline(space: spaces.Space[Any], value: Any) -> str:
     return _numbers(value)
 
 
-def _numbers(value: Any) -> str:
+def _numbers(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_numbers, value)) + "]"
     return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
 
 
-def action_text(space: spaces.Space[Any], value: Any) -> str:
+def action_text(space: AnySpace, value: object) -> str:
     """The canonical text of a plain action; ``read`` finds the action in it again."""
-    return value if isinstance(space, spaces.Text) else json.dumps(value)
+    return str(value) if isinstance(space, spaces.Text) else json.dumps(value)
 
 
-def read(space: spaces.Space[Any], said: str) -> Any:
+def read(space: AnySpace, text: str) -> Hashable:
     """The plain value that a text names.
 
     Raises:
-      ValueError, TypeError, RecursionError: it names none.
+      ValueError, TypeError, RecursionError: it names no value of the space.
     """
-    value = said if isinstance(space, spaces.Text) else _nested(json.loads(said.strip()))
+    value = text if isinstance(space, spaces.Text) else _nested(json.loads(text.strip()))
     native(space, value)
     return value

@@ -1,4 +1,4 @@
-"""Games as Gymnasium environments: one agent learns, policies or scripted players play the others."""
+"""Games as Gymnasium environments: one agent learns, and policies or scripted players play the others."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -14,20 +14,21 @@ from games.exports.views import (
     View,
 )
 from tsmg import (
-    AbstractGame,
     AbstractPlayer,
     ActionText,
     AgentPolicy,
+    AnyGame,
+    AnyPlayer,
     InvalidArgumentError,
     PlayerPolicy,
     Reply,
 )
 
-Opponent = AbstractPlayer[Any, Any] | AgentPolicy
+Opponent = AnyPlayer | AgentPolicy
 
 
 def to_gymnasium(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     agent: str | None = None,
     opponents: Opponent | Mapping[str, Opponent] | None = None,
     *,
@@ -40,15 +41,15 @@ def to_gymnasium(
     """A game as a Gymnasium environment.
 
     Args:
-      game: what is played; it needs a horizon or a declared longest game.
-      agent: who learns; may be left out where there is one agent.
-      opponents: who plays the others: a policy or scripted player for all, or one per agent.
+      game: the game; it needs a horizon or a declared longest game.
+      agent: name of the agent that learns; may be left out where there is one agent.
+      opponents: the policy or scripted player of all other agents, or one per agent.
       actions: ``"text"`` (any string, read by the game, with its invalid rule) or ``"index"`` (of an action text).
       observations: ``"text"``, or ``"dict"`` with keys ``observation`` (bytes), ``text`` and, for indices,
-        ``action_mask``; unless given, a dict for indices and text otherwise.
-      action_texts: what the indices mean, for all agents or per agent; the agent has these actions alone. Found by
-        trial play unless given.
-      max_length: the longest text of the spaces.
+        ``action_mask``; by default a dict for indices, and text otherwise.
+      action_texts: the action texts of the indices, for all agents or per agent; the agent has only these actions.
+        By default they are found by trial play.
+      max_length: the greatest length of a text of the spaces.
       render_mode: ``"ansi"`` to render the text; or ``None``.
 
     Raises:
@@ -70,7 +71,7 @@ def to_gymnasium(
 
 
 def _policies(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     agent: str,
     opponents: Opponent | Mapping[str, Opponent] | None,
 ) -> Mapping[str, AgentPolicy]:
@@ -90,7 +91,7 @@ def _policies(
 
 
 def _open_masks(*values: Any) -> None:
-    """Allow everything: a learner cannot choose where nothing is allowed."""
+    """Allow every action: a learner cannot choose where none is allowed."""
     for value in values:
         if isinstance(value, dict) and "action_mask" in value:
             value["action_mask"][:] = 1
@@ -98,15 +99,15 @@ def _open_masks(*values: Any) -> None:
 
 @final
 class GymnasiumGame(gymnasium.Env[Any, Any]):
-    """A game from the seat of one agent.
+    """A game as one agent plays it.
 
-    What is paid before the agent's first turn counts at its first step. Where the game is over before that turn,
+    Rewards before the agent's first turn count at its first step. Where the game is over before that turn,
     ``reset`` shows its end (``info["ending"]``), and the first step ends the episode whatever the action.
 
     Args:
-      view: spaces and values.
-      agent: who learns.
-      policies: who plays the others.
+      view: the spaces and their values.
+      agent: name of the agent that learns.
+      policies: the policies of the other agents.
     """
 
     def __init__(self, *, view: View, agent: str, policies: Mapping[str, AgentPolicy]) -> None:
@@ -160,7 +161,7 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
         return begun(self._match).text(self.agent) if self.render_mode else None
 
     def _play_others(self, match: ShownMatch) -> None:
-        """Let the others play until it is the agent's turn or its part is over."""
+        """Let the other agents play until the agent must act or has left the game."""
         while self.agent not in match.acting and not match.is_out(self.agent):
             match.move(self._replies(match))
 

@@ -4,15 +4,26 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import pettingzoo
-from gymnasium import spaces
 
 from games.exports.shown import Matches, ShownMatch, begun
-from games.exports.views import LONGEST_TEXT, ActionTexts, ActionView, ObservationView, View
-from tsmg import AbstractGame, ActionText, InvalidArgumentError, Reply
+from games.exports.views import (
+    LONGEST_TEXT,
+    ActionTexts,
+    ActionView,
+    AnySpace,
+    ObservationView,
+    View,
+)
+from tsmg import (
+    ActionText,
+    AnyGame,
+    InvalidArgumentError,
+    Reply,
+)
 
 
 def to_pettingzoo(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     *,
     actions: ActionView = "text",
     observations: ObservationView | None = None,
@@ -22,17 +33,17 @@ def to_pettingzoo(
 ) -> "pettingzoo.AECEnv[str, Any, Any]":
     """A game as a PettingZoo environment that asks one agent after the other.
 
-    Where several agents act at once, they are asked in turn, none sees what the others said, and the game moves after
-    the last.
+    Where several agents act at once, they are asked in turn, none sees the others' actions, and the game moves after
+    the last one.
 
     Args:
-      game: what is played; it needs a horizon or a declared longest game.
+      game: the game; it needs a horizon or a declared longest game.
       actions: ``"text"`` (any string, read by the game, with its invalid rule) or ``"index"`` (of an action text).
       observations: ``"text"``, or ``"dict"`` with keys ``observation`` (bytes), ``text`` and, for indices,
-        ``action_mask``; unless given, a dict for indices and text otherwise.
-      action_texts: what the indices mean, for all agents or per agent; an agent has these actions alone. Found by
-        trial play unless given.
-      max_length: the longest text of the spaces.
+        ``action_mask``; by default a dict for indices, and text otherwise.
+      action_texts: the action texts of the indices, for all agents or per agent; an agent has only these actions.
+        By default they are found by trial play.
+      max_length: the greatest length of a text of the spaces.
       render_mode: ``"ansi"`` to render the text of the agent that is asked; or ``None``.
 
     Raises:
@@ -50,7 +61,7 @@ def to_pettingzoo(
 
 
 def to_pettingzoo_parallel(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     *,
     actions: ActionView = "text",
     observations: ObservationView | None = None,
@@ -60,10 +71,10 @@ def to_pettingzoo_parallel(
 ) -> "pettingzoo.ParallelEnv[str, Any, Any]":
     """A game as a PettingZoo environment that takes the actions of all agents at once.
 
-    What an agent says while it does not act is ignored, so that turn-based games can be played, too.
+    The actions of agents that do not act are ignored, so that turn-based games can be played, too.
 
     Args:
-      game: what is played; it needs a horizon or a declared longest game.
+      game: the game; it needs a horizon or a declared longest game.
       actions: as for ``to_pettingzoo``.
       observations: as for ``to_pettingzoo``.
       action_texts: as for ``to_pettingzoo``.
@@ -85,10 +96,10 @@ def to_pettingzoo_parallel(
 
 
 class _Shown:
-    """What both kinds of environment share: agents, spaces and the match that is played.
+    """The common part of both kinds of environment: agents, spaces and the match that is played.
 
     Args:
-      view: spaces and values.
+      view: the spaces and their values.
     """
 
     def __init__(self, view: View) -> None:
@@ -106,10 +117,10 @@ class _Shown:
         self._matches = Matches(view.game)
         self._match: ShownMatch | None = None
 
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
+    def observation_space(self, agent: str) -> AnySpace:
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Space[Any]:
+    def action_space(self, agent: str) -> AnySpace:
         return self.action_spaces[agent]
 
     def close(self) -> None:
@@ -122,7 +133,7 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
     """A game that asks one agent after the other.
 
     Args:
-      view: spaces and values.
+      view: the spaces and their values.
     """
 
     def __init__(self, view: View) -> None:
@@ -133,13 +144,13 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         return self._view.observation(begun(self._match), agent)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        self._match = match = self._matches.deal(seed)
+        self._match = match = self._matches.new(seed)
         self._replies = {}
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.infos = {agent: self._view.info(match, agent) for agent in self.agents}
-        self._look(match)
+        self._update(match)
 
     def step(self, action: Any) -> None:
         match = begun(self._match if self.agents else None)
@@ -153,7 +164,7 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         self._cumulative_rewards[agent] = 0.0
         if len(self._replies) == len(match.acting):
             self._move(match)
-        self._look(match)
+        self._update(match)
 
     def _move(self, match: ShownMatch) -> None:
         match.move(self._replies)
@@ -163,8 +174,8 @@ class AECGame(_Shown, pettingzoo.AECEnv[str, Any, Any]):  # type: ignore[misc]
         self.infos = {agent: self._view.info(match, agent, pay[agent]) for agent in self.agents}
         self._accumulate_rewards()
 
-    def _look(self, match: ShownMatch) -> None:
-        """See whose part is over, and who is asked next."""
+    def _update(self, match: ShownMatch) -> None:
+        """Update the agents that have left the game, and the agent that is asked next."""
         fates = {agent: match.fate(agent) for agent in self.agents}
         self.terminations = {agent: terminated for agent, (terminated, _) in fates.items()}
         self.truncations = {agent: truncated for agent, (_, truncated) in fates.items()}
@@ -182,7 +193,7 @@ class ParallelGame(_Shown, pettingzoo.ParallelEnv[str, Any, Any]):  # type: igno
     """A game that takes the actions of all agents at once.
 
     Args:
-      view: spaces and values.
+      view: the spaces and their values.
     """
 
     def __init__(self, view: View) -> None:
@@ -191,7 +202,7 @@ class ParallelGame(_Shown, pettingzoo.ParallelEnv[str, Any, Any]):  # type: igno
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        self._match = match = self._matches.deal(seed)
+        self._match = match = self._matches.new(seed)
         self.agents = list(self.possible_agents)
         view = self._view
         observations = {agent: view.observation(match, agent) for agent in self.agents}

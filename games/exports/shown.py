@@ -1,7 +1,7 @@
-"""One episode of a game, moved by replies from outside: what all exported environments share.
+"""One episode of a game, moved by replies from outside: the common part of all exported environments.
 
-The runner asks policies for replies; an environment is told them. Both move a ``tsmg.Match``, so the episode is the
-one that ``tsmg.play`` records for the same key and texts.
+The runner asks policies for replies; an environment receives them. Both move a ``tsmg.Match``, so that the episode is
+the one that ``tsmg.play`` records for the same key and texts.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from tsmg import (
-    AbstractGame,
+    AnyGame,
     Ending,
     EpisodeKey,
     EpisodeSpec,
@@ -26,32 +26,37 @@ _SEEDS = 2**63
 
 
 class Pay(NamedTuple):
-    """What an agent was paid, undiscounted: by the game, and by the invalid rule (at most 0)."""
+    """What an agent received, undiscounted.
+
+    Attributes:
+      reward: of the game.
+      penalty: of the invalid rule; at most 0.
+    """
 
     reward: float = 0.0
     penalty: float = 0.0
 
     @property
     def total(self) -> float:
-        """Both together."""
+        """Reward and penalty together."""
         return self.reward + self.penalty
 
 
 @final
 class ShownMatch:
-    """A match as an environment shows it: what is due to each agent, whose part is over, what is legal.
+    """A match as an environment shows it: the pay of each agent, the agents that have left, the legal texts.
 
-    Chance that moves alone is passed over: after a move somebody acts, or the match is over.
+    Steps at which chance moves alone are carried out at once: after a move an agent acts, or the match is over.
 
     Args:
-      game: what is played; it needs a horizon or a declared longest game.
-      seed: fixes the start and all chance, as ``EpisodeKey(seed=seed)`` does for ``tsmg.play``.
+      game: the game; it needs a horizon or a declared longest game.
+      seed: the seed of the start and of all chance, as ``EpisodeKey(seed=seed)`` does for ``tsmg.play``.
 
     Raises:
       InvalidArgumentError: there is no limit on the length of an episode.
     """
 
-    def __init__(self, game: AbstractGame[Any, Any], seed: int) -> None:
+    def __init__(self, game: AnyGame, seed: int) -> None:
         self.game = game
         self._match = Match.begin(game, EpisodeSpec(key=EpisodeKey(seed=seed)))
         self._due = dict.fromkeys(game.agents, Pay())
@@ -65,7 +70,7 @@ class ShownMatch:
 
     @property
     def acting(self) -> tuple[str, ...]:
-        """Who must reply now; nobody once the match is over."""
+        """The agents that must reply now; none once the match is over."""
         return self._match.acting
 
     @property
@@ -74,20 +79,20 @@ class ShownMatch:
         return self._match.ending
 
     def is_out(self, agent: str) -> bool:
-        """Whether the agent's part is over: the match is, or the game says that it is out."""
+        """Whether the match is over, or the agent has left the game."""
         return self.ending is not None or self.game.is_out(self.state, agent)
 
     def last_kind(self, agent: str) -> OutcomeKind | None:
-        """How the agent's last text was read; ``None`` before its first."""
+        """The outcome of the agent's last text; ``None`` before its first text."""
         return self._match.state.last_N[self.game.agents.index(agent)]
 
     def fate(self, agent: str) -> tuple[bool, bool]:
-        """Whether the agent's part is terminated (a forfeit is), and whether it is truncated."""
+        """Whether the agent's episode is terminated (also by a forfeit), and whether it is truncated."""
         truncated = self.ending is Ending.TRUNCATED and not self.game.is_out(self.state, agent)
         return self.is_out(agent) and not truncated, truncated
 
     def legal_texts(self, agent: str) -> tuple[str, ...] | None:
-        """The canonical texts of what the agent may do now; ``None`` where they are not listed."""
+        """The canonical texts of the agent's legal actions; ``None`` where they are not listed."""
         if agent not in self._legal_texts:
             self._legal_texts[agent] = self._find_legal_texts(agent)
         return self._legal_texts[agent]
@@ -106,11 +111,11 @@ class ShownMatch:
         return "\n".join(filter(None, (observation.text, observation.feedback)))
 
     def request(self, agent: str) -> Request:
-        """What a policy is asked in the place of an acting agent."""
+        """The request to an acting agent."""
         return next(r for r in self._match.requests if r.history.agent == agent)
 
     def move(self, replies: Mapping[str, Reply]) -> None:
-        """Carry out the replies of all acting agents, and what chance does alone after them.
+        """Carry out the replies of all acting agents, and the steps of chance alone that follow.
 
         Raises:
           GameLawError: the replies are not those of the acting agents.
@@ -119,7 +124,7 @@ class ShownMatch:
         self._settle()
 
     def collect(self) -> Mapping[str, Pay]:
-        """What each agent was paid since this was last asked."""
+        """The pay of each agent since the last call."""
         due, self._due = self._due, dict.fromkeys(self.game.agents, Pay())
         return due
 
@@ -139,18 +144,18 @@ class ShownMatch:
 
 @final
 class Matches:
-    """Deals the matches of a multi-agent environment: a seed fixes its match and all later ones without a seed.
+    """Makes the matches of a multi-agent environment: a seed fixes its match and all later ones without a seed.
 
     Args:
-      game: what is played.
+      game: the game.
     """
 
-    def __init__(self, game: AbstractGame[Any, Any]) -> None:
+    def __init__(self, game: AnyGame) -> None:
         self._game = game
         self._np_random: np.random.Generator | None = None
 
-    def deal(self, seed: int | None) -> ShownMatch:
-        """A new match; from the seed, or from the environment's own generator if there is none."""
+    def new(self, seed: int | None) -> ShownMatch:
+        """A new match, from the seed, or from the environment's own generator without one."""
         if seed is not None or self._np_random is None:
             self._np_random, _ = seeding.np_random(seed)
         return ShownMatch(self._game, drawn(self._np_random) if seed is None else int(seed))

@@ -1,10 +1,10 @@
-"""How an exported environment shows texts and takes actions: its spaces, and the values in them."""
+"""The spaces of an exported environment, and the values in them: texts, action texts and action masks."""
 
 import graphlib
 import itertools
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import attrs
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from games.exports.shown import Pay, ShownMatch
 from tsmg import (
-    AbstractGame,
+    AnyGame,
     Episode,
     EpisodeKey,
     EpisodeSpec,
@@ -25,6 +25,7 @@ from tsmg import (
     step_limit,
 )
 
+AnySpace: TypeAlias = spaces.Space[Any]
 ActionView = Literal["text", "index"]
 ObservationView = Literal["text", "dict"]
 ActionTexts = Sequence[str] | Mapping[str, Sequence[str]]
@@ -41,11 +42,11 @@ class AnyText(spaces.Text):
     """Texts up to a length, of whatever characters.
 
     A ``Text`` admits a listed set of characters, and all of Unicode cannot be listed: replies and observations (which
-    may quote other players) would fall outside of it. Here every string up to the length is a member; the listed
-    characters (printable ASCII and the line break) are those of samples, which have up to 64.
+    may quote other players) would not be members. Here every string up to the length is a member; the listed
+    characters (printable ASCII and the line break) are those of samples, which have up to 64 characters.
 
     Args:
-      max_length: in characters.
+      max_length: the greatest length, in characters.
     """
 
     def __init__(self, max_length: int) -> None:
@@ -71,18 +72,18 @@ class AnyText(spaces.Text):
 @final
 @attrs.frozen(kw_only=True)
 class View:
-    """What an environment shows and takes.
+    """What an environment shows, and which actions it takes.
 
     Attributes:
-      game: what is played.
+      game: the game.
       observations: ``"text"``, or ``"dict"`` for text, its bytes, and the action mask where there is one.
-      max_length: the longest text of the spaces, in characters; of the bytes, in bytes.
-      action_texts: what each agent's indices mean; ``None`` where actions are texts.
-      is_complete: whether an action that has no index is a mistake; otherwise such actions are left out.
+      max_length: the greatest length of a text (in characters) and of its bytes.
+      action_texts: the action texts of each agent's indices; ``None`` where actions are texts.
+      is_complete: whether an action without an index is an error; otherwise such actions are left out.
       render_mode: ``"ansi"``, or ``None``.
     """
 
-    game: AbstractGame[Any, Any]
+    game: AnyGame
     observations: ObservationView
     max_length: int
     action_texts: Mapping[str, tuple[str, ...]] | None
@@ -92,7 +93,7 @@ class View:
     @classmethod
     def of(
         cls,
-        game: AbstractGame[Any, Any],
+        game: AnyGame,
         *,
         actions: ActionView,
         observations: ObservationView | None,
@@ -100,7 +101,7 @@ class View:
         max_length: int,
         render_mode: str | None,
     ) -> "View":
-        """The view that a user asked for.
+        """The view of these arguments, once they are checked.
 
         Raises:
           InvalidArgumentError: an unknown name, a length below 1, indices without texts, or a game without a limit on
@@ -123,18 +124,18 @@ class View:
             render_mode=render_mode,
         )
 
-    def action_space(self, agent: str) -> spaces.Space[Any]:
+    def action_space(self, agent: str) -> AnySpace:
         """A new space of the agent's actions."""
         if self.action_texts is None:
             return AnyText(self.max_length)
         return spaces.Discrete(len(self.action_texts[agent]))
 
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
+    def observation_space(self, agent: str) -> AnySpace:
         """A new space of the agent's observations."""
         text = AnyText(self.max_length)
         if self.observations == "text":
             return text
-        parts: dict[str, spaces.Space[Any]] = {
+        parts: dict[str, AnySpace] = {
             "observation": spaces.Box(0, 255, (self.max_length,), np.uint8),
             "text": text,
         }
@@ -146,7 +147,7 @@ class View:
         """The text of an action.
 
         Raises:
-          InvalidArgumentError: it is no text, or no index.
+          InvalidArgumentError: the action is not a text, or not an index.
         """
         if self.action_texts is None:
             if not isinstance(action, str):
@@ -160,7 +161,7 @@ class View:
         return texts[int(action)]
 
     def observation(self, match: ShownMatch, agent: str) -> Any:
-        """The agent's observation: its text, and what the invalid rule tells it."""
+        """The agent's observation: its text, and the feedback of the invalid rule."""
         shown = match.text(agent)
         if self.observations == "text":
             return shown
@@ -170,7 +171,7 @@ class View:
         return observation
 
     def info(self, match: ShownMatch, agent: str, pay: Pay = _UNPAID) -> dict[str, Any]:
-        """What else is known: reward and penalty apart, how the agent's last text was read, its legal actions."""
+        """Reward and penalty apart, the outcome of the agent's last text, the ending, and the legal actions."""
         kind = match.last_kind(agent)
         info: dict[str, Any] = {
             "reward": pay.reward,
@@ -195,7 +196,7 @@ class View:
         if unknown and self.is_complete:
             raise GameLawError(
                 f"{self.game.name}: 'action_texts' must be given, with all of {agent!r}'s actions; "
-                f"trial play did not meet {sorted(unknown)}"
+                f"trial play did not find {sorted(unknown)}"
             )
         return np.array([text in legal for text in texts], np.int8)
 
@@ -205,10 +206,8 @@ def _check(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
         raise InvalidArgumentError(f"{name!r} must be one of {allowed} (got {value!r})")
 
 
-def _texts(
-    game: AbstractGame[Any, Any], given: ActionTexts | None
-) -> Mapping[str, tuple[str, ...]]:
-    """What each agent's indices mean."""
+def _texts(game: AnyGame, given: ActionTexts | None) -> Mapping[str, tuple[str, ...]]:
+    """The action texts of each agent's indices."""
     if given is None:
         texts = _tried(game)
     elif isinstance(given, Mapping):
@@ -223,8 +222,8 @@ def _texts(
     return texts
 
 
-def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
-    """The canonical texts that uniform trial play meets, the same in every run.
+def _tried(game: AnyGame) -> Mapping[str, tuple[str, ...]]:
+    """The canonical texts that occur in uniform trial play, the same in every run.
 
     Raises:
       InvalidArgumentError: the game does not list its actions, or trial play failed.
@@ -242,20 +241,16 @@ def _tried(game: AbstractGame[Any, Any]) -> Mapping[str, tuple[str, ...]]:
             for agent_step in step.agent_steps:
                 agent, state = agent_step.agent, step.state.state
                 legal = game.legal_actions(state, agent) or ()
-                _note(before[agent], [game.action_text(state, agent, a) for a in legal])
+                texts = [game.action_text(state, agent, action) for action in legal]
+                for text in texts:
+                    before[agent].setdefault(text, {})
+                for earlier, later in itertools.pairwise(texts):
+                    before[agent][later][earlier] = None
     return {agent: _ordered(known) for agent, known in before.items()}
 
 
-def _note(before: dict[str, dict[str, None]], met: Sequence[str]) -> None:
-    """Keep which text comes directly before which."""
-    for text in met:
-        before.setdefault(text, {})
-    for earlier, later in itertools.pairwise(met):
-        before[later][earlier] = None
-
-
 def _ordered(before: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
-    """An order that agrees with that of the game's actions wherever they were met; as they were met if none does."""
+    """An order that agrees with every observed order of the game's actions; if there is none, that of occurrence."""
     try:
         return tuple(graphlib.TopologicalSorter(before).static_order())
     except graphlib.CycleError:

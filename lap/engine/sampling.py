@@ -1,7 +1,7 @@
 """The distribution that tokens are sampled from: temperature and truncation are part of the model M_theta.
 
 Learning uses the same distribution: the same temperature, and where truncation (top-k, top-p, min-p) kept only some
-tokens, the same kept set, recorded with the call and held fixed.
+tokens, the same kept set, recorded with the completion and held fixed.
 """
 
 import math
@@ -22,7 +22,7 @@ def _ruled(default: float, rule: str, fits: Callable[[Any], bool]) -> Any:
     """A field with its default, which also says whether it is a whole number, and its rule."""
     kind = numbers.Integral if isinstance(default, int) else numbers.Real
 
-    def check(instance: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    def check(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
             raise InvalidArgumentError(f"{attribute.name!r} must be {rule} (got {value!r})")
 
@@ -56,6 +56,22 @@ class Sampling:
     def truncates(self) -> bool:
         """Whether some tokens may be cut from the support."""
         return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TokenLogprobs:
+    """What learning needs to know about recorded replies. B completions, L tokens of the longest reply.
+
+    Attributes:
+      logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
+        after the end of a reply.
+      entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
+      mask_B_L: True where the policy chose the token: the loss mask.
+    """
+
+    logprobs_B_L: Tensor
+    entropies_B_L: Tensor
+    mask_B_L: Tensor
 
 
 def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:

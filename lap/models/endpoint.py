@@ -12,10 +12,11 @@ from typing import Any, final
 
 import attrs
 
-from lap.engine.sampling import Sampling
-from lap.model import StopCriterion, TokenLogprobs
+from lap.engine.sampling import Sampling, TokenLogprobs
+from lap.errors import ModelError
+from lap.model import StopCriterion
 from lap.prompts import Message, Prompt
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 CONTROL_TOKENS = (
     "<|",  # ChatML, Llama 3, Phi and others

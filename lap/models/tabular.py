@@ -4,16 +4,24 @@ A context is a prompt's text together with the reply tokens so far. Rows are ind
 reply never depends on which others are sampled beside it, not even in its last bit.
 """
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from lap.engine.sampling import Sampling, entropy, pick_tokens, support_mask, token_logprobs
-from lap.model import StopCriterion, TokenLogprobs
+from lap.engine.sampling import (
+    Sampling,
+    TokenLogprobs,
+    entropy,
+    pick_tokens,
+    support_mask,
+    token_logprobs,
+)
+from lap.errors import ModelError
+from lap.model import StopCriterion, TrainableModel
 from lap.prompts import Prompt
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 Context = tuple[str, tuple[int, ...]]
 
@@ -26,7 +34,7 @@ class _Table(torch.nn.Module):
 
 
 @final
-class TabularModel:
+class TabularModel(TrainableModel):
     """A language model whose next-token distributions are the rows of a table.
 
     A context gets its row when it is first seen; until it is learnt, its distribution is uniform. The vocabulary's last
@@ -65,6 +73,15 @@ class TabularModel:
     def contexts(self) -> tuple[Context, ...]:
         """The contexts seen so far, in the order of their rows."""
         return tuple(self._rows)
+
+    def state_values(self) -> Mapping[str, object]:
+        """What the rows of the table stand for."""
+        return {"contexts": self.contexts}
+
+    def load_state_values(self, values: Mapping[str, Any]) -> None:
+        """Give rows to contexts, in the order in which they had them."""
+        for text, prefix in values["contexts"]:
+            self.row(text, prefix)
 
     def row(self, prompt_text: str, prefix: Sequence[int] = ()) -> int:
         """The row of a context, assigned at first sight.

@@ -2,7 +2,7 @@
 
 Sampling computes each distinct (prompt, reply so far) once: episodes that ask the same question share its prefill,
 and go on together as long as they draw the same tokens (``lap.engine.decoding``). Learning computes logits at reply
-positions only, and shares prompts and common beginnings of replies likewise (``lap.engine.scoring``).
+positions only, and shares prompts and common prefixes of replies likewise (``lap.engine.scoring``).
 """
 
 import contextlib
@@ -13,42 +13,45 @@ from typing import Any, Self, final
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from lap.encoding import PromptEncoder
-from lap.engine.contexts import (
-    Ids,
-    Layout,
-    ReplyTree,
-    causal_network,
-    context_logits,
-    find_layout,
-)
-from lap.engine.decoding import LogitCache, ReplyState, decode
-from lap.engine.sampling import Sampling, token_logprobs
+from lap.engine.decoding import LOGIT_CACHE_BYTES, LogitCache, ReplyState, decode
+from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
+from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
+from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
+from lap.errors import ModelError
 from lap.lora import (
-    ADAPTER_FILE,
     AdaptersOff,
     LoraSettings,
     add_adapters,
-    base_of,
     has_adapters,
-    load_adapters,
+    is_adapter,
     merged,
     save_adapters,
 )
-from lap.model import StopCriterion, TokenLogprobs
+from lap.model import (
+    CachingModel,
+    EnumerableModel,
+    SavableModel,
+    ShardableModel,
+    StopCriterion,
+    TrainableModel,
+    named_tensors,
+    tensors_digest,
+)
+from lap.models.loading import end_ids, load_checkpoint, loading
 from lap.prompts import Prompt
-from tsmg import Completion, ContextLengthError, ModelError, Stream
+from tsmg import Completion, Stream
 
-_MEMORY = 2**26  # bytes of logits that a with_logit_cache model holds
+_ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
 
 
 @final
-class TransformersModel:
+class TransformersModel(
+    TrainableModel, CachingModel, EnumerableModel, SavableModel, ShardableModel
+):
     """A causal language model and its tokenizer.
 
     Args:
@@ -64,6 +67,9 @@ class TransformersModel:
     Raises:
       ModelError: a chat template is asked for and there is none, or the tokenizer has more tokens than the model.
     """
+
+    backend = "transformers"
+    network: Any
 
     def __init__(
         self,
@@ -90,10 +96,10 @@ class TransformersModel:
         self.token_budget = token_budget
         self.autocast = autocast
         self.recomputes = False
-        self.one_pass = False  # whether calls are scored in a single pass through the layers
+        self.one_pass = False  # through the layers, to score a batch
         self.layout: Layout | None = None  # found out at the first use
         self.memory: LogitCache | None = None
-        self._ends = _end_ids(network, tokenizer)
+        self._ends = end_ids(network, tokenizer)
         self._end = tokenizer.eos_token_id
         if self._end is None:
             self._end = min(self._ends, default=None)
@@ -135,14 +141,8 @@ class TransformersModel:
         Raises:
           ModelError: there is no such checkpoint, or it cannot be loaded.
         """
-        adapted = (Path(name) / ADAPTER_FILE).is_file()
-        try:
-            base = base_of(name) if adapted else str(name)
-            tokenizer = _load_tokenizer(str(name))
-            network = AutoModelForCausalLM.from_pretrained(
-                base, dtype=dtype, use_safetensors=True, trust_remote_code=False
-            )
-            network = load_adapters(network, name) if adapted else network
+        with loading(name):
+            network, tokenizer = load_checkpoint(name, dtype=dtype)
             return cls(
                 network,
                 tokenizer,
@@ -151,21 +151,39 @@ class TransformersModel:
                 thinking=thinking,
                 autocast=autocast,
             )
-        except ModelError:
-            raise
-        except Exception as error:  # several libraries read here, and each has errors of its own
-            reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-            raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error
+
+    def reference_model(self) -> Self:
+        return self.without_adapters() if self.has_adapters else self.frozen_copy()
+
+    def learned_tensors(self) -> dict[str, Tensor]:
+        tensors = named_tensors(self.network)
+        return {name: t for name, t in tensors.items() if is_adapter(name)} or tensors
+
+    def digest(self) -> str:
+        tensors = named_tensors(self.network)
+        return tensors_digest({name: t for name, t in tensors.items() if not is_adapter(name)})
+
+    def reply_length(self, reply: str) -> int:
+        return len(self.encoder.untrusted(reply))
+
+    def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
+        self.encoder.encode_within(prompts, self.context_length, sampling.max_reply_tokens)
+
+    def layers(self) -> list[torch.nn.Module]:
+        modules = self.network.modules()
+        return [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+
+    def use_one_pass(self) -> None:
+        self.one_pass = True
+        self.resolved_layout(_ANY_PROMPT)  # resolving takes passes, whose number may vary
+
+    def loading_settings(self) -> Mapping[str, object]:
+        return {"chat": self.chat, "thinking": self.encoder.thinking}
 
     def save_pretrained(
         self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone.
-
-        Args:
-          folder: where to.
-          weights: all of them by name, where the network holds parts of them.
-        """
+        """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone."""
         if self.has_adapters:
             save_adapters(self.network, folder, weights=weights)
         else:
@@ -212,9 +230,8 @@ class TransformersModel:
 
     def compiled(self) -> Self:
         """The same model with its layers compiled (``torch.compile``), at first use and for any length."""
-        for module in self.network.modules():
-            if isinstance(module, GradientCheckpointingLayer):
-                module.compile(dynamic=True)
+        for layer in self.layers():
+            layer.compile(dynamic=True)
         return self._of(self.network)
 
     def _of(self, network: Any) -> Self:
@@ -225,8 +242,7 @@ class TransformersModel:
     @contextlib.contextmanager
     def _computing(self, *, learning: bool) -> Iterator[None]:
         """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
-        modules = self.network.modules() if learning and self.recomputes else ()
-        layers = [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+        layers = self.layers() if learning and self.recomputes else []
         for layer in layers:  # the flag of the layer alone: what is below stays as in evaluation
             layer.training = True
         enabled = self.autocast is not None
@@ -246,15 +262,11 @@ class TransformersModel:
         sampling: Sampling,
         stop_criterion: StopCriterion | None = None,
     ) -> list[Completion]:
-        """One reply per prompt, in one batch.
-
-        Raises:
-          ModelError: a prompt leaves no room for a reply in the model's context, or the logits are not finite.
-        """
-        encoded = self.encoded(prompts, sampling=sampling)
+        limits = (self.context_length, sampling.max_reply_tokens)
+        encoded = self.encoder.encode_within(prompts, *limits)
         replies = [ReplyState(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
 
-        def judge(ids: Ids) -> tuple[str, bool]:
+        def decode_reply(ids: Ids) -> tuple[str, bool]:
             text = self.text(ids)
             return text, self.is_end(ids[-1]) or bool(stop_criterion and stop_criterion(text))
 
@@ -263,10 +275,10 @@ class TransformersModel:
                 self.network,
                 replies,
                 sampling=sampling,
-                judge=judge,
+                decode_reply=decode_reply,
                 budget=self.token_budget,
-                memory=self.memory or LogitCache(0),
-                trees=bool(encoded and self.memory)
+                logit_cache=self.memory or LogitCache(0),
+                tree_attention=bool(encoded and self.memory)
                 and self.resolved_layout(encoded[0][0]) == "tree_attention",
             )
         return [
@@ -281,31 +293,24 @@ class TransformersModel:
             for ids_text, reply in zip(encoded, replies, strict=True)
         ]
 
-    def with_logit_cache(self) -> "TransformersModel":
-        """The same model for a time in which its weights stay as they are: it computes no context twice.
-
-        Small games come by the same observations again and again. The view shares the weights, and is to be dropped
-        before they change.
-        """
+    def with_logit_cache(self) -> Self:
+        # small games come by the same observations again and again
         view = copy.copy(self)
-        view.memory = LogitCache(_MEMORY)
+        view.memory = LogitCache(LOGIT_CACHE_BYTES)
         return view
 
     def next_logprobs(
         self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
     ) -> Tensor:
-        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V), float32."""
         ids, _ = self.encoder.encode(prompt)
         begun = [tuple(prefix) for prefix in prefixes]
-        logits, row_of = self.context_logits([ReplyTree.upto(ids, begun)])
+        logits, row_of = self.context_logits([ReplyTree.of_prefixes(ids, begun)])
         return token_logprobs(logits[[row_of[ids, prefix] for prefix in begun]], sampling)
 
     def is_end(self, token: int) -> bool:
-        """Whether the token ends a reply."""
         return token in self._ends
 
     def text(self, ids: Sequence[int]) -> str:
-        """The string that token ids stand for; the end token stands for nothing."""
         return self.encoder.decode(tuple(i for i in ids if i not in self._ends))
 
     def record(
@@ -317,7 +322,6 @@ class TransformersModel:
         *,
         finished: bool = True,
     ) -> Completion:
-        """The record of a reply."""
         encoded = self.encoder.encode(prompt)
         return self._record(encoded, ids, logprobs, support, text=self.text(ids), finished=finished)
 
@@ -345,35 +349,7 @@ class TransformersModel:
             weights_version=self.weights_version,
         )
 
-    def encoded(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> list[tuple[Ids, str]]:
-        """The token ids of prompts, and the texts that they stand for; each leaves room for the longest reply.
-
-        Raises:
-          ContextLengthError: one leaves too little; ``index`` says which.
-          ModelError: one is empty.
-        """
-        limit = self.context_length
-        found = [self.encoder.encode(prompt) for prompt in prompts]
-        for index, (ids, _) in enumerate(found):
-            if not ids:
-                raise ModelError(
-                    "a prompt is empty: the model needs at least one token to go on from"
-                )
-            if limit and len(ids) + sampling.max_reply_tokens > limit:
-                error = ContextLengthError(
-                    f"a prompt of {len(ids)} tokens and a reply of up to {sampling.max_reply_tokens} "
-                    f"do not fit the model's context of {limit}; a prompt of fewer turns is shorter"
-                )
-                error.index = index
-                raise error
-        return found
-
     def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
-        """Log-probabilities of recorded replies under the present weights; each context is computed once.
-
-        Raises:
-          ModelError: the sampling is greedy.
-        """
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
         layout = self.resolved_layout(completions[0].prompt_ids)
@@ -385,11 +361,6 @@ class TransformersModel:
     def written(
         self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
     ) -> Completion:
-        """The call by which a given reply would be recorded, in the tokenizer's own tokens.
-
-        Raises:
-          ModelError: only an end token can end the reply, and the checkpoint names none.
-        """
         ids, text = self.encoder.encode(prompt)
         reply_ids = self.encoder.untrusted(reply)
         if not (stop_criterion and stop_criterion(reply)):
@@ -400,10 +371,8 @@ class TransformersModel:
             (ids, text), reply_ids, (0.0,) * len(reply_ids), None, text=reply, finished=True
         )
 
-    def context_logits(
-        self, trees: Sequence[ReplyTree]
-    ) -> tuple[Tensor, dict[tuple[tuple[int, ...], tuple[int, ...]], int]]:
-        """Differentiable next-token logits at every (prompt, beginning of a reply), each computed once.
+    def context_logits(self, trees: Sequence[ReplyTree]) -> tuple[Tensor, dict[Context, int]]:
+        """Differentiable next-token logits at every (prompt, prefix of a reply), each computed once.
 
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
@@ -411,30 +380,10 @@ class TransformersModel:
         layout = self.resolved_layout(trees[0].prompt)
         with self._computing(learning=torch.is_grad_enabled()):
             logits = context_logits(self.network, trees, layout)
-        contexts = [(tree.prompt, prefix) for tree in trees for prefix in tree.prefixes]
-        return logits, {context: row for row, context in enumerate(contexts)}
+        return logits, {context: row for row, context in enumerate(contexts_of(trees))}
 
     def resolved_layout(self, prompt: Ids) -> Layout:
-        """How contexts are computed for this network, found out at the first use by a few passes over a prompt."""
+        """How contexts are computed for this network, found out by a few passes over the first prompt."""
         if self.layout is None:
             self.layout = find_layout(self.network, prompt)
         return self.layout
-
-
-def _load_tokenizer(name: str) -> Any:
-    """The tokenizer as the checkpoint declares it.
-
-    ``AutoTokenizer`` goes by the model's architecture where a checkpoint declares the generic class, and then replaces
-    the tokenizer's own rules of splitting by the architecture's.
-    """
-    declared = get_tokenizer_config(name).get("tokenizer_class")
-    generic = declared in ("PreTrainedTokenizerFast", "TokenizersBackend")
-    loader = PreTrainedTokenizerFast if generic else AutoTokenizer
-    return loader.from_pretrained(name, trust_remote_code=False)
-
-
-def _end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a reply: those of the generation settings and of the tokenizer."""
-    declared = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
-    ends = declared if isinstance(declared, list) else [declared]
-    return frozenset(i for i in (*ends, tokenizer.eos_token_id) if i is not None)

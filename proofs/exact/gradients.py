@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from algorithms.play.matchups import frozen_copy
-from lap import LanguageAgentPolicy
+from lap import LanguageAgentPolicy, frozen_copy
 from lap.model import TrainableModel
 from proofs.exact.enumeration import (
     TRAJECTORY_LIMIT,

@@ -26,7 +26,7 @@ import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.method.batch import TrainingRow
 from algorithms.play.rollouts import collect_groups
-from algorithms.training.trainer import Update
+from algorithms.training.metrics import Update
 from lap import LanguageAgentPolicy, TransformersModel
 from tsmg import Completion, EpisodeGroup, Reply, Request, Stream
 

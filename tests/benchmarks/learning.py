@@ -46,7 +46,7 @@ def main() -> None:
 
 def policy_of(game: Any, seed: int, steps: int = 400) -> Any:
     """The game's behaviour-cloned model."""
-    return algorithms.cloned_policy(game, recipe=algorithms.CloningConfig(seed=seed, steps=steps))
+    return algorithms.cloned_policy(game, config=algorithms.CloningConfig(seed=seed, steps=steps))
 
 
 def train(trainer: MSGRPOTrainer, report: Callable[[], str], parts: int = 4) -> None:

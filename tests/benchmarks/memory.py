@@ -20,7 +20,6 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from algorithms import MSGRPOConfig, MSGRPOTrainer
-from algorithms.training.cloning import make_tokenizer
 from games.frozen_lake import FrozenLake
 from lap import (
     AbstractPrompt,
@@ -32,6 +31,7 @@ from lap import (
     Segment,
     TransformersModel,
 )
+from lap.models.small import make_tokenizer
 from tsmg import History
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package

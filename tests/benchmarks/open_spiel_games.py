@@ -20,7 +20,7 @@ import pyspiel
 
 import games
 from games.adapters.live import LONGEST_TEXT
-from games.adapters.open_spiel import OpenSpielGame, Position
+from games.adapters.open_spiel_game import OpenSpielGame, Position
 from tsmg import (
     Ending,
     Episode,

@@ -12,10 +12,13 @@ from click.testing import CliRunner
 
 import games
 from algorithms.cli import main as cli
-from algorithms.cli.options import game_arguments, literal
+from algorithms.cli import play as play_command
+from algorithms.cli.options import game_arguments
 from algorithms.experiments.spec import jobs, read_experiment, shipped
 from algorithms.method.config import MSGRPOConfig
+from algorithms.runs.schema import literal
 from algorithms.training.config import RunConfig
+from algorithms.training.spec import PolicySpec, RunSpec
 from lap import LoraSettings, Sampling
 from tests.fuzz.guard import Case, declared, scratch, word, wrong
 from tests.fuzz.source import CANARY, Source, altered, damaged
@@ -26,6 +29,8 @@ MODULES = (
     "algorithms.method.config",
     "algorithms.experiments.spec",
     "algorithms.cli.options",
+    "algorithms.training.plain_data",
+    "algorithms.training.spec",
     "tsmg.registry",
 )
 CASES = 30_000
@@ -134,7 +139,7 @@ def check_line(source: Source, folder: Path) -> None:
         write_recorded(source, folder / "run")
         words = [command, "--resume", str(folder / "run")]
     if command == "experiment":
-        words = [command, word(source.text()), "--plan", *words[1:3]]
+        words = [command, word(source.text()), "--dry-run", *words[1:3]]
     result = CliRunner().invoke(cli.main, words)
     error = result.exception
     if error is not None and not isinstance(error, SystemExit | ReachedError):
@@ -144,23 +149,12 @@ def check_line(source: Source, folder: Path) -> None:
 
 
 def write_recorded(source: Source, folder: Path) -> None:
-    """The configuration of a run whose command a stranger wrote."""
+    """The configuration of a run whose specification a stranger wrote."""
     config = json.loads((folder / "config.json").read_text())
-    command = {
-        **_recorded(),
-        "game_id": source.choice(("LineWalk-v0", f"{CANARY}:run", source.text())),
-    }
-    config["command"] = altered(source, command)
+    spec = RunSpec().to_json()
+    spec["game"]["id"] = source.choice(("LineWalk-v0", f"{CANARY}:run", source.text()))
+    config["spec"] = altered(source, spec)
     (folder / "config.json").write_text(json.dumps(config))
-
-
-def _recorded() -> dict[str, Any]:
-    """The options that ``tsmg train`` notes down, with their defaults."""
-    train: Any = cli.main.get_command(click.Context(cli.main), "train")
-    context = train.make_context("train", [])
-    return {
-        name: value for name, value in context.params.items() if name not in ("output", "resume")
-    }
 
 
 def prepare() -> Case:
@@ -170,8 +164,8 @@ def prepare() -> Case:
     whole = [file.read_bytes() for file in shipped().values()]
     for data in whole:
         tomllib.loads(data.decode())
-    cli._make_policy = _reached
-    cli._Person = _reached  # type: ignore[assignment, misc]
+    PolicySpec.build = _reached  # type: ignore[method-assign]
+    play_command.Person = _reached  # type: ignore[assignment, misc]
 
     def case(source: Source) -> None:
         kind = source.integer(0, 3)

@@ -6,13 +6,13 @@ from typing import Any
 
 import attrs
 
-from algorithms.analysis.comparison import Group
+from algorithms.analysis.groups import Group
 from algorithms.analysis.report import report_content
 from algorithms.analysis.report.episodes import viewer_data
 from algorithms.analysis.report.page import report_markdown, report_page
 from algorithms.analysis.report.texts import embedded_json
 from algorithms.runs.reader import Run, read_run, scenario_of
-from algorithms.runs.writer import read_lines
+from algorithms.runs.records import read_lines
 from tests.fuzz.guard import Case, declared, scratch, wrong
 from tests.fuzz.run_folders import transcript
 from tests.fuzz.source import Source, altered, damaged

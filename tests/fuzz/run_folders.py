@@ -10,13 +10,16 @@ from algorithms.analysis.comparison import compare_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.runs.checkpoints import best_reward
 from algorithms.runs.reader import flat, read_run, read_runs, scenario_of, settings_of
-from algorithms.runs.writer import check_same_run, read_config, read_lines
+from algorithms.runs.records import read_config, read_lines
+from algorithms.training.run import check_same_run
 from tests.fuzz.guard import Case, declared, scratch, wrong
 from tests.fuzz.source import Source, altered, damaged
 from tests.run_folders import write_run
 
 MODULES = (
     "algorithms.runs.reader",
+    "algorithms.runs.records",
+    "algorithms.runs.schema",
     "algorithms.runs.writer",
     "algorithms.analysis.comparison",
     "algorithms.analysis.tables",
@@ -68,7 +71,7 @@ def check_readers(folder: Path) -> None:
     with declared():
         config = read_config(folder)
         flat(config)
-        check_same_run(folder, config)
+        check_same_run(config, config, folder)
     for name in _FILES[1:]:
         with declared():
             best_reward(read_lines(folder / name))

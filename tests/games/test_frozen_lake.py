@@ -192,7 +192,7 @@ def test_all_4x4_maps_are_listed_and_6x6_maps_are_sampled() -> None:
     assert sum(dist.values()) == 1
     large = FrozenLake(size=6).initial_state_dist()
     assert large.sample(Stream(0)).lake.is_solvable()
-    with pytest.raises(NotEnumerableError, match="more than 2000 atoms"):
+    with pytest.raises(NotEnumerableError, match="more than 2000 outcomes"):
         large.pmf(limit=2000)
 
 

@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 import games
 from algorithms.cli.main import main
-from lap import EndpointModel, LanguageAgentPolicy, MemorylessPrompt, Prompt, Sampling
+from lap import EndpointModel, LanguageAgentPolicy, MemorylessPrompt, ModelError, Prompt, Sampling
 from lap.models.endpoint import CONTROL_TOKENS, broken_up
 from lap.prompts import Message, Segment
 from tests.checkpoints import tiny_model
-from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, ModelError, Stream, play
+from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, Stream, play
 
 pytest.importorskip("openai")
 

@@ -15,6 +15,7 @@ from lap import (
     LanguageAgentPolicy,
     LoraSettings,
     MemorylessPrompt,
+    ModelError,
     PromptEncoder,
     Sampling,
     TransformersModel,
@@ -23,7 +24,7 @@ from lap.lora import ADAPTER_FILE
 from lap.models.endpoint import Usage
 from tests.checkpoints import tiny_model, tokenizer
 from tests.lap.test_endpoint import SAMPLING, asked, says, serve, streams  # noqa: F401 - a fixture
-from tsmg import InvalidArgumentError, ModelError, TSMGError
+from tsmg import InvalidArgumentError, TSMGError
 
 
 @pytest.fixture(scope="module")

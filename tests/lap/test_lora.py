@@ -12,13 +12,14 @@ from lap import (
     LoraSettings,
     MemorylessPrompt,
     Message,
+    ModelError,
     Prompt,
     Sampling,
     Segment,
     TransformersModel,
 )
 from tests.checkpoints import tiny_model
-from tsmg import InvalidArgumentError, ModelError, Stream
+from tsmg import InvalidArgumentError, Stream
 
 PROMPTS = [
     Prompt((Message("user", (Segment(text, trusted=False),)),)) for text in ("P F\nF G", "F P")

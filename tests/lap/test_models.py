@@ -1,7 +1,6 @@
 """Language models: what is sampled is what is recorded is what is learnt from."""
 
 import attrs
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +10,7 @@ from lap import (
     LanguageAgentPolicy,
     MemorylessPrompt,
     Message,
+    ModelError,
     Prompt,
     PromptEncoder,
     Sampling,
@@ -20,10 +20,11 @@ from lap import (
     TagParser,
     TransformersModel,
 )
-from lap.engine import contexts
-from lap.engine.contexts import ReplyTree, batches, context_logits, find_layout, in_common
+from lap.engine.hidden_states import find_layout
+from lap.engine.prefix_tree import ReplyTree
+from lap.testing import check_model
 from tests.checkpoints import tiny_model, tokenizer
-from tsmg import InvalidArgumentError, ModelError, RunFolderError, Stream, uniform
+from tsmg import InvalidArgumentError, Stream, uniform
 
 PROMPTS = [
     Prompt((Message("user", (Segment(text, trusted=False),)),))
@@ -43,8 +44,10 @@ def rngs(n=5, seed=0):
     return [Stream(seed, "test", i) for i in range(n)]
 
 
-def models():
-    return [tiny_model(sharp=3.0), TabularModel(("a", "b", "c"), capacity=4000)]
+MAKERS = {
+    "transformers": lambda: tiny_model(sharp=3.0),
+    "tabular": lambda: TabularModel(("a", "b", "c"), capacity=4000),
+}
 
 
 def recorded(completions):
@@ -52,15 +55,11 @@ def recorded(completions):
     return torch.tensor([(*c.logprobs, *(0.0,) * (width - len(c.logprobs))) for c in completions])
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
-@pytest.mark.parametrize("sampling", SETTINGS, ids=str)
-def test_learnt_logprobs_are_those_sampled_from(model, sampling):
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_learnt_logprobs_are_those_sampled_from(make):
     """Ratio 1 to within 1e-5 before any step, for every temperature and truncation."""
-    completions = model.sample(PROMPTS, rngs(), sampling=sampling)
-    scores = model.logprobs(completions, sampling=sampling)
-    ratio = (scores.logprobs_B_L.detach().double() - recorded(completions).double()).exp()
-    assert float((ratio - 1).abs().max()) < 1e-5
-    assert scores.mask_B_L.sum() == sum(len(c.reply_ids) for c in completions)
+    checks = ["recorded_logprobs", "truncation", "masks"]
+    check_model(make, samplings=SETTINGS, tolerance=1e-5, checks=checks).raise_if_broken()
 
 
 @pytest.mark.parametrize("wrong", [Sampling(temperature=1.0), Sampling(temperature=0.5, top_k=0)])
@@ -243,7 +242,7 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     """The head of a large vocabulary is applied in parts, and again backwards."""
     results = []
     for at_once in (2**24, 7 * 320):
-        monkeypatch.setattr("lap.engine.scoring._AT_ONCE", at_once)
+        monkeypatch.setattr("lap.engine.scoring.LOGITS_AT_ONCE", at_once)
         model = tiny_model(sharp=3.0)
         completions = model.sample(PROMPTS * 6, rngs(30), sampling=sampling)
         model.logprobs(completions[:1], sampling=sampling)  # finds out what the network can do
@@ -260,20 +259,6 @@ def test_logits_a_few_at_a_time_give_the_same_scores_and_gradients(monkeypatch, 
     assert few <= 7 < many
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
     assert float((parts_gradient - whole_gradient).norm() / whole_gradient.norm()) < 1e-5
-
-
-def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
-    """Negative control: nodes attend to all earlier tokens of the row, as in plain concatenation."""
-
-    def leaky(trees, members):
-        row = build(trees, members)
-        return attrs.evolve(row, mask=np.tri(len(row.tokens), dtype=bool))
-
-    build = contexts._row
-    monkeypatch.setattr(contexts, "_row", leaky)
-    model = tiny_model(sharp=3.0)
-    (completion, _) = model.sample(PROMPTS[:2], rngs(2), sampling=Sampling())
-    assert find_layout(model.network, completion.prompt_ids) == "packed"
 
 
 def test_rows_of_equal_prompt_draw_by_their_own_stream():
@@ -338,26 +323,10 @@ def test_the_loss_mask_of_a_hand_written_reply():
     assert scores.logprobs_B_L[1, 2:].tolist() == [0, 0]
 
 
-def test_padding_does_not_change_a_row():
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_padding_does_not_change_a_row(make):
     """No pad token is needed: a row alone and beside longer ones gives the same log-probabilities."""
-    model = tiny_model(sharp=3.0)
-    completions = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
-    together = model.logprobs(completions, sampling=SETTINGS[0]).logprobs_B_L
-    for row, completion in zip(together, completions, strict=True):
-        alone = model.logprobs([completion], sampling=SETTINGS[0]).logprobs_B_L[0]
-        torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
-
-
-class Keeping:
-    """A model that keeps what it answered, whatever becomes of its weights."""
-
-    def __init__(self, model):
-        self.network, self._sample, self._kept = model.network, model.sample, {}
-
-    def sample(self, prompts, rngs, *, sampling):
-        if tuple(prompts) not in self._kept:
-            self._kept[tuple(prompts)] = self._sample(prompts, rngs, sampling=sampling)
-        return self._kept[tuple(prompts)]
+    check_model(make, checks=["scoring_independence"]).raise_if_broken()
 
 
 def keeps_nothing(model):
@@ -372,16 +341,14 @@ def keeps_nothing(model):
 
 
 def test_nothing_is_kept_from_older_weights():
+    """A model that keeps its replies is rejected by the kit, in its own tests."""
     assert keeps_nothing(tiny_model(sharp=3.0))
-    assert not keeps_nothing(Keeping(tiny_model(sharp=3.0)))
+    check_model(MAKERS["transformers"], checks=["fresh_weights"]).raise_if_broken()
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda m: m.model_id)
-def test_a_point_mass_has_no_score(model):
-    completions = model.sample(PROMPTS[:1], rngs(1), sampling=Sampling(temperature=0))
-    assert completions[0].logprobs == (0.0,) * len(completions[0].reply_ids)
-    with pytest.raises(ModelError, match="evaluation only"):
-        model.logprobs(completions, sampling=Sampling(temperature=0))
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_point_mass_has_no_score(make):
+    check_model(make, checks=["greedy"]).raise_if_broken()
 
 
 def test_tabular_gradient_is_the_score_of_a_softmax():
@@ -416,7 +383,7 @@ def test_logits_that_are_not_finite_are_refused():
         model.sample(PROMPTS[:1], rngs(1), sampling=Sampling())
 
 
-@pytest.mark.parametrize("style", ["padded", "chatml"])
+@pytest.mark.parametrize("style", ["plain", "chatml"])
 def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
@@ -437,7 +404,7 @@ def test_a_policy_is_saved_and_loaded_whole(tmp_path, style):
     assert loaded.model.chat == policy.model.chat
     assert [f.name for f in tmp_path.iterdir() if f.suffix in (".bin", ".pt", ".pkl")] == []
     (tmp_path / "policy.json").write_text('{"prompt": {"type": "os.system"}}')
-    with pytest.raises(RunFolderError, match="no policy can be loaded"):
+    with pytest.raises(ModelError, match="no policy can be loaded"):
         LanguageAgentPolicy.from_pretrained(tmp_path)
 
 
@@ -450,40 +417,3 @@ def test_arbitrary_bytes_as_reply_never_raise(raw):
     PromptEncoder(tokenizer()).encode(
         Prompt((Message("assistant", (Segment(text, trusted=False),)),))
     )
-
-
-IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
-TREES = st.lists(
-    st.builds(ReplyTree.of, IDS, st.lists(IDS, min_size=1, max_size=6)), min_size=1, max_size=12
-)
-
-
-@pytest.mark.parametrize("layout", ["tree_attention", "packed"])
-@given(trees=TREES, width=st.integers(1, 40))
-def test_trees_that_share_rows_or_batches_give_the_logits_of_each_alone(layout, trees, width):
-    model = tiny_model(sharp=3.0)
-    alone = torch.cat([context_logits(model.network, [tree], "padded") for tree in trees])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(contexts, "_row_width", lambda network: width)
-        together = context_logits(model.network, trees, layout)
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
-
-
-@given(trees=TREES, width=st.integers(1, 40))
-def test_rows_hold_every_context_once_and_little_padding(trees, width):
-    found = batches(trees, width=width)
-    rows = [row for batch in found for row in batch]
-    assert sorted(t for row in rows for t in row.trees) == list(range(len(trees)))
-    for row in rows:
-        assert len(row.contexts) == sum(len(trees[t].prefixes) for t in row.trees)
-        assert len(row.tokens) == len(row.positions) == len(row.mask)
-    for batch in found:
-        lengths = [len(row.tokens) for row in batch]
-        assert sum(lengths) >= 0.9 * len(lengths) * max(lengths)
-    assert sum(len(row.tokens) for row in rows) <= sum(tree.size for tree in trees)
-
-
-@given(a=IDS, b=IDS)
-def test_what_two_sequences_begin_with_alike(a, b):
-    n = in_common(a, b)
-    assert (a[:n] == b[:n] and a[: n + 1] != b[: n + 1]) or a == b == a[:n]

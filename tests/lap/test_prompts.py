@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lap import LastTurnsPrompt, MemorylessPrompt, Message, Prompt, PromptEncoder, Segment
+from lap import (
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    Message,
+    ModelError,
+    Prompt,
+    PromptEncoder,
+    Segment,
+)
 from tests.checkpoints import CHATML, CHATML_SPECIAL, LLAMA_SPECIAL, tokenizer
-from tsmg import History, InvalidArgumentError, ModelError, Observation, OutcomeKind, Turn
+from tsmg import History, InvalidArgumentError, Observation, OutcomeKind, Turn
 
 TURNS = tuple(
     Turn(observation=Observation(text=f"seen {i}"), reply=f"said {i}", kind=OutcomeKind.PARSED)

@@ -211,7 +211,7 @@ def samples_without_enumeration(derive: Callable[[Distribution[int]], Distributi
     return True
 
 
-def test_lazy_laws_sample_without_enumeration() -> None:
+def test_lazy_distributions_sample_without_enumeration() -> None:
     assert samples_without_enumeration(lambda dist: dist.map(str))
     assert samples_without_enumeration(lambda dist: dist.bind(lambda x: dist))
     assert samples_without_enumeration(lambda dist: dist.condition(lambda x: x > 0))
@@ -219,24 +219,24 @@ def test_lazy_laws_sample_without_enumeration() -> None:
     assert samples_without_enumeration(lambda dist: mixture([(HALF, dist), (HALF, dist)]))
 
 
-def test_an_eager_law_is_noticed() -> None:
+def test_an_eager_distribution_is_noticed() -> None:
     assert not samples_without_enumeration(lambda dist: Finite(dist.pmf()))
 
 
-def test_a_huge_law_is_sampled_but_not_listed() -> None:
+def test_a_huge_distribution_is_sampled_but_not_listed() -> None:
     coins = product([uniform("ht")] * 60)
     some = coins.condition(lambda faces: faces[0] == "h")
     assert some.sample(Stream(0))[0] == "h"
     assert len(list(itertools.islice(coins.enumerate(), 3))) == 3
     for dist in (coins, some, some.map(len), some.bind(deterministic)):
-        with pytest.raises(NotEnumerableError, match="more than 1000 atoms"):
+        with pytest.raises(NotEnumerableError, match="more than 1000 outcomes"):
             dist.pmf(limit=1000)
 
 
-def test_the_limit_counts_what_a_condition_leaves_out() -> None:
+def test_the_limit_counts_what_a_condition_excludes() -> None:
     dist = uniform(range(10)).condition(lambda x: x == 3)
     assert dist.pmf(limit=10) == {3: 1}
-    with pytest.raises(NotEnumerableError, match="more than 9 atoms"):
+    with pytest.raises(NotEnumerableError, match="more than 9 outcomes"):
         dist.pmf(limit=9)
 
 
@@ -259,7 +259,7 @@ def test_what_can_only_be_sampled_refuses_enumeration(dist: Distribution[Any]) -
     assert not dist.is_finite
     dist.sample(Stream(0))
     for read in (
-        dist.table,
+        dist.pmf,
         dist.support,
         lambda: dist.prob(0.0),
         lambda: dist.expectation(lambda x: 0.0),
@@ -269,7 +269,7 @@ def test_what_can_only_be_sampled_refuses_enumeration(dist: Distribution[Any]) -
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_finite_laws_say_so(name: str) -> None:
+def test_finite_distributions_say_so(name: str) -> None:
     assert LAZY[name].is_finite
 
 
@@ -277,7 +277,7 @@ def test_finite_laws_say_so(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("atoms", "message"),
+    ("outcomes", "message"),
     [
         ({}, "at least one value"),
         ({0: HALF}, r"must sum to 1 \(got 1/2"),
@@ -289,9 +289,9 @@ def test_finite_laws_say_so(name: str) -> None:
         ({0: float("inf")}, "at least 0"),
     ],
 )
-def test_wrong_probabilities_are_refused(atoms: dict[int, Any], message: str) -> None:
+def test_wrong_probabilities_are_refused(outcomes: dict[int, Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
-        Finite(atoms)
+        Finite(outcomes)
 
 
 def test_float_rounding_is_allowed() -> None:

@@ -5,9 +5,17 @@ import pickle
 
 import pytest
 
-from tsmg import TSMGError, errors
+import algorithms.errors
+import lap.errors
+import tsmg.errors
+from tsmg import TSMGError
 
-ERRORS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls is not TSMGError]
+ERRORS = [
+    cls
+    for module in (tsmg.errors, lap.errors, algorithms.errors)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if cls is not TSMGError
+]
 
 
 def survives_a_pickle(error: Exception) -> bool:

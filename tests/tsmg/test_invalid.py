@@ -125,7 +125,7 @@ def test_valid_play_is_left_alone(rule: AbstractInvalidRule) -> None:
 class FineEveryone(AbstractInvalidRule):
     """A wrong rule: all agents pay for one offender."""
 
-    def _judge(self, game: Any, state: Any, **parts: Any) -> Distribution[Resolution]:
+    def _resolve(self, game: Any, state: Any, offence: Any) -> Distribution[Resolution[Any]]:
         return deterministic(Resolution(joint_action=None, penalties_N=(-1.0,) * len(game.agents)))
 
 

@@ -107,17 +107,6 @@ def test_steps_calls_and_invalid_texts_of_one_agent() -> None:
     assert [step.is_valid for step in EPISODE.agent_steps("b")] == [False, False]
 
 
-def test_a_branch_starts_with_what_was_seen_until_then() -> None:
-    branch = EPISODE.branch(2)
-    assert (branch.state, branch.t, branch.parent) == (state(9), 6, (KEY, 2))
-    assert branch.turns["a"] == (EARLIER, EPISODE.steps[0].agent_steps[0].turn)
-    assert branch.turns["b"] == (EPISODE.steps[0].agent_steps[1].turn,)
-    assert branch.turns["b"][0].kind is OutcomeKind.ILLEGAL
-    assert EPISODE.branch(0).turns == {"a": (EARLIER,), "b": ()}
-    with pytest.raises(IndexError):
-        EPISODE.branch(3)
-
-
 @pytest.mark.parametrize(
     ("record", "field"),
     [(EPISODE, "steps"), (EPISODE.steps[0], "t"), (completion(1), "reply_ids"), (KEY, "seed")],

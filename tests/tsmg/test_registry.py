@@ -1,5 +1,10 @@
 """The registry: ids with a version, builders with their arguments, and one clear sentence else."""
 
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +15,50 @@ from tsmg import InvalidArgumentError, UnknownGameError, make, register, registe
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module(
+        "games"
+    )  # its import registers, and must not do so in the registry of a test
     monkeypatch.setattr(registry, "_REGISTRY", {})
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages: one whose games can be imported, and one whose games cannot."""
+    for name, code in {
+        "a_faulty_package": "raise RuntimeError('no licence was found')",
+        "a_sound_package": "import tsmg, tests.strategies as s; tsmg.register('Sound-v0', s.Countdown)",
+    }.items():
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[tsmg.games]\nmine = {name}_games\n")
+        (tmp_path / f"{name}_games.py").write_text(f"{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._import_games.cache_clear()
+    yield tmp_path
+    registry._import_games.cache_clear()
+    sys.modules.pop("a_sound_package_games")
+
+
+def test_an_id_is_found_without_an_import_of_its_package() -> None:
+    program = (
+        "import sys, tsmg\n"
+        "assert 'games' not in sys.modules\n"
+        "assert tsmg.make('TicTacToe-v0').name == 'TicTacToe'\n"
+        "assert 'games' in sys.modules and 'gymnasium' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_package_that_cannot_be_imported_is_named_and_hides_no_games(packages: Path) -> None:
+    assert make("Sound-v0") == Countdown()
+    named = r"'a_faulty_package'.*RuntimeError: no licence was found"
+    with pytest.warns(UserWarning, match=named):
+        specs = registered()
+    assert [spec.id for spec in specs] == ["Sound-v0"]
+    with pytest.raises(UnknownGameError, match=rf"(?s)'Faulty-v0'.*{named}$") as raised:
+        make("Faulty-v0")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_registered_game_is_made() -> None:
@@ -74,7 +122,7 @@ def test_modules_that_have_no_such_game(id: str) -> None:
     [
         ("Countdown-v0", {"heaps": 3}, "Countdown-v0: got an unexpected keyword argument 'heaps'"),
         ("builtins:dict", {}, "builtins:dict: no signature found"),
-        ("tests.strategies:plans", {"count": 1}, r"must name a game \(got .*plans': list\)"),
+        ("tests.strategies:specs", {"count": 1}, r"must name a game \(got .*specs': list\)"),
         ("games:FrozenLake", {"size": 1}, "'size' must be an integer of at least 2"),
     ],
 )

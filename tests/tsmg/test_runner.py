@@ -307,19 +307,30 @@ def test_step_limits() -> None:
         play(Countdown(horizon=0), uniform_policy(Countdown()), specs(1))
 
 
-# ---- branches --------------------------------------------------------------------------------
+# ---- starts in the middle of an episode ---------------------------------------------------------
+
+
+def middle(record: Episode[Any], index: int) -> Start[Any]:
+    """A start at one step of an episode, with the histories up to there."""
+    turns = {
+        agent: tuple(
+            a.turn for s in record.steps[:index] for a in s.agent_steps if a.agent == agent
+        )
+        for agent in record.agents
+    }
+    return Start(state=record.steps[index].state, turns=turns, t=record.steps[index].t)
 
 
 @suppress_type_checks
-def branches_continue_alike(
-    game: Game, policy: AgentPolicy, branch: Callable[[Episode[Any], int], Start[Any]]
+def continues_alike(
+    game: Game, policy: AgentPolicy, start: Callable[[Episode[Any], int], Start[Any]]
 ) -> bool:
     """Replaying from any step of an episode, with its key, gives the rest of the episode."""
     for spec in specs(4):
         record = play(game, policy, [spec])[0]
         assert isinstance(record, Episode)
         for index in range(len(record.steps)):
-            again = play(game, policy, [EpisodeSpec(key=spec.key, start=branch(record, index))])[0]
+            again = play(game, policy, [EpisodeSpec(key=spec.key, start=start(record, index))])[0]
             if not isinstance(again, Episode) or again.steps != record.steps[index:]:
                 return False
             if (again.final_state, again.ending) != (record.final_state, record.ending):
@@ -340,19 +351,15 @@ class Remembering:
 
 
 @pytest.mark.parametrize("game", SOUND_GAMES, ids=_name)
-def test_a_branch_continues_the_same(game: Game) -> None:
-    assert branches_continue_alike(game, mumbler(game), lambda record, i: record.branch(i))
+def test_a_start_in_the_middle_continues_the_same(game: Game) -> None:
+    assert continues_alike(game, mumbler(game), middle)
 
 
-def test_a_branch_remembers_and_wrong_branches_are_noticed() -> None:
+def test_a_start_has_histories_and_wrong_starts_are_noticed() -> None:
     game, policy = Countdown(heap=7), Remembering()
-
-    def branch(record: Episode[Any], index: int, **changes: Any) -> Start[Any]:
-        return attrs.evolve(record.branch(index), **changes)
-
-    assert branches_continue_alike(game, policy, branch)
-    assert not branches_continue_alike(game, policy, lambda r, i: branch(r, i, t=0))
-    assert not branches_continue_alike(game, policy, lambda r, i: branch(r, i, turns={}))
+    assert continues_alike(game, policy, middle)
+    assert not continues_alike(game, policy, lambda r, i: attrs.evolve(middle(r, i), t=0))
+    assert not continues_alike(game, policy, lambda r, i: attrs.evolve(middle(r, i), turns={}))
 
 
 # ---- histories -------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_an_instance_can_be_checked_too() -> None:
 
 
 def test_chance_that_moves_alone_is_walked_through() -> None:
-    class Windy(LogitCache):
+    class Windy(Memory):
         facts = Facts(stochastic_transitions=True)
 
         def acting_agents(self, state: Any) -> tuple[str, ...]:
@@ -225,7 +225,7 @@ def declared(**facts: Any) -> Callable[[], Any]:
 _COUNTER = itertools.count()
 
 
-class LogitCache(AbstractSampledGame[int, int]):
+class Memory(AbstractSampledGame[int, int]):
     """Counts steps to 3; ``memory`` is where a broken one keeps what belongs into the state."""
 
     horizon = 3
@@ -254,7 +254,7 @@ class LogitCache(AbstractSampledGame[int, int]):
         return str(action)
 
 
-class Pointed(LogitCache):
+class Pointed(Memory):
     """Moves a counter of its own along, so that it cannot go back."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -266,7 +266,7 @@ class Pointed(LogitCache):
         return Transition(self.memory, (1.0,))
 
 
-class Wandering(LogitCache):
+class Wandering(Memory):
     """One episode leaves something to the next."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -274,7 +274,7 @@ class Wandering(LogitCache):
         return 0 if self.memory == 1 else 1
 
 
-class Numbered(LogitCache):
+class Numbered(Memory):
     """Every instance is different."""
 
     def __init__(self) -> None:
@@ -284,14 +284,14 @@ class Numbered(LogitCache):
         return f"game {self.memory}, step {state}"
 
 
-class Peeking(LogitCache):
+class Peeking(Memory):
     """Chance is read off the global generator, which is left as it was."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
         return random.getstate()[1][0] % 2
 
 
-class Seeding(LogitCache):
+class Seeding(Memory):
     """Gives the global generator the seed that Hypothesis gives it too."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -299,7 +299,7 @@ class Seeding(LogitCache):
         return 0
 
 
-class Lamp(LogitCache):
+class Lamp(Memory):
     """Burns out once it was switched on eight times, of twenty."""
 
     horizon = 20
@@ -317,7 +317,7 @@ class Lamp(LogitCache):
         return state[0] == 20
 
 
-class Rigged(LogitCache):
+class Rigged(Memory):
     """What is legal depends on a coin that nobody sees."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -336,7 +336,7 @@ class Rigged(LogitCache):
         return f"step {state[0]}"
 
 
-class Shared(LogitCache):
+class Shared(Memory):
     """All instances have one memory."""
 
     board: dict[str, int] = {}  # noqa: RUF012
@@ -357,7 +357,7 @@ class Hiding:
     luck: int = attrs.field(eq=False)
 
 
-class Hidden(LogitCache):
+class Hidden(Memory):
     """Equal states that read differently."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -373,7 +373,7 @@ class Hidden(LogitCache):
         return f"step {state.step}, luck {state.luck}"
 
 
-class Listed(LogitCache):
+class Listed(Memory):
     """A list as the state."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -393,7 +393,7 @@ class Slate:
     step: int
 
 
-class InPlace(LogitCache):
+class InPlace(Memory):
     """A step that changes the state itself."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -466,7 +466,7 @@ class Greedy(tsmg.AbstractPlayer[Any, Any]):
 
 
 BROKEN: dict[str, list[Callable[[], Any]]] = {
-    "agents": [broken(agents=("first", "first")), broken(LogitCache, agents=())],
+    "agents": [broken(agents=("first", "first")), broken(Memory, agents=())],
     "step-limit": [declared(longest_game=None), broken(discount=1.5)],
     "plays-through": [broken(transition_dist=_raises)],
     "types": [
@@ -491,7 +491,7 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
         broken(acting_agents=lambda self, state: (self.agents[state[1]],)),
         broken(legal_actions=lambda self, state, agent: (1,)),
         broken(
-            LogitCache,
+            Memory,
             sample_transition=lambda self, s, joint_action, rng: Transition(s + 1, (1.0,)),
         ),
     ],
@@ -535,7 +535,7 @@ BROKEN: dict[str, list[Callable[[], Any]]] = {
     ],
     "zero-sum": [broken(transition_dist=_paid(1.0, 0.0))],
     "return-bounds": [declared(return_bounds=(-1.0, 0.5))],
-    "longest-game": [declared(longest_game=3), broken(LogitCache, facts=Facts(longest_game=2))],
+    "longest-game": [declared(longest_game=3), broken(Memory, facts=Facts(longest_game=2))],
     "symmetric": [
         lambda: Asymmetric(payoffs=(((1, 0), (2, 0)), ((3, 0), (0, 5)))),
         lambda: Asymmetric(payoffs=(((0, 0),) * 2,) * 2, row_actions=("left", "right")),
@@ -607,10 +607,10 @@ def test_large_laws_are_sampled_not_enumerated() -> None:
     report = quick(functools.partial(games.FrozenLake, size=6), rules=["start-probabilities"])
     result = report.result("start-probabilities")
     assert result.status is Status.NOT_SEEN
-    assert "more than 512 atoms" in result.notes[0]
+    assert "more than 512 outcomes" in result.notes[0]
 
 
-class Unlisted(LogitCache):
+class Unlisted(Memory):
     """Legal actions that are not listed."""
 
     def legal_actions(self, state: Any, agent: str) -> Any:
@@ -628,7 +628,7 @@ def test_actions_that_are_not_listed_are_taken_from_texts() -> None:
     assert told.result("plays-through").notes == ()
 
 
-class Unbranchable(LogitCache):
+class Unbranchable(Memory):
     """Says that it cannot be branched."""
 
     def sample_initial_state(self, rng: Stream) -> Any:
@@ -648,7 +648,7 @@ def test_a_game_that_says_that_it_cannot_be_branched_is_noted() -> None:
     assert "cannot be branched" in report.result("branching").notes[0]
 
 
-class Drawn(LogitCache):
+class Drawn(Memory):
     """Draws a number a step; the last one is not told."""
 
     facts = Facts(perfect_information=True)
@@ -697,7 +697,7 @@ def test_checks_repeat_and_leave_the_global_generators_alone() -> None:
 def test_replay_makes_the_walk_of_a_script() -> None:
     walk = replay(Countdown(), moves=(1, 0))
     assert walk.state == (1, 0)
-    assert walk.told(2) == "first: 2; second: 1"
+    assert walk.actions_text(2) == "first: 2; second: 1"
     both = replay(Coins(), moves=(5,)).visits[-1]
     assert both.joint_action == {"even": "Pass", "odd": "Tails"}
     with pytest.raises(tsmg.GameLawError, match="move 3 cannot be made"):

@@ -1,4 +1,4 @@
-"""Rules of chance: seeds decide everything, and nothing beside a game's own streams is used."""
+"""Rules of chance: seeds determine everything, and a game draws from the given streams alone."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -6,13 +6,14 @@ from typing import Any
 
 import attrs
 
+from tsmg.game import AnyGame
 from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators, global_states
-from tsmg.testing.rule import Case, Finding, Game, Outcome, WalkRule
+from tsmg.testing.rule import Case, Finding, Outcome, Rule, walk_rule
 from tsmg.testing.walks import CHOICES, Script, Visit, Walk, visits
 
 SEEDS = 64
-"""How many seeds are tried before chance that is declared counts as missing."""
+"""The number of seeds that are tried before declared chance counts as missing."""
 
 
 def _difference(a: tuple[Visit, ...], b: tuple[Visit, ...]) -> tuple[int, str] | None:
@@ -27,10 +28,16 @@ def _difference(a: tuple[Visit, ...], b: tuple[Visit, ...]) -> tuple[int, str] |
     return None if len(a) == len(b) else (min(len(a), len(b)), "one goes on, the other does not")
 
 
+@walk_rule(
+    name="same-seed",
+    requirement="the same seed and choices give the same states, texts and rewards, in any instance",
+    cause="a generator of the game's own, the time, or memory that one episode leaves to the next",
+    unit="episodes",
+)
 def _same_seed(case: Case) -> Iterator[Outcome]:
     """Again with the same instance, and with a fresh one, under other states of the global generators."""
     subject, script = case.subject, case.walk.script
-    again: tuple[tuple[str, Callable[[], Game]], ...] = (
+    again: tuple[tuple[str, Callable[[], AnyGame]], ...] = (
         ("the same game", lambda: case.game),
         ("a fresh game", subject.make),
     )
@@ -47,8 +54,16 @@ def _show(script: Script) -> str:
     return f"replay(make_game(), seed={script.seed}, moves={script.moves}).visits"
 
 
+@walk_rule(
+    name="seed-matters",
+    requirement="where chance is declared, two seeds give two episodes",
+    cause="the stream is not used, or the game declares chance that it does not have",
+    unit="game",
+    applies=lambda game: bool(game.facts.stochastic_start or game.facts.stochastic_transitions),
+    is_static=True,
+)
 def _seed_matters(case: Case) -> Iterator[Outcome]:
-    """The same choices with many seeds: something differs where chance is declared."""
+    """The same choices with many seeds: where chance is declared, some episodes differ."""
     choices = Stream("choices")
     moves = tuple(choices.integer(CHOICES) for _ in range(case.subject.limit))
     first: Walk | None = None
@@ -58,16 +73,18 @@ def _seed_matters(case: Case) -> Iterator[Outcome]:
         if [v.seen for v in walk.visits] != [v.seen for v in first.visits]:
             yield None
             return
-    told = f"seeds 0 to {SEEDS - 1} give one and the same episode"
-    yield Finding(0, told, "[replay(game, seed=n).state for n in range(4)]")
+    seen = f"seeds 0 to {SEEDS - 1} give the same episode"
+    yield Finding(0, seen, "[replay(game, seed=n).state for n in range(4)]")
 
 
-def _declares_chance(game: Game) -> bool:
-    return bool(game.facts.stochastic_start or game.facts.stochastic_transitions)
-
-
+@walk_rule(
+    name="interleaving",
+    requirement="two interleaved episodes in two instances are the same as each alone",
+    cause="instances share memory: a class attribute, a module variable, a cache with a wrong key",
+    unit="episodes",
+)
 def _interleaving(case: Case) -> Iterator[Outcome]:
-    """Two walks in turns, with two instances: each is what it is alone."""
+    """Two interleaved walks in two instances: each is the same as alone."""
     subject, script = case.subject, case.walk.script
     other = attrs.evolve(script, seed=script.seed + 1)
     if case.walk.error:
@@ -76,20 +93,26 @@ def _interleaving(case: Case) -> Iterator[Outcome]:
     beside = subject.walk(subject.make(), other)
     steps = [visits(games[0], script, subject.action_texts)]
     steps.append(visits(games[1], other, subject.action_texts))
-    seen: list[list[Any]] = [[], []]
+    walked: list[list[Visit]] = [[], []]
     try:
         for pair in itertools.zip_longest(*steps):
-            for walk, visit in zip(seen, pair, strict=True):
+            for walk, visit in zip(walked, pair, strict=True):
                 walk.extend(() if visit is None else (visit,))
     except Exception as error:
-        yield Finding(len(seen[0]), f"interleaved, one raised {type(error).__name__}: {error}")
+        yield Finding(len(walked[0]), f"interleaved, one raised {type(error).__name__}: {error}")
         return
-    for alone, walk in zip((case.walk, beside), seen, strict=True):
+    for alone, walk in zip((case.walk, beside), walked, strict=True):
         differs = _difference(alone.visits, tuple(walk))
-        told = f"alone and interleaved with another instance: {differs[1]}" if differs else ""
-        yield Finding(differs[0], told, _show(script)) if differs else None
+        seen = f"alone and interleaved with another instance: {differs[1]}" if differs else ""
+        yield Finding(differs[0], seen, _show(script)) if differs else None
 
 
+@walk_rule(
+    name="global-generators",
+    requirement="no global random generator is drawn from or seeded",
+    cause="random.random(), random.seed() or numpy.random.* instead of the given stream",
+    unit="steps",
+)
 def _global_generators(case: Case) -> Iterator[Outcome]:
     subject, script = case.subject, case.walk.script
     with foreign_generators(0):
@@ -109,42 +132,16 @@ def _global_generators(case: Case) -> Iterator[Outcome]:
             yield _touched(before, t, "the step" if t else "the start")
 
 
-def _touched(before: Any, at: int, told: str) -> Outcome:
+def _touched(before: Any, at: int, seen: str) -> Outcome:
     after = global_states()
     names = [name for name, state in before.items() if after.get(name, state) != state]
     show = "random.getstate()"
-    return Finding(at, f"{told} touches {', '.join(names)}", show) if names else None
+    return Finding(at, f"{seen} touches {', '.join(names)}", show) if names else None
 
 
-RULES = (
-    WalkRule(
-        name="global-generators",
-        dist="no global random generator is drawn from or seeded",
-        cause="random.random(), random.seed() or numpy.random.* instead of the given stream",
-        unit="steps",
-        check=_global_generators,
-    ),
-    WalkRule(
-        name="same-seed",
-        dist="the same seed and choices give the same states, texts and rewards, in any instance",
-        cause="a generator of its own, time, or memory that one episode leaves to the next",
-        unit="episodes",
-        check=_same_seed,
-    ),
-    WalkRule(
-        name="seed-matters",
-        dist="where chance is declared, two seeds give two episodes",
-        cause="the stream is not used, or chance is declared that there is not",
-        unit="game",
-        check=_seed_matters,
-        applies=_declares_chance,
-        is_static=True,
-    ),
-    WalkRule(
-        name="interleaving",
-        dist="two episodes played in turns, in two instances, are what they are alone",
-        cause="instances share memory: a class attribute, a module variable, a cache with a wrong key",
-        unit="episodes",
-        check=_interleaving,
-    ),
+RULES: tuple[Rule, ...] = (
+    _global_generators,
+    _same_seed,
+    _seed_matters,
+    _interleaving,
 )

@@ -1,21 +1,20 @@
 """``check_game``: every rule of the interface and every declared fact, along walks of all kinds."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from tsmg.errors import InvalidArgumentError
-from tsmg.game import AbstractGame
-from tsmg.testing import chance, facts, interface, laws, texts
+from tsmg.game import AbstractGame, AnyGame
+from tsmg.testing import chance, distributions, facts, interface, texts
 from tsmg.testing.report import Report, RuleResult, Status, Violation
-from tsmg.testing.rule import Case, Finding, Game, Met, Note, Relation, Rule, WalkRule
-from tsmg.testing.search import LogitCache, Pair, Witness, outcomes, search, shrunk, witness
+from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule, WalkRule
+from tsmg.testing.search import MetValues, Pair, Witness, outcomes, search, shrunk, witness
 from tsmg.testing.walks import KnownEpisode, Script, Subject
 
 RULES: tuple[Rule, ...] = (
     *interface.RULES,
     *texts.RULES,
-    *laws.RULES,
+    *distributions.RULES,
     *chance.RULES,
     *facts.RULES,
 )
@@ -23,7 +22,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def check_game(
-    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
+    make_game: Callable[[], AnyGame] | AnyGame,
     *,
     max_examples: int = 100,
     max_steps: int = 64,
@@ -34,29 +33,25 @@ def check_game(
 ) -> Report:
     """Check a game against the interface and against what it declares.
 
-    The walks are the same at every run of a program. All rules are checked, also after one was broken; each
-    broken rule is reported with the shortest script that Hypothesis finds.
+    The walks are the same in every run. All rules are checked, also after one was broken; the report has each broken
+    rule with the shortest script that Hypothesis finds.
 
     Args:
-      make_game: makes a fresh game, such as the class of a game with defaults. Of a game itself, the
-        one instance is used everywhere, so two instances cannot be told to disturb each other.
-      max_examples: how many pairs of walks are made; at least 1.
-      max_steps: how many steps a walk has at most, where the game's own limit is above that; at least 1.
+      make_game: function that makes a fresh game, such as a game's class. A game itself is used as the only instance,
+        so that the check cannot see two instances disturb each other.
+      max_examples: number of pairs of walks; at least 1.
+      max_steps: the greatest number of steps of a walk, where the game's own limit is above that; at least 1.
       action_texts: texts to choose actions from, where legal actions are not listed.
-      known: episodes with known returns; they catch what no declared fact speaks of.
-      rules: names of the rules to check; all unless given.
+      known: episodes with known returns, which catch errors that no declared fact covers.
+      rules: names of the rules to check; by default all.
       source: code that makes the variable ``game``, for the scripts of violations.
 
-    Returns:
-      A report with a result per rule and a violation per broken rule.
-
     Raises:
-      InvalidArgumentError: a count below 1, an unknown rule, or a maker that makes no game.
+      InvalidArgumentError: a count below 1, an unknown rule, or ``make_game`` makes no game.
 
     Example:
-      >>> import tsmg
-      >>> from tsmg.testing import check_game
-      >>> check_game(lambda: None)
+      >>> import tsmg.testing
+      >>> tsmg.testing.check_game(lambda: None)
       Traceback (most recent call last):
       ...
       tsmg.errors.InvalidArgumentError: 'make_game' must make a game (got None)
@@ -64,12 +59,33 @@ def check_game(
     for name, value in (("max_examples", max_examples), ("max_steps", max_steps)):
         if value < 1:
             raise InvalidArgumentError(f"{name!r} must be at least 1 (got {value})")
-    chosen = _chosen(rules)
-    make = _maker(make_game)
+    unknown = set(rules) - {rule.name for rule in RULES}
+    if unknown:
+        raise InvalidArgumentError(f"'rules' must be names of rules (got {sorted(unknown)})")
+    chosen = tuple(rule for rule in RULES if rule.name in (rules or (rule.name,)))
+    subject, game = _subject(make_game, max_steps, action_texts, known)
+    check = _Check(subject, game, chosen)
+    check.run(max_examples)
+    return check.report(game.name, source or source_of(make_game), max_examples)
+
+
+def _subject(
+    make_game: Callable[[], AnyGame] | AnyGame,
+    max_steps: int,
+    action_texts: Sequence[str],
+    known: Sequence[KnownEpisode],
+) -> tuple[Subject, AnyGame]:
+    """The game under test, and one instance of it."""
+    if isinstance(make_game, AbstractGame):
+        instance: AnyGame = make_game
+        make: Callable[[], AnyGame] = lambda: instance
+    else:
+        make = make_game
     game: object = make()
     if not isinstance(game, AbstractGame):
         raise InvalidArgumentError(f"'make_game' must make a game (got {game!r})")
-    full = _full(game)
+    limits = [n for n in (game.facts.longest_game, game.horizon) if n is not None and n >= 1]
+    full = limits[0] if limits else None
     subject = Subject(
         make=make,
         limit=min(max_steps, full or max_steps),
@@ -77,41 +93,13 @@ def check_game(
         action_texts=tuple(action_texts),
         known=tuple(known),
     )
-    check = _Check(subject, game, chosen)
-    check.run(max_examples)
-    return check.report(game.name, source or source_of(make_game), max_examples)
-
-
-def _chosen(names: Sequence[str]) -> tuple[Rule, ...]:
-    unknown = set(names) - {rule.name for rule in RULES}
-    if unknown:
-        raise InvalidArgumentError(f"'rules' must be names of rules (got {sorted(unknown)})")
-    return tuple(rule for rule in RULES if rule.name in names) if names else RULES
-
-
-def _maker(
-    make_game: Callable[[], AbstractGame[Any, Any]] | AbstractGame[Any, Any],
-) -> Callable[[], Game]:
-    if not isinstance(make_game, AbstractGame):
-        return make_game
-
-    def same() -> Game:
-        return make_game
-
-    return same
-
-
-def _full(game: Game) -> int | None:
-    """How many steps an episode can have."""
-    longest = game.facts.longest_game
-    limits = [n for n in (longest, game.horizon) if n is not None and n >= 1]
-    return limits[0] if limits else None
+    return subject, game
 
 
 class _Check:
     """One check of a game; mutable, and used once."""
 
-    def __init__(self, subject: Subject, game: Game, chosen: Sequence[Rule]) -> None:
+    def __init__(self, subject: Subject, game: AnyGame, chosen: Sequence[Rule]) -> None:
         self.subject = subject
         self.chosen = chosen
         self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
@@ -121,18 +109,18 @@ class _Check:
         self.counts = dict.fromkeys((rule.name for rule in RULES), 0)
         self.notes: dict[str, dict[str, None]] = {rule.name: {} for rule in RULES}
         self.found: dict[str, Witness] = {}
-        self.memories = {rule.name: LogitCache() for rule in RULES}
+        self.met_values = {rule.name: MetValues() for rule in RULES}
         self.walks, self.states, self.whole = 0, 0, 0
 
     def run(self, max_examples: int) -> None:
-        """Look at the game once, then at many walks."""
+        """Check the static rules once, then the others along many walks."""
         case = Case.of(self.subject, Script())
         for rule in self.rules:
             if isinstance(rule, WalkRule) and rule.is_static:
-                self._look(rule, case)
-        search(self.subject, max_examples, self._look_at_all)
+                self._check(rule, case)
+        search(self.subject, max_examples, self._check_pair)
 
-    def _look_at_all(self, pair: Pair) -> bool:
+    def _check_pair(self, pair: Pair) -> bool:
         for script in pair:
             case = Case.of(self.subject, script)
             self.walks += 1
@@ -140,19 +128,19 @@ class _Check:
             self.whole += case.walk.is_whole
             for rule in self.rules:
                 if isinstance(rule, Relation) or not rule.is_static:
-                    self._look(rule, case)
+                    self._check(rule, case)
         return False
 
-    def _look(self, rule: Rule, case: Case) -> None:
+    def _check(self, rule: Rule, case: Case) -> None:
         for outcome in outcomes(rule, case):
             if isinstance(outcome, Note):
-                self.notes[rule.name][outcome.told] = None
+                self.notes[rule.name][outcome.message] = None
                 continue
             self.counts[rule.name] += 1
             if isinstance(outcome, Finding):
                 self._found(rule, witness(case, outcome))
             elif isinstance(outcome, Met):
-                self._found(rule, self.memories[rule.name].add(case, outcome))
+                self._found(rule, self.met_values[rule.name].add(case, outcome))
 
     def _found(self, rule: Rule, new: Witness | None) -> None:
         old = self.found.get(rule.name)
@@ -160,12 +148,12 @@ class _Check:
             self.found[rule.name] = new
 
     def report(self, name: str, source: str, max_examples: int) -> Report:
-        """What was found, each witness shrunk."""
+        """The report, with each witness shrunk."""
         declared = {rule.name for rule in self.rules}
         results = tuple(
             RuleResult(
                 rule=rule.name,
-                dist=rule.dist,
+                requirement=rule.requirement,
                 status=self._status(rule) if rule.name in declared else Status.NOT_DECLARED,
                 count=self.counts[rule.name],
                 unit=rule.unit,
@@ -201,7 +189,7 @@ class _Check:
             found = shrunk(self.subject, rule, found, max_examples)
         return Violation(
             rule=rule.name,
-            dist=rule.dist,
+            requirement=rule.requirement,
             seen=found.finding.seen,
             cause=rule.cause,
             script=_code(found, source, self.subject.action_texts),
@@ -209,8 +197,8 @@ class _Check:
         )
 
 
-def _is_declared(rule: Rule, game: Game, subject: Subject) -> bool:
-    if rule is facts.KNOWN_EPISODES:
+def _is_declared(rule: Rule, game: AnyGame, subject: Subject) -> bool:
+    if rule is facts.known_episodes:
         return bool(subject.known)
     if isinstance(rule, Relation):
         return rule.holds(game) is not None
@@ -221,8 +209,8 @@ def _code(found: Witness, source: str, action_texts: Sequence[str]) -> str:
     """Code that makes the walks of a witness, and shows what is wrong there."""
     lines = ["from tsmg.testing import replay", source]
     texts = f", action_texts={tuple(action_texts)!r}" if action_texts else ""
-    for script, told, show in zip(found.scripts, found.told, found.shows, strict=True):
-        comment = f"  # {told}" if told else ""
+    for script, actions, show in zip(found.scripts, found.actions, found.shows, strict=True):
+        comment = f"  # {actions}" if actions else ""
         fork = "" if script.redrawn_from is None else f", redrawn_from={script.redrawn_from}"
         call = f"replay(game, seed={script.seed}, moves={script.moves}{fork}{texts})"
         lines.append(f"state = {call}.state{comment}")
@@ -230,19 +218,12 @@ def _code(found: Witness, source: str, action_texts: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def source_of(make_game: Any) -> str:
-    """Code that makes ``game`` as ``make_game`` does, as far as that can be named."""
+def source_of(make_game: object) -> str:
+    """Code that makes ``game`` as ``make_game`` does, as far as that has a name."""
+    function, arguments = make_game, ""
     if isinstance(make_game, functools.partial):
-        fixed = [*map(repr, make_game.args), *_keywords(make_game.keywords)]
-        return _call(make_game.func, ", ".join(fixed))
-    return _call(make_game, "")
-
-
-def _keywords(keywords: Mapping[str, Any]) -> list[str]:
-    return [f"{name}={value!r}" for name, value in keywords.items()]
-
-
-def _call(function: Any, arguments: str) -> str:
+        keywords = (f"{name}={value!r}" for name, value in make_game.keywords.items())
+        function, arguments = make_game.func, ", ".join((*map(repr, make_game.args), *keywords))
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<")
     if not module or "<" in name:
         return "game = make_game()"

@@ -1,4 +1,4 @@
-"""The process's global random generators: seen, set apart and given back."""
+"""The process's global random generators: their states, and how to replace and restore them."""
 
 import contextlib
 import random
@@ -21,10 +21,10 @@ def global_states() -> Mapping[str, object]:
 
 @contextlib.contextmanager
 def foreign_generators(number: int) -> Iterator[None]:
-    """Other states of the global generators inside, the old ones again after.
+    """Replaces the states of the global generators inside the block, and restores them after it.
 
-    What depends on a global generator differs from one number to another; and no usual seed gives
-    these states, so a game that sets its own is noticed.
+    Whatever depends on a global generator differs from one number to another. No usual seed gives
+    these states, so that a game which seeds a generator is noticed.
     """
     numpy: Any = sys.modules.get("numpy")
     old, old_numpy = random.getstate(), numpy.random.get_state() if numpy else None

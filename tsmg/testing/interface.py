@@ -1,4 +1,4 @@
-"""Rules of the interface: what is returned, who acts, what is legal, and how a game ends."""
+"""Rules of the interface: returned types, acting agents, legal actions, and the end of a game."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,22 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from tsmg.distribution import Distribution
 from tsmg.errors import InvalidArgumentError
-from tsmg.game import AbstractExplicitGame
+from tsmg.game import AbstractExplicitGame, AnyGame
 from tsmg.match import EpisodeSpec, step_limit
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
-from tsmg.testing.rule import Case, Finding, Game, Note, Outcome, WalkRule
-from tsmg.testing.walks import Visit, Walk, told_error
+from tsmg.testing.rule import Case, Finding, Note, Outcome, Rule, walk_rule
+from tsmg.testing.walks import Visit, Walk, error_line
 from tsmg.text import ActionText
 
 
+@walk_rule(
+    name="plays-through",
+    requirement="no method raises on legal play",
+    cause="legal_actions offers an action that the transition does not know, or a state was overlooked",
+    unit="walks",
+)
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
@@ -29,7 +35,7 @@ def _plays_through(case: Case) -> Iterator[Outcome]:
 
 
 def _is_blind(case: Case) -> bool:
-    """Whether there is nothing to choose actions from."""
+    """Whether a walk has nothing to choose actions from."""
     game, last = case.game, case.walk.visits[-1]
     if last.is_terminal or case.subject.action_texts or game.scripted_player() is not None:
         return False
@@ -45,7 +51,7 @@ def _wrong_type(value: object, expected: Any) -> str:
 
 
 def _typed(case: Case, visit: Visit) -> Iterator[tuple[str, object, Any]]:
-    """(code, value, type) of everything that the game says at a visit."""
+    """(code, value, type) of everything that the game answers at a visit."""
     game, state = case.game, visit.state
     yield "game.is_terminal(state)", visit.is_terminal, bool
     yield "game.acting_agents(state)", visit.acting, tuple[str, ...]
@@ -61,7 +67,7 @@ def _typed(case: Case, visit: Visit) -> Iterator[tuple[str, object, Any]]:
             yield call, game.action_text(state, agent, action), str
 
 
-def _said_once(case: Case) -> Iterator[tuple[str, object, Any]]:
+def _typed_once(case: Case) -> Iterator[tuple[str, object, Any]]:
     game = case.game
     yield "game.agents", game.agents, tuple[str, ...]
     yield "game.horizon", game.horizon, int | None
@@ -73,23 +79,41 @@ def _said_once(case: Case) -> Iterator[tuple[str, object, Any]]:
         yield "game.initial_state_dist()", game.initial_state_dist(), Distribution
 
 
+@walk_rule(
+    name="types",
+    requirement="every method returns the type that the interface states",
+    cause="a list for a tuple, a NumPy value for a Python one, or None for a text",
+    unit="values",
+)
 def _types(case: Case) -> Iterator[Outcome]:
     for visit in case.walk.visits:
         values = _typed(case, visit)
-        for code, value, expected in (*(_said_once(case) if visit.t == 0 else ()), *values):
+        for code, value, expected in (*(_typed_once(case) if visit.t == 0 else ()), *values):
             wrong = _wrong_type(value, expected)
             yield Finding(visit.t, f"{code}: {wrong}", f"{code}") if wrong else None
 
 
+@walk_rule(
+    name="acting-agents",
+    requirement="acting agents are agents of the game, each once, in the order of 'agents'",
+    cause="a misspelt name, or names in another order",
+    unit="states",
+)
 def _acting(case: Case) -> Iterator[Outcome]:
     agents = list(case.game.agents)
     for visit in case.walk.visits:
         acting = list(visit.acting)
         is_right = acting == [agent for agent in agents if agent in acting]
-        told = f"acting agents {visit.acting!r} of {case.game.agents!r}"
-        yield None if is_right else Finding(visit.t, told, "game.acting_agents(state)")
+        seen = f"acting agents {visit.acting!r} of {case.game.agents!r}"
+        yield None if is_right else Finding(visit.t, seen, "game.acting_agents(state)")
 
 
+@walk_rule(
+    name="legal-actions",
+    requirement="every acting agent has a legal action; legal actions differ; a no-op is one of them",
+    cause="is_terminal misses an end, or acting_agents names an agent that is out of the game",
+    unit="turns",
+)
 def _legal(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit in case.walk.visits:
@@ -102,11 +126,17 @@ def _legal(case: Case) -> Iterator[Outcome]:
                 yield Finding(visit.t, f"{agent!r} acts with legal actions {legal!r}", show)
             noop = game.noop_action(visit.state, agent)
             if noop is not None and noop not in legal:
-                told = f"noop_action {noop!r} of {agent!r} is not among {legal!r}"
-                yield Finding(visit.t, told, f"game.noop_action(state, {agent!r})")
+                seen = f"noop_action {noop!r} of {agent!r} is not among {legal!r}"
+                yield Finding(visit.t, seen, f"game.noop_action(state, {agent!r})")
             yield None
 
 
+@walk_rule(
+    name="end",
+    requirement="after the end no agent acts, no action is legal, and a step is refused or changes nothing",
+    cause="acting_agents, legal_actions or the transition do not look at is_terminal",
+    unit="ends",
+)
 def _end(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit in case.walk.visits:
@@ -116,25 +146,32 @@ def _end(case: Case) -> Iterator[Outcome]:
             yield Finding(visit.t, f"over, but {visit.acting!r} act", "game.acting_agents(state)")
         for agent in game.agents:
             legal = game.legal_actions(visit.state, agent)
-            told = f"over, but {legal!r} are legal for {agent!r}"
+            seen = f"over, but {legal!r} are legal for {agent!r}"
             yield (
-                Finding(visit.t, told, f"game.legal_actions(state, {agent!r})") if legal else None
+                Finding(visit.t, seen, f"game.legal_actions(state, {agent!r})") if legal else None
             )
         yield _moved_after_the_end(case, visit)
 
 
 def _moved_after_the_end(case: Case, visit: Visit) -> Outcome:
-    """Nobody acts, so the only joint action is the empty one: it is refused, or changes nothing."""
+    """No agent acts, so the only joint action is the empty one: it is refused, or changes nothing."""
     try:
         after = case.game.sample_transition(visit.state, {}, Stream("after the end"))
     except Exception:
         return None
     if after.state == visit.state and not any(after.rewards_N):
         return None
-    told = f"over, but a step leads to {after!r:.200}"
-    return Finding(visit.t, told, "game.sample_transition(state, {}, tsmg.Stream())")
+    seen = f"over, but a step leads to {after!r:.200}"
+    return Finding(visit.t, seen, "game.sample_transition(state, {}, tsmg.Stream())")
 
 
+@walk_rule(
+    name="step-limit",
+    requirement="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
+    cause="neither 'horizon' nor 'facts.longest_game' is set",
+    unit="game",
+    is_static=True,
+)
 def _step_limit(case: Case) -> Iterator[Outcome]:
     try:
         step_limit(case.game)
@@ -147,6 +184,13 @@ def _step_limit(case: Case) -> Iterator[Outcome]:
     yield None
 
 
+@walk_rule(
+    name="agents",
+    requirement="there are agents, and their names differ",
+    cause="'agents' is empty or names one twice",
+    unit="game",
+    is_static=True,
+)
 def _agents(case: Case) -> Iterator[Outcome]:
     agents = case.game.agents
     is_right = agents and len(set(agents)) == len(agents) and all(agents)
@@ -155,9 +199,9 @@ def _agents(case: Case) -> Iterator[Outcome]:
 
 @attrs.frozen
 class _Follower:
-    """A policy that says what was chosen on a walk."""
+    """A policy that replies with the actions of a walk."""
 
-    game: Game
+    game: AnyGame
     walk: Walk
 
     def reply(self, requests: Sequence[Request]) -> list[Reply]:
@@ -170,6 +214,12 @@ class _Follower:
         return Reply(text=text, parser_outcome=ActionText(text))
 
 
+@walk_rule(
+    name="success",
+    requirement="the runner plays the episode, and success(episode, agent) is True, False or None",
+    cause="success returns a number, or reads what an episode does not have",
+    unit="episodes",
+)
 def _success(case: Case) -> Iterator[Outcome]:
     game, walk = case.game, case.walk
     at = len(walk.visits) - 1
@@ -185,75 +235,25 @@ def _success(case: Case) -> Iterator[Outcome]:
         try:
             success = game.success(episode, agent)
         except Exception as error:
-            yield Finding(at, f"success(episode, {agent!r}) raised {told_error(error)}")
+            yield Finding(at, f"success(episode, {agent!r}) raised {error_line(error)}")
             continue
         wrong = _wrong_type(success, bool | None)
         yield Finding(at, f"success(episode, {agent!r}): {wrong}") if wrong else None
 
 
 def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
-    """Some of many actions, evenly."""
+    """At most ``count`` of the actions, evenly spaced."""
     actions = actions or ()
     return actions[:: max(1, math.ceil(len(actions) / count))]
 
 
-RULES = (
-    WalkRule(
-        name="agents",
-        dist="there are agents, with names that differ",
-        cause="'agents' is empty or names one twice",
-        unit="game",
-        check=_agents,
-        is_static=True,
-    ),
-    WalkRule(
-        name="step-limit",
-        dist="an episode ends: there is a horizon or a declared longest game; the discount is in [0, 1]",
-        cause="neither 'horizon' nor 'facts.longest_game' is set",
-        unit="game",
-        check=_step_limit,
-        is_static=True,
-    ),
-    WalkRule(
-        name="plays-through",
-        dist="no method raises on legal play",
-        cause="legal_actions offers what the transition does not know, or a state was not thought of",
-        unit="walks",
-        check=_plays_through,
-    ),
-    WalkRule(
-        name="types",
-        dist="every method returns the type that the interface states",
-        cause="a list for a tuple, a NumPy value for a Python one, or None where a text is due",
-        unit="values",
-        check=_types,
-    ),
-    WalkRule(
-        name="acting-agents",
-        dist="acting agents are agents of the game, each once, in the order of 'agents'",
-        cause="a misspelt name, or names in another order",
-        unit="states",
-        check=_acting,
-    ),
-    WalkRule(
-        name="legal-actions",
-        dist="who acts has a legal action; legal actions differ; a no-op is one of them",
-        cause="is_terminal misses an end, or acting_agents names someone who is out of the game",
-        unit="turns",
-        check=_legal,
-    ),
-    WalkRule(
-        name="end",
-        dist="after the end nobody acts, nothing is legal, and a step is refused or changes nothing",
-        cause="acting_agents, legal_actions or the transition do not look at is_terminal",
-        unit="ends",
-        check=_end,
-    ),
-    WalkRule(
-        name="success",
-        dist="the runner plays the episode, and success(episode, agent) is True, False or None",
-        cause="success returns a number, or reads what an episode does not hold",
-        unit="episodes",
-        check=_success,
-    ),
+RULES: tuple[Rule, ...] = (
+    _agents,
+    _step_limit,
+    _plays_through,
+    _types,
+    _acting,
+    _legal,
+    _end,
+    _success,
 )

@@ -1,4 +1,4 @@
-"""What the kit answers: a result per rule, and each broken rule with the shortest script that shows it."""
+"""The report of a check: a result per rule, and each broken rule with the shortest script that shows it."""
 
 import enum
 import textwrap
@@ -9,7 +9,7 @@ from tsmg.errors import ConformanceError
 
 
 class Status(enum.Enum):
-    """How a rule fared."""
+    """The result of a rule."""
 
     OK = "ok"
     BROKEN = "broken"
@@ -23,15 +23,15 @@ class Violation:
 
     Attributes:
       rule: its name.
-      dist: what must hold.
+      requirement: what must hold.
       seen: what was seen instead.
-      cause: what is usually wrong.
-      script: Python code that shows it.
-      steps: how many steps of the game the script makes.
+      cause: the likely cause.
+      script: Python code that shows the violation.
+      steps: the number of steps of the game in the script.
     """
 
     rule: str
-    dist: str
+    requirement: str
     seen: str
     cause: str
     script: str
@@ -39,26 +39,26 @@ class Violation:
 
     def __str__(self) -> str:
         return (
-            f"{self.rule}: {self.dist}\n  seen: {self.seen}\n  likely cause: {self.cause}\n"
+            f"{self.rule}: {self.requirement}\n  seen: {self.seen}\n  likely cause: {self.cause}\n"
             f"  shortest script ({self.steps} steps):\n{textwrap.indent(self.script, '    ')}"
         )
 
 
 @attrs.frozen(kw_only=True)
 class RuleResult:
-    """How one rule fared.
+    """The result of one rule.
 
     Attributes:
       rule: its name.
-      dist: what must hold.
+      requirement: what must hold.
       status: ok, broken, not seen (declared, but no walk showed it) or not declared (nothing to check).
-      count: how often it was checked.
+      count: the number of checks.
       unit: what is counted.
       notes: what else the author should know.
     """
 
     rule: str
-    dist: str
+    requirement: str
     status: Status
     count: int
     unit: str
@@ -67,11 +67,11 @@ class RuleResult:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """Everything that was found out about a game.
+    """The result of a check of a game.
 
     Attributes:
       game: its name.
-      walks, states, whole: how many walks and states were looked at, and how many walks came to an end.
+      walks, states, whole: the number of walks, of their states, and of the walks that came to an end.
       results: one per rule.
       violations: one per broken rule.
     """
@@ -107,9 +107,11 @@ class Report:
             raise ConformanceError(str(self))
 
     def __str__(self) -> str:
-        told = f"{self.game}: {self.walks} walks, {self.states} states, {self.whole} whole episodes"
+        summary = (
+            f"{self.game}: {self.walks} walks, {self.states} states, {self.whole} whole episodes"
+        )
         if self.is_conformant:
-            return f"{told}; no rule is broken"
+            return f"{summary}; no rule is broken"
         count = len(self.violations)
         violations = "\n".join(map(str, self.violations))
-        return f"{told}; {count} rule{'s are' if count > 1 else ' is'} broken\n{violations}"
+        return f"{summary}; {count} rule{'s are' if count > 1 else ' is'} broken\n{violations}"

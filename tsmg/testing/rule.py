@@ -1,14 +1,12 @@
-"""What a rule is: a law of the interface, and how a walk may show that it is broken."""
+"""Rules: requirements of the interface, and the checks by which a walk shows that one is broken."""
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import attrs
 
-from tsmg.game import AbstractGame
+from tsmg.game import AnyGame
 from tsmg.testing.walks import Script, Subject, Walk
-
-Game = AbstractGame[Any, Any]
 
 
 @attrs.frozen
@@ -16,7 +14,7 @@ class Finding:
     """A rule is broken.
 
     Attributes:
-      at: number of the visit where it shows.
+      at: the number of the visit at which it shows.
       seen: what was seen.
       show: code that shows it, over ``game``, ``state`` and ``make_game``.
     """
@@ -28,27 +26,27 @@ class Finding:
 
 @attrs.frozen
 class Note:
-    """Something that the author should know, but no fault."""
+    """A remark for the author that is not a violation."""
 
-    told: str
+    message: str
 
 
 Outcome = Finding | Note | None
-"""What one check yields: ``None`` where the rule holds."""
+"""The outcome of one check: ``None`` where the rule holds."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Case:
-    """One walk to look at.
+    """One walk to check.
 
     Attributes:
-      subject: what is checked.
+      subject: the game under test.
       game: the instance that made the walk.
       walk: the walk.
     """
 
     subject: Subject
-    game: Game
+    game: AnyGame
     walk: Walk
 
     @classmethod
@@ -58,8 +56,11 @@ class Case:
         return cls(subject=subject, game=game, walk=subject.walk(game, script))
 
 
-def always(game: Game) -> bool:
-    """Whether a rule without a condition applies: yes."""
+Check = Callable[[Case], Iterator[Outcome]]
+
+
+def always(game: AnyGame) -> bool:
+    """The condition of a rule that applies to every game."""
     return True
 
 
@@ -69,32 +70,43 @@ class WalkRule:
     """A rule that one walk can break.
 
     Attributes:
-      name: of the rule.
-      dist: what must hold.
-      cause: what is usually wrong where it does not.
+      name: the rule's name.
+      requirement: what must hold.
+      cause: the likely cause where it does not hold.
       unit: what is counted.
       check: yields an outcome per check.
-      applies: whether the game declares what the rule is about.
-      is_static: whether it is about the game and not about a walk, and is checked once.
+      applies: whether the rule applies to a game.
+      is_static: whether it concerns the game, not a walk, so that it is checked once.
     """
 
     name: str
-    dist: str
+    requirement: str
     cause: str
     unit: str
-    check: Callable[[Case], Iterator[Outcome]]
-    applies: Callable[[Game], bool] = always
+    check: Check
+    applies: Callable[[AnyGame], bool] = always
     is_static: bool = False
 
 
 class Met(NamedTuple):
-    """A key and its value, met at a visit."""
+    """A key and its value, met at a visit.
+
+    Attributes:
+      key: the key.
+      value: the value, equal wherever the key is equal.
+      at: the number of the visit.
+      seen: the key and the value, as text.
+      show: code that shows the value.
+    """
 
     key: Hashable
     value: Hashable
     at: int
-    told: str
+    seen: str
     show: str = ""
+
+
+Meet = Callable[[Case], Iterator[Met]]
 
 
 @final
@@ -103,18 +115,61 @@ class Relation:
     """A rule that two visits can break: equal keys have equal values, over all walks.
 
     Attributes:
-      name, dist, cause, unit: as in ``WalkRule``.
+      name, requirement, cause, unit: as in ``WalkRule``.
       met: yields the keys and values of a walk.
       holds: True: it must hold. False: the opposite is declared, so an exception to it should be
         met. None: nothing is declared.
     """
 
     name: str
-    dist: str
+    requirement: str
     cause: str
     unit: str
-    met: Callable[[Case], Iterator[Met]]
-    holds: Callable[[Game], bool | None] = always
+    met: Meet
+    holds: Callable[[AnyGame], bool | None] = always
 
 
 Rule = WalkRule | Relation
+
+
+def walk_rule(
+    *,
+    name: str,
+    requirement: str,
+    cause: str,
+    unit: str,
+    applies: Callable[[AnyGame], bool] = always,
+    is_static: bool = False,
+) -> Callable[[Check], WalkRule]:
+    """A decorator that makes a ``WalkRule`` of its check; the arguments are the rule's attributes."""
+
+    def rule(check: Check) -> WalkRule:
+        return WalkRule(
+            name=name,
+            requirement=requirement,
+            cause=cause,
+            unit=unit,
+            check=check,
+            applies=applies,
+            is_static=is_static,
+        )
+
+    return rule
+
+
+def relation(
+    *,
+    name: str,
+    requirement: str,
+    cause: str,
+    unit: str,
+    holds: Callable[[AnyGame], bool | None] = always,
+) -> Callable[[Meet], Relation]:
+    """A decorator that makes a ``Relation`` of what it meets; the arguments are the relation's attributes."""
+
+    def rule(met: Meet) -> Relation:
+        return Relation(
+            name=name, requirement=requirement, cause=cause, unit=unit, met=met, holds=holds
+        )
+
+    return rule

@@ -1,7 +1,7 @@
 """Finds walks that break rules, and shrinks them, by Hypothesis.
 
-One run looks at all rules along the same walks. Each broken rule then gets a run of its own: the same
-walks again, so that it is found again, and shrunk.
+One run checks all rules along the same walks. Each broken rule then gets a run of its own over the same
+walks, which finds the violation again and shrinks it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, errors, given, settings
 from hypothesis import strategies as st
 
 from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule
-from tsmg.testing.walks import CHOICES, Script, Subject, told_error
+from tsmg.testing.walks import CHOICES, Script, Subject, error_line
 
 Pair = tuple[Script, Script]
 
@@ -28,14 +28,14 @@ class Witness:
     """Walks that break a rule: one, or two for a relation.
 
     Attributes:
-      scripts: what makes them, every move written out.
-      told: what was done on each, in words.
-      finding: what was seen.
-      shows: code for the last state of each.
+      scripts: their scripts, with every move written out.
+      actions: the joint actions of each, as text.
+      finding: the finding that they lead to.
+      shows: code that shows it in the last state of each.
     """
 
     scripts: tuple[Script, ...]
-    told: tuple[str, ...]
+    actions: tuple[str, ...]
     finding: Finding
     shows: tuple[str, ...]
 
@@ -77,8 +77,8 @@ class _Broken(Exception):  # noqa: N818  # tells Hypothesis, and nobody else, th
     """The rule is broken by the present example."""
 
 
-def search(subject: Subject, max_examples: int, look: Callable[[Pair], bool]) -> None:
-    """Show pairs of scripts to ``look``; once it answers True, ever simpler ones of those it likes."""
+def search(subject: Subject, max_examples: int, breaks: Callable[[Pair], bool]) -> None:
+    """Try pairs of scripts; once ``breaks`` is True of one, try ever simpler pairs of which it is True."""
 
     @settings(
         max_examples=max_examples,
@@ -93,7 +93,7 @@ def search(subject: Subject, max_examples: int, look: Callable[[Pair], bool]) ->
     )
     @given(_pairs(subject.limit))
     def run(pair: Pair) -> None:
-        if look(pair):
+        if breaks(pair):
             raise _Broken
 
     # A game that is not deterministic breaks its rules only sometimes: Hypothesis calls it flaky.
@@ -102,15 +102,16 @@ def search(subject: Subject, max_examples: int, look: Callable[[Pair], bool]) ->
 
 
 def outcomes(rule: Rule, case: Case) -> Iterator[Finding | Note | Met | None]:
-    """What a rule says of a walk; an exception of the game is a finding."""
+    """The outcomes of a rule on a walk; an exception of the game is a finding."""
     if not case.walk.visits and rule.name != "plays-through":
         return
-    say: Callable[[Case], Iterator[Any]] = rule.met if isinstance(rule, Relation) else rule.check
+    check: Callable[[Case], Iterator[Finding | Note | Met | None]]
+    check = rule.met if isinstance(rule, Relation) else rule.check
     try:
-        yield from say(case)
+        yield from check(case)
     except Exception as error:
         at = max(len(case.walk.visits) - 1, 0)
-        yield Finding(at, f"raised {told_error(error)}")
+        yield Finding(at, f"raised {error_line(error)}")
 
 
 def witness(case: Case, finding: Finding) -> Witness:
@@ -118,25 +119,25 @@ def witness(case: Case, finding: Finding) -> Witness:
     script = case.walk.upto(finding.at)
     return Witness(
         scripts=(script,),
-        told=(case.walk.told(finding.at),),
+        actions=(case.walk.actions_text(finding.at),),
         finding=finding,
         shows=(finding.show,),
     )
 
 
-class LogitCache:
-    """The keys and values that a relation has met; mutable, for one run of the search."""
+class MetValues:
+    """The keys and values that a relation has met so far; mutable, for one run of the search."""
 
     def __init__(self) -> None:
         self._met: dict[Any, tuple[Met, Witness]] = {}
 
     def add(self, case: Case, met: Met) -> Witness | None:
-        """Remember what was met; a witness where the key was met with another value."""
-        here = witness(case, Finding(met.at, met.told, met.show))
+        """Keep a key and its value; a witness where the key was met with another value."""
+        here = witness(case, Finding(met.at, met.seen, met.show))
         try:
             known = self._met.get(met.key)
         except TypeError:
-            return None  # unhashable: a rule of its own says so
+            return None  # unhashable: another rule reports that
         if known is None or known[0].value == met.value:
             if known is None or here.cost < known[1].cost:
                 self._met[met.key] = (met, here)
@@ -145,7 +146,7 @@ class LogitCache:
         first, second = sorted((there, here), key=lambda w: w.cost)
         return Witness(
             scripts=first.scripts + second.scripts,
-            told=first.told + second.told,
+            actions=first.actions + second.actions,
             finding=Finding(met.at, f"{first.finding.seen}; but {second.finding.seen}"),
             shows=first.shows + second.shows,
         )
@@ -155,21 +156,21 @@ def shrunk(subject: Subject, rule: Rule, found: Witness, max_examples: int) -> W
     """The cheapest witness that Hypothesis finds, or the one that was found before."""
     best = found
 
-    def look(pair: Pair) -> bool:
+    def breaks(pair: Pair) -> bool:
         nonlocal best
         cheapest = min(_witnesses(subject, rule, pair), key=lambda w: w.cost, default=None)
         if cheapest is not None and cheapest.cost < best.cost:
             best = cheapest
         return cheapest is not None
 
-    search(subject, max_examples, look)
+    search(subject, max_examples, breaks)
     return _reduced(subject, rule, best)
 
 
 def _reduced(subject: Subject, rule: Rule, best: Witness) -> Witness:
-    """The witness without the moves that it can do without.
+    """The witness without the moves that it does not need.
 
-    To Hypothesis a walk is short if few numbers make it, and one number makes many moves (``rest``).
+    Hypothesis takes a walk for short where few numbers describe it, and one number (``rest``) describes many moves.
     """
     tries = 0
     is_smaller = True
@@ -204,13 +205,13 @@ def _simpler(scripts: tuple[Script, ...]) -> Iterator[tuple[Script, ...]]:
 
 
 def _witnesses(subject: Subject, rule: Rule, scripts: tuple[Script, ...]) -> Iterator[Witness]:
-    memory = LogitCache()
+    met_values = MetValues()
     for script in scripts if isinstance(rule, Relation) else scripts[:1]:
         case = Case.of(subject, script)
         for outcome in outcomes(rule, case):
             if isinstance(outcome, Finding):
                 yield witness(case, outcome)
             elif isinstance(outcome, Met):
-                collision = memory.add(case, outcome)
+                collision = met_values.add(case, outcome)
                 if collision is not None:
                     yield collision

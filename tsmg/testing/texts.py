@@ -6,11 +6,17 @@ from typing import Any
 from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators
 from tsmg.testing.interface import sampled
-from tsmg.testing.rule import Case, Finding, Outcome, WalkRule
-from tsmg.testing.walks import Visit, told_error
+from tsmg.testing.rule import Case, Finding, Outcome, Rule, walk_rule
+from tsmg.testing.walks import Visit, error_line
 from tsmg.text import Illegal, Malformed, OutcomeKind, Parsed
 
 
+@walk_rule(
+    name="observation-pure",
+    requirement="an observation text depends on the state and the agent alone",
+    cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
+    unit="texts",
+)
 def _pure(case: Case) -> Iterator[Outcome]:
     game, fresh = case.game, case.subject.make()
     for visit in case.walk.visits:
@@ -20,18 +26,24 @@ def _pure(case: Case) -> Iterator[Outcome]:
             with foreign_generators(2):
                 elsewhere = fresh.observation_text(visit.state, agent)
             is_same = text == again == elsewhere
-            told = f"{agent!r} reads {text!r:.200}, then {again!r:.200}, in a fresh game {elsewhere!r:.200}"
+            seen = f"{agent!r} reads {text!r:.200}, then {again!r:.200}, in a fresh game {elsewhere!r:.200}"
             show = f"game.observation_text(state, {agent!r})"
-            yield None if is_same else Finding(visit.t, told, show)
+            yield None if is_same else Finding(visit.t, seen, show)
 
 
 def _turns(case: Case) -> Iterator[tuple[Visit, str]]:
-    """(visit, agent) wherever somebody acts."""
+    """(visit, agent) for every acting agent."""
     for visit in case.walk.visits:
         for agent in () if visit.is_terminal else visit.acting:
             yield visit, agent
 
 
+@walk_rule(
+    name="action-round-trip",
+    requirement="read_action finds each legal action in its canonical text",
+    cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
+    unit="actions",
+)
 def _round_trip(case: Case) -> Iterator[Outcome]:
     game = case.game
     for visit, agent in _turns(case):
@@ -40,20 +52,20 @@ def _round_trip(case: Case) -> Iterator[Outcome]:
             call = f"game.read_action(state, {agent!r}, {text!r})"
             outcome = _read(case, visit, agent, text)
             is_right = isinstance(outcome, Parsed) and outcome.action == action
-            told = f"{action!r} is written {text!r}, which is read as {outcome!r}"
-            yield None if is_right else Finding(visit.t, told, call)
+            seen = f"{action!r} is written {text!r}, which is read as {outcome!r}"
+            yield None if is_right else Finding(visit.t, seen, call)
 
 
 def _read(case: Case, visit: Visit, agent: str, text: str) -> Any:
-    """What psi answers, or its error in words."""
+    """The outcome of psi, or its exception as text."""
     try:
         return case.game.read_action(visit.state, agent, text)
     except Exception as error:
-        return f"an exception, {told_error(error)}"
+        return f"an exception, {error_line(error)}"
 
 
 def _variants(case: Case) -> list[str]:
-    """The script's text, alone and beside canonical ones, and canonical ones of all states of the walk."""
+    """The script's text, alone and joined to a canonical text, and canonical texts of the walk's states."""
     text = case.walk.script.text
     canonical = {
         case.game.action_text(visit.state, agent, action)
@@ -69,6 +81,12 @@ def _variants(case: Case) -> list[str]:
     ]
 
 
+@walk_rule(
+    name="reading-total",
+    requirement="read_action answers any text, twice the same, and never with an illegal action",
+    cause="int() or an index on a text that is no number, or a reading that guesses",
+    unit="texts",
+)
 def _reading_total(case: Case) -> Iterator[Outcome]:
     variants = _variants(case)
     for visit, agent in _turns(case):
@@ -80,8 +98,8 @@ def _reading_total(case: Case) -> Iterator[Outcome]:
             wrong = _wrong_outcome(case, visit, agent, outcome)
             if outcome != again:
                 wrong = f"first {outcome!r:.100}, then {again!r:.100}"
-            told = f"{text!r:.100} is read as {wrong}"
-            yield Finding(visit.t, told, call) if wrong else None
+            seen = f"{text!r:.100} is read as {wrong}"
+            yield Finding(visit.t, seen, call) if wrong else None
 
 
 def _wrong_outcome(case: Case, visit: Visit, agent: str, outcome: object) -> str:
@@ -96,18 +114,24 @@ def _is_legal(case: Case, visit: Visit, agent: str, action: Any) -> bool:
     return legal is None or action in legal
 
 
+@walk_rule(
+    name="invalid-text",
+    requirement="the invalid rule answers an unreadable text in every state",
+    cause="StandStill without a noop_action where several act, or a default action that is not legal",
+    unit="turns",
+)
 def _invalid_text(case: Case) -> Iterator[Outcome]:
-    """One agent at a time is taken to have said nothing that can be read."""
+    """The invalid rule, with one unreadable text at a time."""
     for visit, agent in _turns(case):
         try:
-            wrong = _wrong_verdict(case, visit, agent)
+            wrong = _wrong_resolution(case, visit, agent)
         except Exception as error:
-            wrong = f"raised {told_error(error)}"
-        told = f"an unreadable text of {agent!r}: {wrong}"
-        yield Finding(visit.t, told, "game.invalid_rule") if wrong else None
+            wrong = f"raised {error_line(error)}"
+        seen = f"an unreadable text of {agent!r}: {wrong}"
+        yield Finding(visit.t, seen, "game.invalid_rule") if wrong else None
 
 
-def _wrong_verdict(case: Case, visit: Visit, agent: str) -> str:
+def _wrong_resolution(case: Case, visit: Visit, agent: str) -> str:
     game = case.game
     outcomes: dict[str, Any] = {}
     for other in visit.acting:
@@ -125,33 +149,9 @@ def _wrong_verdict(case: Case, visit: Visit, agent: str) -> str:
     return f"{played!r} is played, which is not legal for {wrong}" if wrong else ""
 
 
-RULES = (
-    WalkRule(
-        name="observation-pure",
-        dist="an observation text depends on the state and the agent alone",
-        cause="the text is drawn at random, counts its calls, or reads the instance's own memory",
-        unit="texts",
-        check=_pure,
-    ),
-    WalkRule(
-        name="action-round-trip",
-        dist="read_action finds each legal action in its canonical text",
-        cause="two actions have one text (after psi's folding), or action_text and read_action disagree",
-        unit="actions",
-        check=_round_trip,
-    ),
-    WalkRule(
-        name="reading-total",
-        dist="read_action answers any text, twice the same, and never with an illegal action",
-        cause="int() or an index on a text that is no number, or a reading that guesses",
-        unit="texts",
-        check=_reading_total,
-    ),
-    WalkRule(
-        name="invalid-text",
-        dist="the invalid rule answers an unreadable text in every state",
-        cause="StandStill without a noop_action where several act, or a default action that is not legal",
-        unit="turns",
-        check=_invalid_text,
-    ),
+RULES: tuple[Rule, ...] = (
+    _pure,
+    _round_trip,
+    _reading_total,
+    _invalid_text,
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from tsmg.errors import GameLawError
-from tsmg.game import AbstractGame
+from tsmg.game import AnyGame
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.text import Parsed
 
@@ -17,14 +17,14 @@ CHOICES = 2**12
 
 @attrs.frozen(kw_only=True)
 class Script:
-    """What makes a walk: the same script makes the same walk.
+    """The seed and choices of a walk: the same script makes the same walk.
 
     Attributes:
-      seed: of the start and of chance.
+      seed: the seed of the start and of chance.
       moves: a number per step; it chooses among the legal joint actions.
-      rest: how many more moves follow, drawn from the seed.
+      rest: the number of further moves, drawn from the seed.
       redrawn_from: the step from which chance is drawn anew, so that two walks of one seed fork there.
-      text: what is tried as an action text wherever any text must be read.
+      text: a text to be read as an action text wherever the game must answer any text.
     """
 
     seed: int = 0
@@ -46,7 +46,7 @@ class Script:
 
 
 class Visit(NamedTuple):
-    """One state of a walk, and how it was come to; the values are the game's, unchecked."""
+    """One state of a walk, and how it was reached; the values are the game's, unchecked."""
 
     t: int
     state: Any
@@ -59,20 +59,20 @@ class Visit(NamedTuple):
 
     @property
     def seen(self) -> tuple[Any, ...]:
-        """What shows from outside: who acts, whether it is over, the texts, the rewards."""
+        """What can be observed: whether the game is over, the acting agents, the texts, the rewards."""
         return bool(self.is_terminal), tuple(self.acting), self.texts_N, self.rewards_N
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Walk:
-    """A walk that was made.
+    """The walk of a script.
 
     Attributes:
-      script: what made it, every move written out, the one that raised included.
+      script: its script, with every move written out, the one that raised included.
       visits: the states in order.
-      error: what the game raised, which ended the walk; empty if nothing.
+      error: the exception of the game that ended the walk, as text; empty if there was none.
       attempt: the joint action that raised.
-      is_whole: whether it came to the end of an episode.
+      is_whole: whether it reached the end of an episode.
     """
 
     script: Script
@@ -95,8 +95,8 @@ class Walk:
             redrawn_from=self.script.redrawn_from if forks_before else None,
         )
 
-    def told(self, at: int) -> str:
-        """The joint actions that lead to visit number ``at``, in words."""
+    def actions_text(self, at: int) -> str:
+        """The joint actions that lead to visit number ``at``, as text."""
         actions = [visit.joint_action or {} for visit in self.visits[1 : at + 1]]
         if self.attempt is not None and at >= len(self.visits):
             actions.append(self.attempt)
@@ -108,12 +108,12 @@ class Walk:
 
 @attrs.frozen(kw_only=True)
 class KnownEpisode:
-    """An episode whose result the author knows.
+    """An episode whose returns the author knows.
 
     Attributes:
-      actions: what is said at each step: a text if one agent acts, else a mapping from agents to texts.
+      actions: the action texts of each step: a text if one agent acts, otherwise a mapping from agents to texts.
       returns_N: the undiscounted return of each agent, in the order of ``agents``.
-      seed: of the start and of chance, where these matter.
+      seed: the seed of the start and of chance, where these matter.
     """
 
     actions: Sequence[str | Mapping[str, str]]
@@ -123,23 +123,23 @@ class KnownEpisode:
 
 @attrs.frozen(kw_only=True)
 class Subject:
-    """What is checked.
+    """The game under test.
 
     Attributes:
-      make: makes a fresh game.
-      limit: how many steps a walk has at most.
-      full: how many steps an episode has at most; ``None`` where that is not declared.
+      make: function that makes a fresh game.
+      limit: the greatest number of steps of a walk.
+      full: the greatest number of steps of an episode; ``None`` where that is not declared.
       action_texts: texts to try where legal actions are not listed.
-      known: episodes with known results.
+      known: episodes with known returns.
     """
 
-    make: Callable[[], AbstractGame[Any, Any]]
+    make: Callable[[], AnyGame]
     limit: int
     full: int | None
     action_texts: tuple[str, ...] = ()
     known: tuple[KnownEpisode, ...] = ()
 
-    def walk(self, game: AbstractGame[Any, Any], script: Script) -> Walk:
+    def walk(self, game: AnyGame, script: Script) -> Walk:
         """The walk of a script, up to its end or to the first error."""
         seen: list[Visit] = []
         error, attempt = "", None
@@ -148,7 +148,7 @@ class Subject:
             for visit in itertools.islice(visits(game, script, self.action_texts), self.limit + 1):
                 seen.append(visit)  # noqa: PERF402  # kept when the next one raises
         except Exception as raised:
-            error = told_error(raised)
+            error = error_line(raised)
             tried, attempt = self._attempt(game, script, seen)
         explicit = attrs.evolve(script, moves=(*(v.choice for v in seen[1:]), *tried), rest=0)
         is_whole = bool(seen) and not error and (seen[-1].is_terminal or len(seen) - 1 == self.full)
@@ -161,9 +161,9 @@ class Subject:
         )
 
     def _attempt(
-        self, game: AbstractGame[Any, Any], script: Script, seen: Sequence[Visit]
+        self, game: AnyGame, script: Script, seen: Sequence[Visit]
     ) -> tuple[list[int], dict[str, Any] | None]:
-        """The move after the last visit, as far as it can be told."""
+        """The move after the last visit, as far as it can be determined."""
         try:
             options = [
                 _options(game, seen[-1].state, agent, self.action_texts)
@@ -176,18 +176,16 @@ class Subject:
         return [choice], joint_action
 
 
-def told_error(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An exception in one line."""
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
 
 
-def visits(
-    game: AbstractGame[Any, Any], script: Script, action_texts: Sequence[str] = ()
-) -> Iterator[Visit]:
-    """The states of a script's walk, one at a time; whatever the game raises passes through."""
+def visits(game: AnyGame, script: Script, action_texts: Sequence[str] = ()) -> Iterator[Visit]:
+    """The states of a script's walk, one at a time; exceptions of the game pass through."""
     start = EpisodeKey(seed=script.seed).stream(Purpose.START)
     state = game.sample_initial_state(start)
-    visit = look(game, Visit(0, state, False, (), ()))
+    visit = observed(game, Visit(0, state, False, (), ()))
     yield visit
     for t, move in enumerate(script.choices()):
         if visit.is_terminal:
@@ -197,16 +195,15 @@ def visits(
             return  # nothing to choose from; a rule of its own says so
         choice, joint_action = choose(visit.acting, options, move)
         state, rewards_N = game.sample_transition(state, joint_action, script.chance(t))
-        visit = look(game, Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N))
+        visit = observed(game, Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N))
         yield visit
 
 
-def look(game: AbstractGame[Any, Any], visit: Visit) -> Visit:
-    """The visit, with what the game says of its state."""
+def observed(game: AnyGame, visit: Visit) -> Visit:
+    """The visit, with what the game answers about its state."""
     state = visit.state
-    is_terminal = game.is_terminal(state)
     return visit._replace(
-        is_terminal=is_terminal,
+        is_terminal=game.is_terminal(state),
         acting=game.acting_agents(state),
         texts_N=tuple(game.observation_text(state, agent) for agent in game.agents),
     )
@@ -224,9 +221,7 @@ def choose(
     return least, joint_action
 
 
-def _options(
-    game: AbstractGame[Any, Any], state: Any, agent: str, action_texts: Sequence[str]
-) -> Sequence[Any]:
+def _options(game: AnyGame, state: Any, agent: str, action_texts: Sequence[str]) -> Sequence[Any]:
     """The legal actions; where they are not listed, those that some texts name."""
     legal = game.legal_actions(state, agent)
     if legal is not None:
@@ -239,20 +234,20 @@ def _options(
 
 
 def replay(
-    game: AbstractGame[Any, Any],
+    game: AnyGame,
     *,
     seed: int = 0,
     moves: Sequence[int] = (),
     redrawn_from: int | None = None,
     action_texts: Sequence[str] = (),
 ) -> Walk:
-    """Make a walk again, as the scripts of violations do; whatever the game raises passes through.
+    """Repeat a walk, as the scripts of violations do; exceptions of the game pass through.
 
     Args:
-      game: what is walked through.
-      seed: of the start and of chance.
-      moves: a number per step. With one agent to act it is the index among the legal actions; with
-        several, the first agent's index comes first: ``index_1 + len(legal_1) * (index_2 + ...)``.
+      game: the game.
+      seed: the seed of the start and of chance.
+      moves: a number per step. Where one agent acts, it is the index among the legal actions; where
+        several act, the first agent's index comes first: ``index_1 + len(legal_1) * (index_2 + ...)``.
       redrawn_from: the step from which chance is drawn anew.
       action_texts: texts to choose from where legal actions are not listed.
 

@@ -18,26 +18,27 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from algorithms.analysis import statistics
-from algorithms.analysis.comparison import Group, evaluated_episodes
+from algorithms.analysis.comparison import evaluated_episodes
+from algorithms.analysis.groups import Group
 from algorithms.runs.reader import Run
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a0569a", "#8a6d00", "#5c6670", "#5b4fd6", "#000000")
-"""Of the groups, on a light ground; told apart also by most colour-blind readers."""
+"""Colours of the groups on a light ground; most colour-blind readers can distinguish them."""
 _INK, _FAINT = "#1c2127", "#8a929b"
 _RESAMPLES = 999
 _SIZE = (4.0, 2.7)  # inches of one chart
-_FEW = 3  # up to so many groups the best run is drawn, too
+_FEW = 3  # the best run of each group is drawn, too, where there are at most so many groups
 
 
 @attrs.frozen(kw_only=True)
 class Chart:
-    """What one chart shows.
+    """A chart of one metric.
 
     Attributes:
-      title: above it.
-      metric: the name in ``metrics.jsonl``.
-      lines: (name, value) of levels to compare with.
+      title: above the chart.
+      metric: name of the metric in ``metrics.jsonl``.
       unit: of the vertical axis.
+      lines: (name, value) of levels to compare with.
     """
 
     title: str
@@ -48,7 +49,7 @@ class Chart:
 
 @attrs.frozen(kw_only=True)
 class Curve:
-    """A group's course: mean over its runs, a band, and the best run.
+    """A group's learning curve: the mean over its runs, a band, and the best run.
 
     Attributes:
       updates: where every run has a value. Shape (T,).
@@ -65,13 +66,13 @@ class Curve:
 
 
 def group_curve(group: Group, metric: str) -> Curve | None:
-    """The course of a metric in a group; ``None`` where its runs have no update in common.
+    """The learning curve of a metric in a group; ``None`` where its runs have no update in common.
 
     The band is a percentile bootstrap interval over runs; of a single run's success rate, Wilson's over episodes.
 
     Args:
-      group: unfinished runs count as far as they came.
-      metric: its name.
+      group: the group; unfinished runs are included.
+      metric: name of the metric.
     """
     curves = [dict(zip(*run.curve(metric), strict=True)) for run in group.runs]
     curves = [curve for curve in curves if curve]
@@ -109,16 +110,16 @@ def _band_of_one(
     is_share = metric.startswith("eval") and metric.endswith("success_rate")
     if not is_share or not all(counts) or not all(0 <= v <= 1 for v in values):
         return (), ()
-    found = [statistics.proportion(round(v * n), n) for v, n in zip(values, counts, strict=True)]
-    return tuple(e.low or 0.0 for e in found), tuple(e.high or 0.0 for e in found)
+    shares = [statistics.proportion(round(v * n), n) for v, n in zip(values, counts, strict=True)]
+    return tuple(e.low or 0.0 for e in shares), tuple(e.high or 0.0 for e in shares)
 
 
 def svg(chart: Chart, groups: Sequence[Group]) -> str | None:
     """A chart as an SVG element whose colours are variables of the page's style; ``None`` if nothing is to be drawn.
 
     Args:
-      chart: what to show.
-      groups: a curve each; the n-th has the page's colour ``--c`` n, and after the last the first again.
+      chart: the chart.
+      groups: a curve each; the n-th has the page's colour ``--c`` n, modulo the number of colours.
     """
     marks = [f"#fe01{n:02x}" for n in range(len(COLOURS))]
     ink, faint = "#fe02ff", "#fe03ff"
@@ -142,9 +143,9 @@ def picture(charts: Sequence[Chart], groups: Sequence[Group], file: str | Path) 
     """The charts side by side as a PNG file, on white.
 
     Args:
-      charts: what to show.
+      charts: the charts.
       groups: a curve each.
-      file: where to.
+      file: the file to write.
     """
     with mpl.rc_context({"text.parse_math": False}):
         rows = -(-len(charts) // 2)
@@ -162,7 +163,7 @@ def picture(charts: Sequence[Chart], groups: Sequence[Group], file: str | Path) 
 
 
 def counted(group: Group) -> str:
-    """How many runs a group has, in words."""
+    """The number of runs of a group, in words."""
     count = len(group.runs)
     return f"{count} run{'s' if count > 1 else ''}"
 
@@ -180,7 +181,7 @@ def _draw(
     ink: str,
     faint: str,
 ) -> bool:
-    """Draw a chart; whether there was anything to draw."""
+    """Draw a chart; returns whether any group has a curve."""
     curves = [(n, group_curve(group, chart.metric)) for n, group in enumerate(groups)]
     drawn = [(n, curve) for n, curve in curves if curve is not None]
     for n, curve in drawn:

@@ -4,21 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from algorithms.analysis.comparison import Group
+from algorithms.analysis.groups import Group
 from algorithms.analysis.report.texts import shown_data
-from algorithms.runs.reader import Record, Run
+from algorithms.runs.reader import Run
+from algorithms.runs.records import Record
 from algorithms.runs.writer import finite
 
 
-def viewer_data(groups: Sequence[Group], *, per_run: int) -> list[dict[str, Any]]:
+def viewer_data(groups: Sequence[Group], *, per_run: int) -> list[Any]:
     """A sample of each run's transcripts: the last evaluation's first, then training's from late to early.
 
     Args:
-      groups: of runs; a group's name is the arm that the viewer filters by.
-      per_run: how many of each run.
+      groups: groups of runs; the viewer filters by their names.
+      per_run: number of transcripts of each run.
     """
     return [
-        shown_data(_told(group, run, record))
+        shown_data(_episode(group, run, record))
         for group in groups
         for run in group.runs
         for record in _sample(run.episodes, per_run)
@@ -35,7 +36,7 @@ def _sample(episodes: Sequence[Record], count: int) -> list[Record]:
     return [*evaluated[: count - len(kept)], *kept]
 
 
-def _told(group: Group, run: Run, record: Record) -> dict[str, Any]:
+def _episode(group: Group, run: Run, record: Record) -> dict[str, Any]:
     returns: Mapping[str, Any] = record["returns"]
     agents = record.get("agents")
     names = [str(a) for a in agents] if isinstance(agents, list) else [str(a) for a in returns]
@@ -57,14 +58,14 @@ def _told(group: Group, run: Run, record: Record) -> dict[str, Any]:
     }
 
 
-def _success(successes: Any) -> bool | None:
+def _success(successes: object) -> bool | None:
     """Whether any agent succeeded; ``None`` where the game does not say."""
     values = list(successes.values()) if isinstance(successes, Mapping) else []
     known = [value for value in values if isinstance(value, bool)]
     return any(known) if known else None
 
 
-def _texts(value: Any) -> dict[str, str]:
+def _texts(value: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, Mapping) else {}
 
 
@@ -80,7 +81,7 @@ def _step(step: Record, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _agent(agent: Record) -> dict[str, Any]:
+def _agent(agent: Record) -> dict[str, object]:
     logprob = finite(agent.get("logprob"))
     return {
         "agent": str(agent.get("agent", "")),
@@ -98,9 +99,9 @@ def _probability(logprob: float) -> float:
     return float(f"{math.exp(min(logprob, 0.0)):.3g}")
 
 
-def _tokens(completions: Any) -> list[list[Any]]:
-    """[text, probability] of each token of the reply; a token whose text is not recorded is told by its id."""
-    found: list[list[Any]] = []
+def _tokens(completions: object) -> list[list[object]]:
+    """[text, probability] of each token of the reply; the text of a token is its id where it is not recorded."""
+    tokens: list[list[object]] = []
     for completion in completions if isinstance(completions, list) else []:
         if not isinstance(completion, dict):
             continue
@@ -111,5 +112,5 @@ def _tokens(completions: Any) -> list[list[Any]]:
         texts = texts if isinstance(texts, list) else [f"#{token}" for token in ids]
         for text, logprob in zip(texts, logprobs, strict=False):
             value = finite(logprob)
-            found.append([str(text), None if value is None else _probability(value)])
-    return found
+            tokens.append([str(text), None if value is None else _probability(value)])
+    return tokens

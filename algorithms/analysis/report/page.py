@@ -4,16 +4,16 @@ import base64
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from algorithms.analysis.report.answers import Answer
 from algorithms.analysis.report.charts import COLOURS, picture, svg
-from algorithms.analysis.report.content import Answer, Content
+from algorithms.analysis.report.content import Content
 from algorithms.analysis.report.texts import embedded_json, shown_text
 from algorithms.analysis.tables import markdown
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
 
 _FOLDER = "templates"
 
@@ -64,7 +64,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> object:
     """Texts of runs without invisible characters; what is markup already stays."""
     return shown_text(value) if type(value) is str else value
 
@@ -84,11 +84,11 @@ def report_markdown(content: Content) -> str:
 def _sentence(answer: Answer) -> str:
     beside = [f"{bar.name} {bar.text}" for bar in answer.bars if bar.kind == "reference"]
     change = f"{answer.start} before training, {answer.final} after"
-    said = f"{answer.verdict}: {answer.what} {change if answer.is_trained else answer.final}."
-    more = f" Beside it: {', '.join(beside)}." if beside else ""
+    verdict = f"{answer.verdict}: {answer.what} {change if answer.is_trained else answer.final}."
+    more = f" Baselines: {', '.join(beside)}." if beside else ""
     where = f"**{answer.scenario}, {answer.name}** ({answer.runs})"
     return shown_text(
-        f"{where}. {said}{more} {' '.join(answer.beside)} {answer.interval}."
+        f"{where}. {verdict}{more} {' '.join(answer.beside)} {answer.interval}."
     ).replace("  ", " ")
 
 
@@ -102,13 +102,13 @@ def write_report(
     """Write the page, and what else is asked for.
 
     Args:
-      content: what it says.
-      page: where the page goes.
-      markdown_file: where the tables go, in Markdown.
-      png_file: where the curves of the first scenario go, as a picture.
+      content: the content of the report.
+      page: the HTML file to write.
+      markdown_file: a Markdown file to write, with the answers and tables.
+      png_file: a PNG file to write, with the curves of the first scenario.
 
     Returns:
-      The page.
+      The HTML file.
 
     Raises:
       RunFolderError: a file cannot be written.

@@ -2,13 +2,12 @@
 
 import json
 import unicodedata
-from typing import Any
 
 _SHOWN = frozenset("\n\t")
 # Unicode's classes of control characters, invisible ones (marks of direction, say), halves of a pair, line ends.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 LONGEST = 8_000
-"""Characters of one text on a page; what is longer is cut, and says so."""
+"""Most characters of a text on a page; a longer one is cut, with a note of how much."""
 
 
 def shown_text(text: str) -> str:
@@ -29,7 +28,7 @@ def _shown(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def shown_data(value: Any) -> Any:
+def shown_data(value: object) -> object:
     """Plain data with every text in it shown."""
     if isinstance(value, str):
         return shown_text(value)
@@ -40,7 +39,7 @@ def shown_data(value: Any) -> Any:
     return value
 
 
-def embedded_json(value: Any) -> str:
+def embedded_json(value: object) -> str:
     r"""Plain data as JSON that can stand within a ``script`` element: no character of it has a meaning to HTML.
 
     Example:

@@ -5,9 +5,8 @@ is a function of what the environment, or the engine below it, shows to the agen
 """
 
 import importlib
-from typing import Any
 
-from games.adapters.curated import Curated
+from games.adapters.curated import Curated, RawEnv
 
 _FOUND_IN = {
     "tictactoe_v3": ("boards", "TIC_TAC_TOE"),
@@ -22,7 +21,7 @@ _FOUND_IN = {
 }
 
 
-def curated(raw: Any) -> Curated | None:
+def curated(raw: RawEnv) -> Curated | None:
     """The curated texts of an environment without wrappers, if it is one of ``pettingzoo.classic``."""
     name = raw.metadata.get("name")
     if name not in _FOUND_IN or not type(raw).__module__.startswith("pettingzoo.classic."):

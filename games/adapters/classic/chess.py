@@ -1,10 +1,8 @@
 """Chess: the board with files and ranks, its FEN, and moves in UCI notation."""
 
-from typing import Any
-
 from pettingzoo.classic.chess import chess_utils
 
-from games.adapters.curated import Curated, Seen
+from games.adapters.curated import Curated, RawEnv, Seen
 from tsmg import Facts
 
 _COLOURS = ("white", "black")
@@ -12,7 +10,7 @@ _CASES = ("capital", "small")
 _LONGEST = 500
 
 
-def _uci(raw: Any, agent: str, action: int) -> str:
+def _uci(raw: RawEnv, agent: str, action: int) -> str:
     """The environment mirrors black's moves, and leaves out that a pawn becomes a queen."""
     place = raw.possible_agents.index(agent)
     return str(chess_utils.action_to_move(raw.board, action, place).uci())
@@ -25,7 +23,7 @@ def _text(seen: Seen) -> str:
     check = " You are in check." if seen.moves and board.is_check() else ""
     return (
         "\n".join([*ranks, "  a b c d e f g h"]) + f"\nFEN: {board.fen()}"
-        f"\nYou are {_COLOURS[seen.place]} ({_CASES[seen.place]} letters).{check}{seen.told_moves()}"
+        f"\nYou are {_COLOURS[seen.place]} ({_CASES[seen.place]} letters).{check}{seen.moves_text()}"
     )
 
 

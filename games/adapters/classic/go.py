@@ -4,17 +4,20 @@ import operator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pettingzoo.classic.go import go_base
 
-from games.adapters.curated import Curated, Seen
+from games.adapters.curated import Curated, RawEnv, Seen
 from tsmg import Facts
+
+Planes = NDArray[Any]
 
 _LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"
 _COLOURS = ("black", "white")
 _STONES = "XO"
 
 
-def _size(raw: Any) -> int:
+def _size(raw: RawEnv) -> int:
     return int(raw.observation_space(raw.possible_agents[0])["observation"].shape[0])
 
 
@@ -22,24 +25,24 @@ def _point(size: int, row: int, column: int) -> str:
     return f"{_LETTERS[column]}{size - row}"
 
 
-def _move(raw: Any, agent: str, action: int) -> str:
+def _move(raw: RawEnv, agent: str, action: int) -> str:
     size = _size(raw)
     return "pass" if action == size * size else _point(size, *divmod(action, size))
 
 
-def _prepare(raw: Any) -> None:
-    """The environment keeps the size of its board in a module, where a board of another size overwrites it."""
+def _prepare(raw: RawEnv) -> None:
+    """Restore the size of the board: it is kept in a module, where a board of another size overwrites it."""
     if _size(raw) != go_base.N:
         set_size = operator.methodcaller("_overwrite_go_global_variables", board_size=_size(raw))
         set_size(raw)
 
 
-def _mover(raw: Any) -> int:
-    """Who moved last: the planes of an observation are that player's view, whoever observes."""
+def _mover(raw: RawEnv) -> int:
+    """The place of the agent that moved last: an observation's planes are always that player's view."""
     return 1 - int(raw.possible_agents.index(raw.agent_selection))
 
 
-def _last_move(planes: Any, mover: int) -> str:
+def _last_move(planes: Planes, mover: int) -> str:
     new = np.argwhere(planes[..., 0] & ~planes[..., 3])
     if len(new):
         return f"\nLast move: {_COLOURS[mover]} {_point(len(planes), *new[0].tolist())}."
@@ -47,7 +50,7 @@ def _last_move(planes: Any, mover: int) -> str:
     return f"\nLast move: {_COLOURS[mover]} pass." if begun else ""
 
 
-def _board(planes: Any, mover: int) -> str:
+def _board(planes: Planes, mover: int) -> str:
     size = len(planes)
     stones = np.full((size, size), ".")
     stones[planes[..., 0]], stones[planes[..., 1]] = _STONES[mover], _STONES[1 - mover]
@@ -55,7 +58,7 @@ def _board(planes: Any, mover: int) -> str:
     return "\n".join([*rows, f"   {' '.join(_LETTERS[:size])}"])
 
 
-def _forbidden(planes: Any, moves: tuple[str, ...]) -> str:
+def _forbidden(planes: Planes, moves: tuple[str, ...]) -> str:
     """Empty points where the rules of ko and suicide forbid a stone."""
     size, legal = len(planes), set(moves)
     empty = np.argwhere(~(planes[..., 0] | planes[..., 1])).tolist()
@@ -72,7 +75,7 @@ def _text(seen: Seen) -> str:
     )
 
 
-def _rules(raw: Any, agent: str) -> str:
+def _rules(raw: RawEnv, agent: str) -> str:
     komi = vars(raw)["_komi"]
     return (
         f"You play go on {_size(raw)} x {_size(raw)} points. Black (X) moves first; groups without liberties are "

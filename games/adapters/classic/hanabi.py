@@ -1,14 +1,13 @@
-"""Hanabi: fireworks, the others' cards, and what was told about every card, in words.
+"""Hanabi: fireworks, the others' cards, and what hints say about every card, in words.
 
 Texts are made of the engine's own observation of the agent, in which the agent's cards are hidden.
 """
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from games.adapters import chance
-from games.adapters.curated import Curated, Seen
+from games.adapters.curated import Curated, RawEnv, Seen
 from tsmg import Facts
 
 _COLOURS = {"R": "red", "Y": "yellow", "G": "green", "W": "white", "B": "blue"}
@@ -28,8 +27,8 @@ def _cards(codes: Iterable[str]) -> str:
     return ", ".join(map(_card, codes)) or "none"
 
 
-def _possible(raw: Any, letters: str) -> str:
-    """What a card can be, as far as hints tell, of the letters of colours and ranks."""
+def _possible(raw: RawEnv, letters: str) -> str:
+    """What a card can be according to the hints, from the letters of its possible colours and ranks."""
     config = raw.hanabi_env.config
     colours = [_COLOURS[c] for c in letters if c in _COLOURS]
     ranks = [c for c in letters if c not in _COLOURS]
@@ -38,8 +37,8 @@ def _possible(raw: Any, letters: str) -> str:
     return f"{colour}, {rank}"
 
 
-def _held(raw: Any, line: str, number: int) -> str:
-    """One card of a hand: what the reader sees of it, and what its holder can know."""
+def _held(raw: RawEnv, line: str, number: int) -> str:
+    """One card of a hand: what the reader sees of it, and what its holder knows."""
     shown, _, knowledge = line.partition(" || ")
     known = _possible(raw, knowledge.partition("|")[2]) if knowledge else "unknown"
     if shown.startswith("XX"):
@@ -66,26 +65,26 @@ def _text(seen: Seen) -> str:
         *_hands(seen, shown["hands"]),
         f"Discarded: {_cards(shown['discards'].split())}.",
     ]
-    return "\n".join(lines) + seen.told_moves()
+    return "\n".join(lines) + seen.moves_text()
 
 
-def _move(raw: Any, agent: str, action: int) -> str:
+def _move(raw: RawEnv, agent: str, action: int) -> str:
     agents = raw.possible_agents
     place = agents.index(agent)
-    said = raw.hanabi_env.game_state.action_to_string(place, action)
-    verb, card, offset, hint = _MOVE.fullmatch(said).groups()  # type: ignore[union-attr]
+    move = raw.hanabi_env.game_state.action_to_string(place, action)
+    verb, card, offset, hint = _MOVE.fullmatch(move).groups()  # type: ignore[union-attr]
     if verb:
         return f"{verb.lower()} card {int(card) + 1}"
     return f"tell {agents[(place + int(offset)) % len(agents)]} {_COLOURS.get(hint, hint)}"
 
 
-def _deck(raw: Any) -> int:
-    """How many cards there are: of each colour three of the lowest rank, one of the highest, two of the others."""
+def _deck(raw: RawEnv) -> int:
+    """The number of cards: of each colour three of the lowest rank, one of the highest, two of the others."""
     config = raw.hanabi_env.config
     return int(config["colors"] * 2 * config["ranks"])
 
 
-def _rules(raw: Any, agent: str) -> str:
+def _rules(raw: RawEnv, agent: str) -> str:
     config = raw.hanabi_env.config
     return (
         "You play Hanabi together with the others: build one firework per colour, ranks rising from 1 to "
@@ -97,8 +96,8 @@ def _rules(raw: Any, agent: str) -> str:
     )
 
 
-def _renew(raw: Any, seed: int) -> None:
-    """Cards are drawn from the wrapper's generator when they are needed."""
+def _renew(raw: RawEnv, seed: int) -> None:
+    """The wrapper's generator, from which cards are drawn when they are needed, is seeded anew."""
     chance.renew(raw.hanabi_env.np_random, seed)
 
 

@@ -1,14 +1,14 @@
-"""Leduc and Texas hold'em: cards and moves by name, what was put in, and what was done.
+"""Leduc and Texas hold'em: cards and moves by name, the chips of all agents, and the moves so far.
 
-The environments' observations leave out which cards are the own ones; their engine's view of the same player (its
-``raw_obs``) has them, and nothing of the other hands.
+The environments' observations do not say which cards are the agent's own; their engine's view of the same player (its
+``raw_obs``) does, and shows nothing of the other hands.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsInt
 
 from games.adapters import chance
-from games.adapters.curated import Curated, Seen
+from games.adapters.curated import Curated, RawEnv, Seen
 from tsmg import Facts
 
 _RANKS = {
@@ -29,17 +29,17 @@ def _cards(codes: Sequence[str]) -> str:
     return ", ".join(map(_card, codes)) or "none yet"
 
 
-def _chips(agents: Sequence[str], chips: Sequence[Any]) -> str:
+def _chips(agents: Sequence[str], chips: Sequence[SupportsInt]) -> str:
     return ", ".join(f"{agent} {int(n)}" for agent, n in zip(agents, chips, strict=True))
 
 
 def _done(agents: Sequence[str], record: Sequence[tuple[int, Any]]) -> str:
-    """What everybody did so far; the engine notes its moves by name, or by number where there is no limit."""
-    deeds = [
-        f"{agents[who]} {move if isinstance(move, str) else _NO_LIMIT_MOVES[move.value]}"
-        for who, move in record
+    """The moves so far; the engine records them by name, or by number where there is no limit."""
+    moves = [
+        f"{agents[place]} {move if isinstance(move, str) else _NO_LIMIT_MOVES[move.value]}"
+        for place, move in record
     ]
-    return ", ".join(deeds) or "nothing"
+    return ", ".join(moves) or "nothing"
 
 
 def _own(seen: Seen) -> tuple[Any, Any]:
@@ -62,30 +62,32 @@ def _text(seen: Seen) -> str:
     if "stakes" in view:
         lines.append(f"Chips left: {_chips(agents, view['stakes'])}.")
     lines.append(f"Done so far: {_done(agents, record)}.")
-    return "\n".join(lines) + seen.told_moves()
+    return "\n".join(lines) + seen.moves_text()
 
 
-def _limit_move(raw: Any, agent: str, action: int) -> str:
+def _limit_move(raw: RawEnv, agent: str, action: int) -> str:
     return _LIMIT_MOVES[action]
 
 
-def _no_limit_move(raw: Any, agent: str, action: int) -> str:
+def _no_limit_move(raw: RawEnv, agent: str, action: int) -> str:
     return _NO_LIMIT_MOVES[action]
 
 
-def _deal_anew(raw: Any, seed: int) -> None:
-    """Shuffle the cards that nobody has seen: their order is chance that has not happened yet."""
+def _deal_anew(raw: RawEnv, seed: int) -> None:
+    """Shuffle the cards that no agent has seen: their order is chance that has not happened yet."""
     dealer = raw.env.game.dealer
     chance.renew(dealer.np_random, seed)
     dealer.shuffle()
 
 
-def _facts(raw: Any) -> Facts:
+def _facts(raw: RawEnv) -> Facts:
     two = len(raw.possible_agents) == 2
     return Facts(zero_sum=True if two else None, perfect_information=False, stochastic_start=True)
 
 
-def _poker(moves: Any, *, rules: str, steps_per_agent: int) -> Curated:
+def _poker(
+    moves: Callable[[RawEnv, str, int], str], *, rules: str, steps_per_agent: int
+) -> Curated:
     return Curated(
         observation_text=_text,
         action_text=moves,

@@ -1,8 +1,6 @@
 """Rock paper scissors, with lizard, Spock and further moves where they are asked for."""
 
-from typing import Any
-
-from games.adapters.curated import Curated, Seen, zero_sum_of_two
+from games.adapters.curated import Curated, RawEnv, Seen, zero_sum_of_two
 
 _MOVES = ("rock", "paper", "scissors", "spock", "lizard")
 
@@ -11,30 +9,30 @@ def _name(move: int) -> str:
     return _MOVES[move] if move < len(_MOVES) else f"action {move + 1}"
 
 
-def _count(raw: Any) -> int:
+def _count(raw: RawEnv) -> int:
     return int(raw.action_space(raw.possible_agents[0]).n)
 
 
 def _beats(move: int, other: int) -> bool:
-    """The distribution of the environment: of two even or two odd numbers the lower wins, else the higher."""
+    """The environment's rule: of two even or two odd numbers the lower wins, otherwise the higher."""
     return (move < other) == ((move + other) % 2 == 0) and move != other
 
 
 def _text(seen: Seen) -> str:
     last = int(seen.observation)
-    said = _name(last) if last < _count(seen.raw) else "none yet"
-    return f"You are {seen.agent}. The last move of {seen.others[0]}: {said}."
+    shown = _name(last) if last < _count(seen.raw) else "none yet"
+    return f"You are {seen.agent}. The last move of {seen.others[0]}: {shown}."
 
 
-def _rules(raw: Any, agent: str) -> str:
+def _rules(raw: RawEnv, agent: str) -> str:
     moves = range(_count(raw))
-    dists = [
+    relations = [
         f"{_name(m)} beats {' and '.join(_name(other) for other in moves if _beats(m, other))}"
         for m in moves
     ]
     return (
         f"You play {raw.max_cycles} rounds of a game of {len(moves)} moves, which both players choose without seeing "
-        f"the other's: {'; '.join(dists)}. A win is worth 1, a loss -1. A move is one of: "
+        f"the other's: {'; '.join(relations)}. A win is worth 1, a loss -1. A move is one of: "
         f"{', '.join(map(_name, moves))}."
     )
 

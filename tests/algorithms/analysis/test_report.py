@@ -64,7 +64,8 @@ def hostile(folder):
     )
     path = write_run(folder, episodes=(told,), note=EVIL)
     config = json.loads((path / "config.json").read_text())
-    config |= {"title": EVIL, "game": EVIL, "arm": EVIL}
+    config["spec"]["game"]["id"] = EVIL
+    config["spec"]["labels"] = {"title": EVIL, "arm": EVIL}
     (path / "config.json").write_text(json.dumps(config))
     return path
 
@@ -188,14 +189,14 @@ def test_what_is_unfinished_or_unreadable_is_marked_and_the_rest_is_there(tmp_pa
     result = CliRunner().invoke(main, ["report", str(tmp_path)])
     assert result.exit_code == 0, result.output
     said = Page((tmp_path / "report.html").read_text()).text
-    assert "is not JSON" in said and "Improved" in said and "2 runs" in said
+    assert "is malformed" in said and "Improved" in said and "2 runs" in said
 
 
-def test_a_run_without_references_or_transcripts_has_a_page(tmp_path):
+def test_a_run_without_baselines_or_transcripts_has_a_page(tmp_path):
     """As runs were recorded before there were any."""
     path = write_run(tmp_path / "run")
     config = json.loads((path / "config.json").read_text())
-    del config["references"]
+    del config["baselines"]
     (path / "config.json").write_text(json.dumps(config))
     (path / "evaluations.jsonl").unlink()
     (path / "episodes.jsonl").unlink()

@@ -1,4 +1,4 @@
-"""Plans of memory are held against the memory that tensors really have."""
+"""Estimates of memory are held against the memory that tensors really have."""
 
 import inspect
 import json
@@ -14,33 +14,30 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 from transformers import GPT2Config, LlamaConfig, MixtralConfig, Qwen2Config, Qwen2ForCausalLM
 
-from algorithms.capacity import estimate as planning
+from algorithms.capacity import estimate as arithmetic
+from algorithms.capacity.advice import advise, first_limit, largest_token_budget, most_rows
+from algorithms.capacity.config import CapacityConfig
 from algorithms.capacity.estimate import (
     GIGABYTE,
-    CapacityConfig,
     NetworkSizes,
-    advice,
     cache_bytes,
     estimate_capacity,
-    first_limit,
-    largest_token_budget,
     layer_bytes,
-    most_rows,
 )
 from algorithms.capacity.network_sizes import count_network, parse_shape, read_network
 from algorithms.cli.main import main
 from lap import (
     LoraSettings,
     Message,
+    ModelError,
     Prompt,
     Sampling,
     Segment,
     TransformersModel,
 )
 from lap.engine import decoding, scoring
-from lap.models import transformers
 from tests.checkpoints import tiny_model, tokenizer
-from tsmg import Completion, InvalidArgumentError, ModelError, Stream
+from tsmg import Completion, InvalidArgumentError, Stream
 
 VOCABULARY = 384
 NARROW = Qwen2Config(
@@ -67,7 +64,7 @@ WIDE = Qwen2Config(
 )
 SHAPES = {"narrow": NARROW, "wide": WIDE}
 LORA = LoraSettings(r=4)
-TOKENS, REPLY, CALLS = 100, 4, 8
+TOKENS, REPLY, COMPLETIONS = 100, 4, 8
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "mixed": torch.float32}
 QWEN = "layers=24,hidden=896,heads=14,kv_heads=2,intermediate=4864,vocabulary=151936,tied=yes"
 
@@ -81,9 +78,11 @@ def model_of(config, *, dtype="float32", lora=False, recompute=False):
     return model.with_recomputation() if recompute else model
 
 
-def some_calls():
+def some_completions():
     """Replies to prompts that have nothing in common."""
-    ids = torch.randint(0, 300, (CALLS, TOKENS + REPLY), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        0, 300, (COMPLETIONS, TOKENS + REPLY), generator=torch.Generator().manual_seed(0)
+    )
     return [
         Completion(
             prompt_ids=(n, *row[1:TOKENS].tolist()),
@@ -102,16 +101,16 @@ def some_calls():
 
 
 def run_of(**settings):
-    """The run whose micro-batch is ``some_calls``."""
+    """The run whose micro-batch is ``some_completions``."""
     row = TOKENS + REPLY - 1
-    given = {"token_budget": CALLS * row, "prompt_tokens": TOKENS, "max_reply_tokens": REPLY}
+    given = {"token_budget": COMPLETIONS * row, "prompt_tokens": TOKENS, "max_reply_tokens": REPLY}
     return CapacityConfig(
-        **{**given, "kept_episodes": 2, "horizon": 1, "groups": CALLS, **settings}
+        **{**given, "kept_episodes": 2, "horizon": 1, "groups": COMPLETIONS, **settings}
     )
 
 
-def item(plan, phase, name):
-    (found,) = (i for i in plan.items if i.phase == phase and i.name == name)
+def item(estimate, phase, name):
+    (found,) = (i for i in estimate.items if i.phase == phase and i.name == name)
     return found.size
 
 
@@ -127,20 +126,20 @@ def sizes_of(config, *, lora=False):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_weights_gradients_and_moments_are_those_of_the_tensors(shape, dtype, lora):
     model = model_of(SHAPES[shape], dtype=dtype, lora=lora)
-    plan = estimate_capacity(sizes_of(SHAPES[shape], lora=lora), run_of(dtype=dtype))
+    estimate = estimate_capacity(sizes_of(SHAPES[shape], lora=lora), run_of(dtype=dtype))
     learnt = [p for p in model.network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, weight_decay=0.0)
-    model.logprobs(some_calls()[:1], sampling=Sampling()).logprobs_B_L.sum().backward()
+    model.logprobs(some_completions()[:1], sampling=Sampling()).logprobs_B_L.sum().backward()
     optimizer.step()
     moments = [
         optimizer.state[parameter][name]
         for parameter in learnt
         for name in ("exp_avg", "exp_avg_sq")
     ]
-    assert item(plan, "always", "weights") == sum(p.nbytes for p in model.network.parameters())
-    assert item(plan, "always", "gradients") == sum(p.grad.nbytes for p in learnt)
-    assert item(plan, "always", "moments") == sum(moment.nbytes for moment in moments)
-    assert any(i.name == "reference" for i in plan.items) is not lora
+    assert item(estimate, "always", "weights") == sum(p.nbytes for p in model.network.parameters())
+    assert item(estimate, "always", "gradients") == sum(p.grad.nbytes for p in learnt)
+    assert item(estimate, "always", "moments") == sum(moment.nbytes for moment in moments)
+    assert any(i.name == "reference" for i in estimate.items) is not lora
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def saved_bytes(model):
         held[storage.data_ptr()] = storage  # alive, so that no address is used twice
         return tensor
 
-    completions = some_calls()
+    completions = some_completions()
     model.logprobs(completions[:1], sampling=Sampling())  # the layout is found out at the first use
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model.logprobs(completions, sampling=Sampling())
@@ -181,11 +180,11 @@ def saved_bytes(model):
     return sum(storage.nbytes() for place, storage in held.items() if place not in weights)
 
 
-def planned_saved_bytes(config, *, dtype, lora, recompute):
+def estimated_saved_bytes(config, *, dtype, lora, recompute):
     run = run_of(dtype=dtype, recompute=recompute)
-    plan = estimate_capacity(sizes_of(config, lora=lora), run)
-    copies = [i.size for i in plan.items if i.name == "weights in bfloat16"]
-    return item(plan, "learning", "activations") + (0 if recompute else sum(copies))
+    estimate = estimate_capacity(sizes_of(config, lora=lora), run)
+    copies = [i.size for i in estimate.items if i.name == "weights in bfloat16"]
+    return item(estimate, "learning", "activations") + (0 if recompute else sum(copies))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -196,7 +195,7 @@ def test_activations_are_those_that_the_learning_pass_saves(shape, dtype, lora, 
     how = {"dtype": dtype, "lora": lora, "recompute": recompute}
     saved = saved_bytes(model_of(SHAPES[shape], **how))
     close = 0.25 if recompute else 0.08  # the little that recomputation keeps has more beside it
-    assert planned_saved_bytes(SHAPES[shape], **how) == pytest.approx(saved, rel=close)
+    assert estimated_saved_bytes(SHAPES[shape], **how) == pytest.approx(saved, rel=close)
 
 
 def test_a_wrong_formula_is_noticed():
@@ -204,8 +203,8 @@ def test_a_wrong_formula_is_noticed():
     saved = saved_bytes(model_of(WIDE))
     how = {"dtype": "float32", "lora": False, "recompute": False}
     for other in ({"dtype": "bfloat16"}, {"recompute": True}):
-        planned = planned_saved_bytes(WIDE, **{**how, **other})
-        assert planned != pytest.approx(saved, rel=0.25)
+        estimated = estimated_saved_bytes(WIDE, **{**how, **other})
+        assert estimated != pytest.approx(saved, rel=0.25)
 
 
 def test_a_layer_of_float32_by_hand():
@@ -235,20 +234,22 @@ def allocated(do):
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, 60_000])
-def test_a_learning_pass_allocates_what_is_planned(vocabulary, recompute):
+def test_a_learning_pass_allocates_what_is_estimated(vocabulary, recompute):
     config = Qwen2Config(**{**NARROW.to_dict(), "vocab_size": vocabulary})
     model = model_of(config, lora=True, recompute=recompute)
 
     def learn():
-        model.logprobs(some_calls(), sampling=Sampling()).logprobs_B_L.sum().backward()
+        model.logprobs(some_completions(), sampling=Sampling()).logprobs_B_L.sum().backward()
 
     learn()  # gradients are there, as they are in every update
     sizes, run = sizes_of(config, lora=True), run_of(recompute=recompute)
-    logits = CALLS * REPLY * vocabulary * planning._LEARNT_LOGIT  # prompts have no reply in common
-    layer = planning._returning_bytes(sizes, run) + (layer_bytes(sizes, run) if recompute else 0)
+    logits = (
+        COMPLETIONS * REPLY * vocabulary * arithmetic._LEARNT_LOGIT
+    )  # prompts have no reply in common
+    layer = arithmetic._returning_bytes(sizes, run) + (layer_bytes(sizes, run) if recompute else 0)
     kept = item(estimate_capacity(sizes, run), "learning", "activations")
-    planned = kept + max(logits, run.part * layer)
-    assert planned == pytest.approx(allocated(learn), rel=0.25)
+    estimated = kept + max(logits, run.part * layer)
+    assert estimated == pytest.approx(allocated(learn), rel=0.25)
 
 
 def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
@@ -262,7 +263,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
     ]
     rngs = [Stream(0, n) for n in range(len(asked))]
     largest = [0]
-    forward = decoding._Cache._forward
+    forward = decoding._KeyValueCache._forward
 
     def watched(self, tokens, real, states):
         logits = forward(self, tokens, real, states)
@@ -271,7 +272,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
         return logits
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding._Cache, "_forward", watched)
+        patch.setattr(decoding._KeyValueCache, "_forward", watched)
         view = model.with_logit_cache()
         most = allocated(
             lambda: view.sample(asked, rngs, sampling=Sampling(max_reply_tokens=reply))
@@ -281,7 +282,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("budget", [32_768, 50])
-def test_the_cache_holds_what_is_planned(dtype, budget):
+def test_the_cache_holds_what_is_estimated(dtype, budget):
     """Every member of a group soon says something else, so that each has a row; the budget bounds prompts alone."""
     config = Qwen2Config(**{**NARROW.to_dict(), "vocab_size": 60_000})
     _, cache, prompt = played(config, prompts=3, members=4, reply=6, dtype=dtype, budget=budget)
@@ -298,24 +299,33 @@ def test_the_cache_holds_what_is_planned(dtype, budget):
     assert cache == (12 if budget > 50 else 4) * (prompt + 5) * cache_bytes(sizes_of(config), run)
 
 
-def test_what_the_plan_repeats_of_the_engine_is_the_engines() -> None:
-    """The arithmetic needs no torch, so it has the engine's limits by value."""
+def test_the_token_budget_of_the_estimate_is_the_models() -> None:
+    """The command line shows it without importing torch, so it stands there by value."""
     budget = inspect.signature(TransformersModel).parameters["token_budget"].default
     assert CapacityConfig().cache_tokens == budget
-    assert planning.LOGITS_AT_ONCE == scoring._AT_ONCE
-    assert planning._REMEMBERED == transformers._MEMORY
+
+
+@pytest.mark.parametrize("limit", ["LOGITS_AT_ONCE", "LOGIT_CACHE_BYTES"])
+def test_the_limits_of_the_engine_count(monkeypatch, limit):
+    config = Qwen2Config(**{**NARROW.to_dict(), "vocab_size": 60_000})
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 10**9)
+    monkeypatch.setattr(decoding, "LOGIT_CACHE_BYTES", 10**9)
+    unbounded = estimate_capacity(sizes_of(config), run_of())
+    monkeypatch.setattr(scoring if limit == "LOGITS_AT_ONCE" else decoding, limit, 1)
+    bounded = estimate_capacity(sizes_of(config), run_of())
+    assert sum(i.size for i in bounded.items) < sum(i.size for i in unbounded.items)
 
 
 @pytest.mark.parametrize("vocabulary", [VOCABULARY, 20_000])
-def test_playing_allocates_what_is_planned(vocabulary):
+def test_playing_allocates_what_is_estimated(vocabulary):
     """Once the pass of the prompts decides, once the logits do."""
     config = Qwen2Config(**{**WIDE.to_dict(), "vocab_size": vocabulary, "num_key_value_heads": 2})
     most, _, prompt = played(config, prompts=32, members=1, reply=2)
     run = CapacityConfig(
         groups=16, group_size=2, kept_episodes=1, prompt_tokens=prompt, max_reply_tokens=2
     )
-    plan = estimate_capacity(sizes_of(config), run)
-    assert plan.held("playing") == pytest.approx(most, rel=0.25)
+    estimate = estimate_capacity(sizes_of(config), run)
+    assert estimate.held("playing") == pytest.approx(most, rel=0.25)
 
 
 # ---- the update that tests/benchmarks/memory.py measures
@@ -326,7 +336,7 @@ LIBRARIES = 0.40
 """GB of the process before there is a network."""
 
 
-def test_the_measured_update_is_planned():
+def test_the_measured_update_is_estimated():
     sizes = count_network(parse_shape(QWEN), name="Qwen2.5-0.5B", lora=LoraSettings(r=16))
     run = CapacityConfig(
         groups=1,
@@ -338,8 +348,8 @@ def test_the_measured_update_is_planned():
         token_budget=2048,
         recompute=True,
     )
-    planned = estimate_capacity(sizes, run).total / GIGABYTE + LIBRARIES
-    assert planned == pytest.approx(MEASURED, rel=0.25)
+    estimated = estimate_capacity(sizes, run).total / GIGABYTE + LIBRARIES
+    assert estimated == pytest.approx(MEASURED, rel=0.25)
 
 
 # ---- devices
@@ -364,10 +374,10 @@ def test_sharding_divides_what_it_says():
 
 def test_layers_are_whole_while_playing_and_two_of_them_while_learning():
     sizes = sizes_of(NARROW)  # of four layers
-    plan = estimate_capacity(sizes, run_of(gpus=4, sharding="fsdp"))
+    estimate = estimate_capacity(sizes, run_of(gpus=4, sharding="fsdp"))
     others = 4 * sizes.layer * 3 / 4
-    assert item(plan, "playing", "gathered weights") == sizes.layers * others
-    assert item(plan, "learning", "gathered weights") == 2 * others
+    assert item(estimate, "playing", "gathered weights") == sizes.layers * others
+    assert item(estimate, "learning", "gathered weights") == 2 * others
     adapted = estimate_capacity(sizes_of(NARROW, lora=True), run_of(gpus=4, sharding="fsdp"))
     assert item(adapted, "playing", "gathered weights") > sizes.layers * others
     for run in (run_of(gpus=4), run_of(sharding="fsdp")):  # of one device nothing is divided
@@ -381,9 +391,9 @@ def test_layers_are_divided_where_moments_are_not_enough():
         sizes, run_of(gpus=8, sharding="fsdp", token_budget=1, recompute=True)
     )
     memory = 1.02 * needed.total / 0.9 / GIGABYTE
-    found = advice(sizes, run_of(gpus=8, memory=memory, token_budget=1), adapted=None)
+    found = advise(sizes, run_of(gpus=8, memory=memory, token_budget=1), adapted=None)
     assert found is not None and found.options[0] == "--sharding fsdp"
-    held = [sum(item(p, "always", name) for name in static) for p in (found.plan, needed)]
+    held = [sum(item(p, "always", name) for name in static) for p in (found.estimate, needed)]
     assert held[0] == held[1]
 
 
@@ -391,8 +401,8 @@ def test_converted_weights_pass_where_they_are_made_again():
     """Of all linear layers while all weights are learnt, of a layer where weights are frozen or sharded."""
 
     def copies(sizes, **settings):
-        plan = estimate_capacity(sizes, run_of(dtype="mixed", gpus=4, **settings))
-        return item(plan, "learning", "weights in bfloat16")
+        estimate = estimate_capacity(sizes, run_of(dtype="mixed", gpus=4, **settings))
+        return item(estimate, "learning", "weights in bfloat16")
 
     learnt, adapted = sizes_of(NARROW), sizes_of(NARROW, lora=True)
     for how in ({}, {"recompute": True}, {"sharding": "fsdp"}, {"sharding": "zero1"}):
@@ -402,7 +412,7 @@ def test_converted_weights_pass_where_they_are_made_again():
     assert copies(learnt, recompute=True, sharding="fsdp") == 2 * learnt.layer
 
 
-def test_groups_are_dealt_whole_and_calls_by_tokens():
+def test_groups_are_dealt_whole_and_completions_by_tokens():
     run = CapacityConfig(groups=5, group_size=4, kept_episodes=3, horizon=7, gpus=2)
     assert run.episodes == 3 * 4
     assert run.learnt_completions == 5 * 3 * 7
@@ -444,23 +454,23 @@ def test_the_largest_token_budget_is_the_border(run):
 @given(runs)
 def test_the_most_rows_are_the_border(run):
     rows = most_rows(SIZES, run)
-    plan = estimate_capacity(SIZES, run)
-    free = 0.9 * run.memory * GIGABYTE - plan.held("always")
+    estimate = estimate_capacity(SIZES, run)
+    free = 0.9 * run.memory * GIGABYTE - estimate.held("always")
     cache = run.row * cache_bytes(SIZES, run)
     assert rows >= 0 and (not rows or rows * cache <= free)
-    if plan.held("playing") <= free:
+    if estimate.held("playing") <= free:
         assert rows >= run.cached_rows
 
 
 @few
 @given(runs)
 def test_what_is_advised_fits(run):
-    found = advice(SIZES, run, adapted=attrs.evolve(SIZES, adapters=1000, ranks=28.0))
+    found = advise(SIZES, run, adapted=attrs.evolve(SIZES, adapters=1000, ranks=28.0))
     if estimate_capacity(SIZES, run).fits:
         assert found is None
     elif found is not None:
-        assert found.plan.fits and found.options
-        assert found.plan.total <= 0.9 * run.memory * GIGABYTE
+        assert found.estimate.fits and found.options
+        assert found.estimate.total <= 0.9 * run.memory * GIGABYTE
 
 
 def test_moments_are_divided_before_anything_else_is_given_up():
@@ -468,7 +478,7 @@ def test_moments_are_divided_before_anything_else_is_given_up():
     sizes = sizes_of(WIDE)
     divided = estimate_capacity(sizes, run_of(gpus=8, sharding="zero1"))
     memory = 1.01 * divided.total / 0.9 / GIGABYTE
-    found = advice(sizes, run_of(gpus=8, memory=memory), adapted=sizes_of(WIDE, lora=True))
+    found = advise(sizes, run_of(gpus=8, memory=memory), adapted=sizes_of(WIDE, lora=True))
     assert found is not None and found.options[0] == "--sharding zero1"
     assert not any("lora" in option for option in found.options)
 
@@ -497,7 +507,7 @@ def test_the_first_limit_is_told(settings, told):
     assert told in first_limit(estimate_capacity(SIZES, CapacityConfig(**settings)))
 
 
-# ---- the networks that can be planned for
+# ---- the networks whose memory can be estimated
 
 
 def test_a_shape_is_what_a_checkpoint_of_it_is(tmp_path):
@@ -553,7 +563,7 @@ def test_nonsense_shapes_are_refused(shape, told):
 
 
 def told(*arguments, code=0):
-    result = CliRunner().invoke(main, ["plan", *arguments])
+    result = CliRunner().invoke(main, ["capacity", *arguments])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return " ".join(result.output.split())
@@ -585,7 +595,7 @@ def test_one_sentence_and_exit_code_2(arguments, sentence):
 def test_refusals_do_not_wait_for_torch():
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli.main import main;"
-        f"r = CliRunner().invoke(main, ['plan', *{SMALL}, '--gpus', '0']);"
+        f"r = CliRunner().invoke(main, ['capacity', *{SMALL}, '--gpus', '0']);"
         "assert r.exit_code == 2, r.output; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
@@ -598,7 +608,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path):
     assert "cannot read a network" in told("--model", str(tmp_path), code=2)
 
 
-def test_a_checkpoint_is_planned_by_its_folder(tmp_path):
+def test_a_checkpoint_is_found_by_its_folder(tmp_path):
     model = tiny_model()
     model.save_pretrained(tmp_path)
     count = sum(p.numel() for p in model.network.parameters())
@@ -621,8 +631,8 @@ def test_the_tokens_of_an_update_are_told():
         *("--groups", "2", "--group-size", "4", "--kept-episodes", "3", "--horizon", "5"),
         *("--prompt-tokens", "10", "--max-reply-tokens", "6"),
     )
-    assert "An update plays 40 calls: 400 tokens of prompts, 240 of replies." in said
-    assert "It learns from 30 calls, 450 tokens." in said
+    assert "An update plays 40 completions: 400 tokens of prompts, 240 of replies." in said
+    assert "It learns from 30 completions, 450 tokens." in said
     assert "the largest token budget is 450 (all that a device learns from)" in said
 
 

@@ -43,10 +43,10 @@ def run(*arguments, input=None):
         (["train", "--opponent", "uniform"], "a game of several agents"),
         (["train", "--game", "KuhnPoker-v0", "--opponent", "scripted"], "no scripted player"),
         (["train", "--game", "KuhnPoker-v0", "--opponent", "./nobody"], "no saved policy"),
-        (["train", "--game", "KuhnPoker-v0", "--role", "first"], "--role needs an --opponent"),
+        (["train", "--game", "KuhnPoker-v0", "--role", "first"], "'role' needs an 'opponent'"),
         (
             ["train", "--game", "KuhnPoker-v0", "--opponent", "past", "--role", "third"],
-            "--role must be one of first, second",
+            "'role' must be one of first, second",
         ),
         (["play", "--game", "nothing"], "no game is registered as 'nothing'"),
     ],
@@ -181,10 +181,10 @@ def test_a_resumed_command_needs_nothing_but_the_folder(interrupted, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--updates", "9"], "keeps its settings: 'updates' is 4 in"),
-        (["--game", "KuhnPoker-v0"], "keeps its settings: 'game_id' is 'FrozenLake-v0' in"),
-        (["--set", "size=5"], "keeps its settings: 'settings' is [] in"),
-        (["--no-keep-best"], "keeps its settings: 'keep_best' is True in"),
+        (["--updates", "9"], "keeps its settings: 'algorithm.updates' is 4 in"),
+        (["--game", "KuhnPoker-v0"], "keeps its settings: 'game.id' is 'FrozenLake-v0' in"),
+        (["--set", "size=5"], "keeps its settings: 'game.arguments' is {} in"),
+        (["--no-keep-best"], "keeps its settings: 'run.keep_best' is True in"),
         (["--output", "elsewhere"], "leave --output out"),
     ],
 )
@@ -197,11 +197,19 @@ def test_a_resumed_command_refuses_other_settings(arguments, sentence, interrupt
     assert contents(folder) == before
 
 
-def test_a_run_that_was_not_begun_by_the_command_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({}, "is malformed"),
+        ({"schema_version": 3}, "schema version 3, of a newer tsmg"),
+        ({"algorithm": {"updates": 3}, "run": {}, "game": "FrozenLake-v0"}, "schema version 1"),
+    ],
+)
+def test_a_folder_that_cannot_be_resumed_is_refused(config, sentence, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
     result = run("train", "--resume", str(tmp_path))
     assert result.exit_code == 2
-    assert "does not say by which options it was begun" in " ".join(result.output.split())
+    assert sentence in " ".join(result.output.split())
 
 
 def test_adapters_are_learnt_saved_evaluated_and_merged(tmp_path):
@@ -217,7 +225,8 @@ def test_adapters_are_learnt_saved_evaluated_and_merged(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     config = json.loads((output / "config.json").read_text())
-    assert config["lora"] == "r=2" and config["dtype"] == "mixed"
+    policy = config["spec"]["policy"]
+    assert policy["lora"] == "r=2" and policy["dtype"] == "mixed"
     assert "</think>" in config["parser"]
     checkpoint = output / "checkpoints" / "update-000002"
     assert (checkpoint / "adapter_config.json").is_file()

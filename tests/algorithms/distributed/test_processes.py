@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.distributed.processes import ALONE, Processes, _buckets, make_accelerator
-from algorithms.distributed.sharding import shard
+from algorithms.distributed.sharding import Sharding, shardable
 from algorithms.method.batch import TrainingRow, part_of_rows
-from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.play.matchups import AlternatingRoles
+from algorithms.training.past_opponents import PastOpponents
 from lap import TabularModel
 from tests import processes_side
 from tests.whole_runs import contents, lines
@@ -201,24 +202,40 @@ def test_a_launcher_that_divides_weights_is_refused(monkeypatch, kind):
             pass
 
     monkeypatch.setattr("algorithms.distributed.processes.Accelerator", Launched)
-    with pytest.raises(InvalidArgumentError, match=f"does not serve {kind}"):
+    with pytest.raises(InvalidArgumentError, match=f"does not support {kind}"):
         make_accelerator()
 
 
-def test_what_cannot_be_divided_is_refused():
+def test_what_cannot_be_sharded_is_refused(monkeypatch):
     with pytest.raises(InvalidArgumentError, match="a network of layers"):
-        shard(TabularModel(("1", "2"), capacity=1).network, 2)
-    game = games.make("TicTacToe-v0")
+        shardable(TabularModel(("1", "2"), capacity=1))
+    two = Processes(index=0, count=2)
+    monkeypatch.setattr(Processes, "of", lambda accelerator: two)
     policy = processes_side.policy_of(0)
-    trainer = MSGRPOTrainer(
-        game=game,
-        policy=policy,
-        config=MSGRPOConfig(sharding="fsdp"),
-        matchups=AlternatingRoles(PastOpponents(policy)),
-    )
-    trainer.processes = Processes(index=0, count=2)
     with pytest.raises(InvalidArgumentError, match="opponents from the past"):
-        trainer._divide_networks()
+        MSGRPOTrainer(
+            game=games.make("TicTacToe-v0"),
+            policy=policy,
+            config=MSGRPOConfig(sharding="fsdp"),
+            matchups=AlternatingRoles(PastOpponents(policy)),
+        )
+
+
+@pytest.mark.parametrize("replies", [(3, 1), ()])
+def test_processes_that_share_layers_make_as_many_passes(monkeypatch, replies):
+    """What another process has more is made up for by batches that add nothing."""
+    rows = [row(2, reply) for reply in replies]
+    sharding = Sharding("none")
+    assert sharding.micro_batches(rows, 3) == [[each] for each in rows]
+    monkeypatch.setattr(Processes, "of", lambda accelerator: Processes(index=0, count=2))
+    sharding = Sharding("fsdp")
+    other = (3, [row(5, 2)])
+    monkeypatch.setattr(Processes, "gather", lambda self, items: [*items, other])
+    batches = sharding.micro_batches(rows, 3)
+    assert batches[: len(rows)] == [[each] for each in rows] and len(batches) == 3
+    for (padding,) in batches[len(rows) :]:
+        assert padding.weight == 0 and not any(padding.completion.trainable)
+        assert padding.completion.prompt_ids == (rows or other[1])[0].completion.prompt_ids
 
 
 def test_alone_nothing_is_sent():

@@ -11,15 +11,17 @@ import attrs
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import Qwen2ForCausalLM
 
 from algorithms import CloningConfig
 from algorithms.cli import main as cli
 from algorithms.experiments import Job, jobs, read_experiment, run_jobs, scheduler, shipped, worker
 from algorithms.experiments.scheduler import estimated_seconds, is_done
 from algorithms.runs.reader import read_run
+from algorithms.training import cloning, run_loop
 from algorithms.training import run as training
-from algorithms.training.cloning import _config, make_tokenizer
+from algorithms.training.spec import PolicySpec
+from lap import LanguageAgentPolicy
+from lap.models.small import make_tokenizer, small_network
 from tests.run_folders import write_run
 from tsmg import InvalidArgumentError, TSMGError
 
@@ -52,7 +54,7 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
         experiment = read_experiment(shipped()[name])
         assert compared <= {arm.name for arm in experiment.arms}
         assert [s.trained_on for s in experiment.scenarios] == [None, None, "lake", "snake"]
-        assert experiment.primary == ("area", "until", "final")
+        assert experiment.measures.primary == ("area", "until", "final")
         aaw, _, trained, generated, *_ = experiment.arms
         assert aaw.runs == 8 and experiment.run.evaluation_episodes == 50
         made = [
@@ -60,66 +62,83 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
             for s in experiment.scenarios
             for a in (aaw, trained, generated)
         ]
-        configs = [experiment.config(job) for job in made]
+        configs = [experiment.run_spec(job).algorithm for job in made]
         for n in range(0, len(configs), 3):
             check_equal_tokens(*configs[n : n + 3])
     assert read_experiment(shipped()["paper-paper"]).algorithm["updates"] == 700
 
 
 def test_the_large_model_has_24_times_the_parameters():
-    def parameters(recipe):
-        tokenizer = make_tokenizer(["P F F F", "<action>left</action>"], recipe.vocabulary)
+    def parameters(cloning):
+        tokenizer = make_tokenizer(["P F F F", "<action>left</action>"], cloning.vocabulary)
+        names = ("width", "layers", "heads", "inner", "context")
         with torch.device("meta"):
-            return sum(p.numel() for p in Qwen2ForCausalLM(_config(recipe, tokenizer)).parameters())
+            network = small_network(tokenizer, **{name: getattr(cloning, name) for name in names})
+        return sum(p.numel() for p in network.parameters())
 
     arms = {arm.name: arm for arm in read_experiment(shipped()["paper-laptop"]).arms}
-    large = parameters(CloningConfig(**arms["large"].recipe))
-    assert large / parameters(CloningConfig()) == pytest.approx(24, abs=0.3)
-    assert arms["large-trained"].recipe == arms["large"].recipe
-    longer = {"steps": 800}  # a distribution that is harder to learn
-    assert arms["large-optimal"].recipe == {**arms["large"].recipe, **longer}
+    large = arms["large"].policy.cloning
+    assert parameters(large) / parameters(CloningConfig()) == pytest.approx(24, abs=0.3)
+    assert arms["large-trained"].policy.cloning == large
+    longer = attrs.evolve(large, steps=800)  # a distribution that is harder to learn
+    assert arms["large-optimal"].policy.cloning == longer
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('title = "AAW', 'titel = "AAW', "field 'title' is missing"),
-        ("threshold = 0.9", 'threshold = "high"', "field 'measures.threshold' must be a number"),
-        ("threshold = 0.9", "threshold = nan", "field 'measures.threshold' must be a number"),
-        ('checkpoint = "final"', 'checkpoint = "best"', "must be 'final'"),
-        ('"until", "final"]', '"best"]', "field 'measures.primary' must hold one of area"),
-        ("updates = 2", "updates = 0", "in 'algorithm', 'updates' must be at least 1"),
-        ("updates = 2", "updates = 2.5", "field 'algorithm.updates' must be of type int"),
-        ("updates = 2", "upd = 2", "field 'algorithm.upd' is no field of MSGRPOConfig"),
-        ("updates = 2", "updates = 2\nseed = 1", "field 'algorithm.seed' comes from 'runs'"),
-        ("final_episodes = 4", "final_episodes = 0", "in 'run', 'final_episodes'"),
-        ("horizon = 6", "horizont = 6", "field 'scenario[0].horizont' is unknown"),
+        ('title = "AAW', 'titel = "AAW', "unknown key 'titel' in the top level"),
+        ("threshold = 0.9\n", "", "key 'threshold' is missing in section 'measures'"),
+        ("threshold = 0.9", 'threshold = "high"', "'measures.threshold' must be of type float"),
+        ("threshold = 0.9", "threshold = nan", "in section 'measures', 'threshold' must be finite"),
+        ('checkpoint = "final"', 'checkpoint = "best"', "'checkpoint' must be one of final"),
+        ('"until", "final"]', '"best"]', "'primary' must hold names among area"),
+        ("updates = 2", "updates = 0", "in section 'algorithm', 'updates' must be at least 1"),
+        ("updates = 2", "updates = 2.5", "'algorithm.updates' must be of type int"),
+        ("updates = 2", "upd = 2", "unknown key 'upd' in section 'algorithm'; the nearest"),
+        ("updates = 2", "updates = 2\nseed = 1", "'algorithm.seed' comes from 'runs'"),
+        ("final_episodes = 4", "final_episodes = 0", "in section 'run', 'final_episodes'"),
+        ("game.horizon", "game.horizont", "unknown key 'horizont' in section 'scenarios[0].game'"),
         (
-            "horizon = 6",
-            "horizon = 6\nalgorithm = { groups = 0 }",
-            "in 'scenario[0].algorithm', 'groups' must be at least 1",
+            "game.horizon = 6",
+            "game.horizon = 6\nalgorithm = { groups = 0 }",
+            "in section 'scenarios[0].algorithm', 'groups' must be at least 1",
         ),
-        ("horizon = 6", "horizon = true", "field 'scenario[0].horizon' must be a whole number"),
-        ('sampling = "uniform"', 'sampling = "best"', "in 'arm[1].algorithm', 'sampling'"),
-        ("runs = 2", "runs = 0", "field 'arm[0].runs' must be from 1 to 10000"),
-        ('name = "uniform"', 'name = "aaw"', "field 'arm' must have names that differ"),
-        ('name = "uniform"', 'name = "../up"', "field 'arm[1].name' must consist of letters"),
-        ('player = "optimal"', 'player = "lucky"', "field 'arm[2].player' must be one of"),
-        ("width = 16", "breadth = 16", "field 'arm[0].recipe.breadth' is none of"),
-        ('"arm.aaw.runs"', '"arm.aaw.runes"', "field 'ours' names no field of this file"),
-        ('= ["lake"]', '= ["sea"]', "field 'arm[2].scenarios' names no scenario"),
+        ("horizon = 6", "horizon = true", "'scenarios[0].game.horizon' must be of type int"),
+        ('sampling = "uniform"', 'sampling = "best"', "in section 'arms[1].algorithm', 'sampling'"),
+        ("runs = 2", "runs = 0", "in section 'arms[0]', 'runs' must be at least 1"),
+        ("runs = 2", "runs = 10001", "in section 'arms[0]', 'runs' must be at least 1"),
+        ('name = "uniform"', 'name = "aaw"', "'arms' must be at least one table [[arms]], with"),
+        ('name = "uniform"', 'name = "../up"', "'name' must consist of letters"),
+        ('player = "optimal"', 'player = "lucky"', "in section 'arms[2].policy', 'player' must be"),
+        ("width = 16", "breadth = 16", "unknown key 'breadth' in section 'arms[0].policy.cloning'"),
+        ("width = 16", "seed = 3", "'arms.aaw.policy.cloning.seed' comes from 'runs'"),
+        ('"arms.aaw.runs"', '"arms.aaw.runes"', "'ours' names no setting of this file"),
+        ('= ["lake"]', '= ["sea"]', "'arms.optimal-clone.scenarios' names no scenario"),
+        ('= ["lake"]', '= "lake"', "'arms[2].scenarios' must be a list"),
         (
             '= ["lake"]',
             '= ["slippery-lake"]',
-            "field 'arm[2].scenarios' names 'slippery-lake', which",
+            "'arms.optimal-clone.scenarios' names 'slippery-lake', which",
         ),
-        ('trained_on = "lake"', 'trained_on = "sea"', "field 'scenario[1].trained_on' must name a"),
-        ('trained_on = "lake"', 'trained_on = "slippery-lake"', "field 'scenario[1].trained_on'"),
+        (
+            'trained_on = "lake"',
+            'trained_on = "sea"',
+            "'scenarios.slippery-lake.trained_on' must name a",
+        ),
+        (
+            'trained_on = "lake"',
+            'trained_on = "slippery-lake"',
+            "'scenarios.slippery-lake.trained_on'",
+        ),
         (
             'trained_on = "lake"',
             'trained_on = "lake"\nalgorithm = { groups = 1 }',
-            "field 'scenario[1].algorithm' has no use",
+            "'scenarios.slippery-lake.algorithm' has no use",
         ),
+        ("[[arms]]", "[[arm]]", "unknown key 'arm' in the top level; the nearest known one is"),
+        ("decoding = [0.0", "decoding = [-1.0", "'decoding' must be finite and at least 0"),
+        ('title = "AAW', 'source = "x"\ntitle = "AAW', "unknown key 'source'"),
         ("[cost]", "[cost", "cannot be read"),
     ],
 )
@@ -244,8 +263,8 @@ def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
     assert sorted(map(told.index, order)) == [told.index(part) for part in order]
 
 
-def test_the_plan_runs_nothing_and_reckons_with_what_was_measured(tmp_path):
-    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--plan")
+def test_a_dry_run_runs_nothing_and_uses_measured_durations(tmp_path):
+    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0 and not (tmp_path / "out").exists()
     assert "in part by the figures in the file" in " ".join(result.output.split())
     experiment = read_experiment(SMOKE)
@@ -268,17 +287,17 @@ def test_bad_names_are_one_sentence():
     for arguments, sentence in (
         (("paper", "--scale", "huge"), "no experiment 'paper' of scale 'huge' ships"),
         (("nowhere.toml",), "cannot be read"),
-        (("paper", "--scale", "smoke", "--only", "best", "--plan"), "no arm is called 'best'"),
+        (("paper", "--scale", "smoke", "--only", "best", "--dry-run"), "no arm is called 'best'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and sentence in " ".join(result.output.split())
         assert "Traceback" not in result.output
 
 
-def test_planning_does_not_wait_for_torch():
+def test_a_dry_run_does_not_wait_for_torch():
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli.main import main;"
-        "r = CliRunner().invoke(main, ['experiment', 'paper', '--plan']);"
+        "r = CliRunner().invoke(main, ['experiment', 'paper', '--dry-run']);"
         "assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
@@ -300,7 +319,7 @@ def test_a_trained_run_says_which_it_is(tmp_path, cache):
     do("lake/uniform/1", tmp_path / "run")
     found = read_run(tmp_path / "run")
     assert found.is_finished and found.problems == ()
-    assert found.config["arm"] == "uniform" and found.config["scenario"] == "lake"
+    assert found.label("arm") == "uniform" and found.label("scenario") == "lake"
     assert found.seed == 1 and found.setting("sampling") == "uniform"
     with pytest.raises(InvalidArgumentError, match="has no run"):
         do("lake/uniform/2", tmp_path / "other")
@@ -316,11 +335,11 @@ def test_training_that_was_stopped_goes_on(tmp_path, cache, monkeypatch):
     (stopped / "start").mkdir(parents=True)  # killed before its start was whole: begins anew
     with monkeypatch.context() as patched:
         patched.setattr(training, "plot_run", cut)
-        patched.setattr(training, "remove_old_checkpoints", cut)
+        patched.setattr(run_loop, "remove_old_checkpoints", cut)
         with pytest.raises(KeyboardInterrupt):
             do("lake/aaw/0", stopped)
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "policy_of", cut)  # nothing is cloned again
+        patched.setattr(cloning, "cloned_model", cut)  # nothing is cloned again
         do("lake/aaw/0", stopped)
     for name in ("metrics.jsonl", "evaluations.jsonl", "episodes.jsonl", "config.json"):
         assert (stopped / name).read_text() == (whole / name).read_text()
@@ -329,16 +348,20 @@ def test_training_that_was_stopped_goes_on(tmp_path, cache, monkeypatch):
 def test_a_policy_is_evaluated_where_it_was_not_trained(tmp_path, cache, monkeypatch):
     for place in ("lake/aaw/0", "lake/optimal-clone/0"):
         do(place, tmp_path / place)
-    saved, taken = worker._saved, []
-    monkeypatch.setattr(worker, "policy_of", None)  # no policy is made
-    monkeypatch.setattr(worker, "_saved", lambda folder: taken.append(folder) or saved(folder))
+    saved, taken = LanguageAgentPolicy.from_pretrained, []
+    monkeypatch.setattr(PolicySpec, "build", None)  # no policy is made
+    monkeypatch.setattr(
+        worker.lap.LanguageAgentPolicy,
+        "from_pretrained",
+        lambda folder: taken.append(folder) or saved(folder),
+    )
     do("slippery-lake/aaw/0", tmp_path / "slippery-lake/aaw/0", tmp_path)
     found = read_run(tmp_path / "slippery-lake/aaw/0")
     assert found.is_finished and found.planned_updates == 0 and found.problems == ()
-    assert found.config["trained_on"] == "lake" and found.config["scenario"] == "slippery-lake"
+    assert found.label("trained_on") == "lake" and found.label("scenario") == "slippery-lake"
     experiment = read_experiment(SMOKE)
     clone = jobs(experiment, ["optimal-clone"])[0]
-    worker.policy_made_in(experiment, clone, tmp_path / clone.place)
+    worker.final_policy(experiment, clone, tmp_path / clone.place)
     assert taken == [
         tmp_path / "lake/aaw/0/checkpoints/update-000002", tmp_path / "lake/optimal-clone/0/start",
     ]  # fmt: skip
@@ -376,17 +399,21 @@ def test_the_best_decoding_is_chosen(tmp_path, cache, monkeypatch, best):
 
 
 def test_the_optimal_clone_is_cloned_from_the_optimal_player():
-    job = jobs(read_experiment(SMOKE), ["optimal-clone"])[0]
-    training, evaluation = worker.games_of(job)
+    experiment = read_experiment(SMOKE)
+    job = jobs(experiment, ["optimal-clone"])[0]
+    training, evaluation = experiment.run_spec(job).games()
     assert type(training.scripted_player()).__name__ == "OptimalPlayer"
     assert type(evaluation.scripted_player()).__name__ == "MyopicPlayer"
-    sharper = attrs.evolve(
-        job, arm=attrs.evolve(job.arm, player="scripted", player_settings={"attention": 1.0})
-    )
-    assert worker.games_of(sharper)[0].scripted_player().attention == 1.0
-    wrong = attrs.evolve(job, arm=attrs.evolve(sharper.arm, player_settings={"courage": 1.0}))
-    with pytest.raises(TSMGError, match="'player_settings'"):
-        worker.games_of(wrong)
+    sharper = PolicySpec(player_arguments={"attention": 1.0})
+    training, _ = experiment.run_spec(with_policy(job, sharper)).games()
+    assert training.scripted_player().attention == 1.0
+    wrong = PolicySpec(player_arguments={"courage": 1.0})
+    with pytest.raises(TSMGError, match="'player_arguments'"):
+        experiment.run_spec(with_policy(job, wrong)).games()
+
+
+def with_policy(job, policy):
+    return attrs.evolve(job, arm=attrs.evolve(job.arm, policy=policy))
 
 
 @pytest.mark.slow
@@ -394,4 +421,4 @@ def test_a_whole_experiment_in_processes_of_its_own(tmp_path, cache):
     result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--only", "aaw")
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "out" / "lake" / "aaw" / "1" / "config.json").read_text())
-    assert config["algorithm"]["seed"] == 1
+    assert config["spec"]["algorithm"]["seed"] == 1

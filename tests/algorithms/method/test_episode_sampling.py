@@ -21,11 +21,11 @@ from algorithms.method.episode_sampling import (
     denominator_episodes,
     draw_episodes,
     effective_sample_size,
-    inclusion_probabilities,
     sampling_weights,
     select_episodes,
     selection_dist,
 )
+from algorithms.method.inclusion import inclusion_probabilities
 
 Floats = NDArray[np.float64]
 Law = Callable[..., Sequence[float]]

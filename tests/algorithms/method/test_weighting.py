@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import tsmg
 from algorithms.method.advantages import group_relative_advantages
-from algorithms.method.episode_sampling import inclusion_probabilities, sampling_weights
+from algorithms.method.episode_sampling import sampling_weights
+from algorithms.method.inclusion import inclusion_probabilities
 from algorithms.method.weighting import WeightingKind, token_weights
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ BY_HAND: dict[WeightingKind, tuple[float, float, float]] = {
 def weigh(kind: WeightingKind, **changes: Any) -> list[list[float]]:
     example = {
         "episode_weights_E": [1.0, 1.0, 1.0],
-        "tokens_per_call": TOKENS,
+        "tokens_per_completion": TOKENS,
         "denominator_episodes": 3,
     }
     return token_weights(kind, **{**example, **changes})
@@ -83,7 +84,7 @@ def test_each_weighting_is_a_mean(tokens: list[list[int]]) -> None:
     """What sums to 1: over episodes, over calls in an episode, over calls, over tokens."""
     options = {
         "episode_weights_E": [1.0] * len(tokens),
-        "tokens_per_call": tokens,
+        "tokens_per_completion": tokens,
         "denominator_episodes": len(tokens),
     }
     constant, episode, step, token = (token_weights(kind, **options) for kind in KINDS)
@@ -197,7 +198,7 @@ def test_step_rows_as_baseline_turn_a_component_round() -> None:
 
 def plain_mean(kind: WeightingKind, **options: Any) -> list[list[float]]:
     """The mean size of the kept episodes as they were drawn, long ones too often."""
-    sizes = [len(completions) for completions in options["tokens_per_call"]]
+    sizes = [len(completions) for completions in options["tokens_per_completion"]]
     d = options["denominator_episodes"] * np.mean(sizes)
     return [[w / d] * n for w, n in zip(options["episode_weights_E"], sizes, strict=True)]
 
@@ -254,7 +255,7 @@ def test_nothing_to_weight(kind: WeightingKind) -> None:
         ({"episode_weights_E": [1.0]}, "'episode_weights_E' must hold one weight an episode"),
         ({"episode_weights_E": [1.0, 1.0, -1.0]}, "'episode_weights_E' must be finite"),
         ({"episode_weights_E": [1.0, 1.0, math.nan]}, "'episode_weights_E' must be finite"),
-        ({"tokens_per_call": [[1], [1], [-1]]}, "'tokens_per_call'"),
+        ({"tokens_per_completion": [[1], [1], [-1]]}, "'tokens_per_completion'"),
         ({"denominator_episodes": 0}, "'denominator_episodes'"),
     ],
 )

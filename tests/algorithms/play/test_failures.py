@@ -14,7 +14,9 @@ from gymnasium import spaces
 
 import games
 from algorithms import MSGRPOConfig
-from algorithms.training.run import RunConfig, run_training
+from algorithms.training.config import RunConfig
+from algorithms.training.run import run_training
+from algorithms.training.spec import RunParts, RunSpec
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling
 from tests.checkpoints import tiny_model
 from tsmg import (
@@ -146,11 +148,13 @@ TOLD = {
 
 
 class Quiet:
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
     def update(self, update: Any) -> None: ...
 
     def evaluated(self, update: int, sampled: Any, greedy: Any) -> None: ...
 
-    def told(self, text: str) -> None: ...
+    def message(self, text: str) -> None: ...
 
 
 def run(game: AbstractGame[Any, Any], folder: Path, *, rate: float) -> None:
@@ -161,16 +165,15 @@ def run(game: AbstractGame[Any, Any], folder: Path, *, rate: float) -> None:
         sampling=Sampling(max_reply_tokens=6),
     )
     run_training(
-        game=game,
-        evaluation_game=game,
-        policy=policy,
-        config=MSGRPOConfig(
-            updates=2, groups=8, group_size=2, kept_episodes=1, max_reply_tokens=6,
-            max_failure_rate=rate,
+        RunSpec(
+            algorithm=MSGRPOConfig(
+                updates=2, groups=8, group_size=2, kept_episodes=1, max_reply_tokens=6,
+                max_failure_rate=rate,
+            ),
+            run=RunConfig(evaluate_every=1, evaluation_episodes=8, final_episodes=16),
         ),
-        run=RunConfig(evaluate_every=1, evaluation_episodes=8, final_episodes=16),
-        folder=folder,
-        described={},
+        folder,
+        parts=RunParts(training_game=game, evaluation_game=game, policy=policy),
         reporter=Quiet(),
     )  # fmt: skip
 

@@ -6,7 +6,8 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
-from algorithms.play.matchups import AlternatingRoles, FixedOpponents, PastOpponents, SelfPlay
+from algorithms.play.matchups import AlternatingRoles, FixedOpponents, SelfPlay
+from algorithms.training.past_opponents import PastOpponents
 from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TabularModel, WholeReplyParser
 from tests.runs import SMALL_RUN
 from tsmg import (

@@ -15,6 +15,7 @@ from typeguard import suppress_type_checks
 from algorithms.analysis.tables import Table, markdown
 from algorithms.cli import runs as run_commands
 from algorithms.cli.main import main
+from algorithms.errors import RunFolderError
 from algorithms.experiments.spec import read_experiment, shipped
 from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.atomic import MANIFEST, _listed
@@ -25,6 +26,7 @@ from algorithms.runs.checkpoints import (
     save_checkpoint,
 )
 from algorithms.runs.reader import find_runs, read_run
+from algorithms.runs.records import read_config, read_lines
 from algorithms.runs.state import (
     TrainingState,
     load_model_state,
@@ -32,11 +34,11 @@ from algorithms.runs.state import (
     model_state,
     optimizer_state,
 )
-from algorithms.runs.writer import finite, read_config, read_lines
+from algorithms.runs.writer import finite
 from tests.fuzz.checkpoints import model_and_optimizer, saved_training
 from tests.fuzz.run_folders import transcript
 from tests.run_folders import write_run
-from tsmg import InvalidArgumentError, RunFolderError
+from tsmg import InvalidArgumentError
 
 HUGE = 10**400  # JSON has integers that no float holds
 
@@ -141,10 +143,13 @@ def test_an_optimiser_with_foreign_values_is_refused(change: dict[str, Any]) -> 
 # ---- a run that is gone on with --------------------------------------------------------------
 
 
-def recorded(folder: Path, **command: Any) -> Path:
+def recorded(folder: Path, section: str, values: Any) -> Path:
+    """A run whose specification has foreign values in a section."""
     write_run(folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "command": command}))
+    there = config["spec"].get(section, {})
+    config["spec"][section] = there | values if isinstance(values, dict) else values
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -154,7 +159,7 @@ def test_resuming_runs_no_code_that_a_run_folder_names(
     """The game of a run may be ``module:callable``; its folder alone is no reason to call it."""
     (tmp_path / "trap.py").write_text("raise SystemExit('the trap was imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    folder = recorded(tmp_path / "run", game_id="trap:game", settings=[])
+    folder = recorded(tmp_path / "run", "game", {"id": "trap:game"})
     refused = CliRunner().invoke(main, ["train", "--resume", str(folder)])
     assert refused.exit_code == 2 and "add --game trap:game" in refused.output
     trusted = CliRunner().invoke(main, ["train", "--resume", str(folder), "--game", "trap:game"])
@@ -162,21 +167,26 @@ def test_resuming_runs_no_code_that_a_run_folder_names(
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("section", "values"),
     [
-        3,
-        {"horizon": {}},
-        {"settings": 1},
-        {"updates": "x"},
-        {"updates": None},
-        {"replacement": {}},
-        {"updates": math.inf},
+        ("game", 3),
+        ("game", {"horizon": {}}),
+        ("game", {"arguments": 1}),
+        ("game", {"held_out": HUGE}),
+        ("policy", {"cloning": {"seeds": 1}}),
+        ("algorithm", {"updates": "x"}),
+        ("algorithm", {"updates": None}),
+        ("algorithm", {"replacement": {}}),
+        ("algorithm", {"updates": math.inf}),
+        ("algorithm", {"learning_rate": HUGE}),
+        ("labels", {"title": [1]}),
+        ("threads", {"number": 1}),
     ],
 )
-def test_resuming_refuses_options_that_no_run_has(tmp_path: Path, command: Any) -> None:
-    folder = recorded(tmp_path / "run")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "command": command}))
+def test_resuming_refuses_settings_that_no_run_has(
+    tmp_path: Path, section: str, values: Any
+) -> None:
+    folder = recorded(tmp_path / "run", section, values)
     result = CliRunner().invoke(main, ["train", "--resume", str(folder)])
     assert result.exit_code == 2, result.output
 

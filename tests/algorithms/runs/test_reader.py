@@ -9,12 +9,14 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from algorithms.analysis.comparison import compare_runs, group_runs
+from algorithms.analysis.comparison import compare_runs
+from algorithms.analysis.groups import group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
+from algorithms.errors import RunFolderError
 from algorithms.runs.reader import find_runs, read_run, read_runs
 from tests.run_folders import episode, write_lines, write_run
-from tsmg import InvalidArgumentError, RunFolderError
+from tsmg import InvalidArgumentError
 
 
 def compare(*arguments):
@@ -36,7 +38,7 @@ def test_checkpoints_are_no_runs(tmp_path):
         checkpoint.mkdir(parents=True)
         (checkpoint / "config.json").write_text("{}")
     assert find_runs(tmp_path) == [tmp_path / "runs" / "0", tmp_path / "runs" / "1"]
-    with pytest.raises(RunFolderError, match="'algorithm' is missing"):
+    with pytest.raises(RunFolderError, match="field 'spec' is missing"):
         read_run(checkpoint)
 
 
@@ -49,11 +51,16 @@ def broken_config(path, change):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.pop("algorithm"), "field 'algorithm' is missing"),
-        (lambda c: c["algorithm"].update(updates="many"), "field 'algorithm.updates' must be"),
-        (lambda c: c["algorithm"].update(updates=True), "field 'algorithm.updates' must be"),
-        (lambda c: c.update(game_settings=3), "field 'game_settings' must be"),
-        (lambda c: c.update(references=[1]), "field 'references' must be"),
+        (lambda c: c.pop("spec"), "field 'spec' is missing"),
+        (lambda c: c["spec"].pop("algorithm"), "field 'spec.algorithm' is missing"),
+        (lambda c: c["spec"].update(run=[]), "field 'spec.run' is missing"),
+        (lambda c: c["spec"]["algorithm"].update(updates="many"), "'spec.algorithm.updates' must"),
+        (lambda c: c["spec"]["algorithm"].update(updates=True), "'spec.algorithm.updates' must be"),
+        (lambda c: c["spec"]["game"].update(arguments=3), "field 'spec.game.arguments' must be"),
+        (lambda c: c["spec"].update(labels=3), "field 'spec.labels' must be"),
+        (lambda c: c.update(baselines=[1]), "field 'baselines' must be"),
+        (lambda c: c.update(schema_version=3), "schema version 3"),
+        (lambda c: c.update(schema_version="2"), "field 'schema_version' must be"),
     ],
 )
 def test_a_foreign_configuration_is_named(tmp_path, change, sentence):
@@ -181,7 +188,7 @@ def test_runs_of_different_games_are_compared_apart(tmp_path):
     write_run(tmp_path / "1", game="Snake-v0")
     result = compare(tmp_path)
     assert "the runs play different games: FrozenLake-v0" in result.output
-    assert "fields 'game' and 'game_settings'" in result.output
+    assert "fields 'game.id' and 'game.arguments'" in result.output
     found = compare_runs(read_runs([tmp_path])[0])
     assert [s.group.scenario for s in found.summaries] == ["FrozenLake-v0", "Snake-v0"]
     assert found.pairs == ()

@@ -14,7 +14,8 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
-from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.errors import RunFolderError
+from algorithms.play.matchups import AlternatingRoles
 from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
 from algorithms.runs.checkpoints import (
     CHECKPOINTS,
@@ -25,6 +26,7 @@ from algorithms.runs.checkpoints import (
     save_checkpoint,
 )
 from algorithms.runs.state import TrainingState
+from algorithms.training.past_opponents import PastOpponents
 from lap import (
     LanguageAgentPolicy,
     LoraSettings,
@@ -35,7 +37,6 @@ from lap import (
 )
 from tests.runs import SMALL_RUN
 from tests.whole_runs import CONFIG, RUN, contents, lap_policy, lines, run
-from tsmg import RunFolderError
 
 
 class Killed(BaseException):

@@ -6,14 +6,16 @@ import math
 import attrs
 import pytest
 
+from algorithms import RunConfig, RunSpec, run_training
 from algorithms.analysis.comparison import compare_runs
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import evaluate
-from algorithms.play.matchups import AlternatingRoles, PastOpponents
+from algorithms.play.matchups import AlternatingRoles
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.reader import read_run
 from algorithms.runs.writer import evaluation_record, transcript
-from algorithms.training.run import RunConfig, run_training
+from algorithms.training.past_opponents import PastOpponents
+from algorithms.training.spec import RunParts
 from games import FrozenLake, KuhnPoker, TicTacToe
 from lap import LanguageAgentPolicy, MemorylessPrompt
 from tests.checkpoints import tiny_model
@@ -34,13 +36,16 @@ def folder(tmp_path_factory):
         prompt=MemorylessPrompt(with_rules=False), model=tiny_model(sharp=3.0)
     )
     result = run_training(
-        game=split_starts(LAKE, "train"),
-        evaluation_game=split_starts(LAKE, "held_out"),
-        policy=policy,
-        config=attrs.evolve(SMALL_RUN, updates=2, learning_rate=1e-3),
-        run=RunConfig(final_episodes=6, evaluation_episodes=4, evaluate_every=1),
-        folder=tmp_path_factory.mktemp("runs") / "one",
-        described={"title": "a test", "game": "FrozenLake-v0"},
+        RunSpec(
+            algorithm=attrs.evolve(SMALL_RUN, updates=2, learning_rate=1e-3),
+            run=RunConfig(final_episodes=6, evaluation_episodes=4, evaluate_every=1),
+        ),
+        tmp_path_factory.mktemp("runs") / "one",
+        parts=RunParts(
+            training_game=split_starts(LAKE, "train"),
+            evaluation_game=split_starts(LAKE, "held_out"),
+            policy=policy,
+        ),
         reporter=Teller(),
     )
     return result.folder
@@ -106,7 +111,7 @@ def test_equal_starts_mean_the_same_episodes():
 
 
 def test_the_configuration_says_what_a_result_is_held_against(folder):
-    beside = json.loads((folder / "config.json").read_text())["references"]
+    beside = json.loads((folder / "config.json").read_text())["baselines"]
     held_out = split_starts(LAKE, "held_out")
     assert beside == baseline_figures(held_out, fixed_starts(held_out, 6, seed=0))
     assert beside["optimum"] == pytest.approx(1.0)

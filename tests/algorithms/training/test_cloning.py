@@ -2,16 +2,13 @@
 
 import attrs
 import pytest
-import torch
-from transformers import Qwen2ForCausalLM
 
 from algorithms import CloningConfig
 from algorithms.training.cloning import (
-    _config,
+    clone,
     cloned_model,
     demonstrations,
     divergence_from_player,
-    make_tokenizer,
 )
 from games import FrozenLake
 from lap import (
@@ -22,6 +19,8 @@ from lap import (
     TransformersModel,
     WholeReplyParser,
 )
+from lap.models.small import make_tokenizer, small_network
+from tests.checkpoints import tiny_model
 from tsmg import EpisodeKey, EpisodeSpec, PlayerPolicy, play, split_starts
 
 TINY = CloningConfig(
@@ -30,7 +29,7 @@ TINY = CloningConfig(
 PROMPT = MemorylessPrompt(with_rules=False)
 
 
-def test_demonstrations_hold_the_players_law_at_every_prompt():
+def test_demonstrations_hold_the_players_distribution_at_every_prompt():
     game = FrozenLake(map=["SF", "HG"])
     shown = demonstrations(game, prompt=PROMPT, parser=TagParser(), episodes=50)
     assert len(shown) == 2  # two cells from which one can move
@@ -43,11 +42,11 @@ def test_demonstrations_hold_the_players_law_at_every_prompt():
 
 
 @pytest.mark.parametrize("parser", [TagParser(), WholeReplyParser()])
-def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
+def test_a_clone_comes_close_to_the_distribution_and_is_made_once(tmp_path, parser):
     """On a map of two cells the distribution is learnt; the second call loads what the first made."""
     game = FrozenLake(map=["SF", "HG"])
     stages = []
-    arguments = {"prompt": PROMPT, "parser": parser, "recipe": TINY, "cache": tmp_path}
+    arguments = {"prompt": PROMPT, "parser": parser, "config": TINY, "cache": tmp_path}
     model = cloned_model(game, **arguments, report=lambda *stage: stages.append(stage))
     assert stages[-1] == ("behaviour-cloned model", 200, 200)
     (folder,) = [f for f in tmp_path.iterdir() if f.name.startswith("seed-")]
@@ -55,7 +54,7 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     assert isinstance(again, TransformersModel)
     assert _tokens(again, parser.wrap("down")) == _tokens(model, parser.wrap("down"))
     other = attrs.evolve(TINY, steps=1)
-    cloned_model(game, **{**arguments, "recipe": other})
+    cloned_model(game, **{**arguments, "config": other})
     assert len([f for f in tmp_path.iterdir() if f.name.startswith("seed-")]) == 2
     assert {f.suffix for f in folder.iterdir()} <= {".json", ".safetensors"}
 
@@ -70,7 +69,7 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
             LanguageAgentPolicy(prompt=PROMPT, model=cloned_model(game, **kept), parser=parser),
             game,
         )
-        for kept in (arguments, {**arguments, "recipe": other})
+        for kept in (arguments, {**arguments, "config": other})
     )
     assert 0 <= fitted < 0.05 < hardly
     player = game.scripted_player()
@@ -81,6 +80,26 @@ def test_a_clone_comes_close_to_the_law_and_is_made_once(tmp_path, parser):
     assert sum(not r.is_valid for r in replies) / len(replies) < 0.05
 
 
+def test_any_network_is_cloned_onto_and_frozen_parameters_stay():
+    """The loop knows nothing of how a network was made."""
+    game, parser = FrozenLake(map=["SF", "HG"]), TagParser()
+    shown = demonstrations(game, prompt=PROMPT, parser=parser, episodes=20)
+    policy = LanguageAgentPolicy(prompt=PROMPT, model=tiny_model(), parser=parser)
+    frozen = policy.model.network.model.norm.weight.requires_grad_(False)
+    before, kept = divergence_from_player(policy, game, episodes=20), frozen.clone()
+    stages = []
+    clone(
+        policy.model,
+        shown,
+        attrs.evolve(TINY, steps=30),
+        parser=parser,
+        report=lambda *stage: stages.append(stage),
+    )
+    assert stages[-1][1:] == (30, 30)
+    assert divergence_from_player(policy, game, episodes=20) < before / 2
+    assert frozen.equal(kept)
+
+
 def _tokens(model, text):
     return model.tokenizer.tokenize(text)
 
@@ -88,8 +107,7 @@ def _tokens(model, text):
 def test_a_loaded_tokenizer_is_the_one_that_was_saved(tmp_path):
     """Also where the model's architecture has a tokenizer of its own."""
     made = make_tokenizer(["P F F H\nF F G F\n<action>left</action>"] * 5, 400)
-    with torch.random.fork_rng(devices=()):
-        network = Qwen2ForCausalLM(_config(TINY, made))
+    network = small_network(made, width=32, layers=1, heads=2, inner=48, context=64)
     TransformersModel(network, made, chat=False).save_pretrained(tmp_path)
     loaded = TransformersModel.from_pretrained(tmp_path, chat=False)
     assert loaded.tokenizer.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()

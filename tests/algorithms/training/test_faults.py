@@ -14,18 +14,16 @@ import pytest
 import torch
 
 from algorithms import MSGRPOTrainer
+from algorithms.errors import RunFolderError, RunStoppedError
 from algorithms.runs.atomic import corruption_reason
 from algorithms.runs.checkpoints import CHECKPOINTS
 from algorithms.runs.writer import RunFolder
-from lap import LanguageAgentPolicy
+from lap import LanguageAgentPolicy, ModelError
 from tests.algorithms.play.test_failures import Native
 from tests.whole_runs import CONFIG, RUN, contents, lines, run
 from tsmg import (
     GameLawError,
-    ModelError,
     PlayRandomLegal,
-    RunFolderError,
-    RunStoppedError,
     TooManyFailuresError,
     Transition,
     deterministic,

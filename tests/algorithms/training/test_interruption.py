@@ -12,10 +12,10 @@ import pytest
 
 from algorithms import MSGRPOTrainer
 from algorithms.distributed.processes import Processes
+from algorithms.errors import RunStoppedError
 from algorithms.runs.checkpoints import checkpoint_folder
 from algorithms.training.interruption import Interruption
 from tests.whole_runs import contents, run
-from tsmg import RunStoppedError
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 

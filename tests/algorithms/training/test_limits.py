@@ -4,9 +4,16 @@ import pytest
 
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from games.frozen_lake import FrozenLake
-from lap import LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, Sampling, TabularModel
+from lap import (
+    ContextLengthError,
+    LanguageAgentPolicy,
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    Sampling,
+    TabularModel,
+)
 from tests.checkpoints import tiny_model
-from tsmg import ContextLengthError, EpisodeKey, EpisodeSpec, InvalidArgumentError, play
+from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, play
 
 SHORT = MemorylessPrompt(with_rules=False)
 

@@ -6,6 +6,7 @@ import torch
 
 import games
 from algorithms import MSGRPOTrainer
+from algorithms.training.learner import Learner
 from algorithms.training.out_of_memory import is_out_of_memory, with_halved_batches
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.runs import SMALL_RUN
@@ -34,8 +35,11 @@ def test_parts_are_halved_until_they_fit(error: Exception) -> None:
             raise error
         return "done"
 
-    assert with_halved_batches(attempt, 40) == ("done", 5)
+    assert with_halved_batches(attempt, 40) == "done"
     assert tried == [40, 20, 10, 5]
+    with pytest.raises(type(error)):
+        with_halved_batches(attempt, 40, retry=False)
+    assert tried[4:] == [40]
 
 
 def test_other_errors_and_parts_of_one_pass_through() -> None:
@@ -64,16 +68,16 @@ def test_an_update_that_runs_out_of_memory_is_the_same_update(
 
     one, other = trainer(), trainer()
     expected = one.update()
-    whole = MSGRPOTrainer._terms
+    loss = Learner.loss
     sizes = []
 
-    def scarce(self, learner, part):  # type: ignore[no-untyped-def]
-        sizes.append(self.token_budget)
-        if self.token_budget > 3 and len(sizes) == 2:
+    def scarce(self, *given, **named):  # type: ignore[no-untyped-def]
+        sizes.append(other.token_budget)
+        if other.token_budget > 3 and len(sizes) == 2:
             raise OUT[0]
-        return whole(self, learner, part)
+        return loss(self, *given, **named)
 
-    monkeypatch.setattr(MSGRPOTrainer, "_terms", scarce)
+    monkeypatch.setattr(Learner, "loss", scarce)
     update = other.update()
     assert sizes[:3] == [6, 6, 3] and set(sizes[2:]) == {3}
     assert update.metrics == pytest.approx(expected.metrics)

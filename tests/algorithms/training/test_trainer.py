@@ -10,12 +10,16 @@ import pytest
 import torch
 
 from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms.errors import RunFolderError
 from algorithms.method.batch import RoleGroup, micro_batches, training_rows
 from algorithms.method.credit import episode_advantages, whole_episode_credit
 from algorithms.method.episode_sampling import Selected
 from algorithms.play.optimum import optimal_return
 from algorithms.play.rollouts import collect_groups, fixed_starts
-from algorithms.training.run import RunConfig, run_training
+from algorithms.training.config import RunConfig
+from algorithms.training.drawing import draw_episodes
+from algorithms.training.run import run_training
+from algorithms.training.spec import RunParts, RunSpec
 from games import FrozenLake
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from tests.checkpoints import tiny_model
@@ -27,7 +31,6 @@ from tsmg import (
     InvalidArgumentError,
     PlayDefault,
     PlayerPolicy,
-    RunFolderError,
     TooManyFailuresError,
     Transition,
     UniformPlayer,
@@ -141,7 +144,7 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
 
 def trainer_rows(trainer, rollouts):
     role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
-    selected = trainer._select(role_groups)
+    selected = draw_episodes(trainer.estimator, role_groups, update=0)
     return trainer.estimator.rows(role_groups, selected, asked=len(role_groups))
 
 
@@ -309,7 +312,7 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     policy = LanguageAgentPolicy(model=tiny_model(), prompt=MemorylessPrompt(with_rules=False))
     trainer = MSGRPOTrainer(game=game, policy=policy, config=CONFIG)
     role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
-    assert trainer._select(role_groups) == []
+    assert draw_episodes(trainer.estimator, role_groups, update=0) == []
     update = trainer.update()
     assert update.metrics["frac_reward_zero_std"] == 1.0
     assert update.metrics["kept_episodes"] == 0
@@ -318,8 +321,8 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     group = rollouts.groups[0]
     loud = role_group(group, 1.0, -1.0, 0.0, 0.0)
     quiet = role_group(group, 0.0, 0.0, 0.0, 0.0)
-    trainer.config = attrs.evolve(CONFIG, kept_episodes=2)
-    selected = trainer._select([loud, quiet])
+    trainer = MSGRPOTrainer(game=game, policy=policy, config=attrs.evolve(CONFIG, kept_episodes=2))
+    selected = draw_episodes(trainer.estimator, [loud, quiet], update=0)
     assert {s.group for s in selected} == {0} and len(selected) == 2
 
 
@@ -400,13 +403,16 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
         )
         game = FrozenLake()
         return run_training(
-            game=split_starts(game, "train"),
-            evaluation_game=split_starts(game, "held_out"),
-            policy=policy,
-            config=attrs.evolve(CONFIG, updates=2, learning_rate=1e-3),
-            run=RunConfig(final_episodes=5, evaluation_episodes=5, evaluate_every=1),
-            folder=tmp_path / name,
-            described={"title": "a test"},
+            RunSpec(
+                algorithm=attrs.evolve(CONFIG, updates=2, learning_rate=1e-3),
+                run=RunConfig(final_episodes=5, evaluation_episodes=5, evaluate_every=1),
+            ),
+            tmp_path / name,
+            parts=RunParts(
+                training_game=split_starts(game, "train"),
+                evaluation_game=split_starts(game, "held_out"),
+                policy=policy,
+            ),
             reporter=Teller(),
         )
 

@@ -20,7 +20,7 @@ from open_spiel.python.algorithms import (
 )
 
 import games
-from games.adapters.open_spiel import Chance, OpenSpielGame, Position, _named
+from games.adapters.open_spiel_game import Chance, OpenSpielGame, Position, _named
 from games.kuhn_poker import CARDS, Hand, payoffs
 from tests.benchmarks.open_spiel_games import check, faults_of, faults_of_actions, played, replayed
 from tests.strategies import agrees, draws_of
@@ -365,7 +365,7 @@ def test_a_great_law_is_drawn_from_and_never_walked_through() -> None:
     assert dist.is_finite
     assert len(dist.sample(Stream(0)).history) >= 52
     assert len(list(itertools.islice(dist.enumerate(), 3))) == 3
-    with pytest.raises(NotEnumerableError, match="more than 5 atoms"):
+    with pytest.raises(NotEnumerableError, match="more than 5 outcomes"):
         dist.pmf(limit=5)
 
 

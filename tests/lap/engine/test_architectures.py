@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from lap import Message, Prompt, Sampling, Segment, TransformersModel
-from lap.engine.contexts import find_layout
+from lap.engine.hidden_states import find_layout
 from tests.checkpoints import tokenizer
 from tsmg import Stream
 
@@ -40,7 +40,7 @@ PROMPTS = [
 
 def model(family):
     settings, _ = FAMILIES[family]
-    made = tokenizer("padded")
+    made = tokenizer("plain")
     config = getattr(transformers, f"{family}Config")(
         vocab_size=len(made), eos_token_id=made.eos_token_id, bos_token_id=None, pad_token_id=None,
         **settings,
@@ -74,7 +74,7 @@ def test_sampled_and_learnt_law_agree(family, sampling):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_plain_way_gives_the_same_gradient(family):
+def test_the_padded_layout_gives_the_same_gradient(family):
     gradients = []
     for layout in (None, "padded"):
         network = model(family)
@@ -87,8 +87,8 @@ def test_the_plain_way_gives_the_same_gradient(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_calls_can_pass_through_the_layers_at_once(family):
-    """As processes do that divide the layers: however long the calls are, one pass."""
+def test_all_completions_can_pass_through_the_layers_at_once(family):
+    """As processes do that divide the layers: however long the completions are, one pass."""
     network = model(family)
     completions = sampled(network, Sampling(max_reply_tokens=12))
     completions += network.sample(PROMPTS[:1], [Stream(1)], sampling=Sampling(max_reply_tokens=40))
@@ -107,7 +107,7 @@ def test_all_calls_can_pass_through_the_layers_at_once(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_small_cache_and_a_memory_change_nothing(family):
+def test_a_small_cache_and_a_logit_cache_change_nothing(family):
     network = model(family)
     completions = sampled(network, Sampling(max_reply_tokens=12))
     network.token_budget = 40

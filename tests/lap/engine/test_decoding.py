@@ -1,14 +1,14 @@
-"""Ways that replies usually take: computed beside a prompt, and drawn by the same distribution as without."""
+"""Common prefixes of replies: computed beside a prompt, and drawn by the same distribution as without."""
 
 import attrs
 import pytest
 import torch
 
 import lap.engine.decoding
-from lap import Message, Prompt, Sampling, Segment
+from lap import Message, ModelError, Prompt, Sampling, Segment
 from lap.engine.decoding import LogitCache
 from tests.checkpoints import tiny_model
-from tsmg import ModelError, Stream
+from tsmg import Stream
 
 SAMPLING = Sampling(max_reply_tokens=5)
 
@@ -23,7 +23,7 @@ def streams(count: int, *, first: int = 0) -> list[Stream]:
 
 
 def sampled(model, times: int, count: int = 24, *, sampling: Sampling = SAMPLING):
-    """The calls of several batches of prompts that all differ."""
+    """The completions of several batches of prompts that all differ."""
     return [
         completion
         for t in range(times)
@@ -34,17 +34,17 @@ def sampled(model, times: int, count: int = 24, *, sampling: Sampling = SAMPLING
 
 
 @pytest.fixture
-def guessed(monkeypatch):
-    """How many prompts each pass of trees had, and how many of their beginnings there were."""
+def tree_passes(monkeypatch):
+    """How many prompts each pass of trees had, and how many prefixes each had."""
     seen = []
-    likely = lap.engine.decoding._likely
+    common_trees = lap.engine.decoding._common_trees
 
     def spied(*arguments):
-        trees = likely(*arguments)
+        trees = common_trees(*arguments)
         seen.append([len(tree.prefixes) for tree in trees])
         return trees
 
-    monkeypatch.setattr(lap.engine.decoding, "_likely", spied)
+    monkeypatch.setattr(lap.engine.decoding, "_common_trees", spied)
     return seen
 
 
@@ -55,26 +55,28 @@ def check_alike(found, expected):
 
 
 @pytest.mark.parametrize("few", [True, False])
-def test_ways_change_no_law_and_no_draw(guessed, few):
-    """Where replies are few, their ways are soon known; where they are many, none is."""
+def test_common_prefixes_change_no_distribution_and_no_draw(tree_passes, few):
+    """Where replies are few, their prefixes are soon known; where they are many, none is common."""
     model = tiny_model(sharp=6.0 if few else 1.0)
     sampling = attrs.evolve(SAMPLING, max_reply_tokens=2 if few else 5)
     plain = sampled(model, 5, sampling=sampling)
-    assert guessed == []  # a model that remembers nothing knows no ways
+    assert tree_passes == []  # without a logit cache no prefixes are counted
     check_alike(sampled(model.with_logit_cache(), 5, sampling=sampling), plain)
-    assert any(guessed) == few
+    assert any(tree_passes) == few
 
 
-def test_a_reply_that_leaves_the_ways_is_drawn_all_the_same(guessed, monkeypatch):
-    """Ways are cut to the commonest ones; nearly every reply leaves them somewhere."""
+def test_a_reply_that_leaves_the_common_prefixes_is_drawn_all_the_same(tree_passes, monkeypatch):
+    """Only the commonest prefixes are kept; nearly every reply leaves them somewhere."""
     model = tiny_model(sharp=3.0)
     plain = sampled(model, 4)
-    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
-    monkeypatch.setattr(lap.engine.decoding, "_WAYS", 3)
+    monkeypatch.setattr(lap.engine.decoding, "_COVERAGE", 0.0)
+    monkeypatch.setattr(lap.engine.decoding, "_MAX_COMMON", 3)
     found = sampled(model.with_logit_cache(), 4)
-    assert {size for sizes in guessed for size in sizes} <= {2, 3, 4} and any(guessed)
+    assert {size for sizes in tree_passes for size in sizes} <= {2, 3, 4} and any(tree_passes)
     check_alike(found, plain)
-    assert len({completion.reply_ids[:2] for completion in found}) > 4  # more than there are ways
+    assert (
+        len({completion.reply_ids[:2] for completion in found}) > 4
+    )  # more than there are common prefixes
     learnt = model.logprobs(found, sampling=SAMPLING).logprobs_B_L
     for completion, row in zip(found, learnt, strict=True):
         assert row[: len(completion.logprobs)].tolist() == pytest.approx(
@@ -83,38 +85,38 @@ def test_a_reply_that_leaves_the_ways_is_drawn_all_the_same(guessed, monkeypatch
 
 
 @pytest.mark.parametrize("budget", [1, 120])
-def test_prompts_beyond_the_budget_wait_for_their_ways(guessed, monkeypatch, budget):
-    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+def test_prompts_beyond_the_budget_wait(tree_passes, monkeypatch, budget):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERAGE", 0.0)
     model = tiny_model(sharp=3.0)
     plain = sampled(model, 3)
     view = model.with_logit_cache()
     view.token_budget = budget
     check_alike(sampled(view, 3), plain)
-    assert all(len(sizes) < 24 for sizes in guessed)
+    assert all(len(sizes) < 24 for sizes in tree_passes)
 
 
-def test_long_prompts_and_a_small_memory_go_the_other_way(guessed, monkeypatch):
-    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+def test_long_prompts_and_a_small_logit_cache_use_the_key_value_cache(tree_passes, monkeypatch):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERAGE", 0.0)
     model = tiny_model(sharp=6.0)
-    monkeypatch.setattr(lap.engine.decoding, "_LONG", 4)
+    monkeypatch.setattr(lap.engine.decoding, "_LONG_PROMPT", 4)
     sampled(model.with_logit_cache(), 2)
-    assert not any(guessed)
-    monkeypatch.setattr(lap.engine.decoding, "_LONG", 512)
-    monkeypatch.setattr("lap.models.transformers._MEMORY", 2 * 320 * 4)
+    assert not any(tree_passes)
+    monkeypatch.setattr(lap.engine.decoding, "_LONG_PROMPT", 512)
+    monkeypatch.setattr("lap.models.transformers.LOGIT_CACHE_BYTES", 2 * 320 * 4)
     sampled(model.with_logit_cache(), 2)
-    assert not any(guessed)
+    assert not any(tree_passes)
 
 
-def test_a_full_memory_forgets_all_but_the_latest():
+def test_a_full_logit_cache_forgets_all_but_the_latest():
     """Three contexts fit; five at once are held all the same."""
-    memory = LogitCache(3 * 8 * 4)
+    cache = LogitCache(3 * 8 * 4)
 
     def add(*prompts: int) -> None:
         contexts = [((n,), ()) for n in prompts]
-        memory.add(contexts, torch.full((len(contexts), 8), float(prompts[0])))
+        cache.add(contexts, torch.full((len(contexts), 8), float(prompts[0])))
 
     def held() -> set[int]:
-        return {n for n in range(9) if ((n,), ()) in memory}
+        return {n for n in range(9) if ((n,), ()) in cache}
 
     add(0, 1)
     add(2)
@@ -125,17 +127,17 @@ def test_a_full_memory_forgets_all_but_the_latest():
     assert held() == {4, 5, 6, 7, 8}
 
 
-def test_ways_are_the_beginnings_of_nearly_all_draws():
-    memory = LogitCache(10**6)
-    assert memory.ways() == []
-    memory.drawn([()] * 100 + [(1,)] * 60 + [(2,)] * 35)
-    assert memory.ways() == [(), (1,), (2,)]
-    memory.drawn((3, n) for n in range(200))
-    assert memory.ways() == []
+def test_common_prefixes_are_those_of_nearly_all_draws():
+    cache = LogitCache(10**6)
+    assert cache.common_prefixes() == []
+    cache.count_draws([()] * 100 + [(1,)] * 60 + [(2,)] * 35)
+    assert cache.common_prefixes() == [(), (1,), (2,)]
+    cache.count_draws((3, n) for n in range(200))
+    assert cache.common_prefixes() == []
 
 
-def test_logits_that_are_not_finite_are_refused_beside_ways_too(guessed, monkeypatch):
-    monkeypatch.setattr(lap.engine.decoding, "_COVERED", 0.0)
+def test_logits_that_are_not_finite_are_refused_in_passes_of_trees_too(tree_passes, monkeypatch):
+    monkeypatch.setattr(lap.engine.decoding, "_COVERAGE", 0.0)
     model = tiny_model(sharp=6.0)
     view = model.with_logit_cache()
     sampled(view, 1)
@@ -143,4 +145,4 @@ def test_logits_that_are_not_finite_are_refused_beside_ways_too(guessed, monkeyp
         model.network.model.norm.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match="not finite"):
         view.sample(prompts(1000, 4), streams(4), sampling=SAMPLING)
-    assert guessed[-1]
+    assert tree_passes[-1]

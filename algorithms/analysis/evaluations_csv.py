@@ -1,35 +1,35 @@
-"""What each run measured, as a file of comma-separated values: a row for each evaluation."""
+"""The evaluations of runs as comma-separated values, a row for each."""
 
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from algorithms.analysis.comparison import Group, generated_tokens, trained_tokens
+from algorithms.analysis.comparison import generated_tokens, trained_tokens
+from algorithms.analysis.groups import Group
 from algorithms.analysis.printing import printable
-from tsmg import RunFolderError
+from algorithms.errors import RunFolderError
 
 EVALUATED = ("success_rate", "reward", "invalid_rate", "episode_length")
 COLUMNS = (
     *("scenario", "group", "seed", "finished", "update", "trained_tokens", "generated_tokens"),
-    *(f"{play}/{name}" for play in ("eval", "eval_greedy") for name in EVALUATED),
+    *(f"{decoding}/{name}" for decoding in ("eval", "eval_greedy") for name in EVALUATED),
 )
 
 
-def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
     """The evaluations of all runs, unfinished ones too, with the tokens of all updates before each.
 
     Args:
-      groups: as ``compare_runs`` found them.
+      groups: as ``compare_runs`` makes them.
 
     Yields:
-      A value for each of ``COLUMNS``; ``None`` where the run does not tell.
+      A value for each of ``COLUMNS``; ``None`` where it was not recorded.
     """
     for group in groups:
         for run in group.runs:
             for evaluation in run.evaluations:
                 update = evaluation["update"]
-                before = [one for one in run.updates if one["update"] <= update]
+                before = [record for record in run.updates if record["update"] <= update]
                 yield {
                     "scenario": printable(group.scenario),
                     "group": printable(group.name),
@@ -46,8 +46,8 @@ def write_csv(groups: Sequence[Group], file: str | Path) -> None:
     """Write the evaluations of all runs.
 
     Args:
-      groups: as ``compare_runs`` found them.
-      file: where to.
+      groups: as ``compare_runs`` makes them.
+      file: the file to write.
 
     Raises:
       RunFolderError: it cannot be written.
@@ -58,4 +58,4 @@ def write_csv(groups: Sequence[Group], file: str | Path) -> None:
             writer.writeheader()
             writer.writerows(evaluation_rows(groups))
     except OSError as error:
-        raise RunFolderError(f"the numbers cannot be written: {error}") from error
+        raise RunFolderError(f"the evaluations cannot be written: {error}") from error

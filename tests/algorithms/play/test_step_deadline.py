@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 import games
+from algorithms.play.step_deadline import with_step_deadline
 from tests.algorithms.play.test_failures import Native
 from tsmg import (
     AbstractExplicitGame,
@@ -22,7 +23,6 @@ from tsmg import (
     PlayerPolicy,
     UniformPlayer,
     play,
-    with_step_deadline,
 )
 
 

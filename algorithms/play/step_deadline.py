@@ -3,35 +3,46 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import FrameType
-from typing import Any, NoReturn, final
+from typing import NoReturn, TypeVar, final
 
-from tsmg.combinators import _Changes, _Derived
-from tsmg.distribution import Distribution
-from tsmg.errors import GameDeadlineError, InvalidArgumentError
-from tsmg.game import AbstractExplicitGame, AbstractGame, AbstractSampledGame, Transition
-from tsmg.randomness import Stream
-from tsmg.text import TextOutcome
+from tsmg import (
+    AbstractExplicitGame,
+    AbstractGame,
+    AbstractWrappedExplicitGame,
+    AbstractWrappedGame,
+    AbstractWrappedSampledGame,
+    Distribution,
+    GameDeadlineError,
+    InvalidArgumentError,
+    Stream,
+    TextOutcome,
+    Transition,
+)
+
+S = TypeVar("S", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
 
 
-def with_step_deadline(game: AbstractGame[Any, Any], seconds: float) -> AbstractGame[Any, Any]:
+def with_step_deadline(game: AbstractGame[S, A], seconds: float) -> AbstractGame[S, A]:
     """The same game with a time limit on each start, transition, distribution, observation and reading of a text.
 
-    An alarm of the operating system (SIGALRM) interrupts the game. It reaches Python code in the main thread alone: in
+    An alarm of the operating system (SIGALRM) interrupts the game. It reaches Python code in the main thread only: in
     another thread there is no deadline, and native code that hangs is interrupted when it returns.
 
     Args:
       game: the game.
-      seconds: how long each of these may take.
+      seconds: time limit of each of these computations; above 0.
 
     Raises:
-      InvalidArgumentError: not above 0.
+      InvalidArgumentError: the time limit is not above 0.
     """
     if not seconds > 0:
         raise InvalidArgumentError(f"'seconds' must be above 0 (got {seconds})")
-    kind = _TimedExplicit if isinstance(game, AbstractExplicitGame) else _TimedSampled
-    return kind(game, seconds)
+    if isinstance(game, AbstractExplicitGame):
+        return _TimedExplicit(game, seconds)
+    return _TimedSampled(game, seconds)
 
 
 @contextlib.contextmanager
@@ -53,47 +64,45 @@ def _deadline(seconds: float, what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class _Timed(_Derived):
+class _Timed(AbstractWrappedGame[S, A]):
     """What explicit and sampled games share."""
 
-    def __init__(self, inner: AbstractGame[Any, Any], seconds: float) -> None:
-        super().__init__(inner, _Changes())
+    def __init__(self, inner: AbstractGame[S, A], seconds: float) -> None:
+        super().__init__(inner)
         self.seconds = seconds
 
-    def sample_initial_state(self, rng: Stream) -> Any:
+    def sample_initial_state(self, rng: Stream) -> S:
         with _deadline(self.seconds, "drawing a start"):
             return self.inner.sample_initial_state(rng)
 
     def sample_transition(
-        self, state: Any, joint_action: Mapping[str, Any], rng: Stream
-    ) -> Transition[Any]:
+        self, state: S, joint_action: Mapping[str, A], rng: Stream
+    ) -> Transition[S]:
         with _deadline(self.seconds, "a transition"):
             return self.inner.sample_transition(state, joint_action, rng)
 
-    def observation_text(self, state: Any, agent: str) -> str:
+    def observation_text(self, state: S, agent: str) -> str:
         with _deadline(self.seconds, "writing an observation"):
             return self.inner.observation_text(state, agent)
 
-    def read_action(self, state: Any, agent: str, text: str) -> TextOutcome[Any]:
+    def read_action(self, state: S, agent: str, text: str) -> TextOutcome[A]:
         with _deadline(self.seconds, "reading an action"):
             return self.inner.read_action(state, agent, text)
 
 
 @final
-class _TimedExplicit(_Timed, AbstractExplicitGame[Any, Any]):
-    inner: AbstractExplicitGame[Any, Any]
-
-    def initial_state_dist(self) -> Distribution[Any]:
+class _TimedExplicit(_Timed[S, A], AbstractWrappedExplicitGame[S, A]):
+    def initial_state_dist(self) -> Distribution[S]:
         with _deadline(self.seconds, "the distribution of the starts"):
             return self.inner.initial_state_dist()
 
     def transition_dist(
-        self, state: Any, joint_action: Mapping[str, Any]
-    ) -> Distribution[Transition[Any]]:
+        self, state: S, joint_action: Mapping[str, A]
+    ) -> Distribution[Transition[S]]:
         with _deadline(self.seconds, "a transition's distribution"):
             return self.inner.transition_dist(state, joint_action)
 
 
 @final
-class _TimedSampled(_Timed, AbstractSampledGame[Any, Any]):
+class _TimedSampled(_Timed[S, A], AbstractWrappedSampledGame[S, A]):
     pass

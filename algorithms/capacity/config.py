@@ -1,0 +1,120 @@
+"""The devices and the settings of a run whose memory is estimated."""
+
+import math
+from typing import Literal
+
+import attrs
+
+from algorithms.method.config import MSGRPOConfig, Sharding, one_of, option, within
+from tsmg import InvalidArgumentError
+
+Dtype = Literal["float32", "bfloat16", "mixed"]
+
+BYTES = {"float32": 4, "bfloat16": 2, "mixed": 4}
+"""Bytes of a number of each type that weights and moments may have."""
+
+_DEFAULT = {field.name: field.default for field in attrs.fields(MSGRPOConfig)}
+
+
+@attrs.frozen(kw_only=True)
+class CapacityConfig:
+    """The devices and the settings of a run whose memory is estimated; every field has its help text."""
+
+    gpus: int = option(1, "devices of a node", within(1))
+    memory: float = option(80.0, "memory of a device in GB, of 10^9 bytes", within(0.0, above=True))
+    nodes: int = option(1, "nodes, of equal devices", within(1))
+    sharding: Sharding = option(
+        "none",
+        "what is divided among the devices: nothing; moments (zero1); also gradients and weights of layers, which are "
+        "whole while playing (fsdp)",
+        one_of,
+    )
+    dtype: Dtype = option(
+        "float32", "type of the weights; mixed: float32, computed with in bfloat16", one_of
+    )
+    optimizer_dtype: Literal["learnt", "float32", "bfloat16"] = option(
+        "learnt", "type of the optimiser's two moments; learnt: that of what is learnt", one_of
+    )
+    recompute: bool = option(False, "keep one state a layer and token, and compute the rest again")
+    token_budget: int = option(
+        _DEFAULT["token_budget"], "most tokens in a forward pass while learning", within(1)
+    )
+    cache_tokens: int = option(
+        32_768,
+        "tokens of prompts that enter the key-value cache at once: the token_budget of the model",
+        within(1),
+    )
+    groups: int = option(_DEFAULT["groups"], "groups of episodes per update", within(1))
+    group_size: int = option(_DEFAULT["group_size"], "episodes per group", within(2))
+    kept_episodes: int = option(
+        _DEFAULT["kept_episodes"], "episodes per group to train on", within(1)
+    )
+    horizon: int = option(16, "completions of an episode, as many as its steps", within(1))
+    prompt_tokens: int = option(512, "tokens of a prompt", within(1))
+    max_reply_tokens: int = option(
+        _DEFAULT["max_reply_tokens"], "tokens of a reply; each is counted as this long", within(1)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.kept_episodes > self.group_size:
+            raise InvalidArgumentError(
+                f"'kept_episodes' must be at most 'group_size' "
+                f"(got {self.kept_episodes} > {self.group_size})"
+            )
+
+    @property
+    def devices(self) -> int:
+        """Devices of all nodes; each has a process of its own."""
+        return self.gpus * self.nodes
+
+    @property
+    def shards_layers(self) -> bool:
+        """Whether each device holds a part of every layer."""
+        return self.sharding == "fsdp" and self.devices > 1
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a weight that is no adapter's."""
+        return BYTES[self.dtype]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number in the type that is computed in."""
+        return 4 if self.dtype == "float32" else 2
+
+    @property
+    def row(self) -> int:
+        """Tokens of a prompt and a reply, the last of which is never computed with."""
+        return self.prompt_tokens + self.max_reply_tokens - 1
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that the fullest device plays at once: groups are dealt whole."""
+        return math.ceil(self.groups / self.devices) * self.group_size
+
+    @property
+    def cached_rows(self) -> int:
+        """Rows of the cache: prompts enter as far as there is room, and each may part into a row per member."""
+        prompts = max(1, self.cache_tokens // self.prompt_tokens)
+        return min(self.episodes, prompts * self.group_size)
+
+    @property
+    def entering(self) -> int:
+        """Tokens of prompts that go through the network at once while playing."""
+        prompts = max(1, self.cache_tokens // self.prompt_tokens)
+        return min(self.episodes, prompts) * self.prompt_tokens
+
+    @property
+    def learnt_completions(self) -> int:
+        """Completions of an update that are learnt from, on all devices."""
+        return self.groups * self.kept_episodes * self.horizon
+
+    @property
+    def learnt_tokens(self) -> int:
+        """Tokens that the fullest device learns from; each prompt counts with each of its replies."""
+        return math.ceil(self.learnt_completions / self.devices) * self.row
+
+    @property
+    def part(self) -> int:
+        """Tokens of a micro-batch: one row at least, and no more than there are."""
+        return min(max(self.token_budget, self.row), self.learnt_tokens)

@@ -1,0 +1,179 @@
+"""How commands speak: one console, and reporters of a run for people and for log files."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from algorithms.analysis.printing import printable
+
+if TYPE_CHECKING:
+    from algorithms.play.evaluation import Evaluation
+    from algorithms.training.metrics import Update
+    from algorithms.training.reporter import Reporter
+    from algorithms.training.run import Result
+
+console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)  # of several processes one speaks
+_LINES = 20  # of a whole run, where there is no terminal
+
+
+def say(text: str) -> None:
+    """A line that is not wrapped, since people search and cut lines."""
+    console.print(escape(printable(text)), highlight=False, soft_wrap=True)
+
+
+def figures(evaluation: "Evaluation") -> str:
+    """Return, success and invalid rate of an evaluation."""
+    return (
+        f"return {evaluation.reward:.3f}, success {evaluation.success_rate:.3f}, "
+        f"invalid {evaluation.invalid_rate:.4f}"
+    )
+
+
+def _update_figures(update: "Update") -> str:
+    metrics, seconds = update.metrics, sum(s or 0.0 for s in update.seconds.values())
+    episodes = sum(len(group.episodes) for group in update.rollouts.groups)
+    success = metrics.get("success_rate")
+    parts = (
+        f"return {metrics['reward']:.3f}",
+        "" if success is None else f"success {success:.3f}",
+        f"invalid {metrics['invalid_rate']:.4f}",
+        f"{episodes / max(seconds, 1e-9):.0f} episodes/s",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _evaluation_line(update: int, sampled: "Evaluation", greedy: "Evaluation") -> str:
+    return f"update {update:>4}: sampled: {figures(sampled)}; greedy: {figures(greedy)}"
+
+
+class Bar:
+    """Reports a run on a terminal: a live line below the messages and evaluations.
+
+    Args:
+      updates: of the whole run.
+    """
+
+    def __init__(self, updates: int) -> None:
+        self._progress = Progress(
+            TextColumn("update {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._updates = updates
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "Reporter":
+        self._progress.start()
+        self._task = self._progress.add_task("train", total=self._updates, line="evaluating")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def _show(self, **fields: Any) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, **fields)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """The stage, in place of the figures of an update."""
+        self._show(line=f"{stage}: {done}/{total}")
+
+    def update(self, update: "Update") -> None:
+        """The figures of the update."""
+        self._show(completed=update.metrics["update"], line=_update_figures(update))
+
+    def message(self, text: str) -> None:
+        """A line."""
+        self._progress.print(escape(printable(text)), highlight=False, soft_wrap=True)
+
+    def evaluated(self, update: int, sampled: "Evaluation", greedy: "Evaluation") -> None:
+        """A line."""
+        self.message(_evaluation_line(update, sampled, greedy))
+
+
+class PlainLines:
+    """Reports a run where there is no terminal: whole lines, a score of them for the updates.
+
+    Args:
+      updates: of the whole run.
+    """
+
+    def __init__(self, updates: int) -> None:
+        self._updates = updates
+        self._every = max(1, updates // _LINES)
+        self._first = 0
+        self._since = time.monotonic()
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left open."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """A line at the beginning of a stage."""
+        if done == 1:
+            say(f"{stage}: {total} steps")
+
+    def update(self, update: "Update") -> None:
+        """A line, every few updates."""
+        index = int(update.metrics["update"] or 0)
+        if not self._first:
+            self._first, self._since = index, time.monotonic()
+        if index % self._every and index != self._updates:
+            return
+        done = index - self._first
+        seconds = (time.monotonic() - self._since) / done if done else 0.0
+        left = f", {_duration(seconds * (self._updates - index))} left" if done else ""
+        say(f"update {index} of {self._updates}: {_update_figures(update)}{left}")
+
+    def message(self, text: str) -> None:
+        """A line."""
+        say(text)
+
+    def evaluated(self, update: int, sampled: "Evaluation", greedy: "Evaluation") -> None:
+        """A line."""
+        say(_evaluation_line(update, sampled, greedy))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def run_reporter(updates: int) -> Bar | PlainLines:
+    """The reporter that fits where standard output goes."""
+    return Bar(updates) if console.is_terminal else PlainLines(updates)
+
+
+def say_result(result: "Result", *, game_id: str, checkpoint: str) -> None:
+    """What a run came to, and what can be done with it.
+
+    Args:
+      result: of the run.
+      game_id: of its game.
+      checkpoint: the folder of its last policy.
+    """
+    say(f"episodes evaluated: {len(result.sampled.returns)}, the same before and after")
+    say(f"before  sampled: {figures(result.start_sampled)}")
+    say(f"        greedy: {figures(result.start_greedy)}")
+    say(f"after   sampled: {figures(result.sampled)}")
+    say(f"        greedy: {figures(result.greedy)}")
+    if result.ceiling is not None:
+        say(f"exact optimum of the same starts: return {result.ceiling:.3f}")
+    say(
+        f"run folder: {result.folder}; next: tsmg report {result.folder}, "
+        f"tsmg evaluate --game {game_id} --model {checkpoint}, or tsmg play --game {game_id}"
+    )
+
+
+def echo_error(text: str) -> None:
+    """A sentence on standard error."""
+    click.echo(printable(text), err=True)

@@ -1,0 +1,169 @@
+"""``tsmg train``: a run from options or from a file, or one that is resumed."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algorithms.cli.options import (
+    HeadedCommand,
+    config_options,
+    find_games_here,
+    given_settings,
+)
+from algorithms.cli.terminal import echo_error, run_reporter, say_result
+from algorithms.errors import RunStoppedError
+from algorithms.method.config import MSGRPOConfig
+from algorithms.runs.records import read_config
+from algorithms.runs.schema import check_resumable
+from algorithms.training.config import RunConfig
+from algorithms.training.plain_data import read_settings, to_toml
+from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
+
+HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "First of all": (
+        "game_id", "settings", "model", "updates", "seed", "output", "resume", "config", "show_config",
+    ),
+    "Game": ("horizon", "held_out", "opponent", "role"),
+    "Policy": ("chat", "thinking", "dtype", "history", "lora", "recompute", "compile", "player"),
+    "Sampling": (
+        "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "group_on",
+        "common_chance", "max_failure_rate",
+    ),
+    "Method": (
+        "sampling", "kept_episodes", "alpha", "replacement", "scope", "corrected", "baseline", "std", "eps", "credit",
+        "weighting", "clip", "kl_coefficient", "entropy_coefficient", "regulariser_schedule", "zero_variance_groups",
+    ),
+    "Optimisation": ("learning_rate", "schedule", "max_grad_norm", "epochs", "token_budget", "sharding"),
+    "Evaluation": (
+        "evaluate_every", "evaluation_episodes", "final_episodes", "evaluation_seed", "keep_best",
+    ),
+    "Run": (
+        "threads", "checkpoint_every", "keep_checkpoints", "step_deadline", "stop_on_collapse", "episodes_logged",
+        "tracker",
+    ),
+}  # fmt: skip
+
+
+class _TrainCommand(HeadedCommand):
+    headings = HEADINGS
+
+
+@click.command(cls=_TrainCommand)
+@config_options(GameSpec)
+@config_options(PolicySpec)
+@config_options(RunSpec)
+@config_options(MSGRPOConfig)
+@config_options(RunConfig)
+@click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
+@click.option(
+    "--resume",
+    type=click.Path(),
+    default=None,
+    help="Go on with the run in this folder, from its newest whole checkpoint; its settings hold.",
+)
+@click.option(
+    "--config",
+    type=click.Path(),
+    default=None,
+    metavar="FILE.toml|.json",
+    help="A run specification; options given beside it override it.",
+)
+@click.option(
+    "--show-config",
+    is_flag=True,
+    help="Print the whole specification as TOML, for --config, and do nothing else.",
+)
+@click.pass_context
+def train(
+    context: click.Context,
+    /,
+    output: str | None,
+    resume: str | None,
+    config: str | None,
+    show_config: bool,
+    **options: Any,
+) -> None:
+    """Post-train a policy on a game with MS-GRPO."""
+    find_games_here()
+    source = "the options" if config is None else f"{config!r}, with the options"
+    given = _merged({} if config is None else read_settings(config), given_settings(context))
+    if resume is None:
+        spec = RunSpec.from_json(given, source=source)
+        folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+        if (folder / "config.json").exists() and not show_config:
+            raise click.UsageError(f"{str(folder)!r} already holds a run; choose another --output")
+    else:
+        folder = Path(resume)
+        if output is not None and Path(output) != folder:
+            raise click.UsageError("--resume goes on in the run's own folder; leave --output out")
+        is_named = "id" in given_settings(context).get("game", {})
+        spec = _recorded_spec(folder, given, is_named=is_named)
+    if show_config:
+        click.echo(to_toml(spec), nl=False)
+        return
+    spec.check(resumes=resume is not None and (folder / "start").is_dir())
+    from algorithms.runs.checkpoints import checkpoint_folder
+    from algorithms.training.run import run_training
+
+    try:
+        with run_reporter(spec.algorithm.updates) as reporter:
+            result = run_training(spec, folder, reporter=reporter, resume=resume is not None)
+    except RunStoppedError as stopped:
+        echo_error(str(stopped))
+        sys.exit(128 + stopped.signal if stopped.signal else 1)
+    last = checkpoint_folder(folder, spec.algorithm.updates)
+    say_result(result, game_id=spec.game.id, checkpoint=str(last))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables as one; where both have a value, that of ``above``."""
+    merged = dict(below)
+    for name, value in above.items():
+        there = merged.get(name)
+        both = isinstance(value, Mapping) and isinstance(there, Mapping)
+        merged[name] = _merged(there, value) if both and there is not None else value
+    return merged
+
+
+def _recorded_spec(folder: Path, given: Mapping[str, Any], *, is_named: bool) -> RunSpec:
+    """The specification of a run that is to be resumed; settings that are given now must be those of the run.
+
+    Args:
+      folder: of the run.
+      given: settings by options and file.
+      is_named: whether an option names the game.
+
+    Raises:
+      UsageError: a setting differs, or the game is code that the user did not name.
+      RunFolderError: there is no run, or it cannot be resumed.
+    """
+    config = read_config(folder)
+    check_resumable(config, folder)
+    recorded = RunSpec.from_json(config["spec"], source=f"the run in {str(folder)!r}")
+    there = recorded.to_json()
+    wanted = RunSpec.from_json(_merged(there, given), source="the options").to_json()
+    for section, table in given.items():
+        if section == "labels":  # they compute nothing
+            continue
+        names = [f"{section}.{name}" for name in table] if isinstance(table, Mapping) else [section]
+        for name in names:
+            old, new = (_setting(spec, name) for spec in (there, wanted))
+            if new not in (old, "auto"):
+                raise click.UsageError(
+                    f"a resumed run keeps its settings: {name!r} is {old!r} in {str(folder)!r} (got {new!r})"
+                )
+    if ":" in recorded.game.id and not is_named:
+        raise click.UsageError(
+            f"the game of {str(folder)!r} is code: if you trust it, add --game {recorded.game.id}"
+        )
+    return recorded
+
+
+def _setting(spec: Mapping[str, Any], name: str) -> object:
+    """The value of a setting by its dotted name."""
+    section, _, field = name.rpartition(".")
+    return spec[section][field] if section else spec[field]

@@ -1,0 +1,171 @@
+"""A policy that learns: how its recorded completions are scored, compared with a reference, and turned into a loss."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from algorithms.distributed.sharding import Sharding
+from algorithms.method.batch import TrainingRow
+from algorithms.method.config import MSGRPOConfig
+from algorithms.method.losses import LossTerms, kl_k3, policy_loss
+from algorithms.play.evaluation import mean
+from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
+from lap.model import TrainableModel
+from lap.policy import reference_policy
+from tsmg import Completion
+
+TrainablePolicy = LanguageAgentPolicy[TrainableModel]
+
+# The KL is measured on the completions of at least so many prompts of an update (all, if there are fewer) and of less
+# than twice as many. All completions of a prompt cost little more than one of them.
+_KL_PROMPTS = 16
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Learner:
+    """A policy that learns, and what it is compared with.
+
+    Attributes:
+      policy: the policy, as it stands.
+      reference: the policy that training started from.
+      agents: names of the agents that the policy plays.
+    """
+
+    policy: TrainablePolicy
+    reference: TrainablePolicy
+    agents: tuple[str, ...]
+
+    @functools.cached_property
+    def reference_digest(self) -> str:
+        """A hash of the weights that training started from."""
+        return self.reference.model.digest()
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The parameters that are learnt."""
+        return [p for p in self.policy.model.network.parameters() if p.requires_grad]
+
+    def own(self, rows: Sequence[TrainingRow]) -> list[TrainingRow]:
+        """The rows of the agents that this policy plays, in their order."""
+        return [row for row in rows if row.agent in self.agents]
+
+    def loss(
+        self, rows: Sequence[TrainingRow], config: MSGRPOConfig, *, regularisation: float
+    ) -> tuple[LossTerms, Tensor]:
+        """The loss of a micro-batch, a weighted sum over its tokens.
+
+        Args:
+          rows: the micro-batch, of this policy's agents.
+          config: the settings of the loss.
+          regularisation: the factor of both regularisers, from their schedule.
+
+        Returns:
+          The loss terms, and the sum of the entropies of the tokens, in nats.
+        """
+        completions = [row.completion for row in rows]
+        scores = self.policy.model.logprobs(completions, sampling=self.policy.sampling)
+        needs_reference = config.kl_coefficient
+        reference = self.reference_scores(completions) if needs_reference else None
+        terms = policy_loss(
+            logprobs_B_L=scores.logprobs_B_L,
+            old_logprobs_B_L=recorded_logprobs(completions).to(scores.logprobs_B_L.device),
+            mask_B_L=scores.mask_B_L,
+            advantages_B=torch.tensor([row.advantage for row in rows]),
+            weights_B=torch.tensor([row.weight for row in rows]),
+            clip=config.clip,
+            entropies_B_L=scores.entropies_B_L,
+            entropy_coefficient=config.entropy_coefficient * regularisation,
+            reference_logprobs_B_L=reference.logprobs_B_L if reference else None,
+            kl_coefficient=config.kl_coefficient * regularisation,
+        )
+        return terms, scores.entropies_B_L.detach()[scores.mask_B_L].double().sum()
+
+    @torch.no_grad()
+    def reference_scores(self, completions: Sequence[Completion]) -> TokenLogprobs:
+        """How likely completions were for the reference policy."""
+        return self.reference.model.logprobs(completions, sampling=self.policy.sampling)
+
+
+def learners_of(policies: Mapping[str, TrainablePolicy]) -> tuple[Learner, ...]:
+    """One learner per distinct policy, each with its reference policy.
+
+    Args:
+      policies: the policy of each agent; agents with the same policy share its weights.
+    """
+    agents: dict[int, list[str]] = {}
+    for agent, policy in policies.items():
+        agents.setdefault(id(policy), []).append(agent)
+    return tuple(
+        Learner(
+            policy=policies[names[0]],
+            reference=reference_policy(policies[names[0]]),
+            agents=tuple(names),
+        )
+        for names in agents.values()
+    )
+
+
+def with_sampling(
+    policies: Mapping[str, TrainablePolicy], sampling: Sampling, agents: Sequence[str]
+) -> dict[str, TrainablePolicy]:
+    """The policies under one sampling distribution; shared policies stay shared.
+
+    Args:
+      policies: by agent.
+      sampling: the distribution.
+      agents: the agents of the game, in whose order the policies are returned.
+    """
+    distinct = {id(policy): policy.with_sampling(sampling) for policy in policies.values()}
+    return {agent: distinct[id(policies[agent])] for agent in agents if agent in policies}
+
+
+def reply_sampling(config: MSGRPOConfig) -> Sampling:
+    """The distribution that replies are drawn from while training."""
+    return Sampling(
+        temperature=config.temperature,
+        max_reply_tokens=config.max_reply_tokens,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        min_p=config.min_p,
+    )
+
+
+def recorded_logprobs(completions: Sequence[Completion]) -> Tensor:
+    """The log M_old of the tokens as sampled, 0 after the end of a reply. Shape (B, L), float32."""
+    width = max(len(completion.logprobs) for completion in completions)
+    return torch.tensor(
+        [
+            (*completion.logprobs, *(0.0,) * (width - len(completion.logprobs)))
+            for completion in completions
+        ]
+    )
+
+
+def measured_kl(
+    learners: Sequence[Learner], rows: Sequence[TrainingRow], sharding: Sharding
+) -> float:
+    """The KL to the reference policies where the loss has no such term.
+
+    Args:
+      learners: the policies.
+      rows: all rows of the update; their recorded log-probabilities are those of the policy before its step.
+      sharding: how the weights and rows are divided.
+
+    Returns:
+      The mean k3 estimate over the tokens of an even sample of prompts, in nats.
+    """
+    prompts = list(dict.fromkeys(row.completion.prompt_ids for row in rows))
+    sampled = set(prompts[:: max(1, len(prompts) // _KL_PROMPTS)])
+    share = sharding.share([row for row in rows if row.completion.prompt_ids in sampled])
+    kls: list[float] = []
+    with sharding.whole([learner.reference.model for learner in learners]):
+        for learner in learners:
+            completions = [row.completion for row in learner.own(share)]
+            if completions:
+                scores = learner.reference_scores(completions)
+                old = recorded_logprobs(completions).to(scores.logprobs_B_L.device)
+                kls += kl_k3(old, scores.logprobs_B_L)[scores.mask_B_L].tolist()
+    return mean(sharding.processes.gather(kls))

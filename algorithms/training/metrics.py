@@ -1,0 +1,164 @@
+"""The figures of an update and of an evaluation, as the flat metrics that runs record."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import attrs
+import numpy as np
+from torch import Tensor
+
+from algorithms.method.batch import RoleGroup
+from algorithms.method.episode_sampling import Selected, effective_sample_size
+from algorithms.method.losses import LossTerms
+from algorithms.play.evaluation import Evaluation, Outcome, mean, summarise
+from algorithms.play.rollouts import Rollouts
+
+Metrics = dict[str, float | None]
+
+
+@attrs.frozen(kw_only=True)
+class Update:
+    """What one update did.
+
+    Attributes:
+      metrics: of all processes, the same in each, and reproducible.
+      seconds: what this process took, in s; not reproducible.
+      rollouts: the episodes that this process played.
+      notes: what a person should know.
+    """
+
+    metrics: Metrics
+    seconds: Metrics
+    rollouts: Rollouts
+    notes: tuple[str, ...] = ()
+
+
+@final
+class TokenTally:
+    """Sums over the tokens of a batch, collected micro-batch by micro-batch."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.sums: dict[str, float] = {"clip_ratio": 0.0, "kl": 0.0, "entropy": 0.0, "loss": 0.0}
+        self.ratio_deviation = 0.0
+
+    def add(self, terms: LossTerms, entropy: Tensor) -> None:
+        """Count a micro-batch.
+
+        Args:
+          terms: its loss terms.
+          entropy: the sum of the entropies of its tokens, in nats. Shape ().
+        """
+        tokens = int(terms.tokens)
+        self.ratio_deviation = max(self.ratio_deviation, float(terms.ratio_max_deviation))
+        self.tokens += tokens
+        self.sums["clip_ratio"] += float(terms.clip_ratio) * tokens
+        self.sums["kl"] += float(terms.kl) * tokens
+        self.sums["entropy"] += float(entropy)
+        self.sums["loss"] += float(terms.loss.detach())
+
+    @classmethod
+    def total(cls, tallies: Sequence["TokenTally"]) -> "TokenTally":
+        """The sum of what several processes counted."""
+        total = cls()
+        for tally in tallies:
+            total.tokens += tally.tokens
+            total.sums = {name: total.sums[name] + tally.sums[name] for name in total.sums}
+            total.ratio_deviation = max(total.ratio_deviation, tally.ratio_deviation)
+        return total
+
+    def metrics(self, *, grad_norm: float) -> Metrics:
+        """Means over tokens, the loss, and the norm of its gradient."""
+        n = max(1, self.tokens)
+        return {
+            **{name: self.sums[name] / n for name in ("clip_ratio", "kl", "entropy")},
+            "loss": self.sums["loss"],
+            "grad_norm": grad_norm,
+            "ratio_max_deviation": self.ratio_deviation,
+            "trained_tokens": float(self.tokens),
+        }
+
+
+def play_metrics(
+    outcomes: Sequence[Outcome],
+    role_groups: Sequence[RoleGroup],
+    selected: Sequence[Selected],
+) -> Metrics:
+    """What the episodes of an update were like, in the roles that learn.
+
+    Args:
+      outcomes: of each episode in each role.
+      role_groups: the groups in their roles.
+      selected: the episodes that were drawn to train on.
+    """
+    summary = summarise(outcomes)
+    completions = [
+        completion
+        for role_group in role_groups
+        for completions_T in role_group.completions_G
+        for completion in completions_T
+    ]
+    stds = [float(np.std(role_group.returns_G)) for role_group in role_groups]
+    zero_variance = sum(not role_group.has_signal for role_group in role_groups)
+    weights = [episode.weight for episode in selected]
+    return {
+        "reward": summary.reward,
+        **_by_agent("reward", summary),
+        "reward_std": mean(stds),
+        "frac_reward_zero_std": zero_variance / len(role_groups) if role_groups else None,
+        "success_rate": _defined(summary.success_rate),
+        "invalid_rate": summary.invalid_rate,
+        "episode_length": summary.episode_length,
+        "reply_length": mean(float(len(completion.reply_ids)) for completion in completions),
+        "cut_rate": mean(float(not completion.finished) for completion in completions),
+        "kept_episodes": float(len(selected)),
+        "kept_effective_sample_size": effective_sample_size(weights) if weights else 0.0,
+    }
+
+
+def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Metrics:
+    """An evaluation as metrics, each name with a prefix."""
+    return {
+        f"{prefix}/reward": evaluation.reward,
+        **_by_agent(f"{prefix}/reward", evaluation),
+        f"{prefix}/success_rate": _defined(evaluation.success_rate),
+        f"{prefix}/invalid_rate": evaluation.invalid_rate,
+        f"{prefix}/episode_length": evaluation.episode_length,
+        f"{prefix}/failed_episodes": float(evaluation.failures),
+    }
+
+
+def recorded_evaluation(metrics: Mapping[str, float | None], prefix: str) -> Evaluation:
+    """The evaluation that ``evaluation_metrics`` gave these metrics of, without its episodes.
+
+    Args:
+      metrics: a line of ``metrics.jsonl``.
+      prefix: as for ``evaluation_metrics``.
+    """
+
+    def number(name: str) -> float:
+        value = metrics.get(name)
+        return math.nan if value is None else float(value)
+
+    roles = f"{prefix}/reward/"
+    return Evaluation(
+        episodes=(),
+        reward=number(f"{prefix}/reward"),
+        reward_by_agent={
+            name.removeprefix(roles): number(name) for name in metrics if name.startswith(roles)
+        },
+        success_rate=number(f"{prefix}/success_rate"),
+        invalid_rate=number(f"{prefix}/invalid_rate"),
+        episode_length=number(f"{prefix}/episode_length"),
+    )
+
+
+def _by_agent(name: str, evaluation: Evaluation) -> Metrics:
+    """The return of each role, where there are several."""
+    rewards = evaluation.reward_by_agent
+    return {f"{name}/{agent}": rewards[agent] for agent in rewards if len(rewards) > 1}
+
+
+def _defined(rate: float) -> float | None:
+    return None if math.isnan(rate) else rate

@@ -1,0 +1,26 @@
+"""The optimiser step: schedules and learning rate."""
+
+import torch
+
+from algorithms.method.config import Schedule
+
+
+def remaining(schedule: Schedule, *, done: int, total: int) -> float:
+    """The share of its greatest value that a scheduled quantity has.
+
+    Args:
+      schedule: linear decay to 0, or constant.
+      done: how many updates were done.
+      total: the number of updates of the run.
+
+    Example:
+      >>> [remaining("linear", done=n, total=4) for n in range(4)]
+      [1.0, 0.75, 0.5, 0.25]
+    """
+    return 1.0 if schedule == "constant" else 1 - done / total
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Let the next steps of an optimiser have this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

@@ -1,0 +1,155 @@
+"""The episodes of an update: groups that all processes play together, and what their roles came to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import attrs
+
+from algorithms.distributed.processes import Processes
+from algorithms.distributed.sharding import Sharding
+from algorithms.method.batch import RoleGroup
+from algorithms.method.config import MSGRPOConfig, resolved_group_on
+from algorithms.method.estimator import Estimator
+from algorithms.play.evaluation import Outcome
+from algorithms.play.matchups import AbstractMatchups, Matchup, distinct_matchups
+from algorithms.play.rollouts import Rollouts, check_failures, collect_groups
+from algorithms.training.learner import TrainablePolicy
+from lap import with_logit_cache
+from tsmg import AbstractGame
+
+
+@attrs.frozen(kw_only=True)
+class PlayedMatchup:
+    """The groups of one matchup.
+
+    Attributes:
+      matchup: the policies that played.
+      groups: the numbers of all its groups.
+      rollouts: those of the groups that this process played.
+    """
+
+    matchup: Matchup
+    groups: Sequence[int]
+    rollouts: Rollouts
+
+
+@attrs.frozen(kw_only=True)
+class Played:
+    """The episodes of an update.
+
+    Attributes:
+      game: the game that was played.
+      parts: the groups by matchup.
+      failures: how many episodes failed, in all processes.
+    """
+
+    game: AbstractGame[Any, Any]
+    parts: tuple[PlayedMatchup, ...]
+    failures: int
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """All that this process played."""
+        return _joined([part.rollouts for part in self.parts])
+
+    @property
+    def roles(self) -> int:
+        """How many roles of groups were asked for, whatever failed."""
+        return sum(len(part.matchup.learners) * len(part.groups) for part in self.parts)
+
+    def compare(
+        self, estimator: Estimator, processes: Processes
+    ) -> tuple[list[RoleGroup], list[Outcome]]:
+        """Each group in each role that learns, with advantages relative to the group.
+
+        Args:
+          estimator: computes the advantages.
+          processes: those that played; each returns the roles of all of them, in the order of the groups.
+
+        Returns:
+          The groups in their roles, and the outcome of each of their episodes.
+        """
+        played_here = [
+            (role_group, [Outcome.of(self.game, e, role_group.agent) for e in group.episodes])
+            for part in self.parts
+            for group in part.rollouts.groups
+            for role_group in estimator.role_groups([group], part.matchup.learners)
+        ]
+        order = {g: n for n, g in enumerate(g for part in self.parts for g in part.groups)}
+        played = sorted(processes.gather(played_here), key=lambda pair: order[pair[0].number])
+        role_groups = [role_group for role_group, _ in played]
+        return role_groups, [outcome for _, outcomes_G in played for outcome in outcomes_G]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class GroupPlayer:
+    """Plays the groups of an update, each process its share.
+
+    Attributes:
+      game: the game.
+      matchups: who plays whom.
+      policies: the policies that learn, by agent.
+      config: the settings, with every ``auto`` resolved.
+      sharding: how weights and groups are divided.
+    """
+
+    game: AbstractGame[Any, Any]
+    matchups: AbstractMatchups
+    policies: Mapping[str, TrainablePolicy]
+    config: MSGRPOConfig
+    sharding: Sharding
+
+    def play(self, update: int) -> Played:
+        """Play all groups of an update.
+
+        Args:
+          update: its number, by which all randomness is keyed.
+
+        Raises:
+          TooManyFailuresError: more episodes failed than the settings accept.
+        """
+        c, processes = self.config, self.sharding.processes
+        with self.sharding.whole([policy.model for policy in self.policies.values()]):
+            parts = tuple(
+                PlayedMatchup(
+                    matchup=matchup,
+                    groups=groups,
+                    rollouts=self.collect(matchup, processes.scatter(groups), update),
+                )
+                for matchup, groups in distinct_matchups(self.matchups, self.policies, c.groups)
+            )
+        failed = _joined([part.rollouts for part in parts]).failed
+        errors = processes.gather(episode.error for episode in failed)
+        failures = check_failures(
+            failed, c.groups * c.group_size, c.max_failure_rate, errors=errors
+        )
+        return Played(game=self.game, parts=parts, failures=failures)
+
+    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+        """Play groups of a matchup in this process.
+
+        Args:
+          matchup: the policies that play.
+          groups: the numbers of the groups.
+          update: the number of the update.
+        """
+        c = self.config
+        return collect_groups(
+            self.game,
+            with_logit_cache(matchup.policies),
+            seed=c.seed,
+            update=update,
+            groups=groups,
+            group_size=c.group_size,
+            group_on=resolved_group_on(c, self.game.facts),
+            common_chance=c.common_chance,
+            max_failure_rate=1.0,  # the rate over all processes is what counts
+        )
+
+
+def _joined(rollouts: Sequence[Rollouts]) -> Rollouts:
+    return Rollouts(
+        groups=tuple(group for part in rollouts for group in part.groups),
+        failed=tuple(episode for part in rollouts for episode in part.failed),
+    )

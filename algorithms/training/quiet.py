@@ -1,0 +1,18 @@
+"""Other libraries kept quiet while they load and save models: their progress bars would mix with a run's own lines."""
+
+import contextlib
+from collections.abc import Iterator
+
+from transformers.utils import logging
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Within the block, transformers and huggingface_hub draw no progress bars."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()

@@ -1,0 +1,220 @@
+"""The loop of a run: updates, and the evaluations, checkpoints, records and warnings that are due after them."""
+
+import math
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from algorithms.errors import RunStoppedError
+from algorithms.play.evaluation import Evaluation
+from algorithms.runs.atomic import corruption_reason, write_whole_folder
+from algorithms.runs.checkpoints import (
+    BEST,
+    CHECKPOINTS,
+    best_reward,
+    checkpoint_folder,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from algorithms.runs.writer import (
+    EPISODES,
+    EVALUATIONS,
+    FAILURES,
+    METRICS,
+    TIMINGS,
+    WARNINGS,
+    NullRunFolder,
+    RunFolder,
+    evaluation_record,
+    failure,
+    transcript,
+)
+from algorithms.training.config import RunConfig
+from algorithms.training.health import LOOKS_BACK, health_warnings, new_health_warnings
+from algorithms.training.interruption import Interruption
+from algorithms.training.metrics import Metrics, evaluation_metrics, recorded_evaluation
+from algorithms.training.reporter import Reporter
+from algorithms.training.trainer import MSGRPOTrainer
+from lap.model import EnumerableModel
+from tsmg import AbstractGame, Completion, Episode, FailedEpisode
+
+
+class History:
+    """What a run needs to know of its metrics: not all of them, since runs are long.
+
+    Attributes:
+      first: the evaluation before training; ``None`` before it was made.
+      updates: the last ones.
+      best: the greatest mean return of an evaluation.
+    """
+
+    def __init__(self, records: Sequence[Metrics]) -> None:
+        self.first: Metrics | None = None
+        self.updates: deque[Metrics] = deque(maxlen=LOOKS_BACK)
+        self.best = -math.inf
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Metrics) -> None:
+        """Take in a line of ``metrics.jsonl``."""
+        self.first = self.first or record
+        self.best = max(self.best, best_reward([record]))
+        if "reward" in record:
+            self.updates.append(record)
+
+
+def write_policy(trainer: MSGRPOTrainer, folder: Path) -> None:
+    """Save the policy as it stands; all processes call this together, and the first one writes."""
+    save = trainer.saver()
+    if trainer.processes.is_first:
+        write_whole_folder(folder, save)
+
+
+@attrs.frozen(kw_only=True)
+class RunLoop:
+    """The steps of a run, each with what it writes down."""
+
+    trainer: MSGRPOTrainer
+    run: RunConfig
+    files: RunFolder | NullRunFolder
+    reporter: Reporter
+    track: Callable[[Metrics, int], None] | None
+    interruption: Interruption
+    history: History
+
+    def all(self) -> tuple[tuple[Evaluation, Evaluation], tuple[Evaluation, Evaluation]]:
+        """The evaluation before training, all updates that are left, and the evaluation after them."""
+        if first := self.history.first:
+            start = recorded_evaluation(first, "eval"), recorded_evaluation(first, "eval_greedy")
+        else:
+            start = self.evaluate(self.run.final_episodes)
+        self._stop_if_signalled()
+        while self.trainer.update_index < self.trainer.config.updates:
+            self.update()
+            self._stop_if_signalled()
+        return start, self.evaluate(self.run.final_episodes)
+
+    def update(self) -> None:
+        """One update, and what is due after it."""
+        done = self.trainer.update()
+        self._record(done.metrics)
+        self.files.write(TIMINGS, {"update": done.metrics["update"], **done.seconds})
+        self.record_failures(done.rollouts.failed)
+        played = [e for group in done.rollouts.groups for e in group.episodes]
+        self.record_episodes(self.trainer.game, played[: self.run.episodes_logged])
+        self.reporter.update(done)
+        self._report_health(done.notes)
+        index = self.trainer.update_index
+        is_last = index == self.trainer.config.updates
+        if not is_last and index % self.run.evaluate_every == 0:
+            self.evaluate(self.run.evaluation_episodes)
+        if is_last or index % self.run.checkpoint_every == 0:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write the policy and all that training needs to go on; older checkpoints go when it is whole."""
+        training, save = self.trainer.state(), self.trainer.saver()
+        if not self.trainer.processes.is_first:
+            return
+        index = self.trainer.update_index
+        save_checkpoint(
+            self.files.path,
+            index,
+            save_policy=save,
+            training=training,
+            lines=self.files.sync(),
+        )
+        remove_old_checkpoints(self.files.path, update=index, keep=self.run.keep_checkpoints)
+
+    def _stop_if_signalled(self) -> None:
+        """Stop for a signal to any process, with a checkpoint of this update."""
+        signals = self.trainer.processes.gather([self.interruption.signal])
+        received = [s for s in signals if s is not None]
+        if not received:
+            return
+        index = self.trainer.update_index
+        is_saved = corruption_reason(checkpoint_folder(self.files.path, index)) is None
+        if not self.trainer.processes.broadcast(is_saved):
+            self.checkpoint()
+        error = RunStoppedError(
+            f"stopped by {signal.Signals(received[0]).name} after update {index}, with a checkpoint; "
+            f"go on with: tsmg train --resume {self.files.path}"
+        )
+        error.signal = received[0]
+        raise error
+
+    def _report_health(self, notes: Sequence[str]) -> None:
+        """Report and record what looks wrong; stop where nothing but a new beginning helps."""
+        history = list(self.history.updates)
+        for text in (*notes, *(finding.message for finding in new_health_warnings(history))):
+            self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
+            self.reporter.message(f"update {self.trainer.update_index}: {text}")
+        collapses = [finding for finding in health_warnings(history) if finding.is_collapse]
+        if collapses and self.run.stop_on_collapse:
+            raise RunStoppedError(
+                f"stopped after update {self.trainer.update_index}: {collapses[0].message}; "
+                f"earlier policies are in {self.files.path / CHECKPOINTS}"
+            )
+
+    def evaluate(self, episodes: int) -> tuple[Evaluation, Evaluation]:
+        """The policy as it stands, at the training temperature and greedy."""
+        seed = self.run.evaluation_seed
+        sampled = self.trainer.evaluate(episodes, seed=seed)
+        greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
+        if self.run.keep_best and sampled.reward > self.history.best:  # the same in all processes
+            write_policy(self.trainer, self.files.path / CHECKPOINTS / BEST)
+        self._record(
+            {
+                "update": float(self.trainer.update_index),
+                **evaluation_metrics(sampled, "eval"),
+                **evaluation_metrics(greedy, "eval_greedy"),
+            }
+        )
+        index = self.trainer.update_index
+        self.files.write(EVALUATIONS, evaluation_record(index, sampled, greedy))
+        self.record_failures([*sampled.failed, *greedy.failed])
+        self.reporter.evaluated(self.trainer.update_index, sampled, greedy)
+        return sampled, greedy
+
+    def record_episodes(
+        self, game: AbstractGame[Any, Any], episodes: Sequence[Episode[Any]]
+    ) -> None:
+        """Transcripts of episodes."""
+        for episode in episodes:
+            record = transcript(
+                episode,
+                update=self.trainer.update_index,
+                successes={agent: game.success(episode, agent) for agent in episode.agents},
+                token_texts=self._token_texts,
+            )
+            self.files.write(EPISODES, record)
+
+    def _token_texts(self, completion: Completion) -> list[str] | None:
+        """The texts of a completion's tokens, where a learner made it and its model knows them."""
+        for policy in self.trainer.policies.values():
+            model: object = policy.model
+            if (
+                isinstance(model, EnumerableModel)
+                and getattr(model, "model_id", "") == completion.model_id
+            ):
+                return [model.text([token]) for token in completion.reply_ids]
+        return None
+
+    def record_failures(self, failed: Sequence[FailedEpisode[Any]]) -> None:
+        """Episodes in which the game raised, with what was played until then."""
+        index = self.trainer.update_index
+        records = self.trainer.processes.gather(
+            failure(episode, update=index) for episode in failed
+        )
+        for record in records:
+            self.files.write(FAILURES, record)
+
+    def _record(self, metrics: Metrics) -> None:
+        if self.track is not None:  # before the line is written: a resumed run counts lines
+            self.track(metrics, self.trainer.update_index)
+        self.files.write(METRICS, metrics)
+        self.history.add(dict(metrics))

@@ -1,0 +1,67 @@
+"""Checkpoints of the transformers library, as network and tokenizer; safetensors alone, and no remote code."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from lap.errors import ModelError
+from lap.lora import ADAPTER_FILE, base_of, load_adapters
+
+
+def load_checkpoint(name: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Load network and tokenizer.
+
+    Args:
+      name: name or folder of a checkpoint, or of adapters that name their base.
+      dtype: the type of the weights.
+
+    Returns:
+      The network, with its adapters if there are some, and the tokenizer.
+    """
+    adapted = (Path(name) / ADAPTER_FILE).is_file()
+    base = base_of(name) if adapted else str(name)
+    tokenizer = load_tokenizer(str(name))
+    network = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    return load_adapters(network, name) if adapted else network, tokenizer
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer as the checkpoint declares it.
+
+    ``AutoTokenizer`` goes by the model's architecture where a checkpoint declares the generic class, and then replaces
+    the tokenizer's own rules of splitting by the architecture's.
+    """
+    declared = get_tokenizer_config(name).get("tokenizer_class")
+    generic = declared in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    loader = PreTrainedTokenizerFast if generic else AutoTokenizer
+    return loader.from_pretrained(name, trust_remote_code=False)
+
+
+def end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a reply: those of the generation settings and of the tokenizer."""
+    declared = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
+    ends = declared if isinstance(declared, list) else [declared]
+    return frozenset(i for i in (*ends, tokenizer.eos_token_id) if i is not None)
+
+
+@contextlib.contextmanager
+def loading(name: str | Path) -> Iterator[None]:
+    """Within the block, whatever the libraries raise that read a checkpoint becomes one error.
+
+    Raises:
+      ModelError: the checkpoint cannot be loaded.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # several libraries read here, and each has errors of its own
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise ModelError(f"cannot load a model from {str(name)!r}: {reason}") from error

@@ -1,0 +1,130 @@
+"""Run specifications: the round trip through JSON and TOML, what is refused, and what is built."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from algorithms import CloningConfig, GameSpec, MSGRPOConfig, PolicySpec, RunConfig, RunSpec
+from algorithms.training.plain_data import to_toml
+from algorithms.training.spec import read_spec
+from tests.checkpoints import tiny_model
+from tsmg import InvalidArgumentError, UnknownGameError
+
+FULL = RunSpec(
+    game=GameSpec(
+        id="Snake-v0", arguments={"width": 5, "a b": [1, (2.5, "x\n\"'\x7fé")]}, horizon=7
+    ),
+    policy=PolicySpec(cloning=CloningConfig(width=64, seed=3), player_arguments={"slip": 0.1}),
+    algorithm=MSGRPOConfig(updates=3, learning_rate=1e-20, seed=5),
+    run=RunConfig(keep_best=False),
+    opponent="past",
+    role="first",
+    labels={"arm": "large"},
+)
+
+
+@pytest.mark.parametrize("spec", [RunSpec(), FULL])
+def test_a_spec_survives_json_and_toml(spec: RunSpec, tmp_path: Path) -> None:
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert RunSpec.from_json(tomllib.loads(to_toml(spec))) == spec
+    for name, text in (("run.toml", to_toml(spec)), ("run.json", json.dumps(spec.to_json()))):
+        (tmp_path / name).write_text(text)
+        assert read_spec(tmp_path / name) == spec
+
+
+def test_every_setting_is_in_the_toml() -> None:
+    text = to_toml(RunSpec())
+    for part in (RunSpec, GameSpec, PolicySpec, MSGRPOConfig, RunConfig):
+        assert all(field.name in text for field in attrs.fields(part))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"algorithm": {"learning_rat": 1}}, ["'learning_rat'", "'algorithm'", "'learning_rate'"]),
+        ({"algoritm": {}}, ["'algoritm'", "top level", "'algorithm'"]),
+        ({"policy": {"cloning": {"layer": 1}}}, ["'layer'", "'policy.cloning'", "'layers'"]),
+        ({"game": 3}, ["'game'", "table"]),
+        ({"game": {"arguments": [1]}}, ["'game.arguments'", "table"]),
+        ({"algorithm": {"updates": "3"}}, ["'algorithm.updates'", "int"]),
+        ({"algorithm": {"updates": 0}}, ["'algorithm'", "'updates'", "at least 1"]),
+        ({"algorithm": {"credit": "to_go"}}, ["'credit'", "reward_to_go"]),
+        ({"game": {"held_out": 1}}, ["'held_out'", "(0, 1)"]),
+        ({"schema_version": 3}, ["'schema_version'", "3", "newer"]),
+        ({"schema_version": "2"}, ["'schema_version'", "unknown"]),
+    ],
+)
+def test_a_bad_spec_is_refused_by_key_section_and_file(
+    data: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(data))
+    with pytest.raises(InvalidArgumentError) as caught:
+        read_spec(tmp_path / "run.json")
+    assert all(word in str(caught.value) for word in [*words, "run.json"])
+
+
+@pytest.mark.parametrize("text", ["[", "a = ", "x" * 10, "a = " + "[" * 9999])
+def test_a_file_that_is_no_toml_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(InvalidArgumentError, match=r"run\.toml"):
+        read_spec(tmp_path / "run.toml")
+    with pytest.raises(InvalidArgumentError, match="nowhere"):
+        read_spec(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nothing_of_that_name", "nothing_of_that_name"),
+        ("1 / 0", "division by zero"),
+        ("(", "SyntaxError"),
+    ],
+)
+def test_a_game_that_cannot_be_imported_says_which_module_and_why(
+    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_game.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnknownGameError) as caught:
+        GameSpec(id="their_game:Game").build()
+    assert "'their_game'" in str(caught.value) and reason in str(caught.value)
+
+
+def test_arguments_are_plain_data() -> None:
+    with pytest.raises(InvalidArgumentError, match="plain data"):
+        GameSpec(arguments={"map": object()})
+
+
+def test_the_seed_of_cloning_is_that_of_the_run_where_it_is_left_out() -> None:
+    spec = RunSpec.from_json({"algorithm": {"seed": 9}, "policy": {"cloning": {"width": 16}}})
+    assert spec.policy.cloning == CloningConfig(width=16, seed=9)
+    spec = RunSpec.from_json({"algorithm": {"seed": 9}, "policy": {"cloning": {"seed": 1}}})
+    assert spec.policy.cloning == CloningConfig(seed=1)
+
+
+def test_what_is_built_is_what_is_named(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path / "model")
+    spec = RunSpec(
+        game=GameSpec(arguments={"map": ["SF", "FG"]}, horizon=3),
+        policy=PolicySpec(model=str(tmp_path / "model"), history=2, chat=False),
+        threads=1,
+    )
+    parts = spec.build()
+    assert parts.training_game.name == parts.evaluation_game.name == "FrozenLake"
+    assert not isinstance(parts.policy, dict) and "turns=2" in repr(parts.policy.prompt)
+
+
+def test_a_player_is_cloned_on_the_training_part_alone() -> None:
+    training, evaluation = RunSpec(policy=PolicySpec(player="optimal")).games()
+    assert type(training.scripted_player()).__name__ == "OptimalPlayer"
+    assert type(evaluation.scripted_player()).__name__ != "OptimalPlayer"
+    with pytest.raises(InvalidArgumentError, match="no scripted player"):
+        RunSpec(
+            game=GameSpec(id="KuhnPoker-v0"), policy=PolicySpec(player_arguments={"a": 1})
+        ).games()
+    with pytest.raises(InvalidArgumentError, match="'player_arguments'"):
+        RunSpec(policy=PolicySpec(player_arguments={"a": 1})).games()

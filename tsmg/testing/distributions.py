@@ -1,0 +1,230 @@
+"""Rules of the distributions: probabilities, rewards, samplers, and states that are values."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from tsmg.distribution import Distribution
+from tsmg.errors import GameLawError, NotEnumerableError
+from tsmg.game import AbstractExplicitGame, AnyGame, Transition
+from tsmg.randomness import EpisodeKey, Purpose, Stream
+from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
+from tsmg.testing.walks import Visit
+
+OUTCOMES = 512
+"""Distributions with more outcomes than this are sampled only."""
+
+
+def is_explicit(game: AnyGame) -> bool:
+    """Whether the game states its distributions."""
+    return isinstance(game, AbstractExplicitGame)
+
+
+def table(dist: Distribution[Any], limit: int = OUTCOMES) -> Mapping[Any, Any] | None:
+    """Value to probability, or ``None`` where the distribution is too large or can only be sampled."""
+    try:
+        pairs = list(itertools.islice(dist.enumerate(limit), limit + 1))
+    except NotEnumerableError:
+        return None
+    if len(pairs) > limit:
+        return None
+    merged: dict[Any, Any] = {}
+    for value, probability in pairs:
+        merged[value] = merged.get(value, 0) + probability
+    return merged
+
+
+def _wrong_probabilities(pmf: Mapping[Any, Any]) -> str:
+    values = list(pmf.values())
+    if not all(0 <= p <= 1 and math.isfinite(p) for p in values):
+        return f"has probabilities {values!r:.200}"
+    is_rational = all(isinstance(p, int | Fraction) for p in values)
+    total = sum(values)
+    is_one = total == 1 if is_rational else abs(total - 1) <= 1e-9
+    return "" if is_one else f"sums to {total} ({values!r:.200})"
+
+
+def _steps(case: Case) -> Iterator[tuple[Visit, Visit, Stream]]:
+    """(visit, next visit, the stream of chance between them)."""
+    for before, after in itertools.pairwise(case.walk.visits):
+        yield before, after, case.walk.script.chance(before.t)
+
+
+def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
+    """(visit, code, distribution, the draw that the walk made from it) of every step."""
+    game: Any = case.game
+    for before, after, _ in _steps(case):
+        code = f"game.transition_dist(state, {after.joint_action!r})"
+        dist = game.transition_dist(before.state, after.joint_action)
+        yield before.t, code, dist, Transition(after.state, after.rewards_N)
+
+
+@walk_rule(
+    name="start-probabilities",
+    requirement="the probabilities of the initial distribution are at least 0 and sum to 1",
+    cause="a start is missing or counted twice",
+    unit="game",
+    applies=is_explicit,
+    is_static=True,
+)
+def _start_probabilities(case: Case) -> Iterator[Outcome]:
+    game: Any = case.game
+    code = "game.initial_state_dist()"
+    pmf = table(game.initial_state_dist())
+    if pmf is None:
+        yield Note(
+            f"the distribution of the start has more than {OUTCOMES} outcomes, or can only be sampled"
+        )
+        return
+    wrong = _wrong_probabilities(pmf)
+    yield Finding(0, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
+
+
+@walk_rule(
+    name="probabilities",
+    requirement="the probabilities of a step are at least 0 and sum to 1, and every draw has one of them",
+    cause="a branch of the distribution is missing or counted twice",
+    unit="distributions",
+    applies=is_explicit,
+)
+def _probabilities(case: Case) -> Iterator[Outcome]:
+    for at, code, dist, drawn in _dists(case):
+        pmf = table(dist)
+        if pmf is None:
+            continue
+        wrong = _wrong_probabilities(pmf)
+        if not wrong and not pmf.get(drawn, 0):
+            wrong = f"gave {drawn!r:.200}, which has probability 0"
+        yield Finding(at, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
+
+
+@walk_rule(
+    name="one-law",
+    requirement="the samplers of an explicit game draw from its distributions",
+    cause="a sampler is written beside the distribution, or ignores the given stream",
+    unit="draws",
+    applies=is_explicit,
+)
+def _samplers(case: Case) -> Iterator[Outcome]:
+    game: Any = case.game
+    start = case.walk.visits[0].state
+    stream = EpisodeKey(seed=case.walk.script.seed).stream(Purpose.START)
+    dists = [(0, "game.initial_state_dist()", game.initial_state_dist(), start), *_dists(case)]
+    streams = [stream, *(rng for _, _, rng in _steps(case))]
+    for (at, code, dist, drawn), rng in zip(dists, streams, strict=True):
+        expected = dist.sample(rng)
+        seen = f"the sampler gave {drawn!r:.200}, its distribution gives {expected!r:.200} for the same stream"
+        yield None if drawn == expected else Finding(at, seen, f"{code}.pmf()")
+
+
+@walk_rule(
+    name="rewards",
+    requirement="a step gives each agent one finite reward",
+    cause="a reward is missing, NaN or infinite",
+    unit="steps",
+)
+def _rewards(case: Case) -> Iterator[Outcome]:
+    agents = case.game.agents
+    for visit in case.walk.visits[1:]:
+        rewards_N = visit.rewards_N
+        is_right = len(rewards_N) == len(agents) and all(map(math.isfinite, rewards_N))
+        seen = f"rewards {rewards_N!r} for the agents {agents!r}"
+        yield None if is_right else Finding(visit.t, seen)
+
+
+@walk_rule(
+    name="state-value",
+    requirement="states are values: they can be hashed, and a later step does not change them",
+    cause="a list, dictionary or array in the state, or a step that changes the state in place",
+    unit="states",
+)
+def _values(case: Case) -> Iterator[Outcome]:
+    game = case.game
+    for visit in case.walk.visits:
+        try:
+            hash(visit.state)
+        except TypeError as error:
+            yield Finding(visit.t, f"a state cannot be hashed: {error}", "hash(state)")
+            continue
+        texts_N = tuple(game.observation_text(visit.state, agent) for agent in game.agents)
+        seen = f"at the end of the walk an earlier state reads {texts_N!r:.200}, not {visit.texts_N!r:.200}"
+        if texts_N != visit.texts_N:
+            yield Finding(len(case.walk.visits) - 1, seen)
+        yield None
+
+
+@relation(
+    name="state-tells-all",
+    requirement="equal states have the same acting agents, legal actions, texts and end",
+    cause="the game keeps a part of the state to itself, or == leaves a part out",
+    unit="states",
+)
+def _alike(case: Case) -> Iterator[Met]:
+    game = case.game
+    for visit in case.walk.visits:
+        legal = tuple(game.legal_actions(visit.state, agent) for agent in visit.acting)
+        observed = (bool(visit.is_terminal), tuple(visit.acting), visit.texts_N, legal)
+        yield Met(visit.state, observed, visit.t, f"{visit.state!r:.200}: {observed!r:.300}")
+
+
+@walk_rule(
+    name="branching",
+    requirement="a state can be left a second time, and the same joint action and stream lead to the same state",
+    cause="the game moves a part of the state along by itself, so that it cannot go back",
+    unit="branches",
+)
+def _branching(case: Case) -> Iterator[Outcome]:
+    """Leave an earlier state a second time, with the same joint action and stream: to the same state."""
+    pairs = list(_steps(case))
+    for before, after, rng in {
+        p[0].t: p for p in (*pairs[:1], *pairs[len(pairs) // 2 :][:1])
+    }.values():
+        code = f"game.sample_transition(state, {after.joint_action!r}, stream)"
+        try:
+            again = case.game.sample_transition(before.state, after.joint_action or {}, rng)
+        except GameLawError as error:
+            yield Note(str(error))
+            return
+        texts_N = tuple(case.game.observation_text(again.state, a) for a in case.game.agents)
+        first = (after.state, after.rewards_N, after.texts_N)
+        second = (again.state, again.rewards_N, texts_N)
+        seen = f"the same step led to {first!r:.200}, then to {second!r:.200}"
+        yield None if first == second else Finding(before.t, seen, code)
+
+
+@walk_rule(
+    name="scripted-player",
+    requirement="the scripted player plays legal actions, with probabilities that sum to 1",
+    cause="legal_actions and the scripted player disagree",
+    unit="turns",
+    applies=lambda game: game.scripted_player() is not None,
+)
+def _scripted(case: Case) -> Iterator[Outcome]:
+    player = case.game.scripted_player()
+    if player is None:
+        return
+    for visit in case.walk.visits:
+        for agent in () if visit.is_terminal else visit.acting:
+            dist = player.action_dist(visit.state, agent)
+            pmf = table(dist) or {dist.sample(Stream("scripted")): 1}
+            legal = case.game.legal_actions(visit.state, agent)
+            code = f"game.scripted_player().action_dist(state, {agent!r})"
+            wrong = _wrong_probabilities(pmf)
+            if legal is not None:
+                foreign = [action for action, p in pmf.items() if p and action not in legal]
+                wrong = wrong or (f"plays {foreign!r}, legal are {legal!r}" if foreign else "")
+            yield Finding(visit.t, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
+
+
+RULES: tuple[Rule, ...] = (
+    _start_probabilities,
+    _probabilities,
+    _samplers,
+    _rewards,
+    _values,
+    _alike,
+    _branching,
+    _scripted,
+)
