@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from proofs.statement import AnyStatement, difference
+from proofs.statements import all_statements
 
 
 @final
@@ -110,8 +111,14 @@ def prove_all(
     if workers == 1:
         yield from map(attempt, statements)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _begin_worker) as pool:
         yield from pool.imap(attempt, statements)
+
+
+def _begin_worker() -> None:
+    """One thread; and all statements loaded, since Hypothesis also draws constants of the modules that are loaded."""
+    torch.set_num_threads(1)
+    all_statements()
 
 
 def listing(statements: Sequence[AnyStatement]) -> str:
