@@ -553,7 +553,7 @@ def test_nonsense_shapes_are_refused(shape, told):
 
 
 def told(*arguments, code=0):
-    result = CliRunner().invoke(main, ["plan", *arguments])
+    result = CliRunner().invoke(main, ["capacity", *arguments])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return " ".join(result.output.split())

@@ -245,7 +245,7 @@ def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
 
 
 def test_the_plan_runs_nothing_and_reckons_with_what_was_measured(tmp_path):
-    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--plan")
+    result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0 and not (tmp_path / "out").exists()
     assert "in part by the figures in the file" in " ".join(result.output.split())
     experiment = read_experiment(SMOKE)
@@ -268,7 +268,7 @@ def test_bad_names_are_one_sentence():
     for arguments, sentence in (
         (("paper", "--scale", "huge"), "no experiment 'paper' of scale 'huge' ships"),
         (("nowhere.toml",), "cannot be read"),
-        (("paper", "--scale", "smoke", "--only", "best", "--plan"), "no arm is called 'best'"),
+        (("paper", "--scale", "smoke", "--only", "best", "--dry-run"), "no arm is called 'best'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and sentence in " ".join(result.output.split())
@@ -278,7 +278,7 @@ def test_bad_names_are_one_sentence():
 def test_planning_does_not_wait_for_torch():
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli.main import main;"
-        "r = CliRunner().invoke(main, ['experiment', 'paper', '--plan']);"
+        "r = CliRunner().invoke(main, ['experiment', 'paper', '--dry-run']);"
         "assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
