@@ -332,12 +332,14 @@ class RunSpec:
         """
         import torch
 
+        from algorithms.training.trainer import reply_sampling
+
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
         training_game, evaluation_game = self.games()
         policy = self.policy.build(
             training_game, seed=self.algorithm.seed, report=report, saved=saved
-        )
+        ).with_sampling(reply_sampling(self.algorithm))  # past copies of it keep this
         return RunParts(
             training_game=training_game,
             evaluation_game=evaluation_game,
