@@ -64,11 +64,11 @@ def evaluate(
 
     torch.set_num_threads(threads)
     with without_progress_bars(), console.status("making the policy") as status:
-
-        def report(stage: str, done: int, total: int) -> None:
-            status.update(f"{stage}: {done}/{total}")
-
-        policy = policy_spec.build(training_game, seed=0, report=report)
+        policy = policy_spec.build(
+            training_game,
+            seed=0,
+            report=lambda stage, done, total: status.update(f"{stage}: {done}/{total}"),
+        )
         matchups = make_matchups(whole_game, policy, opponent, role)
     if temperature is not None:
         policy = policy.with_sampling(attrs.evolve(policy.sampling, temperature=temperature))
@@ -80,8 +80,7 @@ def evaluate(
         matchups=matchups,
     )
     say(f"{episodes} episodes, temperature {policy.sampling.temperature}: {figures(result)}")
-    ceiling = mean_optimal_return(evaluation_game, episode_specs)
-    if ceiling is not None:
+    if (ceiling := mean_optimal_return(evaluation_game, episode_specs)) is not None:
         say(f"exact optimum of the same starts: return {ceiling:.3f}")
 
 

@@ -1,4 +1,4 @@
-"""Who plays beside the agents that learn, by name: themselves, earlier copies, players, saved policies, endpoints."""
+"""Models and opponents by name: what can be refused before anything is loaded, and who plays whom."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,21 @@ _ENDPOINT_TOKENS = 256  # replies of models that think before they act
 def is_endpoint(name: str) -> bool:
     """Whether a name is that of an OpenAI-compatible endpoint."""
     return name.startswith(("http://", "https://"))
+
+
+def check_checkpoint(name: str) -> None:
+    """Refuse a folder that is no checkpoint; a name that is no path may be known elsewhere.
+
+    Raises:
+      InvalidArgumentError: the folder is not there, or has no ``config.json``.
+    """
+    path = Path(name)
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists()
+    files = ("config.json", "adapter_config.json")
+    if is_path and not any((path / file).is_file() for file in files):
+        raise InvalidArgumentError(
+            f"no checkpoint at {name!r} (there is no {' and no '.join(files)})"
+        )
 
 
 def check_endpoint(name: str) -> None:

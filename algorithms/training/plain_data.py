@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import attrs
@@ -30,6 +31,30 @@ def read_settings(file: str | Path) -> dict[str, object]:
     if not isinstance(data, dict):
         raise InvalidArgumentError(f"{str(file)!r} must hold a table of settings")
     return data
+
+
+def plain_table(value: Mapping[str, object]) -> Mapping[str, object]:
+    """A read-only mapping of what JSON can hold; lists become tuples, so that a spec equals what is read back.
+
+    Raises:
+      InvalidArgumentError: a value is an object that JSON cannot hold.
+    """
+    try:
+        return MappingProxyType({str(name): _plain_item(item) for name, item in value.items()})
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"settings must be plain data by name (got {value!r})"
+        ) from error
+
+
+def _plain_item(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _plain_item(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain_item, value))
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError
 
 
 def to_plain(value: object) -> object:

@@ -135,17 +135,15 @@ def _recorded_run(
     is_first = trainer.processes.is_first
     reporter = reporter if reporter is not None and is_first else SilentReporter()
     point = None
-    if recorded is None:
-        baselines = _baselines(spec, parts, trainer)
-    else:
+    if recorded is not None:
         check_same_run(recorded, config, folder)
         point = _loaded_point(trainer, folder, recorded, reporter)
-        baselines = recorded.get("baselines") or _baselines(spec, parts, trainer)
+    baselines = (recorded or {}).get("baselines") or _baselines(spec, parts, trainer)
+    kept = point.lines if point else None
     tracked = _lines_beyond(folder, point)
     track = track or tracker(spec.run.tracker, folder, flat(config["spec"]))
     opened = RunFolder if is_first else NullRunFolder
     trainer.processes.gather([])  # nothing is written before all have read
-    kept = point.lines if point else None
     with Interruption() as interruption, opened(folder, kept=kept) as files:
         if point is None:
             files.write_config({**config, "baselines": baselines})
@@ -163,19 +161,22 @@ def _recorded_run(
         )
         start, end = _whole_loop(loop)
         loop.record_episodes(parts.evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
-    ceiling = baselines.get("optimum")
     if is_first:
-        is_named = "given_parts" not in config or "title" in spec.labels
-        title = spec.title if is_named else parts.training_game.name
-        plot_run(files.path, ceiling=ceiling, title=title)
+        plot_run(files.path, ceiling=baselines.get("optimum"), title=_title(spec, config))
     return Result(
         sampled=end[0],
         greedy=end[1],
         start_sampled=start[0],
         start_greedy=start[1],
-        ceiling=ceiling,
+        ceiling=baselines.get("optimum"),
         folder=files.path,
     )
+
+
+def _title(spec: RunSpec, config: Config) -> str:
+    """Of the picture: that of the spec, unless it has no label of it and names another game than was given."""
+    given = config.get("given_parts")
+    return str(given["game"]) if given and "title" not in spec.labels else spec.title
 
 
 def _baselines(spec: RunSpec, parts: RunParts, trainer: MSGRPOTrainer) -> dict[str, Any]:

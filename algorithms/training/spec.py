@@ -8,7 +8,6 @@ before something is built, so that the command line can refuse bad settings at o
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
@@ -18,13 +17,13 @@ from algorithms.method.config import MSGRPOConfig, one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import CloningConfig, RunConfig
 from algorithms.training.opponents import (
+    check_checkpoint,
     check_endpoint,
     check_opponent,
-    endpoint_policy,
     is_endpoint,
     make_matchups,
 )
-from algorithms.training.plain_data import from_plain, read_settings, to_plain
+from algorithms.training.plain_data import from_plain, plain_table, read_settings, to_plain
 from tsmg import InvalidArgumentError, UnknownGameError
 
 if TYPE_CHECKING:  # they import torch
@@ -36,28 +35,6 @@ Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal"]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
-
-_THOUGHT = "</think>"
-
-
-def _plain_table(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A read-only mapping of what JSON can hold; lists become tuples, so that a spec equals what is read back."""
-    try:
-        return MappingProxyType({str(name): _plain_item(item) for name, item in value.items()})
-    except (AttributeError, TypeError) as error:
-        raise InvalidArgumentError(
-            f"settings must be plain data by name (got {value!r})"
-        ) from error
-
-
-def _plain_item(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(name): _plain_item(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(map(_plain_item, value))
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError
 
 
 def _held_out(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
@@ -77,7 +54,7 @@ class GameSpec:
     )
     arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
-        converter=_plain_table,
+        converter=plain_table,
         metadata={"help": "arguments of the game, by name"},
     )
     horizon: int | None = option(None, "time limit in steps; the game's own if unset")
@@ -159,7 +136,7 @@ class PolicySpec:
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
-        converter=_plain_table,
+        converter=plain_table,
         metadata={"help": "what differs from the game's own player, by name"},
     )
     cloning: CloningConfig | None = option(
@@ -194,14 +171,7 @@ class PolicySpec:
                     "an endpoint has a chat template of its own; leave 'chat' out"
                 )
             return check_endpoint(self.model)
-        path = Path(self.model)
-        is_path = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
-        files = ("config.json", "adapter_config.json")
-        if (is_path or path.exists()) and not any((path / file).is_file() for file in files):
-            raise InvalidArgumentError(
-                f"no checkpoint at {self.model!r} (there is no {' and no '.join(files)})"
-            )
-        return None
+        return check_checkpoint(self.model)
 
     def cloned_game(self, game: Game) -> Game:
         """The game with the player that is cloned as its scripted player.
@@ -244,46 +214,24 @@ class PolicySpec:
           ModelError: there is no such checkpoint, or it cannot be loaded.
           RunFolderError: the saved policy is missing or malformed.
         """
+        from algorithms.training.policies import load_policy
         from lap import LoraSettings
 
-        policy = self._loaded(game, seed, report, self.model if saved is None else str(saved))
+        policy = load_policy(
+            game,
+            self.model if saved is None else str(saved),
+            chat=self.chat,
+            thinking=self.thinking,
+            dtype=self.dtype,
+            history=self.history,
+            cloning=self.cloning or CloningConfig(seed=seed),
+            report=report,
+        )
         model = policy.model
         if self.lora is not None and saved is None:
             model = model.with_lora(LoraSettings.parse(self.lora), seed=seed)
         model = model.with_recomputation() if self.recompute else model
         return attrs.evolve(policy, model=model.compiled() if self.compile else model)
-
-    def _loaded(
-        self, game: Game, seed: int, report: Progress | None, model: str | None
-    ) -> "lap.LanguageAgentPolicy[Any]":
-        """The policy of a saved folder, of an endpoint, of a checkpoint, or of the game's behaviour-cloned model."""
-        import torch
-
-        import lap
-        from algorithms.training.cloning import cloned_model
-        from lap.policy import POLICY_FILE
-
-        dtype = torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
-        autocast = torch.bfloat16 if self.dtype == "mixed" else None
-        if model is not None and (Path(model) / POLICY_FILE).is_file():
-            return lap.LanguageAgentPolicy.from_pretrained(model, dtype=dtype, autocast=autocast)
-        with_rules = model is not None
-        prompt = (
-            lap.LastTurnsPrompt(turns=self.history, with_rules=with_rules)
-            if self.history
-            else lap.MemorylessPrompt(with_rules=with_rules)
-        )
-        parser = lap.TagParser(after=_THOUGHT if self.thinking else "")
-        if model is None:
-            recipe = self.cloning or CloningConfig(seed=seed)
-            clone = cloned_model(game, prompt=prompt, config=recipe, report=report)
-            return lap.LanguageAgentPolicy(prompt=prompt, model=clone)
-        if is_endpoint(model):
-            return attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
-        checkpoint = lap.TransformersModel.from_pretrained(
-            model, chat=self.chat, thinking=self.thinking, dtype=dtype, autocast=autocast
-        )
-        return lap.LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
 
 
 @final
@@ -314,9 +262,7 @@ class RunSpec:
       policy: which policy training starts from.
       algorithm: the settings of the method; its seed is the seed of the run.
       run: when the policy is evaluated and saved.
-      opponent: who plays beside an agent that learns: ``self`` (all agents learn), ``past`` (earlier copies),
-        ``scripted`` (the game's own player), ``uniform``, the folder of a saved policy, or an endpoint as URL#model.
-      role: the agent that learns against an opponent; each in turn if unset.
+      opponent, role: who plays beside an agent that learns, and which agent that is.
       threads: CPU threads; sums are rounded otherwise with another number.
       labels: what the run is called in reports (title, scenario, arm); no part of what it computes.
 
@@ -341,7 +287,7 @@ class RunSpec:
     threads: int = option(2, "CPU threads", within(1))
     labels: Mapping[str, str] = attrs.field(
         factory=dict,
-        converter=_plain_table,
+        converter=plain_table,
         metadata={"help": "what the run is called in reports: title, scenario, arm"},
     )
 
@@ -386,12 +332,14 @@ class RunSpec:
         """
         import torch
 
+        from algorithms.training.learner import reply_sampling
+
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
         training_game, evaluation_game = self.games()
         policy = self.policy.build(
             training_game, seed=self.algorithm.seed, report=report, saved=saved
-        )
+        ).with_sampling(reply_sampling(self.algorithm))  # past copies of it keep this
         return RunParts(
             training_game=training_game,
             evaluation_game=evaluation_game,

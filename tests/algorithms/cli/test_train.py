@@ -32,7 +32,7 @@ from tests.whole_runs import contents
 
 SMALL = RunSpec(
     game=GameSpec(id="LineWalk-v0", held_out=0.0, horizon=3),
-    algorithm=MSGRPOConfig(updates=3, groups=2, group_size=2, kept_episodes=2, max_reply_tokens=2),
+    algorithm=MSGRPOConfig(updates=3, groups=2, group_size=2, kept_episodes=2, max_reply_tokens=3),
     run=RunConfig(final_episodes=2, evaluation_episodes=2, checkpoint_every=1),
     threads=1,
 )

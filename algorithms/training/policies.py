@@ -1,0 +1,72 @@
+"""A policy by name: that of a saved folder, of an endpoint, of a checkpoint, or the behaviour-cloned one of a game."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from algorithms.training.cloning import cloned_model
+from algorithms.training.config import CloningConfig
+from algorithms.training.opponents import endpoint_policy, is_endpoint
+from lap import (
+    LanguageAgentPolicy,
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    TagParser,
+    TransformersModel,
+)
+from lap.policy import POLICY_FILE
+from tsmg import AbstractGame
+
+_THOUGHT = "</think>"
+
+
+def load_policy(
+    game: AbstractGame[Any, Any],
+    model: str | None,
+    *,
+    chat: bool | None,
+    thinking: bool | None,
+    dtype: str,
+    history: int,
+    cloning: CloningConfig,
+    report: Callable[[str, int, int], None] | None,
+) -> LanguageAgentPolicy[Any]:
+    """The policy of a model; prompt and parser are those that a folder was saved with, else follow from the settings.
+
+    Args:
+      game: the training part of a game, whose scripted player is cloned where no model is named.
+      model: a folder, an endpoint as URL#model, the name of a checkpoint, or ``None``: a behaviour-cloned model.
+      chat: whether prompts go through the chat template; ``None``: if there is one.
+      thinking: what the chat template is told about thinking aloud; ``None``: nothing.
+      dtype: ``float32``, ``bfloat16``, or ``mixed``: float32, computed with in bfloat16.
+      history: past turns that the prompt shows.
+      cloning: settings of the behaviour cloning.
+      report: called with (stage, done, total) while the model is cloned.
+
+    Raises:
+      ModelError: there is no such checkpoint, or it cannot be loaded.
+      RunFolderError: a saved policy is malformed.
+    """
+    weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    autocast = torch.bfloat16 if dtype == "mixed" else None
+    if model is not None and (Path(model) / POLICY_FILE).is_file():
+        return LanguageAgentPolicy.from_pretrained(model, dtype=weights, autocast=autocast)
+    with_rules = model is not None
+    prompt = (
+        LastTurnsPrompt(turns=history, with_rules=with_rules)
+        if history
+        else MemorylessPrompt(with_rules=with_rules)
+    )
+    if model is None:
+        clone = cloned_model(game, prompt=prompt, config=cloning, report=report)
+        return LanguageAgentPolicy(prompt=prompt, model=clone)
+    parser = TagParser(after=_THOUGHT if thinking else "")
+    if is_endpoint(model):
+        return attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
+    checkpoint = TransformersModel.from_pretrained(
+        model, chat=chat, thinking=thinking, dtype=weights, autocast=autocast
+    )
+    return LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
