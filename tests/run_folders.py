@@ -117,7 +117,7 @@ def episode(**changes: Any) -> dict[str, Any]:
                         "outcome": "parsed",
                         "action": "Move.RIGHT",
                         "logprob": -0.7,
-                        "calls": [
+                        "completions": [
                             {
                                 "ids": [1, 2],
                                 "logprobs": [-0.5, -0.2],

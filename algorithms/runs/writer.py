@@ -271,7 +271,7 @@ def _agent_told(step: AgentStep, token_texts: TokenTexts | None) -> dict[str, An
         "outcome": step.outcome.kind.value,
         "action": str(step.outcome.action) if isinstance(step.outcome, Parsed) else None,
         "logprob": sum(sum(completion.logprobs) for completion in completions),
-        "calls": [_completion_record(completion, token_texts) for completion in completions],
+        "completions": [_completion_record(completion, token_texts) for completion in completions],
     }
 
 

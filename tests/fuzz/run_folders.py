@@ -45,7 +45,7 @@ def transcript() -> dict[str, Any]:
     agent = {
         "agent": "player", "observation": "P F", "feedback": "", "reply": "<action>left</action>",
         "outcome": "parsed", "action": "0", "logprob": -0.5,
-        "calls": [{"ids": [1], "logprobs": [-0.5], "texts": ["left"], "finished": True}],
+        "completions": [{"ids": [1], "logprobs": [-0.5], "texts": ["left"], "finished": True}],
     }  # fmt: skip
     step = {"t": 0, "agents": [agent], "rewards": [1.0], "penalties": [0.0]}
     return {

@@ -91,7 +91,9 @@ def _agent(agent: Record) -> dict[str, object]:
         "outcome": str(agent.get("outcome", "")),
         "action": None if agent.get("action") is None else str(agent["action"]),
         "probability": None if logprob is None else _probability(logprob),
-        "tokens": _tokens(agent.get("calls")),
+        "tokens": _tokens(
+            agent.get("completions", agent.get("calls"))
+        ),  # schema version 1 said calls
     }
 
 

@@ -58,7 +58,7 @@ def hostile(folder):
     """A run whose every text tries to be more than a text."""
     step = episode()["steps"][0]
     agent = {**step["agents"][0], "observation": EVIL, "reply": EVIL, "agent": "player"}
-    agent["calls"] = [{"ids": [1], "logprobs": [-0.5], "texts": [EVIL], "finished": True}]
+    agent["completions"] = [{"ids": [1], "logprobs": [-0.5], "texts": [EVIL], "finished": True}]
     told = episode(
         steps=[{**step, "agents": [agent]}], ending=EVIL, final_observations={"player": EVIL}
     )
@@ -206,7 +206,7 @@ def test_a_run_without_baselines_or_transcripts_has_a_page(tmp_path):
 
 def test_transcripts_without_tokens_are_told_by_their_replies(tmp_path):
     old = episode()
-    del old["steps"][0]["agents"][0]["calls"], old["agents"], old["successes"]
+    del old["steps"][0]["agents"][0]["completions"], old["agents"], old["successes"]
     write_run(tmp_path / "run", episodes=(old,))
     (told,) = report_content(*read_runs([tmp_path])).episodes
     agent = told["steps"][0]["agents"][0]
@@ -216,7 +216,7 @@ def test_transcripts_without_tokens_are_told_by_their_replies(tmp_path):
 
 def test_calls_that_are_no_records_have_no_tokens(tmp_path):
     line = episode()
-    line["steps"][0]["agents"][0]["calls"] = ["ids", 1, None, {"ids": [7], "logprobs": [0.0]}]
+    line["steps"][0]["agents"][0]["completions"] = ["ids", 1, None, {"ids": [7], "logprobs": [0.0]}]
     write_run(tmp_path / "run", episodes=(line,))
     (told,) = report_content(*read_runs([tmp_path])).episodes
     assert told["steps"][0]["agents"][0]["tokens"] == [["#7", 1.0]]

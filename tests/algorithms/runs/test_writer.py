@@ -81,7 +81,7 @@ def test_a_transcript_holds_every_token_with_its_text(folder):
     for record in told:
         assert set(record["successes"]) == {"player"} and record["discount"] == 1.0
         for agent in (a for step in record["steps"] for a in step["agents"]):
-            (completion,) = agent["calls"]
+            (completion,) = agent["completions"]
             assert len(completion["ids"]) == len(completion["logprobs"]) == len(completion["texts"])
             assert sum(completion["logprobs"]) == pytest.approx(agent["logprob"], abs=1e-3)
             if "\ufffd" not in agent["reply"] + "".join(completion["texts"]):
@@ -91,7 +91,7 @@ def test_a_transcript_holds_every_token_with_its_text(folder):
 def test_tokens_of_others_are_told_by_their_ids_alone():
     policy = LanguageAgentPolicy(prompt=MemorylessPrompt(), model=tiny_model())
     (episode, *_) = evaluate(LAKE, policy, fixed_starts(LAKE, 1, seed=0)).episodes
-    completion = transcript(episode)["steps"][0]["agents"][0]["calls"][0]
+    completion = transcript(episode)["steps"][0]["agents"][0]["completions"][0]
     assert completion["texts"] is None and completion["ids"]
 
 
