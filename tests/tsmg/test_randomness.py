@@ -1,9 +1,11 @@
 """Streams: a draw is a function of its key and its number, and no two keys share a draw."""
 
+import ast
 import hashlib
 import itertools
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -187,3 +189,22 @@ def test_integer_frequencies() -> None:
 def test_impossible_bounds_are_refused(bound: int) -> None:
     with pytest.raises(InvalidArgumentError, match="'bound' must be between"):
         Stream(0).integer(bound)
+
+
+STREAMS_OF_RUNS = {"past self", "seed model"}
+"""The words that key the streams of a run beside those of ``EpisodeKey``: another word would be another run."""
+
+
+def test_the_words_that_key_random_streams_are_as_they_were() -> None:
+    root = Path(__file__).parents[2]
+    calls = (
+        node
+        for package in ("lap", "algorithms")
+        for file in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Stream") and node.args
+    )
+    words = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    assert words == STREAMS_OF_RUNS
+    assert [purpose.value for purpose in Purpose] == ["start", "chance", "policy", "sub-sample"]
+    assert [phase.value for phase in Phase] == ["training", "evaluation", "cloning"]
