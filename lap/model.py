@@ -27,7 +27,7 @@ class LanguageModel(Protocol):
 
     Attributes:
       model_id: the name of the model in records.
-      weights_version: how many optimiser steps its weights have seen.
+      weights_version: how many updates of a trainer its weights have seen.
     """
 
     model_id: str

@@ -51,7 +51,7 @@ def _estimator_option(unset: str) -> Callable[[Command], Command]:
     )
 
 
-@click.command()
+@click.command(short_help="Try every statement about credit and sampling.")
 @click.option("--only", default="", help="Only statements with this in their family or name.")
 @click.option("--sweep", type=click.IntRange(0), default=None, help="Drawn cases per statement.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
@@ -95,7 +95,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
     sys.exit(1 if failed else 0)
 
 
-@click.command()
+@click.command(short_help="Compare gradient estimators exactly, on a small game.")
 @click.argument("game_id", metavar="GAME")
 @set_option
 @click.option("--horizon", type=int, default=None, help="Time limit; the game's own if unset.")
@@ -173,7 +173,7 @@ def lab(
         plot(analyses, picture, title=f"{game_id}, groups of {group_size}, {kept} kept")
 
 
-@click.command()
+@click.command(short_help="Measure gradient estimators under a saved policy.")
 @game_options
 @click.argument("folder", metavar="POLICY", type=click.Path(exists=True, file_okay=False))
 @click.option(
@@ -229,7 +229,7 @@ def signal(
     click.echo(f"\n{played} groups of {game.name}; 'over' compares with {next(iter(signals))}")
 
 
-@click.command("aaw-map")
+@click.command("aaw-map", short_help="Map where absolute-advantage sampling pays.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("aaw_map"), help="Folder.")
 @click.option(
     "--size", type=click.Choice(("4", "8", "16", "32")), default="16", help="G of the picture."

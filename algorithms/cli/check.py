@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tsmg.testing import Report
 
 
-@click.command()
+@click.command(short_help="Check a game of your own against the interface.")
 @click.argument("game_id", metavar="GAME")
 @set_option
 @click.option(

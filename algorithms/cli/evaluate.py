@@ -12,7 +12,7 @@ from algorithms.training.opponents import check_opponent, is_endpoint, make_matc
 from algorithms.training.spec import PolicySpec, RunSpec
 
 
-@click.command()
+@click.command(short_help="Evaluate a policy or checkpoint on fixed episodes.")
 @game_options
 @config_options(PolicySpec, only=["model", "chat", "thinking", "dtype", "history"])
 @config_options(RunSpec)
@@ -84,7 +84,7 @@ def evaluate(
         say(f"exact optimum of the same starts: return {ceiling:.3f}")
 
 
-@click.command()
+@click.command(short_help="Fold adapters into their checkpoint.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.argument("output", type=click.Path())
 def merge(folder: str, output: str) -> None:

@@ -9,7 +9,7 @@ from algorithms.analysis.printing import printable
 from algorithms.cli.options import game_options, game_spec
 
 
-@click.command()
+@click.command(short_help="Play a game yourself, as a model would.")
 @game_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episode.")
 def play(

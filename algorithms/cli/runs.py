@@ -54,7 +54,7 @@ def _grouping_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(short_help="Compare runs, with intervals over seeds.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--csv",
@@ -107,7 +107,7 @@ def _print_notes(notes: Sequence[str]) -> None:
         console.print(f"note: {_shown(note)}", style="yellow", highlight=False, soft_wrap=True)
 
 
-@click.command()
+@click.command(short_help="Write one HTML page about runs.")
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @click.option(
     "--output",
@@ -157,7 +157,7 @@ def report(
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 
 
-@click.command()
+@click.command(short_help="Do an experiment: many runs declared in one file.")
 @click.argument("name", metavar="NAME")
 @click.option(
     "--scale",
@@ -247,7 +247,7 @@ def _report_experiment(declared: Experiment, todo: Sequence[Job], folder: Path) 
     console.print(f"report: {_shown(str(page))}", highlight=False, soft_wrap=True)
 
 
-@click.command()
+@click.command(short_help="Say what a run would hold in memory.")
 @click.option(
     "--model",
     type=click.Path(),

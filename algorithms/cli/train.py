@@ -29,12 +29,12 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "Game": ("horizon", "held_out", "opponent", "role"),
     "Policy": ("chat", "thinking", "dtype", "history", "lora", "recompute", "compile", "player"),
-    "Sampling": (
+    "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "group_on",
-        "common_chance", "max_failure_rate",
+        "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement", "scope", "corrected",
     ),
     "Method": (
-        "sampling", "kept_episodes", "alpha", "replacement", "scope", "corrected", "baseline", "std", "eps", "credit",
+        "baseline", "std", "eps", "credit",
         "weighting", "clip", "kl_coefficient", "entropy_coefficient", "regulariser_schedule", "zero_variance_groups",
     ),
     "Optimisation": ("learning_rate", "schedule", "max_grad_norm", "epochs", "token_budget", "sharding"),

@@ -61,12 +61,22 @@ def choices(config: type, name: str) -> tuple[str, ...]:
 class MSGRPOConfig:
     """Settings of MS-GRPO; every field has its help text, which the command line shows."""
 
-    updates: int = option(200, "number of optimiser updates", within(1))
+    updates: int = option(
+        200, "updates: each plays a batch, then makes an optimiser step for each epoch", within(1)
+    )
     groups: int = option(32, "groups of episodes per update", within(1))
     group_size: int = option(16, "G, episodes per group", within(2))
-    kept_episodes: int = option(8, "K, episodes per group that are trained on", within(1))
+    kept_episodes: int = option(
+        8,
+        "K, episodes per group that are trained on, at most G; without effect on --sampling all",
+        within(1),
+    )
     seed: int = option(0, "seed of every random draw of the run")
-    learning_rate: float = option(6e-4, "peak learning rate", within(0.0, above=True))
+    learning_rate: float = option(
+        6e-4,
+        "initial learning rate; a pretrained checkpoint wants far less than a small cloned model",
+        within(0.0, above=True),
+    )
     schedule: Schedule = option(
         "linear", "learning-rate schedule: linear decay to 0, or constant", one_of
     )
@@ -102,36 +112,45 @@ class MSGRPOConfig:
     )
     credit: CreditKind = option(
         "episode",
-        "return that a completion is credited with: that of the whole episode, the reward-to-go, the reward-to-go "
-        "compared at equal turns, or the episode's plus the reward-to-go compared at equal observations",
+        "return that a completion is credited with; episode: the whole episode's; reward_to_go: what was earned from "
+        "its step on; turn: the same, compared at equal turns; anchor_state: the episode's, plus the reward-to-go compared "
+        "at equal observations",
         one_of,
     )
     sampling: SamplingKind = option(
         "aaw",
-        "how the episodes to train on are drawn: with probability proportional to |A|^alpha, uniformly, or all of "
-        "them",
+        "how the episodes to train on are drawn; aaw: with probability proportional to |A|^alpha; uniform: at random; "
+        "all: every one",
         one_of,
     )
-    alpha: float = option(1.0, "alpha, exponent of |A| in the sampling probability", within(0.0))
-    replacement: bool = option(False, "draw episodes with replacement")
-    scope: Scope = option("group", "draw within each group, or over the whole batch", one_of)
+    alpha: float = option(
+        1.0, "exponent alpha of |A| in the probability of --sampling aaw", within(0.0)
+    )
+    replacement: bool = option(
+        False, "draw episodes with replacement; for --sampling aaw and uniform"
+    )
+    scope: Scope = option(
+        "group",
+        "draw within each group, or over the whole batch; for --sampling aaw and uniform",
+        one_of,
+    )
     corrected: bool = option(
-        False, "correct for the sampling: divide weights by the inclusion probabilities"
+        False, "divide the weights of drawn episodes by their inclusion probabilities"
     )
     weighting: WeightingKind = option(
         "constant",
-        "weight of a token: constant, or divided by the completions of its episode, by the mean number of "
-        "completions, or by the mean number of tokens",
+        "weight of a token; constant: equal; episode: divided by the completions of its episode; step: by their mean "
+        "number; token: by the mean number of tokens",
         one_of,
     )
     clip: float = option(
-        0.2, "c, clip range of the probability ratio: [1 - c, 1 + c]", within(0.0, above=True)
+        0.2, "clip range c of the probability ratio: [1 - c, 1 + c]", within(0.0, above=True)
     )
     kl_coefficient: float = option(
-        0.03, "beta, initial coefficient of the KL to the reference policy", within(0.0)
+        0.03, "initial coefficient beta of the KL to the reference policy", within(0.0)
     )
     entropy_coefficient: float = option(
-        0.0, "eta, initial coefficient of the entropy bonus", within(0.0)
+        0.0, "initial coefficient eta of the entropy bonus", within(0.0)
     )
     regulariser_schedule: Schedule = option(
         "linear",
@@ -140,13 +159,15 @@ class MSGRPOConfig:
     )
     zero_variance_groups: Literal["regularised", "skipped"] = option(
         "regularised",
-        "groups whose returns are all equal: trained on with the entropy and KL terms alone, or skipped",
+        "groups whose returns are all equal; regularised: K of their episodes enter the loss, for its entropy and KL "
+        "terms (with a credit other than episode, completions may still differ in their advantage); skipped: they do not",
         one_of,
     )
-    epochs: int = option(1, "passes over each batch", within(1))
+    epochs: int = option(1, "optimiser steps on each batch, each on the whole of it", within(1))
     group_on: Literal[GroupOn, "auto"] = option(
         "auto",
-        "what the members of a group share; auto: nothing in games of hidden information, else the initial state",
+        "what the members of a group share; initial_information: their starts look alike to the agents; auto: "
+        "nothing in games of hidden information, else the initial state",
         one_of,
     )
     common_chance: bool = option(
@@ -164,7 +185,9 @@ class MSGRPOConfig:
         one_of,
     )
     max_failure_rate: float = option(
-        0.1, "highest accepted rate of failed episodes", within(0.0, 1.0)
+        0.1,
+        "greatest accepted share of episodes in which the game raised an error",
+        within(0.0, 1.0),
     )
 
     def __attrs_post_init__(self) -> None:

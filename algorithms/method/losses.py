@@ -25,7 +25,7 @@ class LossTerms:
       loss: to be minimised; losses of mini-batches add up.
       clip_ratio: share of the tokens at which clipping changed the surrogate.
       kl: mean k3 estimate over the tokens, in nats; 0 without a reference.
-      ratio_max_deviation: the largest |rho - 1|; 0 to within rounding at the first update.
+      ratio_max_deviation: the largest |rho - 1|; 0 to within rounding in the first pass of every update.
       tokens: how many tokens count, to pool the two means over mini-batches.
     """
 
@@ -41,13 +41,13 @@ def clipped_surrogate(
 ) -> Tensor:
     """The clipped surrogate, min(rho A, clip(rho, 1 - c, 1 + c) A), of every token.
 
-    A is the advantage of the whole episode, the same at every step and token: A_{e,t,l} = A_e
-    [paper].
+    A is the advantage of the row's completion; under whole-episode credit it is that of the episode at every step and
+    token, A_{e,t,l} = A_e [paper].
 
     Args:
       logprobs_B_L: log M_theta of the tokens as sampled, in nats. Shape (B, L).
       old_logprobs_B_L: log M_old; no gradient flows into it. Shape (B, L).
-      advantages_B: A of the episode that each row belongs to. Shape (B,).
+      advantages_B: A of each row's completion. Shape (B,).
       clip: c, above 0; infinite for no clipping.
 
     Returns:
@@ -124,7 +124,7 @@ def policy_loss(
       old_logprobs_B_L: log M_old, as recorded when the tokens were sampled. Shape (B, L).
       mask_B_L: True at the tokens that the policy chose; elsewhere (prompt, environment, padding)
         all other tensors may hold anything, NaN included. Shape (B, L), bool.
-      advantages_B: A of the episode that each row belongs to. Shape (B,).
+      advantages_B: A of each row's completion. Shape (B,).
       weights_B: w of each row. Shape (B,).
       clip: c, above 0.
       entropies_B_L: entropy of M_theta at each token, in nats, with its gradient. Shape (B, L).

@@ -57,6 +57,9 @@ class Learner:
     ) -> tuple[LossTerms, Tensor]:
         """The loss of a micro-batch, a weighted sum over its tokens.
 
+        Policy and reference policy are both scored under the distribution that was sampled from: at the training
+        temperature, on the recorded support.
+
         Args:
           rows: the micro-batch, of this policy's agents.
           config: the settings of the loss.
@@ -67,8 +70,7 @@ class Learner:
         """
         completions = [row.completion for row in rows]
         scores = self.policy.model.logprobs(completions, sampling=self.policy.sampling)
-        needs_reference = config.kl_coefficient
-        reference = self.reference_scores(completions) if needs_reference else None
+        reference = self.reference_scores(completions) if config.kl_coefficient > 0 else None
         terms = policy_loss(
             logprobs_B_L=scores.logprobs_B_L,
             old_logprobs_B_L=recorded_logprobs(completions).to(scores.logprobs_B_L.device),
@@ -147,11 +149,11 @@ def recorded_logprobs(completions: Sequence[Completion]) -> Tensor:
 def measured_kl(
     learners: Sequence[Learner], rows: Sequence[TrainingRow], sharding: Sharding
 ) -> float:
-    """The KL to the reference policies where the loss has no such term.
+    """The KL to the reference policies, measured where the loss has no such term, which would compute it.
 
     Args:
       learners: the policies.
-      rows: all rows of the update; their recorded log-probabilities are those of the policy before its step.
+      rows: all rows of the update, as they were drawn; their recorded log-probabilities are those before the step.
       sharding: how the weights and rows are divided.
 
     Returns:

@@ -7,10 +7,11 @@ The paper's body was not at hand, only its abstract and first page. How this fil
    a group shares what its agents cannot see.
 2. Episodes to train on are drawn by absolute advantage, as the paper says. That the draw is proportional to
    |A|, without replacement and within a group is assumed; exponent, replacement, scope and correction are options.
-3. Each token's term is weighted by 1 / (groups * kept episodes) (``weighting="constant"``), a denominator that does not
-   depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
+3. Each token's term is weighted by 1 / (groups * learning roles * kept episodes) (``weighting="constant"``), which
+   does not depend on what was drawn. The paper's weighting is unknown; ``episode``, ``step`` and ``token`` are options.
 4. The discount is the game's own (1 unless it says otherwise).
-5. The surrogate is clipped as in PPO. One pass over the batch is the default, and then the clip is never active.
+5. The surrogate is clipped as in PPO. One step per batch is the default; then the ratio is 1 but for
+   rounding, and the clip is not active.
 6. The KL term to the reference policy (k3 estimate, 0.03, decaying) is ours; an entropy bonus is an option. Both
    regularisers also hold in groups whose returns are all equal, where the surrogate is 0: otherwise nothing keeps a
    policy from becoming certain where it always fails.
@@ -71,19 +72,22 @@ class MSGRPOTrainer:
 
     Args:
       game: the game to train on.
-      policy: prompt, model and parser; its sampling settings are replaced by the configuration's. A mapping
-        gives agents policies of their own; the same policy for all agents means shared weights.
+      policy: prompt, model and parser; its weights are trained in place, and its sampling settings are replaced by
+        the configuration's. A mapping gives agents policies of their own; the same policy for all agents means shared
+        weights.
       config: the settings.
       evaluation_game: the game that ``evaluate`` plays; the training game unless given (a held-out part, say).
       matchups: who plays whom; all agents learn unless given.
 
     Raises:
-      InvalidArgumentError: the game has no time limit, an agent that learns has no policy, no action can be written
+      InvalidArgumentError: the game has no time limit, an agent has no policy or none learns, no action can be written
         within the reply limit, or the weights cannot be sharded.
+      ContextLengthError: the first prompt and a reply do not fit the model's context.
 
     Attributes:
       policies: the policy of each agent, as far as it learns, as it stands.
       config: the settings, with every ``auto`` replaced by what it came to.
+      estimator: from groups of episodes to weighted completions, as the settings say.
       learners: the distinct policies, each with its reference policy.
       update_index: how many updates were done.
       token_budget: most tokens in a forward pass while learning; halved where memory runs out.
@@ -169,7 +173,7 @@ class MSGRPOTrainer:
         )
 
     def _learn(self, rows: Sequence[TrainingRow]) -> Metrics:
-        """One optimiser step per epoch, each along the gradient of the whole batch."""
+        """One optimiser step per epoch, by the gradient of the whole batch over micro-batches and processes."""
         c = self.config
         learning_rate = c.learning_rate * self._remaining(c.schedule)
         set_learning_rate(self.optimizer, learning_rate)
@@ -190,7 +194,7 @@ class MSGRPOTrainer:
         return {**metrics, "learning_rate": learning_rate}
 
     def _compute_gradient(self, rows: Sequence[TrainingRow], tally: TokenTally) -> TokenTally:
-        """The gradient of the loss on rows, in smaller micro-batches from now on where memory runs out.
+        """The gradient of the loss on rows; where memory runs out, again and from then on in smaller micro-batches.
 
         Returns:
           The tally, with the tokens of these rows.
@@ -256,7 +260,7 @@ class MSGRPOTrainer:
         return policy_saver(self.learners, self.sharding, everywhere=everywhere)
 
     def state(self) -> TrainingState:
-        """All that further updates depend on, beside game, settings and reference policies; called by all processes."""
+        """All that further updates depend on but game, settings and reference policies; called by all processes."""
         return training_state(
             self.learners,
             self.past_opponents,
