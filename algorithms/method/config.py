@@ -113,7 +113,8 @@ class MSGRPOConfig:
     credit: CreditKind = option(
         "episode",
         "return that a completion is credited with; episode: the whole episode's; reward_to_go: what was earned from "
-        "its step on; turn: the same, compared at equal turns; anchor_state: the episode's, plus the reward-to-go compared "
+        "its step on; turn: the same, compared at equal turns; anchor_state: the episode's, plus the reward-to-go "
+        "compared "
         "at equal observations",
         one_of,
     )
