@@ -26,16 +26,17 @@ CASES = 40
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Surfaces put stand-ins into modules and change the folder."""
-    from algorithms.cli import main as cli
-    from algorithms.cli import runs as run_commands
+    from algorithms.cli import play, runs, terminal
+    from algorithms.training.spec import PolicySpec
 
     monkeypatch.chdir(tmp_path)
-    for module, names in (
-        (cli, ("_make_policy", "_Person", "console")),
-        (run_commands, ("console",)),
+    for place, name in (
+        (play, "Person"),
+        (runs, "console"),
+        (terminal, "console"),
+        (PolicySpec, "build"),
     ):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))
+        monkeypatch.setattr(place, name, getattr(place, name))
 
 
 def found(case: Case, *, cases: int = CASES, first: int = 0) -> list[str]:

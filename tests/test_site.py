@@ -141,7 +141,7 @@ def empty_headings(page: str) -> list[str]:
 def test_an_empty_heading_is_noticed() -> None:
     (spec,) = (s for s in game_pages.shipped() if s.id == "KuhnPoker-v0")
     page = "\n".join(game_pages.page_lines(spec))
-    assert empty_headings(page.replace("The cards and what was done.", "")) == ["States"]
+    assert empty_headings(page.replace("The cards and the actions so far.", "")) == ["States"]
     assert empty_headings(page.replace("## Rewards", "## Payment")) == ["Rewards"]
 
 

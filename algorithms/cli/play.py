@@ -36,6 +36,7 @@ class Person:
         self._has_rules: set[str] = set()
 
     def reply(self, requests: Sequence[tsmg.Request]) -> list[tsmg.Reply]:
+        """One reply per request, typed at the terminal."""
         return [self._reply(request.history) for request in requests]
 
     def _reply(self, history: tsmg.History) -> tsmg.Reply:

@@ -47,6 +47,14 @@ def plain_table(value: Mapping[str, object]) -> Mapping[str, object]:
         ) from error
 
 
+def texts_by_name(
+    instance: object, attribute: "attrs.Attribute[Mapping[str, str]]", value: Mapping[str, object]
+) -> None:
+    """The validator of a table of texts."""
+    if not all(isinstance(text, str) for text in value.values()):
+        raise InvalidArgumentError(f"{attribute.name!r} must hold texts (got {dict(value)!r})")
+
+
 def _plain_item(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(name): _plain_item(item) for name, item in value.items()}

@@ -23,7 +23,13 @@ from algorithms.training.opponents import (
     is_endpoint,
     make_matchups,
 )
-from algorithms.training.plain_data import from_plain, plain_table, read_settings, to_plain
+from algorithms.training.plain_data import (
+    from_plain,
+    plain_table,
+    read_settings,
+    texts_by_name,
+    to_plain,
+)
 from tsmg import InvalidArgumentError, UnknownGameError
 
 if TYPE_CHECKING:  # they import torch
@@ -288,6 +294,7 @@ class RunSpec:
     labels: Mapping[str, str] = attrs.field(
         factory=dict,
         converter=plain_table,
+        validator=texts_by_name,
         metadata={"help": "what the run is called in reports: title, scenario, arm"},
     )
 

@@ -14,6 +14,7 @@ from algorithms.analysis.printing import printable
 from algorithms.analysis.tables import Table, tables
 from algorithms.cli import main as cli
 from algorithms.cli import runs as run_commands
+from algorithms.cli import terminal
 from algorithms.runs.reader import read_run
 from tests.fuzz.guard import Case, scratch, word, wrong
 from tests.fuzz.run_folders import transcript
@@ -65,7 +66,7 @@ def check_command(source: Source, folder: Path) -> None:
         ]
     else:
         arguments = [name, word(source.text()).replace(CANARY, "")]
-    shown = [captured(module) for module in (cli, run_commands)]
+    shown = [captured(module) for module in (terminal, run_commands)]
     result = CliRunner().invoke(cli.main, arguments, color=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

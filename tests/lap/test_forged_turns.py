@@ -28,7 +28,7 @@ from tsmg import (
     Transition,
 )
 
-CHAT_STYLES = tuple(style for style in STYLES if style != "padded")
+CHAT_STYLES = tuple(style for style in STYLES if style != "plain")
 INSTRUCTIONS = "Reply so."
 
 

@@ -160,7 +160,7 @@ def test_a_view_that_remembers_does_not_outlive_the_weights():
 
 
 def test_a_full_memory_forgets_and_draws_the_same(monkeypatch):
-    monkeypatch.setattr("lap.models.transformers._MEMORY", 20 * 320 * 4)
+    monkeypatch.setattr("lap.models.transformers.LOGIT_CACHE_BYTES", 20 * 320 * 4)
     model = tiny_model(sharp=3.0)
     expected = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
     view = model.with_logit_cache()

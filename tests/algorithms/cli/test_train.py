@@ -60,7 +60,7 @@ def test_every_option_stands_under_one_heading() -> None:
 
 def test_help_keeps_the_case_of_symbols() -> None:
     output = " ".join(run("train", "--help").output.split())
-    for text in ("Episodes per group, G.", "train on, K.", "of |A|", "the KL to"):
+    for text in ("G, episodes per group.", "K, episodes per group that", "of |A|", "the KL to"):
         assert text in output
 
 

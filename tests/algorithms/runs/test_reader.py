@@ -38,7 +38,7 @@ def test_checkpoints_are_no_runs(tmp_path):
         checkpoint.mkdir(parents=True)
         (checkpoint / "config.json").write_text("{}")
     assert find_runs(tmp_path) == [tmp_path / "runs" / "0", tmp_path / "runs" / "1"]
-    with pytest.raises(RunFolderError, match="field 'spec' is missing"):
+    with pytest.raises(RunFolderError, match=r"field 'spec\.algorithm' is missing"):
         read_run(checkpoint)
 
 
@@ -51,7 +51,7 @@ def broken_config(path, change):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.pop("spec"), "field 'spec' is missing"),
+        (lambda c: c.pop("spec"), "field 'spec.algorithm' is missing"),
         (lambda c: c["spec"].pop("algorithm"), "field 'spec.algorithm' is missing"),
         (lambda c: c["spec"].update(run=[]), "field 'spec.run' is missing"),
         (lambda c: c["spec"]["algorithm"].update(updates="many"), "'spec.algorithm.updates' must"),

@@ -152,10 +152,10 @@ def test_a_run_that_is_killed_again_and_again(
 def test_without_the_optimisers_memory_it_would_be_another_run(
     whole: Path, operations: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from algorithms.training import trainer as ms_grpo
+    from algorithms.training import snapshot
 
     killed(tmp_path, int(0.6 * len(operations)))
-    monkeypatch.setattr(ms_grpo, "load_optimizer_state", lambda optimizer, state: None)
+    monkeypatch.setattr(snapshot, "load_optimizer_state", lambda optimizer, state: None)
     assert resumed(tmp_path)["metrics.jsonl"] != contents(whole)["metrics.jsonl"]
 
 

@@ -144,7 +144,7 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
 
 def trainer_rows(trainer, rollouts):
     role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
-    selected = draw_episodes(trainer.estimator, role_groups, update=0)
+    selected = draw_episodes(trainer.estimator, role_groups, seed=trainer.config.seed, update=0)
     return trainer.estimator.rows(role_groups, selected, asked=len(role_groups))
 
 
@@ -312,7 +312,7 @@ def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     policy = LanguageAgentPolicy(model=tiny_model(), prompt=MemorylessPrompt(with_rules=False))
     trainer = MSGRPOTrainer(game=game, policy=policy, config=CONFIG)
     role_groups = trainer.estimator.role_groups(rollouts.groups, trainer.game.agents)
-    assert draw_episodes(trainer.estimator, role_groups, update=0) == []
+    assert draw_episodes(trainer.estimator, role_groups, seed=trainer.config.seed, update=0) == []
     update = trainer.update()
     assert update.metrics["frac_reward_zero_std"] == 1.0
     assert update.metrics["kept_episodes"] == 0
@@ -433,7 +433,7 @@ def test_a_run_folder_can_be_understood_and_repeats(tmp_path):
     timings = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
     assert {"seconds_playing", "seconds_learning"} <= set(timings[0])
     config = json.loads((folder / "config.json").read_text())
-    assert config["algorithm"]["seed"] == 0 and "torch" in config["versions"]
+    assert config["spec"]["algorithm"]["seed"] == 0 and "torch" in config["versions"]
     episode = json.loads((folder / "episodes.jsonl").read_text().splitlines()[0])
     assert episode["steps"][0]["agents"][0]["observation"]
     checkpoint = folder / "checkpoints" / "update-000002"

@@ -603,7 +603,7 @@ def test_a_game_that_is_made_already_is_taken() -> None:
     [
         ("mfg_garnet", {}, "'game' must have finitely many players"),
         ("negotiation", {}, "'game' must state its chance"),
-        ("crossword", {}, "'game' must tell legal actions"),
+        ("crossword", {}, "'game' must give legal actions"),
         ("noughts", {}, "'game' must be a game of OpenSpiel or its name"),
         ("kuhn_poker", {"cards": 4}, "'parameters' must be those of 'kuhn_poker'"),
         ("nfg_game", {}, "'parameters' must be those of 'nfg_game'"),
