@@ -310,7 +310,7 @@ def test_every_room_has_its_place_in_the_order() -> None:
 
 def test_the_picture_follows_the_imports() -> None:
     edges = diagram.imports()
-    assert ("algorithms.play", "algorithms.method") in diagram.drawn(edges)
+    assert ("algorithms.distributed", "algorithms.method") in diagram.drawn(edges)
     assert ("algorithms.cli", "algorithms.method") in edges
     assert ("algorithms.cli", "algorithms.method") not in diagram.drawn(edges)  # by way of others
     assert not any(a.startswith("algorithms") and b == "games" for a, b in edges)

@@ -51,7 +51,7 @@ def broken_config(path, change):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c.pop("spec"), "field 'spec.algorithm' is missing"),
+        (lambda c: c.pop("spec"), "field 'spec' is missing"),
         (lambda c: c["spec"].pop("algorithm"), "field 'spec.algorithm' is missing"),
         (lambda c: c["spec"].update(run=[]), "field 'spec.run' is missing"),
         (lambda c: c["spec"]["algorithm"].update(updates="many"), "'spec.algorithm.updates' must"),
