@@ -77,7 +77,14 @@ def runs(page: Path) -> bool:
     return any(b.is_code and not b.reason for b in blocks_of(page.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("page", [*filter(runs, READ)], ids=lambda p: p.stem)
+SLOW = {"experiment", "laboratory"}  # their examples analyse many runs, or many estimators
+RUN = [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in SLOW else [])
+    for page in filter(runs, READ)
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_the_blocks_of_a_page_run(page: Path, reader: Callable[[Path], Reader]) -> None:
     text = page.read_text(encoding="utf-8")
     reading = reader(page)

@@ -97,6 +97,7 @@ def test_differences_by_hand() -> None:
     assert difference(([], [])) == 0
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same() -> None:
     two = all_statements()[:2]
     alone = [_figures(outcome) for outcome in prove_all(two, sweep=2)]

@@ -54,7 +54,7 @@ def alone():
     return {name: processes_side.learnt(**case) for name, case in processes_side.CASES.items()}
 
 
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
     tmp_path, alone, count, sharding
@@ -70,6 +70,7 @@ def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
             assert line == about(other, 1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(tmp_path):
     unsharded, stopped, divided = (tmp_path / n / "run" for n in ("whole", "stopped", "divided"))
     for folder in (unsharded, stopped, divided):
@@ -100,6 +101,7 @@ def test_a_run_of_two_processes_is_one_run_and_goes_on_after_a_signal_to_either(
     assert held_by(unsharded, 1) == all_moments == sum(shares) and max(shares) < 0.6 * all_moments
 
 
+@pytest.mark.slow
 def test_divided_weights_are_whole_again_in_what_is_written(tmp_path):
     """A run that was stopped goes on bit for bit; figures and policies are those of one process, up to rounding."""
     unsharded, stopped = (tmp_path / n / "run" for n in ("whole", "stopped"))

@@ -384,7 +384,7 @@ def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache
     assert found.config["decoding"]["temperature"] == float(max(tried, key=tried.get))
 
 
-@pytest.mark.parametrize("best", [0.0, 1.0])
+@pytest.mark.parametrize("best", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_the_best_decoding_is_chosen(tmp_path, cache, monkeypatch, best):
     real = worker.evaluate
 
@@ -416,6 +416,7 @@ def with_policy(job, policy):
     return attrs.evolve(job, arm=attrs.evolve(job.arm, policy=policy))
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_whole_experiment_in_processes_of_its_own(tmp_path, cache):
     result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--only", "aaw")

@@ -89,6 +89,7 @@ def test_what_a_run_does(whole: Path) -> None:
     assert best > records[0]["eval/reward"]  # so that the best policy was written more than once
 
 
+@pytest.mark.slow
 def test_the_best_policy_is_that_of_the_best_evaluation(whole: Path, tmp_path: Path) -> None:
     run(tmp_path / "all", settings=attrs.evolve(RUN, keep_checkpoints=9))
     rewards = {
@@ -129,7 +130,14 @@ def killed(folder: Path, number: int, *, resume: bool = False) -> None:
             run(folder, resume=resume)
 
 
-@pytest.mark.parametrize("point", [0.0, 0.06, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
+@pytest.mark.parametrize(
+    "point",
+    [
+        0.35,
+        0.8,
+        *(pytest.param(p, marks=pytest.mark.slow) for p in (0.0, 0.06, 0.2, 0.5, 0.65, 0.95)),
+    ],
+)
 def test_a_killed_run_resumes_bit_for_bit(
     point: float, whole: Path, operations: list[str], tmp_path: Path
 ) -> None:
@@ -137,6 +145,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert resumed(tmp_path) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again(
     whole: Path, operations: list[str], tmp_path: Path
 ) -> None:
@@ -406,6 +415,7 @@ def test_a_run_that_goes_on_elsewhere_says_that_numbers_may_differ(
     assert differs in " ".join(run(tmp_path / "run", resume=True))
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) -> None:
     """Checkpoints hold the adapters, not the weights below them; other weights below are noticed."""
 
@@ -434,7 +444,9 @@ def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) 
     assert all(".lora_" in name for name in training.part("learner0").tensors)
 
 
-@pytest.mark.parametrize("deadly", [1, 4, 5, 8])
+@pytest.mark.parametrize(
+    "deadly", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 8))]
+)
 def test_a_tracker_is_told_of_every_record_once(tmp_path: Path, deadly: int) -> None:
     """It dies when it is about to be told; what came between the checkpoint and this is not told again."""
     told: list[tuple[int, bool]] = []

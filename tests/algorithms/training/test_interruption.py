@@ -71,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("update", [0, 3, 5])
+@pytest.mark.parametrize("update", [0, pytest.param(3, marks=pytest.mark.slow), 5])
 def test_a_signal_stops_a_run_with_a_checkpoint_and_nothing_is_lost(
     number: signal.Signals,
     update: int,

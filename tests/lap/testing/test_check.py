@@ -22,13 +22,20 @@ SOUND: dict[str, Callable] = {
 }
 
 
-@pytest.mark.parametrize("make", SOUND.values(), ids=SOUND)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] if name == "chat" else [])
+        for name, make in SOUND.items()
+    ],
+)
 def test_a_sound_backend_passes(make):
     report = check_model(make)
     report.raise_if_broken()
     assert len(report.results) == len(CHECKS)
 
 
+@pytest.mark.slow
 def test_adapters_pass_when_their_base_is_saved(tmp_path):
     tiny_model(sharp=3.0).save_pretrained(tmp_path)
 

@@ -131,7 +131,10 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [*SETTINGS[:2], *(pytest.param(s, marks=pytest.mark.slow) for s in SETTINGS[2:])],
+)
 @given(st.data())
 @examples(0.05)
 def test_drawn_groups_agree_with_all_groups(settings: dict[str, Any], data: Any) -> None:

@@ -70,7 +70,10 @@ def test_kuhn_in_exact_fractions() -> None:
     assert float(value) == pytest.approx(walked)
 
 
-@pytest.mark.parametrize("game", [Countdown(), Dice(horizon=4), KUHN])
+@pytest.mark.parametrize(
+    "game",
+    [Countdown(), *(pytest.param(g, marks=pytest.mark.slow) for g in (Dice(horizon=4), KUHN))],
+)
 def test_the_runner_plays_what_is_listed_as_often_as_it_is_listed(game: Any) -> None:
     """Records are equal but for their keys; frequencies agree within five standard errors."""
     policy = PlayerPolicy(game, UniformPlayer(game))

@@ -71,6 +71,7 @@ def test_nash_conv_is_that_of_all_pure_strategies(bets):
     assert nash_conv(KUHN, both(player)) == pytest.approx(by_enumeration.nash_conv(player))
 
 
+@pytest.mark.slow
 @suppress_type_checks
 def test_perfect_play_of_tic_tac_toe_cannot_be_beaten():
     game = games.make("TicTacToe-v0")
