@@ -77,7 +77,7 @@ def runs(page: Path) -> bool:
     return any(b.is_code and not b.reason for b in blocks_of(page.read_text(encoding="utf-8")))
 
 
-SLOW = {"experiment", "laboratory"}  # their examples analyse many runs, or many estimators
+SLOW = {"define_a_game", "experiment", "laboratory"}  # checks of many games, runs and estimators
 RUN = [
     pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in SLOW else [])
     for page in filter(runs, READ)

@@ -33,6 +33,7 @@ def test_a_credit_rule_of_ones_own_trains():
     assert after > before + 0.2
 
 
+@pytest.mark.slow
 def test_the_learner_exploits_a_fixed_opponent_and_gains_nothing_against_itself():
     rewards = self_play.main()
     assert rewards["self-play"] == 0.0

@@ -318,6 +318,7 @@ def test_the_walk_arrives_as_the_linear_system_says(length: int, slip: float, ri
     assert gamblers_ruin(length, up) == pytest.approx(arrive[length // 2])
 
 
+@pytest.mark.slow
 def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
     """It wins where it can, else blocks; now and then it does not look. Against a uniform player it is mediocre."""
     looking = MyopicTicTacToe(attention=1.0)

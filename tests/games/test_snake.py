@@ -222,7 +222,10 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(variance * (1 / len(values) + 1 / PUBLISHED_EPISODES))
 
 
-@pytest.mark.parametrize(("rounds", "id", "player", "value", "length"), TABLE)
+@pytest.mark.parametrize(
+    ("rounds", "id", "player", "value", "length"),
+    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] > 8 else []) for row in TABLE],
+)
 def test_scripted_players_score_as_published(
     rounds: int, id: str, player: str, value: float, length: float | None
 ) -> None:

@@ -54,8 +54,9 @@ def alone():
     return {name: processes_side.learnt(**case) for name, case in processes_side.CASES.items()}
 
 
-@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("count", [2, 4])
 def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
     tmp_path, alone, count, sharding
 ):

@@ -345,6 +345,7 @@ def test_training_that_was_stopped_goes_on(tmp_path, cache, monkeypatch):
         assert (stopped / name).read_text() == (whole / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_policy_is_evaluated_where_it_was_not_trained(tmp_path, cache, monkeypatch):
     for place in ("lake/aaw/0", "lake/optimal-clone/0"):
         do(place, tmp_path / place)
@@ -367,6 +368,7 @@ def test_a_policy_is_evaluated_where_it_was_not_trained(tmp_path, cache, monkeyp
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_untrained_run_chooses_its_decoding_on_other_episodes(tmp_path, cache, monkeypatch):
     seeds = []
     starts = worker.fixed_starts

@@ -21,6 +21,7 @@ def test_on_firm_ice_the_optimal_player_always_arrives_by_a_shortest_way():
         assert len(set(positions)) == len(positions)
 
 
+@pytest.mark.slow
 @suppress_type_checks
 def test_on_slippery_ice_it_comes_near_the_exact_optimum():
     game = FrozenLake(slippery=True, map=("SFFF", "FHFH", "FFFH", "HFFG"), horizon=60)

@@ -118,6 +118,7 @@ def test_the_configuration_says_what_a_result_is_held_against(folder):
     assert set(beside["uniform"]) == {"reward", "success_rate"}
 
 
+@pytest.mark.slow
 def test_references_are_the_optimum_and_the_players_own_results():
     specs = fixed_starts(LAKE, 300, seed=3)
     found = baseline_figures(LAKE, specs)

@@ -62,7 +62,13 @@ def fails_once_there(folder: Path, name: str, function: Any, failing: Any) -> An
     return completion
 
 
-@pytest.mark.parametrize("step", ["save_file", "save_pretrained", "fsync", "rename"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "save_file",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("save_pretrained", "fsync", "rename")),
+    ],
+)
 def test_a_full_disk_while_a_checkpoint_is_written(
     step: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

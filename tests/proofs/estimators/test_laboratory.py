@@ -264,8 +264,13 @@ def trainers_gradient(trainer: MSGRPOTrainer, dist: TrajectoryDistribution) -> n
     [
         {},
         {"sampling": "aaw", "kept_episodes": 1},
-        {"sampling": "aaw", "kept_episodes": 1, "weighting": "token", "std": "population"},
-        {"credit": "reward_to_go", "weighting": "step"},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {"sampling": "aaw", "kept_episodes": 1, "weighting": "token", "std": "population"},
+                {"credit": "reward_to_go", "weighting": "step"},
+            )
+        ),
     ],
 )
 @suppress_type_checks

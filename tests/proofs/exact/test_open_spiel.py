@@ -33,7 +33,10 @@ def theirs(name: str) -> tuple[Any, Any, Any, Any]:
     return game, policy, exploitability, expected_game_score
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(g, marks=[pytest.mark.slow] if g == "leduc_poker" else []) for g in GAMES],
+)
 def test_values_and_nash_conv_of_uniform_play(name: str) -> None:
     game = games.from_open_spiel(name)
     uniform = dict.fromkeys(game.agents, UniformPlayer(game))

@@ -154,6 +154,7 @@ def tabular():
     )
 
 
+@pytest.mark.slow
 def test_the_induced_law_is_that_of_the_replies():
     """Frequencies of played actions, given that they were valid, against the distribution from log-probabilities."""
     policy = tabular()

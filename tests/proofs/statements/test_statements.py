@@ -8,8 +8,21 @@ from proofs.proving import listing, prove
 from proofs.statement import AnyStatement
 from proofs.statements import all_statements
 
+SLOW = (
+    "memory can gain where another agent remembers",
+    "the score of an episode is the sum over its tokens",
+)
 
-@pytest.mark.parametrize("statement", all_statements(), ids=lambda s: f"{s.family}: {s.name}")
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(
+            s, id=f"{s.family}: {s.name}", marks=[pytest.mark.slow] if s.name in SLOW else []
+        )
+        for s in all_statements()
+    ],
+)
 def test_it_holds(statement: AnyStatement) -> None:
     """With few drawn cases; ``tsmg prove`` draws more."""
     outcome = prove(statement, sweep=2)
