@@ -494,6 +494,26 @@ def test_regularisers_keep_their_course(schedule, left):
     assert losses == pytest.approx([losses[0] * part for part in left])
 
 
+def test_the_kl_term_grows_with_its_coefficient_and_its_schedule():
+    policy = arms_policy()
+    trainer = MSGRPOTrainer(
+        game=Arms(), policy=policy, config=attrs.evolve(CONFIG, kl_coefficient=0.5)
+    )
+    rollouts = collect_groups(
+        trainer.game, trainer.policy, seed=0, update=0, groups=1, group_size=8
+    )
+    rows = trainer_rows(trainer, rollouts)
+    policy.model.logits.data[0] = policy.model.logits.new_tensor([2.0, 0.0, -2.0])
+    learner, config = trainer.learners[0], trainer.config
+    none, half, full = (
+        float(learner.loss(rows, config, regularisation=part)[0].loss) for part in (0, 0.5, 1)
+    )
+    double = attrs.evolve(config, kl_coefficient=1.0)
+    assert full > none
+    assert half - none == pytest.approx((full - none) / 2)
+    assert float(learner.loss(rows, double, regularisation=0.5)[0].loss) == pytest.approx(full)
+
+
 def test_entropy_of_a_uniform_table_is_logged_in_nats():
     trainer = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
     assert trainer.update().metrics["entropy"] == pytest.approx(math.log(3))
