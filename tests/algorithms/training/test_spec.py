@@ -8,7 +8,16 @@ from typing import Any
 import attrs
 import pytest
 
-from algorithms import CloningConfig, GameSpec, MSGRPOConfig, PolicySpec, RunConfig, RunSpec
+import lap
+from algorithms import (
+    CloningConfig,
+    GameSpec,
+    MSGRPOConfig,
+    PolicySpec,
+    RunConfig,
+    RunSpec,
+    run_training,
+)
 from algorithms.training.plain_data import to_toml
 from algorithms.training.spec import read_spec
 from tests.checkpoints import tiny_model
@@ -128,3 +137,26 @@ def test_a_player_is_cloned_on_the_training_part_alone() -> None:
         ).games()
     with pytest.raises(InvalidArgumentError, match="'player_arguments'"):
         RunSpec(policy=PolicySpec(player_arguments={"a": 1})).games()
+
+
+@pytest.mark.parametrize(("game", "held_out"), [("LineWalk-v0", 0.0), ("FrozenLake-v0", 0.2)])
+def test_a_run_records_what_it_held_out(game: str, held_out: float, tmp_path: Path) -> None:
+    """Starts that are no instances are never held out, whatever the spec asks for."""
+    tiny = lap.LanguageAgentPolicy(
+        prompt=lap.MemorylessPrompt(with_rules=False),
+        model=tiny_model(),
+        sampling=lap.Sampling(max_reply_tokens=6),
+    )
+    tiny.save_pretrained(tmp_path / "tiny")
+    spec = RunSpec(
+        game=GameSpec(id=game, held_out=0.2, horizon=2),
+        policy=PolicySpec(model=str(tmp_path / "tiny")),
+        algorithm=MSGRPOConfig(
+            updates=1, groups=1, group_size=2, kept_episodes=1, max_reply_tokens=6
+        ),
+        run=RunConfig(final_episodes=2, evaluation_episodes=2),
+        threads=1,
+    )
+    run_training(spec, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["spec"]["game"]["held_out"] == held_out
