@@ -419,7 +419,6 @@ def with_policy(job, policy):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_whole_experiment_in_processes_of_its_own(tmp_path, cache):
     result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--only", "aaw")
     assert result.exit_code == 0, result.output

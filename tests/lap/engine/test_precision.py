@@ -84,7 +84,6 @@ def test_weights_in_bfloat16(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_layers_learn_by_the_same_law_and_gradient():
     model = tiny_model(sharp=3.0)
