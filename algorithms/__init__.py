@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from algorithms.training.cloning import cloned_policy as cloned_policy
     from algorithms.training.config import CloningConfig as CloningConfig
     from algorithms.training.config import RunConfig as RunConfig
+    from algorithms.training.game_spec import GameSpec as GameSpec
     from algorithms.training.run import run_training as run_training
-    from algorithms.training.spec import GameSpec as GameSpec
     from algorithms.training.spec import PolicySpec as PolicySpec
     from algorithms.training.spec import RunSpec as RunSpec
     from algorithms.training.trainer import MSGRPOTrainer as MSGRPOTrainer
@@ -44,7 +44,7 @@ _MODULES = {
     "CloningConfig": "training.config",
     "cloned_policy": "training.cloning",
     "run_training": "training.run",
-    "GameSpec": "training.spec",
+    "GameSpec": "training.game_spec",
     "PolicySpec": "training.spec",
     "RunSpec": "training.spec",
     "MSGRPOTrainer": "training.trainer",

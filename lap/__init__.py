@@ -14,6 +14,7 @@ from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.policy import LanguageAgentPolicy, frozen_copy, register_backend, with_logit_cache
 from lap.prompts import (
     AbstractPrompt,
+    Example,
     LastTurnsPrompt,
     MemorylessPrompt,
     Message,
@@ -31,6 +32,7 @@ __all__ = [
     "ConstrainedPolicy",
     "ContextLengthError",
     "EndpointModel",
+    "Example",
     "LanguageAgentPolicy",
     "LanguageModel",
     "LastTurnsPrompt",

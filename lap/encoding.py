@@ -2,11 +2,16 @@
 
 Each segment is encoded on its own. In a trusted one, control tokens mean what they mean. In an untrusted
 one they are spelt out: ``<|im_end|>`` in an observation becomes the ids of ``<``, ``|``, ``im_end`` and so on. With a
-chat template, the template is rendered with place-holders for the untrusted segments, which are then encoded apart.
+chat template, the template is rendered with marks in place of the segments. Each must come back exactly once and in
+order, so that no template leaves out what the model is meant to read; then the segments are put where their marks are.
+
+Control tokens are a tokenizer's special tokens, and all others that were added to its vocabulary, but for blanks and
+plain words (runs of spaces, as OLMo and GPT-NeoX have them) that the chat template does not name.
 """
 
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, final
@@ -14,9 +19,13 @@ from typing import Any, final
 from jinja2 import TemplateError
 
 from lap.errors import ContextLengthError, ModelError
-from lap.prompts import Prompt
+from lap.prompts import Message, Prompt, Segment
 
 _CACHE = 4096  # prompts whose ids are kept; those of real models are long
+_PROBE = (
+    Message("system", (Segment("the rules", trusted=True),)),
+    Message("user", (Segment("an observation", trusted=True),)),
+)
 
 
 @final
@@ -28,8 +37,13 @@ class PromptEncoder:
       chat: whether to use the tokenizer's chat template; ``None`` uses it if there is one.
       thinking: what the template is told of thinking aloud (``enable_thinking``); ``None`` tells it nothing.
 
+    Attributes:
+      folds_system: whether the system message is put at the beginning of the first user message, since the chat
+        template has no place for it.
+
     Raises:
-      ModelError: a chat template is asked for and the tokenizer has none, or the tokenizer is not a fast one.
+      ModelError: a chat template is asked for and the tokenizer has none, the template leaves out what it is given, or
+        the tokenizer is not a fast one.
     """
 
     def __init__(
@@ -44,18 +58,24 @@ class PromptEncoder:
         self.chat = has_template if chat is None else chat
         self.thinking = thinking
         self._backend = tokenizer.backend_tokenizer
-        added = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
-        special = set(tokenizer.all_special_ids)
-        self._control = {text: i for text, i in added.items() if i in special or len(text) > 1}
-        self._control_ids = frozenset(self._control.values())
-        names = sorted(map(re.escape, self._control), key=len, reverse=True)
+        control = _control_tokens(tokenizer)
+        self._control_ids = frozenset(control.values())
+        names = sorted(map(re.escape, control), key=len, reverse=True)
         self._control_pattern = re.compile("|".join(names)) if names else None
         self.encode = functools.lru_cache(maxsize=_CACHE)(self._encode)
+        self.given_ids = functools.lru_cache(maxsize=_CACHE)(self._given_ids)
+        self.folds_system = self.chat and not self._keeps(_PROBE)
+        if self.folds_system:
+            self._rendered(_folded(_PROBE))
 
     @property
     def control_ids(self) -> frozenset[int]:
         """The ids that untrusted text can never produce."""
         return self._control_ids
+
+    def _given_ids(self, prefill: str) -> tuple[int, ...]:
+        """The token ids of the beginning of a reply, which is encoded apart from what follows it."""
+        return tuple(self.untrusted(prefill)) if prefill else ()
 
     def _encode(self, prompt: Prompt) -> tuple[tuple[int, ...], str]:
         """The token ids of a prompt, and the text that they stand for."""
@@ -89,10 +109,11 @@ class PromptEncoder:
                 raise ModelError(
                     "a prompt is empty: the model needs at least one token to go on from"
                 )
-            if context_length and len(ids) + max_reply_tokens > context_length:
+            reply = len(self.given_ids(prompts[index].prefill)) + max_reply_tokens
+            if context_length and len(ids) + reply > context_length:
                 error = ContextLengthError(
-                    f"a prompt of {len(ids)} tokens and a reply of up to {max_reply_tokens} "
-                    f"do not fit the model's context of {context_length}; a prompt of fewer turns is shorter"
+                    f"a prompt of {len(ids)} tokens and a reply of up to {reply} do not fit the model's context of "
+                    f"{context_length}; a prompt of fewer turns or examples is shorter"
                 )
                 error.index = index
                 raise error
@@ -104,33 +125,72 @@ class PromptEncoder:
         return (first,) if first is not None and ids[:1] == [first] else ()
 
     def _encode_chat(self, prompt: Prompt) -> tuple[tuple[int, ...], str]:
-        untrusted: list[str] = []
-        mark = hashlib.blake2b(prompt.text.encode(errors="replace"), digest_size=12).hexdigest()
-        chat = []
-        for message in prompt.messages:
-            content = ""
-            for segment in message.segments:
-                if segment.trusted:
-                    content += segment.text
-                else:
-                    content += f"[{mark}:{len(untrusted)}]"
-                    untrusted.append(segment.text)
-            chat.append({"role": message.role, "content": content})
+        messages = _folded(prompt.messages) if self.folds_system else prompt.messages
+        ids: list[int] = []
+        ours = ""  # trusted text up to here that is not encoded yet
+        shown = ""
+        for piece in self._rendered(messages):
+            shown += piece.text
+            if piece.trusted:
+                ours += piece.text
+                continue
+            ids += self.trusted(ours) if ours else []
+            ids += self.untrusted(piece.text)
+            ours = ""
+        return tuple(ids + (self.trusted(ours) if ours else [])), shown
+
+    def _keeps(self, messages: Sequence[Message]) -> bool:
+        """Whether the chat template renders all parts of messages."""
+        try:
+            self._rendered(messages)
+        except ModelError:
+            return False
+        return True
+
+    def _rendered(self, messages: Sequence[Message]) -> list[Segment]:
+        """What the chat template makes of messages: its own text, which is trusted, and the segments.
+
+        Raises:
+          ModelError: the template refuses the messages, or leaves out, repeats or moves a part of them.
+        """
+        segments = [(message.role, s) for message in messages for s in message.segments]
+        mark = hashlib.blake2b(repr(segments).encode(), digest_size=12).hexdigest()
+        numbers = itertools.count()
+        chat = [
+            {
+                "role": message.role,
+                "content": "".join(f"[{mark}:{next(numbers)}]" for _ in message.segments),
+            }
+            for message in messages
+        ]
         told = {} if self.thinking is None else {"enable_thinking": self.thinking}
         try:
             rendered = self.tokenizer.apply_chat_template(
                 chat, tokenize=False, add_generation_prompt=True, **told
             )
-        except TemplateError as error:  # some know no system message, or want roles to alternate
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            LookupError,
+        ) as error:  # some know no system message
             raise ModelError(f"the chat template refuses the prompt: {error}") from error
         pieces = re.split(rf"\[{mark}:(\d+)\]", rendered)
-        ids: list[int] = []
-        text = ""
-        for i, piece in enumerate(pieces):
-            content = untrusted[int(piece)] if i % 2 else piece
-            ids += self.untrusted(content) if i % 2 else self.trusted(content)
-            text += content
-        return tuple(ids), text
+        found = [int(number) for number in pieces[1::2]]
+        for number, (role, segment) in enumerate(segments):
+            if found.count(number) != 1:
+                verb = "repeats" if number in found else "leaves out"
+                raise ModelError(
+                    f"the chat template {verb} a part of a {role} message: {segment.text[:60]!r}; 'chat' may be false, "
+                    "which does without a template"
+                )
+        if found != sorted(found):
+            raise ModelError(
+                "the chat template changes the order of messages; 'chat' may be false, which does without a template"
+            )
+        own = [Segment(text, trusted=True) for text in pieces[::2]]
+        shown = [segments[number][1] for number in found]
+        return [own[0], *(s for pair in zip(shown, own[1:], strict=True) for s in pair)]
 
     def trusted(self, text: str) -> list[int]:
         """The ids of our own text; control tokens in it are control tokens."""
@@ -170,6 +230,36 @@ class PromptEncoder:
     def decode(self, ids: tuple[int, ...]) -> str:
         """The text of reply ids as they are, control tokens included."""
         return str(self._backend.decode(list(ids), skip_special_tokens=False))
+
+
+def _control_tokens(tokenizer: Any) -> dict[str, int]:
+    """The ids of the tokens that untrusted text must not produce, by what they look like."""
+    special = set(tokenizer.all_special_ids)
+    template = _words(str(getattr(tokenizer, "chat_template", None) or ""))
+
+    def is_control(number: int, token: Any) -> bool:
+        if token.special or number in special:
+            return True
+        if all(c.isalnum() or c.isspace() for c in token.content):
+            return bool(token.content.strip()) and _words(token.content) in template
+        return len(token.content) > 1
+
+    added = tokenizer.added_tokens_decoder.items()
+    return {token.content: number for number, token in added if is_control(number, token)}
+
+
+def _words(text: str) -> str:
+    """A text with one space wherever it has blanks."""
+    return " ".join(text.split())
+
+
+def _folded(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with the system message, if there is one, at the beginning of the first user message."""
+    if len(messages) < 2 or (messages[0].role, messages[1].role) != ("system", "user"):
+        return tuple(messages)
+    between = Segment("\n\n", trusted=True)
+    first = Message("user", (*messages[0].segments, between, *messages[1].segments))
+    return (first, *messages[2:])
 
 
 def _clean(text: str) -> str:

@@ -25,6 +25,8 @@ StopCriterion = Callable[[str], bool]
 class LanguageModel(Protocol):
     """A model that replies to prompts and can say how likely its replies were.
 
+    A prompt may begin the reply (``Prompt.prefill``). A model that takes it is a ``PrefillingModel``.
+
     Attributes:
       model_id: the name of the model in records.
       weights_version: how many updates of a trainer its weights have seen.
@@ -41,7 +43,7 @@ class LanguageModel(Protocol):
         sampling: Sampling,
         stop_criterion: StopCriterion | None = None,
     ) -> list[Completion]:
-        """One reply per prompt; the l-th token of row b is picked by ``rngs[b].at(l)`` alone.
+        """One reply per prompt; the l-th sampled token of row b is picked by ``rngs[b].at(l)`` alone.
 
         Args:
           prompts: the prompts, one per reply.
@@ -133,6 +135,21 @@ class TrainableModel(LanguageModel, Protocol):
 
 
 @runtime_checkable
+class PrefillingModel(LanguageModel, Protocol):
+    """A model that goes on from the given beginning of a reply.
+
+    In its records, all replies to such a prompt begin with the same *given* tokens. They are no actions of the policy:
+    ``trainable`` is False, their log-probability and entropy are 0 and, where some tokens may be cut from the support,
+    they are alone in it. What follows is encoded apart from them. A greatest length counts sampled tokens, and
+    so does the number of a draw.
+    """
+
+    def given_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of ``prompt.prefill``, with which every reply to the prompt begins."""
+        ...
+
+
+@runtime_checkable
 class CachingModel(LanguageModel, Protocol):
     """A model that need not compute a context twice while its weights stay as they are."""
 
@@ -148,7 +165,10 @@ class EnumerableModel(LanguageModel, Protocol):
     def next_logprobs(
         self, prompt: Prompt, prefixes: Sequence[Sequence[int]], *, sampling: Sampling
     ) -> Tensor:
-        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V)."""
+        """Log-probabilities of the next token after each beginning of a reply. Shape (P, V).
+
+        Where the next token is given, it has probability 1.
+        """
         ...
 
     def is_end(self, token: int) -> bool:

@@ -38,6 +38,14 @@ class AbstractParser(abc.ABC):
     def is_complete(self, prefix: str) -> bool:
         """Whether every continuation of this prefix parses alike, so that the reply may stop."""
 
+    def opening(self) -> str:
+        """The beginning that ``wrap(text)`` has whatever the text is; empty where it has none."""
+        return ""
+
+    def without_thoughts(self, reply: str) -> str:
+        """The part of a reply that is read, as later prompts show it: what was thought before it is left out."""
+        return reply
+
 
 @final
 @attrs.frozen
@@ -50,6 +58,8 @@ class TagParser(AbstractParser):
         only be known at the end of the reply.
       after: only what follows the first of this is read: what ends the thoughts of a model that thinks aloud
         (``</think>``); the whole reply unless given.
+      example: the action text that the instructions show between the tags; a legal action of the game, for models
+        repeat what they are shown.
 
     Example:
       >>> TagParser("action").parse("I go <action>left</action>.")
@@ -59,6 +69,7 @@ class TagParser(AbstractParser):
     tag: str = attrs.field(default="action")
     match: Literal["first", "last"] = attrs.field(default="first")
     after: str = ""
+    example: str = attrs.field(default="ACTION")
 
     @tag.validator
     def _check_tag(self, attribute: "attrs.Attribute[str]", value: str) -> None:
@@ -69,6 +80,11 @@ class TagParser(AbstractParser):
     def _check_match(self, attribute: "attrs.Attribute[str]", value: str) -> None:
         if value not in ("first", "last"):
             raise InvalidArgumentError(f"'match' must be 'first' or 'last' (got {value!r})")
+
+    @example.validator
+    def _check_example(self, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if self._first(self._tagged(value)) != ActionText(value):
+            raise InvalidArgumentError(f"'example' must not contain the tags (got {value!r})")
 
     @property
     def _open(self) -> str:
@@ -103,7 +119,7 @@ class TagParser(AbstractParser):
 
     def instructions(self) -> str:
         which = "" if self.match == "first" else " Only the last such pair of tags counts."
-        example = self._tagged("ACTION")
+        example = self._tagged(self.example)
         return f"Reply with your action between tags, like this: {example}.{which}"
 
     def _tagged(self, text: str) -> str:
@@ -117,6 +133,16 @@ class TagParser(AbstractParser):
 
     def is_complete(self, prefix: str) -> bool:
         return self.match == "first" and isinstance(self.parse(prefix), ActionText)
+
+    def opening(self) -> str:
+        return self.after + self._open
+
+    def without_thoughts(self, reply: str) -> str:
+        if not self.after:
+            return reply
+        return reply.partition(self.after)[
+            2
+        ].lstrip()  # a thought that never ended is left out, too
 
 
 @final

@@ -17,13 +17,23 @@ from lap.model import (
     CachingModel,
     EnumerableModel,
     LanguageModel,
+    PrefillingModel,
     SavableModel,
     TrainableModel,
 )
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import reply_dist
-from tsmg import AgentPolicy, Completion, Distribution, NotEnumerableError, Reply, Request
+from tsmg import (
+    AgentPolicy,
+    Completion,
+    Distribution,
+    History,
+    InvalidArgumentError,
+    NotEnumerableError,
+    Reply,
+    Request,
+)
 
 M_co = TypeVar("M_co", bound=LanguageModel, covariant=True)
 T = TypeVar("T", bound=TrainableModel)
@@ -62,12 +72,30 @@ class LanguageAgentPolicy(Generic[M_co]):
       model: M_theta, from a prompt to a distribution over replies.
       parser: W, from a reply to an action text.
       sampling: the distribution that replies are drawn from; part of M_theta.
+      prefill: the beginning of every reply, which is given to the model; of ``parser.opening()``.
+
+    Raises:
+      InvalidArgumentError: the parser's own replies do not begin with ``prefill``.
+      ModelError: the model cannot be given the beginning of a reply.
     """
 
     model: M_co
     prompt: AbstractPrompt = MemorylessPrompt()
     parser: AbstractParser = TagParser()
     sampling: Sampling = Sampling()
+    prefill: str = attrs.field(default="")
+
+    @prefill.validator
+    def _check_prefill(self, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if not self.parser.opening().startswith(value):
+            name, opening = type(self.parser).__name__, self.parser.opening()
+            known = f"the replies that {name} reads begin with {opening!r}"
+            rule = known if opening else f"{name} has no beginning that all replies share"
+            raise InvalidArgumentError(f"'prefill' must be left out: {rule} (got {value!r})")
+        if value and not isinstance(self.model, PrefillingModel):
+            raise ModelError(
+                f"{type(self.model).__name__} cannot be given the beginning of a reply ('prefill')"
+            )
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
         """One reply per request, from one batched call of the model.
@@ -105,7 +133,17 @@ class LanguageAgentPolicy(Generic[M_co]):
 
     def reply_key(self, request: Request) -> Prompt:
         """All that the distribution of the reply depends on, beside the weights."""
-        return self.prompt.build(request.history, self.parser.instructions())
+        return self.build_prompt(request.history)
+
+    def build_prompt(self, history: History) -> Prompt:
+        """What the model is asked: earlier replies without their thoughts, and the beginning of this one, if given."""
+        replies = [self.parser.without_thoughts(turn.reply) for turn in history.turns]
+        if replies != [turn.reply for turn in history.turns]:
+            told = zip(history.turns, replies, strict=True)
+            turns = tuple(attrs.evolve(turn, reply=reply) for turn, reply in told)
+            history = attrs.evolve(history, turns=turns)
+        prompt = self.prompt.build(history, self.parser.instructions())
+        return attrs.evolve(prompt, prefill=self.prefill) if self.prefill else prompt
 
     def _reply(self, completion: Completion) -> Reply:
         return Reply(
@@ -138,6 +176,7 @@ class LanguageAgentPolicy(Generic[M_co]):
             "prompt": _described(self.prompt),
             "parser": _described(self.parser),
             "sampling": attrs.asdict(self.sampling),
+            "prefill": self.prefill,
             "backend": model.backend,
             **model.loading_settings(),
         }
@@ -165,6 +204,7 @@ class LanguageAgentPolicy(Generic[M_co]):
                 prompt=_PROMPTS[prompt.pop("type")](**prompt),
                 parser=_PARSERS[parser.pop("type")](**parser),
                 sampling=Sampling(**parts["sampling"]),
+                prefill=parts.get("prefill", ""),
                 model=load(folder, parts, **loading),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

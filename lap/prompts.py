@@ -6,6 +6,7 @@ tokens: an untrusted segment is encoded so that it can never forge a turn.
 """
 
 import abc
+from collections.abc import Iterable, Mapping
 from typing import Literal, final
 
 import attrs
@@ -38,14 +39,40 @@ class Message:
 
 @attrs.frozen
 class Prompt:
-    """What the model is asked: messages in order."""
+    """What the model is asked.
+
+    Attributes:
+      messages: what was said so far, in order.
+      prefill: the beginning of the reply, which is given to the model; it goes on from there. It is untrusted, like the
+        rest of the reply.
+    """
 
     messages: tuple[Message, ...]
+    prefill: str = ""
 
     @property
     def text(self) -> str:
-        """The prompt as plain text, one line break after each message."""
+        """The messages as plain text, one line break after each; without the beginning of the reply."""
         return "".join(message.text + "\n" for message in self.messages)
+
+
+@final
+@attrs.frozen
+class Example:
+    """How a turn of the game may look, to be shown before play begins.
+
+    Attributes:
+      observation: what an agent read.
+      reply: a good reply to it.
+    """
+
+    observation: str = attrs.field(validator=attrs.validators.instance_of(str))
+    reply: str = attrs.field(validator=attrs.validators.instance_of(str))
+
+
+def _to_examples(given: "Iterable[Example | Mapping[str, str]]") -> tuple[Example, ...]:
+    """Examples, also as JSON gives them back."""
+    return tuple(one if isinstance(one, Example) else Example(**one) for one in given)
 
 
 class AbstractPrompt(abc.ABC):
@@ -69,12 +96,15 @@ class MemorylessPrompt(AbstractPrompt):
     Attributes:
       with_rules: whether a system message tells the game's rules and the reply format. A model that was
         trained on one game (a behaviour-cloned model) does without, which makes its prompts short.
+      examples: turns of other episodes, which the system message shows.
     """
 
     with_rules: bool = True
+    examples: tuple[Example, ...] = attrs.field(default=(), converter=_to_examples)
 
     def build(self, history: History, instructions: str) -> Prompt:
-        return Prompt((*_system(history, instructions, self.with_rules), _now(history)))
+        rules = _system(history, instructions, self.with_rules, self.examples)
+        return Prompt((*rules, _now(history)))
 
 
 @final
@@ -84,11 +114,12 @@ class LastTurnsPrompt(AbstractPrompt):
 
     Attributes:
       turns: how many past turns are shown; at least 1.
-      with_rules: as in ``MemorylessPrompt``.
+      with_rules, examples: as in ``MemorylessPrompt``. Examples are no turns of the episode, and are not shown as such.
     """
 
     turns: int = attrs.field(default=1)
     with_rules: bool = True
+    examples: tuple[Example, ...] = attrs.field(default=(), converter=_to_examples)
 
     @turns.validator
     def _check_turns(self, attribute: "attrs.Attribute[int]", value: int) -> None:
@@ -97,16 +128,27 @@ class LastTurnsPrompt(AbstractPrompt):
 
     def build(self, history: History, instructions: str) -> Prompt:
         past = [message for turn in history.turns[-self.turns :] for message in _past(turn)]
-        system = _system(history, instructions, self.with_rules)
+        system = _system(history, instructions, self.with_rules, self.examples)
         return Prompt((*system, *past, _now(history)))
 
 
-def _system(history: History, instructions: str, with_rules: bool) -> tuple[Message, ...]:
-    if not with_rules:
-        return ()
-    rules = Segment(history.rules, trusted=False)  # they may name agents, as a stranger did
-    between = "\n" if history.rules and instructions else ""
-    return (Message("system", (rules, Segment(between + instructions, trusted=True))),)
+def _system(
+    history: History, instructions: str, with_rules: bool, examples: tuple[Example, ...]
+) -> tuple[Message, ...]:
+    segments: list[Segment] = []
+    if with_rules:
+        rules = Segment(history.rules, trusted=False)  # they may name agents, as a stranger did
+        between = "\n" if history.rules and instructions else ""
+        segments += (rules, Segment(between + instructions, trusted=True))
+    for number, example in enumerate(examples, 1):
+        between = "\n\n" if segments else ""
+        segments += (
+            Segment(f"{between}Example {number}:\n", trusted=True),
+            Segment(example.observation, trusted=False),
+            Segment("\nReply: ", trusted=True),
+            Segment(example.reply, trusted=False),
+        )
+    return (Message("system", tuple(segments)),) if segments else ()
 
 
 def _now(history: History) -> Message:

@@ -9,7 +9,7 @@ import math
 import torch
 
 from lap.engine.sampling import Sampling
-from lap.model import EnumerableModel, StopCriterion
+from lap.model import EnumerableModel, PrefillingModel, StopCriterion
 from lap.prompts import Prompt
 from tsmg import Completion, Finite, NotEnumerableError
 
@@ -48,7 +48,8 @@ def reply_dist(
       [('', 0.3333), ('a', 0.3333), ('b', 0.3333)]
     """
     found: list[tuple[Completion, float]] = []
-    growing: list[_Begun] = [((), (), ())]
+    given = model.given_ids(prompt) if isinstance(model, PrefillingModel) else ()
+    growing: list[_Begun] = [(given, (0.0,) * len(given), tuple((token,) for token in given))]
     for length in range(1, sampling.max_reply_tokens + 1):
         logprobs_P_V = model.next_logprobs(
             prompt, [ids for ids, _, _ in growing], sampling=sampling

@@ -36,6 +36,7 @@ class Phase(enum.Enum):
     TRAINING = "training"
     EVALUATION = "evaluation"
     CLONING = "cloning"
+    EXAMPLES = "examples"
 
 
 class Stream:

@@ -14,7 +14,9 @@ from algorithms.training.spec import PolicySpec, RunSpec
 
 @click.command(short_help="Evaluate a policy or checkpoint on fixed episodes.")
 @game_options
-@config_options(PolicySpec, only=["model", "chat", "thinking", "dtype", "history"])
+@config_options(
+    PolicySpec, only=["model", "chat", "thinking", "dtype", "history", "examples", "prefill"]
+)
 @config_options(RunSpec)
 @click.option(
     "--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many."
@@ -50,7 +52,7 @@ def evaluate(
     whole_game = game.build()
     training_game, evaluation_game = game.split(whole_game)
     policy_spec = PolicySpec(**policy_settings)
-    policy_spec.check()
+    policy_spec.check(whole_game)
     check_opponent(whole_game, opponent, role)
     if constrained and policy_spec.model is not None and is_endpoint(policy_spec.model):
         raise click.UsageError("an endpoint cannot be constrained: its tokens are not known")

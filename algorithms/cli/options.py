@@ -11,7 +11,8 @@ import click
 
 from algorithms.method.config import choices
 from algorithms.runs.schema import literal
-from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
+from algorithms.training.game_spec import GameSpec
+from algorithms.training.spec import PolicySpec, RunSpec
 
 C = TypeVar("C", bound=Callable[..., Any])
 Decorator = Callable[[C], C]

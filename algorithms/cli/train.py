@@ -20,8 +20,9 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.records import read_config
 from algorithms.runs.schema import check_resumable
 from algorithms.training.config import RunConfig
+from algorithms.training.game_spec import GameSpec
 from algorithms.training.plain_data import read_settings, to_toml
-from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
+from algorithms.training.spec import PolicySpec, RunSpec
 
 HEADINGS: Mapping[str, tuple[str, ...]] = {
     "First of all": (

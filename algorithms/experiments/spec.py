@@ -10,8 +10,9 @@ import attrs
 
 from algorithms.method.config import MSGRPOConfig, one_of, within
 from algorithms.training.config import CloningConfig, RunConfig
+from algorithms.training.game_spec import GameSpec
 from algorithms.training.plain_data import from_plain, read_settings
-from algorithms.training.spec import GameSpec, PolicySpec, RunSpec
+from algorithms.training.spec import PolicySpec, RunSpec
 from tsmg import InvalidArgumentError
 
 MEASURES: Final = ("area", "until", "final")

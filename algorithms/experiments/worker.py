@@ -22,9 +22,9 @@ from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
 from algorithms.training.cloning import divergence_from_player
+from algorithms.training.game_spec import Game
 from algorithms.training.metrics import evaluation_metrics
 from algorithms.training.run import run_training
-from algorithms.training.spec import Game
 from tsmg import InvalidArgumentError, with_player
 
 Policy = lap.LanguageAgentPolicy[Any]

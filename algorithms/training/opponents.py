@@ -44,6 +44,18 @@ def check_endpoint(name: str) -> None:
         raise InvalidArgumentError(f"an endpoint is given as URL#model (got {name!r})")
 
 
+def check_examples(game: Game) -> None:
+    """Refuse examples of a game that nobody can play as an example.
+
+    Raises:
+      InvalidArgumentError: the game has no scripted player.
+    """
+    if game.scripted_player() is None:
+        raise InvalidArgumentError(
+            f"'examples' are turns of a game's scripted player, and {game.name} has none"
+        )
+
+
 def endpoint_policy(name: str) -> "lap.LanguageAgentPolicy[Any]":
     """The policy of the model that URL#model names."""
     import lap

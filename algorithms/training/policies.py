@@ -9,6 +9,11 @@ import torch
 
 from algorithms.training.cloning import cloned_model
 from algorithms.training.config import CloningConfig
+from algorithms.training.game_in_prompt import (
+    example_action,
+    examples_of_play,
+    shown_the_game,
+)
 from algorithms.training.opponents import endpoint_policy, is_endpoint
 from lap import (
     LanguageAgentPolicy,
@@ -31,6 +36,8 @@ def load_policy(
     thinking: bool | None,
     dtype: str,
     history: int,
+    examples: int = 0,
+    prefill: bool = False,
     cloning: CloningConfig,
     report: Callable[[str, int, int], None] | None,
 ) -> LanguageAgentPolicy[Any]:
@@ -43,17 +50,22 @@ def load_policy(
       thinking: what the chat template is told about thinking aloud; ``None``: nothing.
       dtype: ``float32``, ``bfloat16``, or ``mixed``: float32, computed with in bfloat16.
       history: past turns that the prompt shows.
+      examples: how many examples of play the prompt shows; 0: those that a folder was saved with.
+      prefill: whether each reply is begun with the parser's opening.
       cloning: settings of the behaviour cloning.
       report: called with (stage, done, total) while the model is cloned.
 
     Raises:
+      InvalidArgumentError: the game has no scripted player for examples, or the parser no opening for prefill.
       ModelError: there is no such checkpoint, or it cannot be loaded.
       RunFolderError: a saved policy is malformed.
     """
+    shown = examples_of_play(game, examples) if examples else ()  # refused before a model is loaded
     weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     autocast = torch.bfloat16 if dtype == "mixed" else None
     if model is not None and (Path(model) / POLICY_FILE).is_file():
-        return LanguageAgentPolicy.from_pretrained(model, dtype=weights, autocast=autocast)
+        saved = LanguageAgentPolicy.from_pretrained(model, dtype=weights, autocast=autocast)
+        return shown_the_game(saved, game, shown, prefill=prefill)
     with_rules = model is not None
     prompt = (
         LastTurnsPrompt(turns=history, with_rules=with_rules)
@@ -63,10 +75,12 @@ def load_policy(
     if model is None:
         clone = cloned_model(game, prompt=prompt, config=cloning, report=report)
         return LanguageAgentPolicy(prompt=prompt, model=clone)
-    parser = TagParser(after=_THOUGHT if thinking else "")
+    parser = TagParser(after=_THOUGHT if thinking else "", example=example_action(game))
     if is_endpoint(model):
-        return attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
+        policy = attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
+        return shown_the_game(policy, game, shown, prefill=prefill)
     checkpoint = TransformersModel.from_pretrained(
         model, chat=chat, thinking=thinking, dtype=weights, autocast=autocast
     )
-    return LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
+    made = LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
+    return shown_the_game(made, game, shown, prefill=prefill)

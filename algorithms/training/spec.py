@@ -5,7 +5,6 @@ is plain data with a JSON round trip, and ``build`` makes the objects that it na
 before something is built, so that the command line can refuse bad settings at once.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -16,9 +15,11 @@ import tsmg
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import CloningConfig, RunConfig
+from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
     check_endpoint,
+    check_examples,
     check_opponent,
     is_endpoint,
     make_matchups,
@@ -30,79 +31,16 @@ from algorithms.training.plain_data import (
     texts_by_name,
     to_plain,
 )
-from tsmg import InvalidArgumentError, UnknownGameError
+from tsmg import InvalidArgumentError
 
 if TYPE_CHECKING:  # they import torch
     import lap
     from algorithms.play.matchups import AbstractMatchups
 
-Game = tsmg.AbstractGame[Any, Any]
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal"]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
-
-
-def _held_out(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise InvalidArgumentError(
-            f"'held_out' must be in (0, 1), or 0 to hold nothing out (got {value!r})"
-        )
-
-
-@final
-@attrs.frozen(kw_only=True)
-class GameSpec:
-    """Which game is trained on, and which of its starts are held out for evaluation."""
-
-    id: str = option(
-        "FrozenLake-v0", "id of a registered game ('tsmg games' lists them), or module:callable"
-    )
-    arguments: Mapping[str, Any] = attrs.field(
-        factory=dict,
-        converter=plain_table,
-        metadata={"help": "arguments of the game, by name"},
-    )
-    horizon: int | None = option(None, "time limit in steps; the game's own if unset")
-    held_out: float = option(
-        0.2,
-        "share of the starts to hold out for evaluation, by a hash of each; 0 for none; games whose starts are not "
-        "problem instances are never split",
-        _held_out,
-    )
-
-    def build(self) -> Game:
-        """The game.
-
-        Raises:
-          UnknownGameError: nothing is registered under the id, or the module that it names cannot be imported; the
-            message says which module and why.
-          InvalidArgumentError: the game takes no such argument, refuses a value, or has no time limit.
-        """
-        module = self.id.partition(":")[0] if ":" in self.id else "tsmg"
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            raise UnknownGameError(
-                f"cannot load the game {self.id!r}: importing {module!r} raised {type(error).__name__}: {error}"
-            ) from error
-        game = tsmg.make(self.id, **self.arguments)
-        game = game if self.horizon is None else tsmg.with_horizon(game, self.horizon)
-        tsmg.step_limit(game)
-        return game
-
-    def split(self, game: Game) -> tuple[Game, Game]:
-        """The part to train on and the part to evaluate on; the whole game twice where nothing is held out.
-
-        Args:
-          game: as ``build`` made it, or one derived from that.
-        """
-        if self.held_out == 0 or not game.facts.start_is_instance:
-            return game, game
-        return (
-            tsmg.split_starts(game, "train", held_out=self.held_out),
-            tsmg.split_starts(game, "held_out", held_out=self.held_out),
-        )
 
 
 @final
@@ -129,6 +67,15 @@ class PolicySpec:
         one_of,
     )
     history: int = option(0, "past turns that the prompt shows; 0 is memoryless", within(0))
+    examples: int = option(
+        0,
+        "examples that the prompt shows, of other starts as the scripted player plays them; 0: those that a saved "
+        "policy has",
+        within(0),
+    )
+    prefill: bool = option(
+        False, "begin each reply for the model, with the opening tag; it goes on from there"
+    )
     lora: str | None = option(
         None,
         "learn low-rank adapters alone, as r=16,alpha=32,targets=NAME+NAME; twice the rank as alpha and all linear "
@@ -150,15 +97,17 @@ class PolicySpec:
         "settings of the behaviour cloning; its seed is that of the run where a file leaves it out",
     )
 
-    def check(self, *, trains: bool = False) -> None:
+    def check(self, game: Game | None = None, *, trains: bool = False) -> None:
         """Refuse what can be refused without loading a model.
 
         Args:
+          game: what is played; what depends on it is not checked unless given.
           trains: whether the policy is to learn, which an endpoint cannot.
 
         Raises:
-          InvalidArgumentError: there is no such checkpoint, or the settings do not fit the model.
+          InvalidArgumentError: there is no such checkpoint, or the settings do not fit the model or the game.
         """
+        self._check_prompt(game)
         if self.model is None and (self.chat or self.thinking):
             raise InvalidArgumentError(
                 "a behaviour-cloned model has no chat template; name a checkpoint by 'model'"
@@ -176,8 +125,25 @@ class PolicySpec:
                 raise InvalidArgumentError(
                     "an endpoint has a chat template of its own; leave 'chat' out"
                 )
+            if self.prefill:
+                raise InvalidArgumentError(
+                    "an endpoint begins every reply itself; leave 'prefill' out"
+                )
             return check_endpoint(self.model)
         return check_checkpoint(self.model)
+
+    def _check_prompt(self, game: Game | None) -> None:
+        if self.model is None and (self.examples or self.prefill):
+            raise InvalidArgumentError(
+                "a behaviour-cloned model is made for its own prompt; name a checkpoint by 'model' for 'examples' and "
+                "'prefill'"
+            )
+        if self.prefill and self.thinking:
+            raise InvalidArgumentError(
+                "'prefill' begins the action and leaves no room for thoughts; leave it or 'thinking' out"
+            )
+        if game is not None and self.examples and self.player == "scripted":
+            check_examples(game)
 
     def cloned_game(self, game: Game) -> Game:
         """The game with the player that is cloned as its scripted player.
@@ -230,6 +196,8 @@ class PolicySpec:
             thinking=self.thinking,
             dtype=self.dtype,
             history=self.history,
+            examples=self.examples if saved is None else 0,
+            prefill=self.prefill and saved is None,
             cloning=self.cloning or CloningConfig(seed=seed),
             report=report,
         )
@@ -322,9 +290,10 @@ class RunSpec:
         Raises:
           InvalidArgumentError: there is no such game, checkpoint, opponent or role, or settings do not fit together.
         """
-        check_opponent(self.game.build(), self.opponent, self.role)
+        game = self.game.build()
+        check_opponent(game, self.opponent, self.role)
         if not resumes:
-            self.policy.check(trains=True)
+            self.policy.check(game, trains=True)
 
     def build(self, *, report: Progress | None = None, saved: str | Path | None = None) -> RunParts:
         """The objects that the run is made of; sets the number of CPU threads that torch uses.

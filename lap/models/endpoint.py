@@ -106,8 +106,13 @@ class EndpointModel:
         Each request carries a seed from its stream; whether the server heeds it is the server's affair.
 
         Raises:
-          ModelError: a request failed for good.
+          ModelError: a request failed for good, or a prompt begins the reply.
         """
+        if any(prompt.prefill for prompt in prompts):
+            raise ModelError(
+                f"{self.model_id!r} at {self.url} cannot be given the beginning of a reply ('prefill'): "
+                "chat endpoints begin every reply themselves"
+            )
         with ThreadPoolExecutor(self.concurrency) as pool:
             asked = [
                 pool.submit(self._completion, prompt, rng, sampling)

@@ -19,6 +19,7 @@ from lap.engine.sampling import (
     token_logprobs,
 )
 from lap.errors import ModelError
+from lap.given import rest_of, sampled_flags, with_given_tokens
 from lap.model import StopCriterion, TrainableModel
 from lap.prompts import Prompt
 from tsmg import Completion, InvalidArgumentError, Stream
@@ -110,13 +111,14 @@ class TabularModel(TrainableModel):
     def _completion(
         self, prompt: Prompt, rng: Stream, sampling: Sampling, stop_criterion: StopCriterion | None
     ) -> Completion:
-        ids: list[int] = []
-        logprobs: list[float] = []
-        support: list[tuple[int, ...]] = []
+        ids = list(self.given_ids(prompt))
+        given = len(ids)
+        logprobs = [0.0] * given
+        support = [(token,) for token in ids]
         finished = False
-        while not finished and len(ids) < sampling.max_reply_tokens:
+        while not finished and len(ids) - given < sampling.max_reply_tokens:
             logprobs_V = self.next_logprobs(prompt, [tuple(ids)], sampling=sampling)[0]
-            token = int(pick_tokens(logprobs_V[None], [rng.at(len(ids))]))
+            token = int(pick_tokens(logprobs_V[None], [rng.at(len(ids) - given)]))
             support.append(tuple(logprobs_V.isfinite().nonzero()[:, 0].tolist()))
             logprobs.append(float(logprobs_V[token]))
             ids.append(token)
@@ -132,7 +134,12 @@ class TabularModel(TrainableModel):
     ) -> Tensor:
         """Log-probabilities of the next token after each beginning of a reply. Shape (P, V)."""
         rows = [self.row(prompt.text, prefix) for prefix in prefixes]
-        return token_logprobs(self.logits[rows], sampling)
+        logprobs_P_V = token_logprobs(self.logits[rows], sampling)
+        return with_given_tokens(logprobs_P_V, self.given_ids(prompt), prefixes)
+
+    def given_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens with which every reply to the prompt begins."""
+        return tuple(self._spelt(prompt.prefill))
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a reply."""
@@ -151,7 +158,7 @@ class TabularModel(TrainableModel):
         return Completion(
             prompt_ids=tuple(prompt.text.encode(errors="surrogatepass")),
             reply_ids=tuple(ids),
-            trainable=(True,) * len(ids),
+            trainable=sampled_flags(self.given_ids(prompt), ids),
             logprobs=tuple(logprobs),
             support=None if support is None else tuple(support),
             finished=finished,
@@ -169,7 +176,8 @@ class TabularModel(TrainableModel):
         Raises:
           ModelError: the vocabulary cannot spell the reply.
         """
-        ids = self._spelt(reply)
+        rest = rest_of(reply, prompt)
+        ids = [*self.given_ids(prompt), *self._spelt(rest)]
         if not (stop_criterion and stop_criterion(reply)):
             ids.append(self.end)
         return self.record(prompt, ids, (0.0,) * len(ids))

@@ -5,8 +5,10 @@ and go on together as long as they draw the same tokens (``lap.engine.decoding``
 positions only, and shares prompts and common prefixes of replies likewise (``lap.engine.scoring``).
 """
 
+import collections
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
@@ -22,6 +24,7 @@ from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
 from lap.errors import ModelError
+from lap.given import rest_of, sampled_flags, with_given_tokens
 from lap.lora import (
     AdaptersOff,
     LoraSettings,
@@ -98,7 +101,7 @@ class TransformersModel(
         self.recomputes = False
         self.one_pass = False  # through the layers, to score a batch
         self.layout: Layout | None = None  # found out at the first use
-        self.memory: LogitCache | None = None
+        self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
         self._ends = end_ids(network, tokenizer)
         self._end = tokenizer.eos_token_id
         if self._end is None:
@@ -268,41 +271,48 @@ class TransformersModel(
         sampling: Sampling,
         stop_criterion: StopCriterion | None = None,
     ) -> list[Completion]:
-        limits = (self.context_length, sampling.max_reply_tokens)
-        encoded = self.encoder.encode_within(prompts, *limits)
-        replies = [ReplyState(ids, rng) for (ids, _), rng in zip(encoded, rngs, strict=True)]
+        encoded = self.encoder.encode_within(
+            prompts, self.context_length, sampling.max_reply_tokens
+        )
+        given = [self.given_ids(prompt) for prompt in prompts]
+        rows = zip(encoded, given, rngs, strict=True)  # given tokens are the engine's prompt, too
+        replies = [ReplyState((*ids, *begun), rng) for (ids, _), begun, rng in rows]
 
-        def decode_reply(ids: Ids) -> tuple[str, bool]:
-            text = self.text(ids)
+        def decode_reply(begun: Ids, ids: Ids) -> tuple[str, bool]:
+            text = self.text((*begun, *ids))
             return text, self.is_end(ids[-1]) or bool(stop_criterion and stop_criterion(text))
 
         with self._computing(learning=False):
-            decode(
-                self.network,
-                replies,
-                sampling=sampling,
-                decode_reply=decode_reply,
-                budget=self.token_budget,
-                logit_cache=self.memory or LogitCache(0),
-                tree_attention=bool(encoded and self.memory)
-                and self.resolved_layout(encoded[0][0]) == "tree_attention",
-            )
+            for begun in dict.fromkeys(given):
+                decode(
+                    self.network,
+                    [reply for reply, own in zip(replies, given, strict=True) if own == begun],
+                    sampling=sampling,
+                    decode_reply=functools.partial(decode_reply, begun),
+                    budget=self.token_budget,
+                    logit_cache=LogitCache(0) if self.memories is None else self.memories[begun],
+                    tree_attention=self.memories is not None
+                    and self.resolved_layout(encoded[0][0]) == "tree_attention",
+                )
         return [
             self._record(
-                ids_text,
-                reply.ids,
-                reply.logprobs,
-                reply.support if sampling.truncates else None,
+                prompt,
+                (*begun, *reply.ids),
+                (*(0.0,) * len(begun), *reply.logprobs),
+                (*((i,) for i in begun), *reply.support) if sampling.truncates else None,
                 text=reply.text,
                 finished=reply.finished,
             )
-            for ids_text, reply in zip(encoded, replies, strict=True)
+            for prompt, begun, reply in zip(prompts, given, replies, strict=True)
         ]
+
+    def given_ids(self, prompt: Prompt) -> Ids:
+        return self.encoder.given_ids(prompt.prefill)
 
     def with_logit_cache(self) -> Self:
         # small games come by the same observations again and again
         view = copy.copy(self)
-        view.memory = LogitCache(LOGIT_CACHE_BYTES)
+        view.memories = collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
         return view
 
     def next_logprobs(
@@ -311,7 +321,8 @@ class TransformersModel(
         ids, _ = self.encoder.encode(prompt)
         begun = [tuple(prefix) for prefix in prefixes]
         logits, row_of = self.context_logits([ReplyTree.of_prefixes(ids, begun)])
-        return token_logprobs(logits[[row_of[ids, prefix] for prefix in begun]], sampling)
+        free_P_V = token_logprobs(logits[[row_of[ids, prefix] for prefix in begun]], sampling)
+        return with_given_tokens(free_P_V, self.given_ids(prompt), begun)
 
     def is_end(self, token: int) -> bool:
         return token in self._ends
@@ -328,12 +339,11 @@ class TransformersModel(
         *,
         finished: bool = True,
     ) -> Completion:
-        encoded = self.encoder.encode(prompt)
-        return self._record(encoded, ids, logprobs, support, text=self.text(ids), finished=finished)
+        return self._record(prompt, ids, logprobs, support, text=self.text(ids), finished=finished)
 
     def _record(
         self,
-        encoded: tuple[tuple[int, ...], str],
+        prompt: Prompt,
         ids: Sequence[int],
         logprobs: Sequence[float],
         support: Sequence[tuple[int, ...]] | None,
@@ -341,11 +351,11 @@ class TransformersModel(
         text: str,
         finished: bool,
     ) -> Completion:
-        prompt_ids, prompt_text = encoded
+        prompt_ids, prompt_text = self.encoder.encode(prompt)
         return Completion(
             prompt_ids=prompt_ids,
             reply_ids=tuple(ids),
-            trainable=(True,) * len(ids),
+            trainable=sampled_flags(self.given_ids(prompt), ids),
             logprobs=tuple(logprobs),
             support=None if support is None else tuple(support),
             finished=finished,
@@ -367,15 +377,13 @@ class TransformersModel(
     def written(
         self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
     ) -> Completion:
-        ids, text = self.encoder.encode(prompt)
-        reply_ids = self.encoder.untrusted(reply)
+        reply_ids = [*self.given_ids(prompt), *self.encoder.untrusted(rest_of(reply, prompt))]
         if not (stop_criterion and stop_criterion(reply)):
             if self._end is None:
                 raise ModelError(f"{self.model_id!r} names no end token, so no reply of it can end")
             reply_ids.append(self._end)
-        return self._record(
-            (ids, text), reply_ids, (0.0,) * len(reply_ids), None, text=reply, finished=True
-        )
+        zeros = (0.0,) * len(reply_ids)
+        return self._record(prompt, reply_ids, zeros, None, text=reply, finished=True)
 
     def context_logits(self, trees: Sequence[ReplyTree]) -> tuple[Tensor, dict[Context, int]]:
         """Differentiable next-token logits at every (prompt, prefix of a reply), each computed once.

@@ -94,7 +94,7 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
             turns=(),
             observation=Observation(text=observation),
         )
-        prompt = policy.prompt.build(history, parser.instructions())
+        prompt = policy.build_prompt(history)
         completions = [
             policy.model.written(
                 prompt,

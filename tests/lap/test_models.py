@@ -165,7 +165,7 @@ def test_a_full_memory_forgets_and_draws_the_same(monkeypatch):
     expected = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
     view = model.with_logit_cache()
     assert [view.sample(PROMPTS, rngs(), sampling=SETTINGS[0]) for _ in range(3)] == [expected] * 3
-    assert len(view.memory._rows) <= 20
+    assert len(view.memories[()]._rows) <= 20
 
 
 @pytest.mark.parametrize("budget", [1, 60, 200])

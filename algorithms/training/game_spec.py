@@ -1,0 +1,76 @@
+"""The game of a run as a value."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, final
+
+import attrs
+
+import tsmg
+from algorithms.method.config import option
+from algorithms.training.plain_data import plain_table
+from tsmg import InvalidArgumentError, UnknownGameError
+
+Game = tsmg.AbstractGame[Any, Any]
+
+
+def _held_out(instance: object, attribute: "attrs.Attribute[float]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise InvalidArgumentError(
+            f"'held_out' must be in (0, 1), or 0 to hold nothing out (got {value!r})"
+        )
+
+
+@final
+@attrs.frozen(kw_only=True)
+class GameSpec:
+    """Which game is trained on, and which of its starts are held out for evaluation."""
+
+    id: str = option(
+        "FrozenLake-v0", "id of a registered game ('tsmg games' lists them), or module:callable"
+    )
+    arguments: Mapping[str, Any] = attrs.field(
+        factory=dict,
+        converter=plain_table,
+        metadata={"help": "arguments of the game, by name"},
+    )
+    horizon: int | None = option(None, "time limit in steps; the game's own if unset")
+    held_out: float = option(
+        0.2,
+        "share of the starts to hold out for evaluation, by a hash of each; 0 for none; games whose starts are not "
+        "problem instances are never split",
+        _held_out,
+    )
+
+    def build(self) -> Game:
+        """The game.
+
+        Raises:
+          UnknownGameError: nothing is registered under the id, or the module that it names cannot be imported; the
+            message says which module and why.
+          InvalidArgumentError: the game takes no such argument, refuses a value, or has no time limit.
+        """
+        module = self.id.partition(":")[0] if ":" in self.id else "tsmg"
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UnknownGameError(
+                f"cannot load the game {self.id!r}: importing {module!r} raised {type(error).__name__}: {error}"
+            ) from error
+        game = tsmg.make(self.id, **self.arguments)
+        game = game if self.horizon is None else tsmg.with_horizon(game, self.horizon)
+        tsmg.step_limit(game)
+        return game
+
+    def split(self, game: Game) -> tuple[Game, Game]:
+        """The part to train on and the part to evaluate on; the whole game twice where nothing is held out.
+
+        Args:
+          game: as ``build`` made it, or one derived from that.
+        """
+        if self.held_out == 0 or not game.facts.start_is_instance:
+            return game, game
+        return (
+            tsmg.split_starts(game, "train", held_out=self.held_out),
+            tsmg.split_starts(game, "held_out", held_out=self.held_out),
+        )
