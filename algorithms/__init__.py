@@ -2,14 +2,18 @@
 
 The rooms, each of which imports those above it alone: ``method`` (the mathematics), ``distributed`` (several
 processes), ``play`` (rollouts, matchups, evaluation), ``runs`` (run folders), ``analysis`` (of finished runs),
-``training`` (the trainer and a whole run), ``capacity``, ``experiments`` and ``cli``. This module re-exports what most
-users need; names are loaded when they are first used, so that the command line answers without waiting for torch.
+``cloning`` (demonstrations, and the fit to them), ``training`` (the trainer and a whole run), ``capacity``,
+``experiments`` and ``cli``. This module re-exports what most users need; names are loaded when they are first used, so
+that the command line answers without waiting for torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from algorithms.cloning.config import CloningConfig as CloningConfig
+    from algorithms.cloning.config import FitConfig as FitConfig
+    from algorithms.cloning.small import cloned_policy as cloned_policy
     from algorithms.method.advantages import group_relative_advantages as group_relative_advantages
     from algorithms.method.config import MSGRPOConfig as MSGRPOConfig
     from algorithms.method.credit import credit_rule as credit_rule
@@ -20,8 +24,8 @@ if TYPE_CHECKING:
     from algorithms.method.losses import policy_loss as policy_loss
     from algorithms.method.weighting import token_weights as token_weights
     from algorithms.play.evaluation import evaluate as evaluate
-    from algorithms.training.cloning import cloned_policy as cloned_policy
-    from algorithms.training.config import CloningConfig as CloningConfig
+    from algorithms.training.clone_spec import CloneSpec as CloneSpec
+    from algorithms.training.cloning import clone_policy as clone_policy
     from algorithms.training.config import RunConfig as RunConfig
     from algorithms.training.game_spec import GameSpec as GameSpec
     from algorithms.training.run import run_training as run_training
@@ -41,8 +45,11 @@ _MODULES = {
     "policy_loss": "method.losses",
     "token_weights": "method.weighting",
     "evaluate": "play.evaluation",
-    "CloningConfig": "training.config",
-    "cloned_policy": "training.cloning",
+    "CloningConfig": "cloning.config",
+    "FitConfig": "cloning.config",
+    "CloneSpec": "training.clone_spec",
+    "clone_policy": "training.cloning",
+    "cloned_policy": "cloning.small",
     "run_training": "training.run",
     "GameSpec": "training.game_spec",
     "PolicySpec": "training.spec",

@@ -1,4 +1,4 @@
-"""The command line: ``tsmg train``, ``evaluate``, ``play``, ``check``, ``games``, and what other packages add.
+"""The command line: ``tsmg train``, ``clone``, ``evaluate``, ``play``, ``check``, ``games``, and what packages add.
 
 Bad arguments end in one sentence and exit code 2 before anything slow starts.
 """
@@ -11,6 +11,7 @@ import click
 import tsmg
 from algorithms.analysis.printing import printable
 from algorithms.cli.check import check, games
+from algorithms.cli.clone import clone
 from algorithms.cli.evaluate import evaluate, merge
 from algorithms.cli.play import play
 from algorithms.cli.train import train
@@ -50,7 +51,7 @@ def main() -> None:
     """Post-train language models to act over many steps, in text-mediated stochastic games."""
 
 
-for _command in (train, evaluate, play, check, merge, games):
+for _command in (train, clone, evaluate, play, check, merge, games):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ _NAMES: dict[tuple[type, str], tuple[str, str]] = {
     (GameSpec, "id"): ("--game", "game_id"),
     (GameSpec, "arguments"): ("--set", "settings"),
 }
-_IN_FILES = {"algorithm", "cloning", "game", "labels", "player_arguments", "policy", "run"}
+_IN_FILES = {"algorithm", "cloning", "fit", "game", "labels", "player_arguments", "policy", "run"}
 """Fields of specifications that are tables, which files can give and options cannot."""
 
 

@@ -14,6 +14,7 @@ import attrs
 import torch
 
 import lap
+from algorithms.cloning.divergence import divergence_from_player
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation, evaluate
@@ -21,7 +22,6 @@ from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
-from algorithms.training.cloning import divergence_from_player
 from algorithms.training.game_spec import Game
 from algorithms.training.metrics import evaluation_metrics
 from algorithms.training.run import run_training

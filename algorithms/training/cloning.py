@@ -1,347 +1,228 @@
-"""Behaviour cloning: a language model is fitted to the reply distributions of a game's scripted player.
+"""``clone_policy``: a cloning from its spec, with what it is made of."""
 
-What is cloned is the player's action *distribution* (soft targets), not single draws, which reads the board far better
-for the same cost. ``clone`` fits any model, however its network was made. ``cloned_policy`` makes a small one on first
-use (Qwen2 architecture, about 0.8 M parameters, byte-level tokenizer) that can already half play one game; it is an
-ordinary checkpoint, cached by a hash of all that it is made from.
-"""
-
-import hashlib
-import json
-import math
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import signal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
 
-from algorithms.training.config import CloningConfig
-from lap.engine.prefix_tree import Ids, ReplyTree
-from lap.engine.sampling import Sampling
-from lap.models.small import make_tokenizer, small_network
-from lap.models.transformers import TransformersModel
-from lap.parsers import AbstractParser, TagParser
-from lap.policy import LanguageAgentPolicy
-from lap.prompts import AbstractPrompt, MemorylessPrompt, Prompt
-from tsmg import (
-    AbstractGame,
-    Episode,
-    History,
-    Phase,
-    PlayerPolicy,
-    Stream,
-    UniformPlayer,
-    distinct_episodes,
-    play,
+import tsmg
+from algorithms.cloning.config import Learnt
+from algorithms.cloning.demonstrations import (
+    Demonstration,
+    Game,
+    demonstrations,
+    policy_demonstrations,
 )
+from algorithms.cloning.recorded import held_out_share, recorded_demonstrations
+from algorithms.cloning.run import (
+    Cloning,
+    CloningReporter,
+    CloningResult,
+    Shown,
+    SilentCloning,
+)
+from algorithms.distributed.sharding import Sharding
+from algorithms.errors import RunStoppedError
+from algorithms.runs.writer import versions
+from algorithms.training.clone_spec import CloneSpec, check_folder
+from algorithms.training.interruption import Interruption
+from algorithms.training.quiet import without_progress_bars
+from lap import LanguageAgentPolicy, TransformersModel
+from tsmg import AgentPolicy, InvalidArgumentError
 
-_VERSION = 3
-_ROWS = 64  # demonstrations that are scored at once
+Policy = LanguageAgentPolicy[Any]
+_Sides = tuple[list[Demonstration], list[Demonstration]]
+"""What is fitted, and candidates for what is measured."""
 
-Report = Callable[[str, int, int], None]
-"""Called with a stage, the steps of it that are done, and all its steps."""
-
-S = TypeVar("S")
-A = TypeVar("A")
+_PLAYER_EPISODES, _POLICY_EPISODES = 2000, 500
+_LONGEST = 16  # prompts and replies that are tried for length: those of the most characters
 
 
-# ---- demonstrations --------------------------------------------------------------------------------------
+@attrs.frozen(kw_only=True, eq=False)
+class _Games:
+    """The parts of a game, both with the player that is cloned."""
+
+    fitted: Game
+    held_out: Game
+
+    @classmethod
+    def of(cls, spec: CloneSpec) -> "_Games":
+        game = spec.policy.cloned_game(spec.game.build())
+        fitted, held_out = spec.game.split(game)
+        return cls(fitted=fitted, held_out=held_out)
+
+    def other_seed(self, seed: int) -> int:
+        """The seed of the episodes to measure on; another one where no starts are held out."""
+        return seed if self.fitted is not self.held_out else seed + 1
 
 
-@attrs.frozen(kw_only=True)
-class Demonstration:
-    """The distribution of a scripted player's replies to one prompt."""
+def _shown(spec: CloneSpec, games: _Games, policy: Policy, teacher: AgentPolicy | None) -> Shown:
+    """What the model is fitted to, and what it is measured on."""
+    if spec.episodes_from is not None:
+        fitted, others = _recorded(spec, games, policy)
+    elif spec.teacher is None and teacher is None:
+        fitted, others = _of_player(spec, games, policy)
+    else:
+        teacher = teacher or LanguageAgentPolicy.from_pretrained(spec.teacher or "")
+        fitted, others = _of_policy(spec, games, policy, teacher)
+    return Shown.of(fitted, others, count=spec.fit.measured_prompts)
 
-    prompt: Prompt
-    reply_dist: tuple[tuple[str, float], ...]
+
+def _of_player(spec: CloneSpec, games: _Games, policy: Policy) -> _Sides:
+    shown = functools.partial(demonstrations, prompt=policy.prompt, parser=policy.parser)
+    fit = spec.fit
+    return (
+        shown(games.fitted, episodes=fit.episodes or _PLAYER_EPISODES, seed=fit.seed),
+        shown(games.held_out, episodes=fit.measured_prompts, seed=games.other_seed(fit.seed)),
+    )
 
 
-def demonstrations(
-    game: AbstractGame[S, A],
-    *,
-    prompt: AbstractPrompt,
-    parser: AbstractParser,
-    episodes: int,
-    seed: int = 0,
-) -> list[Demonstration]:
-    """The reply distributions of the game's scripted player at every prompt that it meets.
-
-    The player of a game that ships none is uniform over the legal actions.
-
-    Args:
-      game: the game; pass the training part of a split game.
-      prompt: F, the prompts of the policy that is to be cloned.
-      parser: W, which wraps actions into replies.
-      episodes: number of distinct episodes that the player plays.
-      seed: of the episodes.
-    """
-    player = game.scripted_player() or UniformPlayer(game)
-    specs = distinct_episodes(game, episodes, seed=seed, phase=Phase.CLONING)
-    sums: dict[Prompt, dict[str, float]] = {}
-    counts: dict[Prompt, int] = {}
-    instructions = parser.instructions()
-    for episode in play(game, PlayerPolicy(game, player), specs):
-        if not isinstance(episode, Episode):
-            continue
-        for state, history in _decisions(episode, game, parser):
-            built = prompt.build(history, instructions)
-            dist = sums.setdefault(built, {})
-            counts[built] = counts.get(built, 0) + 1
-            for action, probability in player.action_dist(state, history.agent).pmf().items():
-                reply = parser.wrap(game.action_text(state, history.agent, action))
-                dist[reply] = dist.get(reply, 0.0) + float(probability)
-    return [
-        Demonstration(
-            prompt=built,
-            reply_dist=tuple((reply, p / counts[built]) for reply, p in dist.items()),
+def _of_policy(spec: CloneSpec, games: _Games, policy: Policy, teacher: AgentPolicy) -> _Sides:
+    fit = spec.fit
+    shown = functools.partial(
+        policy_demonstrations,
+        teacher=teacher,
+        prompt=policy.prompt,
+        parser=policy.parser,
+        replies=fit.replies,
+        successful=spec.successful,
+    )
+    fitted = shown(games.fitted, episodes=fit.episodes or _POLICY_EPISODES, seed=fit.seed)
+    try:
+        others = shown(
+            games.held_out, episodes=fit.measured_prompts, seed=games.other_seed(fit.seed)
         )
-        for built, dist in sums.items()
-    ]
+    except InvalidArgumentError:  # there are few of them, perhaps none a success
+        others = []
+    return fitted, others
 
 
-def _decisions(
-    episode: Episode[S], game: AbstractGame[S, A], parser: AbstractParser
-) -> Iterator[tuple[S, History]]:
-    """(state, history) at every decision of an agent."""
-    turns = {agent: list(episode.start.turns.get(agent, ())) for agent in episode.agents}
-    for step in episode.steps:
-        for agent_step in step.agent_steps:
-            agent = agent_step.agent
-            history = History(
-                agent=agent,
-                rules=game.rules_text(agent),
-                turns=tuple(turns[agent]),
-                observation=agent_step.observation,
-            )
-            yield step.state.state, history
-            reply = parser.wrap(agent_step.reply.text)
-            turns[agent].append(attrs.evolve(agent_step.turn, reply=reply))
+def _recorded(spec: CloneSpec, games: _Games, policy: Policy) -> _Sides:
+    shown = functools.partial(
+        recorded_demonstrations,
+        game=games.fitted,
+        prompt=policy.prompt,
+        parser=policy.parser,
+        successful=spec.successful,
+        replies=spec.fit.replies,
+    )
+    records = spec.records(games.fitted)
+    fitted, others = map(shown, held_out_share(records, spec.game.held_out))
+    if not fitted:
+        fitted, others = others, []
+    if not fitted:
+        raise InvalidArgumentError(
+            f"the policy's parser reads a legal action in no reply of {spec.episodes_from!r}"
+        )
+    return fitted, others
 
 
-# ---- the fit ---------------------------------------------------------------------------------------------
+def _with_room(policy: Policy, shown: Shown) -> Policy:
+    """The policy, whose replies may be as long as those that are cloned.
 
-
-def clone(
-    model: TransformersModel,
-    shown: Sequence[Demonstration],
-    config: CloningConfig,
-    *,
-    parser: AbstractParser,
-    report: Report | None = None,
-) -> None:
-    """Fit a model, in place, to the reply distributions of demonstrations.
-
-    Args:
-      model: what is fitted: all parameters of its network that require gradients.
-      shown: the demonstrations.
-      config: steps, batch, learning rate and seed; its sizes of a network are not used.
-      parser: W, which says where a reply is complete.
-      report: called after each step.
+    Raises:
+      ContextLengthError: a prompt and a reply do not fit the model's context.
     """
-    rows = [_encode(model, parser, demonstration) for demonstration in shown]
-    learned = [p for p in model.network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=0.01)
-    warm = max(1, config.steps // 20)
-    for step in range(config.steps):
-        rng = Stream("seed model", config.seed, step)  # its key decides the draws: it must stay
-        loss = _cloning_loss(model, [rng.choice(rows) for _ in range(config.batch)])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        if step < warm:
-            schedule = (step + 1) / warm
-        else:
-            schedule = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm)))
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule
-        optimizer.step()
-        if report is not None:
-            report("behaviour-cloned model", step + 1, config.steps)
+    both = (*shown.fitted, *shown.measured)
+    texts = sorted({r for one in both for r, _ in one.reply_dist}, key=len)[-_LONGEST:]
+    lengths = [n for text in texts if (n := policy.model.reply_length(text)) is not None]
+    room = max(lengths, default=0) + 1
+    prompts = sorted((one.prompt for one in both), key=lambda prompt: len(prompt.text))[-_LONGEST:]
+    policy.model.check_prompts(
+        prompts, sampling=attrs.evolve(policy.sampling, max_reply_tokens=room)
+    )
+    longest = max(policy.sampling.max_reply_tokens, room)
+    return policy.with_sampling(attrs.evolve(policy.sampling, max_reply_tokens=longest))
 
 
-def divergence_from_player(
-    policy: LanguageAgentPolicy[TransformersModel],
-    game: AbstractGame[S, A],
-    *,
-    episodes: int = 200,
-    seed: int = 0,
-) -> float:
-    """Mean divergence of a cloned policy from the game's scripted player, at the prompts that the player meets.
-
-    On starts that cloning did not see (the other part of a split game), it says whether the clone has converged.
+def learnt(spec: CloneSpec, policy: Policy) -> Learnt:
+    """What of a policy is fitted.
 
     Args:
-      policy: the clone, with the prompt and parser that it was made for; its untruncated distribution at temperature
-        1 counts.
-      game: the game with the scripted player that the clone is compared with.
-      episodes: number of episodes that the player plays.
-      seed: of their starts.
+      spec: of the cloning.
+      policy: as the spec built it.
+    """
+    if spec.policy.model is None:
+        return "fresh network"
+    model = policy.model
+    has_adapters = isinstance(model, TransformersModel) and model.has_adapters
+    return "adapters" if has_adapters else "whole weights"
+
+
+def clone_policy(
+    spec: CloneSpec,
+    folder: str | Path,
+    *,
+    teacher: tsmg.AgentPolicy | None = None,
+    reporter: "CloningReporter | None" = None,
+    resume: bool = False,
+) -> "CloningResult":
+    """Fit a checkpoint, or a fresh network, to a player, a policy or recorded episodes; ``tsmg clone`` in Python.
+
+    The policy that is kept, the one nearest to what is cloned on held-out prompts, is in the folder afterwards, and
+    ``PolicySpec(model=folder)`` trains it on: of a checkpoint with adapters, these. The first SIGTERM or SIGINT lets
+    the step under way end, writes a checkpoint and stops; the second one ends the process.
+
+    Args:
+      spec: what is fitted to what, and how.
+      folder: of the policy; must be new or empty, or hold the cloning that is resumed.
+      teacher: a policy to clone, in place of a folder that ``spec`` names.
+      reporter: receives news; silent by default.
+      resume: go on from the last checkpoint in the folder, with the same spec.
 
     Returns:
-      The mean over distinct prompts of KL(player || clone), over whole replies, in nats.
+      What it came to.
+
+    Raises:
+      InvalidArgumentError: the spec names no such game, player, policy or episodes, or nothing in them can be cloned.
+      ContextLengthError: a prompt and a reply do not fit the model's context.
+      ModelError: there is no such checkpoint, or it cannot be loaded.
+      RunFolderError: the folder holds something else, or nothing that can be resumed.
+      RunStoppedError: a signal stopped it; it can be resumed.
     """
-    shown = demonstrations(
-        game, prompt=policy.prompt, parser=policy.parser, episodes=episodes, seed=seed
+    folder, reporter = Path(folder), reporter or SilentCloning()
+    check_folder(folder, resume=resume)
+    spec.check(has_teacher=teacher is not None)
+    torch.set_num_threads(spec.threads)
+    with Interruption() as interruption, without_progress_bars():
+        cloning = _begun(spec, folder, teacher, reporter)
+        result = cloning.run(lambda: interruption.signal)
+    if result is not None:
+        return result
+    number = interruption.signal or signal.SIGINT
+    error = RunStoppedError(
+        f"stopped by {signal.Signals(number).name} after step {cloning.fit.done}, with a checkpoint; "
+        f"go on with: tsmg clone --resume {folder}"
     )
-    rows = [_encode(policy.model, policy.parser, demonstration) for demonstration in shown]
-    cross_entropy = 0.0
-    with torch.no_grad():
-        for first in range(0, len(rows), _ROWS):
-            part = rows[first : first + _ROWS]
-            cross_entropy += len(part) * float(_cloning_loss(policy.model, part))
-    entropy = sum(-p * math.log(p) for d in shown for _, p in d.reply_dist if p)
-    return (cross_entropy - entropy) / len(rows)
+    error.signal = number
+    raise error
 
 
-@attrs.frozen(kw_only=True)
-class _Row:
-    """A demonstration in tokens: the tree of its replies, and the distribution of the next token at every node.
-
-    Attributes:
-      tree: the prompt and prefixes of replies.
-      targets: (index of the prefix, next token) of every positive entry of the distribution.
-      probabilities: of reaching the prefix and then drawing the token; they align with the targets.
-    """
-
-    tree: ReplyTree
-    targets: tuple[tuple[int, int], ...]
-    probabilities: tuple[float, ...]
-
-
-def _encode(model: TransformersModel, parser: AbstractParser, shown: Demonstration) -> _Row:
-    """A demonstration in the tokens of a model."""
-    dist: dict[Ids, float] = {}
-    for reply, probability in shown.reply_dist:
-        ids = model.written(shown.prompt, reply, stop_criterion=parser.is_complete).reply_ids
-        dist[ids] = dist.get(ids, 0.0) + probability
-    tree = ReplyTree.of(model.encoder.encode(shown.prompt)[0], list(dist))
-    index = {prefix: i for i, prefix in enumerate(tree.prefixes)}
-    targets: dict[tuple[int, int], float] = {}
-    for reply_ids, probability in dist.items():
-        for n, token in enumerate(reply_ids):
-            target = (index[reply_ids[:n]], token)
-            targets[target] = targets.get(target, 0.0) + probability
-    return _Row(tree=tree, targets=tuple(targets), probabilities=tuple(targets.values()))
-
-
-def _cloning_loss(model: TransformersModel, rows: Sequence[_Row]) -> Tensor:
-    """Mean over prompts of the expected negative log-probability of a whole reply, under the player's distribution."""
-    counts: dict[ReplyTree, int] = {}
-    distinct = {row.tree: row for row in rows}
-    for row in rows:
-        counts[row.tree] = counts.get(row.tree, 0) + 1
-    logits, _ = model.context_logits(list(distinct))
-    contexts, tokens, weights, first = [], [], [], 0
-    for tree, row in distinct.items():
-        contexts += [first + i for i, _ in row.targets]
-        tokens += [token for _, token in row.targets]
-        weights += [counts[tree] * p for p in row.probabilities]
-        first += len(tree.prefixes)
-    chosen = torch.log_softmax(logits, dim=-1)[contexts, tokens]
-    return -(torch.tensor(weights, device=chosen.device) * chosen).sum() / len(rows)
-
-
-# ---- small models and their cache ------------------------------------------------------------------------
-
-
-def cloned_policy(
-    game: AbstractGame[S, A],
-    *,
-    config: CloningConfig | None = None,
-    sampling: Sampling | None = None,
-    cache: str | Path | None = None,
-    report: Report | None = None,
-) -> LanguageAgentPolicy[TransformersModel]:
-    """The behaviour-cloned model of a game with the prompt and parser that it was made for.
-
-    Args:
-      game: the game with the scripted player that is cloned; pass the training part of a split game.
-      config: sizes and steps.
-      sampling: how the policy samples replies.
-      cache: folder of the cache; ``$TSMG_CACHE`` or ``~/.cache/tsmg`` by default.
-      report: called while the model is made.
-    """
-    prompt, parser = MemorylessPrompt(with_rules=False), TagParser()
-    model = cloned_model(
-        game, prompt=prompt, parser=parser, config=config, cache=cache, report=report
+def _begun(
+    spec: CloneSpec, folder: Path, teacher: AgentPolicy | None, reporter: CloningReporter
+) -> Cloning:
+    """A cloning at its beginning, or where it was stopped."""
+    games = _Games.of(spec)
+    reporter.stage("making the policy")
+    policy = spec.build_policy(games.fitted)
+    kind = learnt(spec, policy)
+    config = spec.fit.resolved(kind)
+    reporter.stage("playing what is cloned")
+    shown = _shown(spec, games, policy, teacher)
+    policy = _with_room(policy, shown)
+    Sharding("none").place([policy.model])
+    is_held_out = "held-out" if shown.is_held_out else "fitted (the game has no others)"
+    reporter.stage(
+        f"{len(shown.fitted)} prompts to fit, {len(shown.measured)} {is_held_out} ones to measure; {kind}: "
+        f"{config.steps} steps of {config.batch} prompts at most, learning rate {config.learning_rate:g}"
     )
-    return LanguageAgentPolicy(
-        prompt=prompt, model=model, parser=parser, sampling=sampling or Sampling()
-    )
-
-
-def cloned_model(
-    game: AbstractGame[S, A],
-    *,
-    prompt: AbstractPrompt | None = None,
-    parser: AbstractParser | None = None,
-    config: CloningConfig | None = None,
-    cache: str | Path | None = None,
-    report: Report | None = None,
-) -> TransformersModel:
-    """The behaviour-cloned model of a game: loaded from the cache, or made and put there.
-
-    Args:
-      game: the game with the scripted player that is cloned; pass the training part of a split game.
-      prompt: F; the rules-free memoryless prompt by default.
-      parser: W; tags by default.
-      config: sizes and steps.
-      cache: folder of the cache; ``$TSMG_CACHE`` or ``~/.cache/tsmg`` by default.
-      report: called while the model is made.
-    """
-    prompt = prompt or MemorylessPrompt(with_rules=False)
-    parser = parser or TagParser()
-    config = config or CloningConfig()
-    shown = demonstrations(
-        game, prompt=prompt, parser=parser, episodes=config.episodes, seed=config.seed
-    )
-    data = [(d.prompt.text, d.reply_dist) for d in shown]
-    made_from = json.dumps([_VERSION, torch.__version__, attrs.asdict(config), data])
-    digest = hashlib.blake2b(made_from.encode(), digest_size=10).hexdigest()
-    folder = cache_folder(cache) / f"seed-{digest}"
-    if not folder.is_dir():
-        model = _small_model(shown, parser, config)
-        clone(model, shown, config, parser=parser, report=report)
-        _save_whole(model, folder)
-    return TransformersModel.from_pretrained(folder, chat=False)
-
-
-def cache_folder(cache: str | Path | None = None) -> Path:
-    """The folder of models that were made: the one given, ``$TSMG_CACHE`` or ``~/.cache/tsmg``."""
-    default = os.environ.get("TSMG_CACHE") or Path.home() / ".cache" / "tsmg"
-    return Path(cache or default)
-
-
-def _small_model(
-    shown: Sequence[Demonstration], parser: AbstractParser, config: CloningConfig
-) -> TransformersModel:
-    """A small model with random weights, and a tokenizer for the texts of demonstrations."""
-    texts = [d.prompt.text for d in shown] + [r for d in shown for r, _ in d.reply_dist]
-    tokenizer = make_tokenizer([*texts, parser.instructions()], config.vocabulary)
-    network = small_network(
-        tokenizer,
-        width=config.width,
-        layers=config.layers,
-        heads=config.heads,
-        inner=config.inner,
-        context=config.context,
-        seed=config.seed,
-    )
-    return TransformersModel(network, tokenizer, model_id="seed", chat=False)
-
-
-def _save_whole(model: TransformersModel, folder: Path) -> None:
-    """Save under a temporary name, then rename, so that a half-written model is never found."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        model.save_pretrained(Path(work) / "model")
-        try:
-            (Path(work) / "model").rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process was faster otherwise
-                shutil.move(Path(work) / "model", folder)
+    described = {
+        "spec": attrs.evolve(spec, fit=config).to_json(),
+        "learnt": kind,
+        "given_teacher": teacher is not None,
+        "versions": versions(),
+    }
+    return Cloning(policy, shown, config, folder, described=described, reporter=reporter)

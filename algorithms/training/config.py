@@ -1,4 +1,4 @@
-"""Settings of a run and of behaviour cloning as plain data; those of the algorithm are in ``method.config``."""
+"""Settings of a run as plain data; the algorithm's are in ``method.config``, those of cloning in ``cloning.config``."""
 
 from typing import Literal
 
@@ -32,24 +32,3 @@ class RunConfig:
     )
     episodes_logged: int = option(1, "transcripts written per update", within(0))
     tracker: Tracker = option("none", "also log to a tracker, through accelerate", one_of)
-
-
-@attrs.frozen(kw_only=True)
-class CloningConfig:
-    """What a behaviour-cloned model is made from, beside the game, the prompt and the parser."""
-
-    width: int = option(128, "width of the network", within(1))
-    layers: int = option(4, "layers of the network", within(1))
-    heads: int = option(4, "attention heads of a layer", within(1))
-    inner: int = option(344, "width of the layers' feed-forward parts", within(1))
-    vocabulary: int = option(320, "tokens of the vocabulary, 256 bytes included", within(257))
-    context: int = option(1024, "longest prompt and reply together, in tokens", within(1))
-    episodes: int = option(2000, "episodes of the player that are cloned", within(1))
-    steps: int = option(400, "optimiser steps", within(1))
-    batch: int = option(64, "prompts of an optimiser step", within(1))
-    learning_rate: float = option(
-        2e-3,
-        "greatest learning rate; it warms up over 5% and decays to 0 by a cosine",
-        within(0.0, above=True),
-    )
-    seed: int = option(0, "seed of the weights and of the order of the data")

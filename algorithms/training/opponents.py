@@ -88,12 +88,19 @@ def check_opponent(game: Game, opponent: str, role: str | None) -> None:
     if is_endpoint(opponent):
         check_endpoint(opponent)
     elif opponent not in ("past", "scripted", "uniform"):
-        file = "policy.json"  # lap.policy.POLICY_FILE, without torch
-        for path, missing in ((Path(opponent), "such folder"), (Path(opponent) / file, file)):
-            if not path.exists():
-                raise InvalidArgumentError(
-                    f"no saved policy at {opponent!r} (there is no {missing})"
-                )
+        check_saved_policy(opponent)
+
+
+def check_saved_policy(folder: str) -> None:
+    """Refuse a folder that holds no saved policy.
+
+    Raises:
+      InvalidArgumentError: the message says what is missing.
+    """
+    file = "policy.json"  # lap.policy.POLICY_FILE, without torch
+    for path, missing in ((Path(folder), "such folder"), (Path(folder) / file, file)):
+        if not path.exists():
+            raise InvalidArgumentError(f"no saved policy at {folder!r} (there is no {missing})")
 
 
 def make_matchups(

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import torch
 
-from algorithms.training.cloning import cloned_model
-from algorithms.training.config import CloningConfig
+from algorithms.cloning.config import CloningConfig
+from algorithms.cloning.small import cloned_model
 from algorithms.training.game_in_prompt import (
     example_action,
     examples_of_play,

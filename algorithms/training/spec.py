@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import attrs
 
 import tsmg
+from algorithms.cloning.config import CloningConfig
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
-from algorithms.training.config import CloningConfig, RunConfig
+from algorithms.training.config import RunConfig
 from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:  # they import torch
     from algorithms.play.matchups import AbstractMatchups
 
 Dtype = Literal["float32", "bfloat16", "mixed"]
-Player = Literal["scripted", "optimal"]
+Player = Literal["scripted", "optimal", "uniform"]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
 
@@ -155,6 +156,8 @@ class PolicySpec:
             from algorithms.play.optimum import OptimalPlayer
 
             return tsmg.with_player(game, OptimalPlayer(game))
+        if self.player == "uniform":
+            return tsmg.with_player(game, tsmg.UniformPlayer(game))
         if not self.player_arguments:
             return game
         own: Any = game.scripted_player()

@@ -33,6 +33,7 @@ ORDER = (
     "algorithms.play",
     "algorithms.runs",
     "algorithms.analysis",
+    "algorithms.cloning",
     "algorithms.training",
     "algorithms.capacity",
     "algorithms.experiments",

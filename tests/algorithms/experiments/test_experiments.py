@@ -14,11 +14,12 @@ from click.testing import CliRunner
 
 from algorithms import CloningConfig
 from algorithms.cli import main as cli
+from algorithms.cloning import small
 from algorithms.experiments import Job, jobs, read_experiment, run_jobs, scheduler, shipped, worker
 from algorithms.experiments.scheduler import estimated_seconds, is_done
 from algorithms.runs.reader import read_run
-from algorithms.training import cloning, run_loop
 from algorithms.training import run as training
+from algorithms.training import run_loop
 from algorithms.training.spec import PolicySpec
 from lap import LanguageAgentPolicy
 from lap.models.small import make_tokenizer, small_network
@@ -339,7 +340,7 @@ def test_training_that_was_stopped_goes_on(tmp_path, cache, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             do("lake/aaw/0", stopped)
     with monkeypatch.context() as patched:
-        patched.setattr(cloning, "cloned_model", cut)  # nothing is cloned again
+        patched.setattr(small, "cloned_model", cut)  # nothing is cloned again
         do("lake/aaw/0", stopped)
     for name in ("metrics.jsonl", "evaluations.jsonl", "episodes.jsonl", "config.json"):
         assert (stopped / name).read_text() == (whole / name).read_text()

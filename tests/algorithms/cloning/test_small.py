@@ -4,12 +4,9 @@ import attrs
 import pytest
 
 from algorithms import CloningConfig
-from algorithms.training.cloning import (
-    clone,
-    cloned_model,
-    demonstrations,
-    divergence_from_player,
-)
+from algorithms.cloning.demonstrations import demonstrations
+from algorithms.cloning.divergence import divergence_from_player
+from algorithms.cloning.small import clone, cloned_model
 from games import FrozenLake
 from lap import (
     LanguageAgentPolicy,

@@ -1,0 +1,154 @@
+"""A cloning as a value: which game and policy, what is cloned, and how.
+
+It stands beside ``RunSpec``, since both are made of a ``GameSpec`` and a ``PolicySpec``; the cloning itself is the room
+``algorithms.cloning``. Nothing slow is imported here before something is built.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from algorithms.cloning.config import DESCRIBED, CloningConfig, FitConfig
+from algorithms.errors import RunFolderError
+from algorithms.method.config import option, within
+from algorithms.training.opponents import check_saved_policy
+from algorithms.training.plain_data import from_plain, to_plain
+from algorithms.training.spec import Game, GameSpec, PolicySpec
+from tsmg import InvalidArgumentError
+
+if TYPE_CHECKING:  # they import torch
+    import lap
+    from algorithms.runs.records import Record
+
+
+_POLICY_FILE = "policy.json"  # lap.policy.POLICY_FILE, without torch
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CloneSpec:
+    """Everything that determines a cloning, but for the versions of what it runs on.
+
+    Attributes:
+      game: which game is played.
+      policy: what is fitted: a checkpoint, or a fresh network; its ``player`` is cloned unless another source is named.
+      fit: the settings of the fit.
+      teacher, episodes_from: what is cloned in place of the player.
+      successful: of a teacher or recorded episodes, only what succeeded.
+      threads: CPU threads; sums are rounded otherwise with another number.
+    """
+
+    game: GameSpec = GameSpec()
+    policy: PolicySpec = PolicySpec()
+    fit: FitConfig = FitConfig()
+    teacher: str | None = option(None, "folder of a saved policy whose play is cloned")
+    episodes_from: str | None = option(
+        None, "run folder, or a file such as its episodes.jsonl, whose recorded episodes are cloned"
+    )
+    successful: bool = option(
+        False,
+        "of a policy or of recorded episodes, clone only those that the game calls a success (rejection sampling)",
+    )
+    threads: int = option(2, "CPU threads", within(1))
+
+    def check(self, *, has_teacher: bool = False, resumes: bool = False) -> None:
+        """Refuse what can be refused without loading a model.
+
+        Args:
+          has_teacher: whether a policy to clone is given as an object.
+          resumes: whether this cloning has begun already.
+
+        Raises:
+          InvalidArgumentError: there is no such game, checkpoint or source, or the settings do not fit together.
+        """
+        game = self.game.build()
+        self.policy.check(trains=True)
+        has_teacher = has_teacher or self.teacher is not None
+        if has_teacher + (self.episodes_from is not None) + (self.policy.player != "scripted") > 1:
+            raise InvalidArgumentError(
+                "a policy, recorded episodes and a player are cloned one at a time; name one of them"
+            )
+        if self.teacher is not None:
+            check_saved_policy(self.teacher)
+        elif self.episodes_from is not None:
+            self.records(game)
+        elif self.successful and not has_teacher:
+            raise InvalidArgumentError(
+                "'successful' chooses among the episodes of a policy or recorded ones; a player's whole distribution "
+                "is cloned"
+            )
+        elif not has_teacher and self.policy.cloned_game(game).scripted_player() is None:
+            raise InvalidArgumentError(
+                f"{game.name} has no scripted player to clone; name --player uniform, --policy FOLDER or "
+                "--episodes-from RUN_FOLDER"
+            )
+
+    def records(self, game: Game) -> "list[Record]":
+        """The recorded episodes that are cloned.
+
+        Args:
+          game: the whole game.
+
+        Raises:
+          InvalidArgumentError: they cannot be read, are of another game, or none can be cloned.
+        """
+        from algorithms.cloning.recorded import (
+            check_successful,
+            read_episodes,
+            without_evaluations,
+        )
+
+        records = read_episodes(self.episodes_from or "", game, self.game.arguments)
+        if self.game.held_out and game.facts.start_is_instance:
+            records = without_evaluations(records)
+        if self.successful:
+            check_successful(records, game)
+        return records
+
+    def build_policy(self, game: Game) -> "lap.LanguageAgentPolicy[Any]":
+        """What is fitted.
+
+        Args:
+          game: the training part, with the player that is cloned.
+
+        Raises:
+          ModelError: there is no such checkpoint, or it cannot be loaded.
+        """
+        sizes = self.policy.cloning or CloningConfig(seed=self.fit.seed)
+        unfitted = attrs.evolve(self.policy, cloning=attrs.evolve(sizes, steps=0))
+        return unfitted.build(game, seed=self.fit.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain data."""
+        plain: Any = to_plain(self)
+        return dict(plain)
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], *, source: str = "the specification of a cloning"
+    ) -> "CloneSpec":
+        """The spec that ``to_json`` gave, or that a person wrote; what is missing has its default.
+
+        Raises:
+          InvalidArgumentError: a key is unknown, or a value breaks its rule.
+        """
+        return from_plain(cls, data, source=source)
+
+
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds something else, or nothing that can be resumed.
+
+    Raises:
+      RunFolderError: the message says which.
+    """
+    if resume and not (folder / DESCRIBED).is_file():
+        raise RunFolderError(f"no cloning in {str(folder)!r} (there is no {DESCRIBED})")
+    if resume and (folder / _POLICY_FILE).is_file():
+        raise RunFolderError(f"the cloning in {str(folder)!r} is finished; nothing is left to do")
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        hint = "go on with --resume, or " if (folder / DESCRIBED).is_file() else ""
+        raise RunFolderError(
+            f"{str(folder)!r} already holds something; {hint}choose another folder"
+        )
