@@ -18,11 +18,13 @@ from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import CloningConfig, RunConfig
 from algorithms.training.opponents import (
     check_checkpoint,
+    check_constrained,
     check_endpoint,
     check_opponent,
     is_endpoint,
     make_matchups,
 )
+from algorithms.training.parts import RunParts as RunParts  # noqa: PLC0414 - found here, too
 from algorithms.training.plain_data import (
     from_plain,
     plain_table,
@@ -34,7 +36,6 @@ from tsmg import InvalidArgumentError, UnknownGameError
 
 if TYPE_CHECKING:  # they import torch
     import lap
-    from algorithms.play.matchups import AbstractMatchups
 
 Game = tsmg.AbstractGame[Any, Any]
 Dtype = Literal["float32", "bfloat16", "mixed"]
@@ -139,6 +140,11 @@ class PolicySpec:
         "keep few activations while learning, and compute them again (gradient checkpointing)",
     )
     compile: bool = option(False, "compile the model's layers")
+    constrained: bool = option(
+        False,
+        "only legal actions can be said: replies are drawn along the trie of their texts, and that distribution is "
+        "what is learnt",
+    )
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
@@ -175,6 +181,10 @@ class PolicySpec:
             if self.chat is not None:
                 raise InvalidArgumentError(
                     "an endpoint has a chat template of its own; leave 'chat' out"
+                )
+            if self.constrained:
+                raise InvalidArgumentError(
+                    "an endpoint cannot be constrained: its tokens are not known"
                 )
             return check_endpoint(self.model)
         return check_checkpoint(self.model)
@@ -241,24 +251,6 @@ class PolicySpec:
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
-class RunParts:
-    """The objects that a run is made of.
-
-    Attributes:
-      training_game: what is trained on.
-      evaluation_game: what is evaluated on (a held-out part, say).
-      policy: the policy to train, or one for each agent.
-      matchups: who plays whom; all agents learn if ``None``.
-    """
-
-    training_game: Game
-    evaluation_game: Game
-    policy: "lap.LanguageAgentPolicy[Any] | Mapping[str, lap.LanguageAgentPolicy[Any]]"
-    matchups: "AbstractMatchups | None" = None
-
-
-@final
 @attrs.frozen(kw_only=True)
 class RunSpec:
     """Everything that determines a run, but for the versions of what it runs on.
@@ -322,7 +314,10 @@ class RunSpec:
         Raises:
           InvalidArgumentError: there is no such game, checkpoint, opponent or role, or settings do not fit together.
         """
-        check_opponent(self.game.build(), self.opponent, self.role)
+        game = self.game.build()
+        check_opponent(game, self.opponent, self.role)
+        if self.policy.constrained:
+            check_constrained(game, self.algorithm)
         if not resumes:
             self.policy.check(trains=True)
 
@@ -344,6 +339,7 @@ class RunSpec:
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
         training_game, evaluation_game = self.games()
+        constrained = self.policy.constrained
         policy = self.policy.build(
             training_game, seed=self.algorithm.seed, report=report, saved=saved
         ).with_sampling(reply_sampling(self.algorithm))  # past copies of it keep this
@@ -351,7 +347,9 @@ class RunSpec:
             training_game=training_game,
             evaluation_game=evaluation_game,
             policy=policy,
-            matchups=make_matchups(self.game.build(), policy, self.opponent, self.role),
+            matchups=make_matchups(
+                self.game.build(), policy, self.opponent, self.role, constrained=constrained
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
