@@ -3,24 +3,30 @@
 At each token only those can be drawn that continue the canonical reply of a legal action. Their probabilities (at the
 policy's temperature, nothing truncated) are renormalised; greedy play takes the most probable of them. This is
 *another distribution* than Pi, the induced policy, and than Pi given that the reply is canonical: what follows a
-token is not looked ahead to. For evaluation without invalid texts and without sampling noise, and for the entropy of
-actions; not for training.
+token is not looked ahead to. No reply of it is invalid, so that a model which does not know the form of a reply can
+learn from its first episode on. What it learns is Pi_trie; what it says freely is another question.
+
+What plays is ``ConstrainedPolicy``; what learns is the ``LanguageAgentPolicy`` in it. The record of a reply holds, as
+its support, the tokens that could be drawn at each place, so that learning scores it under the distribution that it
+was drawn from. Where one token alone could follow, nothing was drawn: that token is recorded as one that was given,
+not trainable, with log-probability 0. Losses, entropies and divergences are therefore those of *choices*, and where
+tokens are counted (``weighting="token"``, ``trained_tokens``), choices are. A reply without a choice teaches nothing.
 """
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import attrs
 import torch
 
 from lap.engine.sampling import Sampling
-from lap.model import EnumerableModel, StopCriterion
+from lap.errors import ContextLengthError
 from lap.policy import LanguageAgentPolicy
 from lap.prompts import Prompt
+from lap.tries import Decoding, Trie, WritingModel, branch_scores
 from tsmg import (
     AbstractGame,
-    Completion,
     Distribution,
     Finite,
     GameLawError,
@@ -29,16 +35,7 @@ from tsmg import (
     Request,
 )
 
-_Ids = tuple[int, ...]
-
-
-@runtime_checkable
-class _Writer(EnumerableModel, Protocol):
-    """A model whose replies can be listed, and that can write a given one."""
-
-    def written(
-        self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
-    ) -> Completion: ...
+_REMEMBERED = 4096  # tries whose probabilities are kept while the weights stay as they are
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +62,8 @@ class ConstrainedPolicy:
 
     Attributes:
       game: whose legal actions are looked up, in the state that the request carries.
-      policy: prompt, model, parser and sampling.
+      policy: prompt, model, parser and sampling; its truncation and its limit on the length of replies do not apply.
+      memory: probabilities that are known under the present weights; ``None`` remembers nothing.
 
     Example:
       >>> import games, lap, tsmg
@@ -79,33 +77,36 @@ class ConstrainedPolicy:
 
     game: AbstractGame[Any, Any]
     policy: LanguageAgentPolicy[Any]
+    memory: dict[Hashable, Decoding] | None = attrs.field(default=None, eq=False, repr=False)
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """One canonical reply per request; equal requests are computed once."""
-        dists: dict[Hashable, Distribution[Reply]] = {}
-        replies = []
-        for request in requests:
-            key = self.reply_key(request)
-            if key not in dists:
-                dists[key] = self.reply_dist(request)
-            replies.append(dists[key].sample(request.stream()))
-        return replies
+        """One canonical reply per request, by one draw of its stream; requests are computed together, equal ones once.
+
+        Raises:
+          ContextLengthError: a prompt has become too long for the model; the message names step and agent.
+          GameLawError, NotEnumerableError: as ``canonical``.
+        """
+        decodings = self._decodings(requests)
+        return [
+            self._reply(decoding, decoding.dist.sample(request.stream()))
+            for request, decoding in zip(requests, decodings, strict=True)
+        ]
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
         """Pi_trie, as a distribution of replies; the greatest probability alone where the sampling is greedy."""
-        found = self.canonical(request)
-        return Finite([(one.reply, one.probability) for one in found if one.probability > 0])
+        (decoding,) = self._decodings([request])
+        outcomes = decoding.dist.enumerate()
+        return Finite([(self._reply(decoding, number), p) for number, p in outcomes if p > 0])
 
     def reply_key(self, request: Request) -> Hashable:
         """All that the distribution of the reply depends on, beside the weights."""
-        return self.policy.reply_key(request), self._texts(request)
+        return self._key(request)
 
     def action_entropy(self, request: Request) -> float:
         """The entropy of the action under constrained decoding, in nats."""
-        chances = [one.probability for one in self.canonical(request)]
-        return -math.fsum(p * math.log(p) for p in chances if p > 0)
+        (decoding,) = self._decodings([request])
+        return -math.fsum(p * math.log(p) for _, p in decoding.dist.enumerate() if p > 0)
 
-    @torch.no_grad()
     def canonical(self, request: Request) -> tuple[CanonicalReply, ...]:
         """The canonical reply of every legal action.
 
@@ -113,24 +114,39 @@ class ConstrainedPolicy:
           GameLawError: the legal actions cannot be listed, or one reply is the beginning of another.
           NotEnumerableError: the model's distributions cannot be looked at.
         """
-        model: object = self.policy.model
-        if not isinstance(model, _Writer):
-            raise NotEnumerableError(f"the replies of {type(model).__name__} cannot be listed")
-        prompt = self.policy.reply_key(request)
-        texts = self._texts(request)
-        ids = self._written(model, prompt, texts)
-        free, limited = self._dists(model, prompt, ids)
+        (decoding,) = self._decodings([request])
+        masses = self._free_masses(decoding.trie)
+        found = zip(self._legal(request), decoding.dist.enumerate(), masses, strict=True)
         return tuple(
             CanonicalReply(
                 action=action,
-                reply=self._reply(model.record(prompt, row, limited[row])),
-                probability=math.exp(math.fsum(limited[row])),
-                mass=math.exp(math.fsum(free[row])),
+                reply=self._reply(decoding, number),
+                probability=float(p),
+                mass=mass,
             )
-            for (action, _), row in zip(texts, ids, strict=True)
+            for (action, _), (number, p), mass in found
         )
 
-    def _texts(self, request: Request) -> tuple[tuple[Any, str], ...]:
+    def check(self, request: Request) -> None:
+        """Refuse a request that cannot be answered along a trie, without computing anything.
+
+        Raises:
+          GameLawError, NotEnumerableError: as ``canonical``.
+        """
+        self._trie(self._model, *self._key(request))
+
+    def with_logit_cache(self) -> "ConstrainedPolicy":
+        """The same policy for a time in which no weights change: it computes no trie twice."""
+        return attrs.evolve(self, memory={})
+
+    @property
+    def _model(self) -> WritingModel:
+        model: object = self.policy.model
+        if not isinstance(model, WritingModel):
+            raise NotEnumerableError(f"the replies of {type(model).__name__} cannot be listed")
+        return model
+
+    def _legal(self, request: Request) -> tuple[tuple[Any, str], ...]:
         """Each legal action with its canonical text."""
         agent, state = request.history.agent, request.state
         actions = self.game.legal_actions(state, agent)
@@ -138,62 +154,64 @@ class ConstrainedPolicy:
             raise GameLawError(f"{self.game.name}: no legal actions are listed for {agent!r}")
         return tuple((a, self.game.action_text(state, agent, a)) for a in actions)
 
-    def _written(
-        self, model: _Writer, prompt: Prompt, texts: Sequence[tuple[Any, str]]
-    ) -> list[_Ids]:
+    def _key(self, request: Request) -> tuple[Prompt, tuple[str, ...]]:
+        """The prompt, and the canonical texts of the legal actions."""
+        return self.policy.reply_key(request), tuple(text for _, text in self._legal(request))
+
+    @torch.no_grad()
+    def _decodings(self, requests: Sequence[Request]) -> list[Decoding]:
+        """The decoding of each request; those that are not known yet are computed together."""
+        model, sampling = self._model, self.policy.sampling
+        known = {} if self.memory is None else self.memory
+        if len(known) > _REMEMBERED:
+            known.clear()
+        keys = [self._key(request) for request in requests]
+        tries: dict[tuple[Prompt, tuple[str, ...]], Trie] = {}
+        for index, key in enumerate(keys):
+            if key not in known and key not in tries:
+                tries[key] = self._trie(model, *key)
+                _check_length(model, tries[key], requests[index], index)
+        scores = branch_scores(model, list(tries.values()), temperature=sampling.temperature or 1.0)
+        for (key, trie), scores_C in zip(tries.items(), scores, strict=True):
+            known[key] = trie.decoding(scores_C, greedy=sampling.is_greedy)
+        return [known[key] for key in keys]
+
+    def _trie(self, model: WritingModel, prompt: Prompt, texts: Sequence[str]) -> Trie:
         parser = self.policy.parser
-        ids = [
-            model.written(prompt, parser.wrap(text), stop_criterion=parser.is_complete).reply_ids
-            for _, text in texts
+        replies = [parser.wrap(text) for text in texts]
+        try:
+            return Trie.of(model, prompt, replies, stop_criterion=parser.is_complete)
+        except GameLawError as error:
+            raise GameLawError(f"{self.game.name}: {error}") from error
+
+    @torch.no_grad()
+    def _free_masses(self, trie: Trie) -> list[float]:
+        """The probability of each reply under the free model, after the tokens that it is given."""
+        prefixes = list(trie.children)
+        dists_P_V = self._model.next_logprobs(trie.prompt, prefixes, sampling=self.policy.sampling)
+        row_of = {prefix: n for n, prefix in enumerate(prefixes)}
+        logs = [
+            [
+                float(dists_P_V[row_of[reply.reply_ids[:n]], token])
+                for n, token in enumerate(reply.reply_ids)
+                if reply.trainable[n]
+            ]
+            for reply in trie.replies
         ]
-        whole = set(ids)
-        if len(whole) < len(ids) or any(row[:n] in whole for row in ids for n in range(len(row))):
-            raise GameLawError(
-                f"{self.game.name}: the reply of one action is that of another, or its beginning"
-            )
-        return ids
+        return [math.exp(math.fsum(of_reply)) for of_reply in logs]
 
-    def _dists(
-        self, model: _Writer, prompt: Prompt, ids: Sequence[_Ids]
-    ) -> tuple[dict[_Ids, list[float]], dict[_Ids, list[float]]]:
-        """Log-probabilities of each reply's tokens: of the free model, and renormalised over the trie."""
-        children: dict[_Ids, set[int]] = {}
-        for row in ids:
-            for n, token in enumerate(row):
-                children.setdefault(row[:n], set()).add(token)
-        prefixes = list(children)
-        whole_P_V = free_P_V = model.next_logprobs(prompt, prefixes, sampling=self._untruncated)
-        if self.policy.sampling != self._untruncated:
-            free_P_V = model.next_logprobs(prompt, prefixes, sampling=self.policy.sampling)
-        free_dist: dict[_Ids, dict[int, float]] = {}
-        limited_dist: dict[_Ids, dict[int, float]] = {}
-        for prefix, free_V, whole_V in zip(prefixes, free_P_V, whole_P_V, strict=True):
-            tokens = sorted(children[prefix])
-            limited = self._renormalised(whole_V[tokens].double())
-            free_dist[prefix] = dict(zip(tokens, free_V[tokens].tolist(), strict=True))
-            limited_dist[prefix] = dict(zip(tokens, limited.tolist(), strict=True))
-
-        def along(dist: dict[_Ids, dict[int, float]], row: _Ids) -> list[float]:
-            return [dist[row[:n]][token] for n, token in enumerate(row)]
-
-        return {r: along(free_dist, r) for r in ids}, {r: along(limited_dist, r) for r in ids}
-
-    @property
-    def _untruncated(self) -> Sampling:
-        """The distribution that is limited to the trie: top-k and the like might leave nothing of it."""
-        temperature = self.policy.sampling.temperature or 1.0
-        return Sampling(
-            temperature=temperature, max_reply_tokens=self.policy.sampling.max_reply_tokens
-        )
-
-    def _renormalised(self, logprobs: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities that sum to 1; all on the greatest where the sampling is greedy."""
-        if not self.policy.sampling.is_greedy:
-            return torch.log_softmax(logprobs, dim=-1)
-        chosen = torch.full_like(logprobs, -math.inf)
-        chosen[logprobs.argmax()] = 0.0
-        return chosen
-
-    def _reply(self, completion: Completion) -> Reply:
+    def _reply(self, decoding: Decoding, number: int) -> Reply:
+        completion = decoding.record(number)
         said = self.policy.parser.parse(completion.reply_text)
         return Reply(text=completion.reply_text, parser_outcome=said, completions=(completion,))
+
+
+def _check_length(model: WritingModel, trie: Trie, request: Request, index: int) -> None:
+    """Refuse a prompt that leaves no room for the longest of its replies."""
+    longest = max(len(reply.reply_ids) for reply in trie.replies)
+    try:
+        model.check_prompts([trie.prompt], sampling=Sampling(max_reply_tokens=longest))
+    except ContextLengthError as error:
+        error.index = index
+        error.add_note(f"asked of {request.history.agent!r} at step {request.step}")
+        raise

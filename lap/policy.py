@@ -6,7 +6,7 @@ Source: arXiv:2508.10839 (the name and the three parts); the formulas are our re
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Protocol, TypeVar, final, runtime_checkable
 
 import attrs
 from torch import Tensor
@@ -156,6 +156,12 @@ class LanguageAgentPolicy(Generic[M_co]):
         """The same weights, prompt and parser under another sampling distribution."""
         return attrs.evolve(self, sampling=sampling)
 
+    def with_logit_cache(self) -> "LanguageAgentPolicy[Any]":
+        """The same policy for a time in which no weights change: it computes no context twice, where its model can."""
+        model: Any = self.model
+        caches = isinstance(model, CachingModel)
+        return attrs.evolve(self, model=model.with_logit_cache()) if caches else self
+
     def save_pretrained(
         self, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
     ) -> None:
@@ -225,6 +231,13 @@ def reference_policy(policy: LanguageAgentPolicy[T]) -> LanguageAgentPolicy[T]:
     return attrs.evolve(policy, model=policy.model.reference_model())
 
 
+@runtime_checkable
+class _CachingPolicy(Protocol):
+    """A policy that need not compute a context twice while its weights stay as they are."""
+
+    def with_logit_cache(self) -> AgentPolicy: ...
+
+
 def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
     """The same policies for a time in which no weights change: they compute no context twice, where they can.
 
@@ -232,7 +245,7 @@ def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPoli
     """
     views: dict[int, AgentPolicy] = {}
     for policy in policies.values():
-        views[id(policy)] = policy
-        if isinstance(policy, LanguageAgentPolicy) and isinstance(policy.model, CachingModel):
-            views[id(policy)] = attrs.evolve(policy, model=policy.model.with_logit_cache())
+        if id(policy) not in views:
+            view = policy.with_logit_cache() if isinstance(policy, _CachingPolicy) else policy
+            views[id(policy)] = view
     return {agent: views[id(policy)] for agent, policy in policies.items()}

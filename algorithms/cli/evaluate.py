@@ -8,14 +8,16 @@ import click
 
 from algorithms.cli.options import config_options, game_options, game_spec
 from algorithms.cli.terminal import console, figures, say
-from algorithms.training.opponents import check_opponent, is_endpoint, make_matchups
+from algorithms.method.config import MSGRPOConfig
+from algorithms.training.opponents import check_constrained, check_opponent, make_matchups
 from algorithms.training.spec import PolicySpec, RunSpec
 
 
 @click.command(short_help="Evaluate a policy or checkpoint on fixed episodes.")
 @game_options
 @config_options(
-    PolicySpec, only=["model", "chat", "thinking", "dtype", "history", "examples", "prefill"]
+    PolicySpec,
+    only=["model", "chat", "thinking", "dtype", "history", "examples", "prefill", "constrained"],
 )
 @config_options(RunSpec)
 @click.option(
@@ -28,11 +30,6 @@ from algorithms.training.spec import PolicySpec, RunSpec
     help="Sampling temperature; 0 is greedy. Unset: the policy's own.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episodes.")
-@click.option(
-    "--constrained",
-    is_flag=True,
-    help="Only legal actions can be said: replies are decoded along the trie of their texts.",
-)
 def evaluate(
     game_id: str,
     settings: tuple[str, ...],
@@ -44,7 +41,6 @@ def evaluate(
     episodes: int,
     temperature: float | None,
     seed: int,
-    constrained: bool,
     **policy_settings: Any,
 ) -> None:
     """Evaluate a policy or checkpoint on fixed episodes, beside their exact optimum."""
@@ -54,8 +50,8 @@ def evaluate(
     policy_spec = PolicySpec(**policy_settings)
     policy_spec.check(whole_game)
     check_opponent(whole_game, opponent, role)
-    if constrained and policy_spec.model is not None and is_endpoint(policy_spec.model):
-        raise click.UsageError("an endpoint cannot be constrained: its tokens are not known")
+    if policy_spec.constrained:
+        check_constrained(whole_game, MSGRPOConfig())
     import torch
 
     import lap
@@ -71,7 +67,8 @@ def evaluate(
             seed=0,
             report=lambda stage, done, total: status.update(f"{stage}: {done}/{total}"),
         )
-        matchups = make_matchups(whole_game, policy, opponent, role)
+        constrained = policy_spec.constrained
+        matchups = make_matchups(whole_game, policy, opponent, role, constrained=constrained)
     if temperature is not None:
         policy = policy.with_sampling(attrs.evolve(policy.sampling, temperature=temperature))
     episode_specs = fixed_starts(evaluation_game, episodes, seed=seed)

@@ -166,6 +166,11 @@ def say_result(result: "Result", *, game_id: str, checkpoint: str) -> None:
     say(f"        greedy: {figures(result.start_greedy)}")
     say(f"after   sampled: {figures(result.sampled)}")
     say(f"        greedy: {figures(result.greedy)}")
+    if result.free is not None:
+        sampled, greedy = map(figures, result.free)
+        say("these are of legal actions alone; where any text can be said, after training:")
+        say(f"free    sampled: {sampled}")
+        say(f"        greedy: {greedy}")
     if result.ceiling is not None:
         say(f"exact optimum of the same starts: return {result.ceiling:.3f}")
     say(

@@ -31,8 +31,9 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Game": ("horizon", "held_out", "opponent", "role"),
     "Policy": ("chat", "thinking", "dtype", "history", "lora", "recompute", "compile", "player"),
     "Sampling of replies and episodes": (
-        "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "group_on",
-        "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement", "scope", "corrected",
+        "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
+        "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement",
+        "scope", "corrected",
     ),
     "Method": (
         "baseline", "std", "eps", "credit",

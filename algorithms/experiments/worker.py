@@ -72,7 +72,12 @@ def evaluate_only(experiment: Experiment, job: Job, folder: Path, *, root: Path)
         policy = final_policy(experiment, job.source, root / job.source.place)
     config, run = spec.algorithm, spec.run
     play = functools.partial(
-        _evaluation, game, policy, config.max_reply_tokens, config.max_failure_rate
+        _evaluation,
+        game,
+        policy,
+        spec.policy.constrained,
+        config.max_reply_tokens,
+        config.max_failure_rate,
     )
     temperature, tried = config.temperature, {}
     if job.arm.decoding:
@@ -113,6 +118,7 @@ def final_policy(experiment: Experiment, job: Job, folder: Path) -> Policy:
 def _evaluation(
     game: Game,
     policy: Policy,
+    constrained: bool,
     max_reply_tokens: int,
     max_failure_rate: float,
     temperature: float,
@@ -122,9 +128,10 @@ def _evaluation(
     sampling = attrs.evolve(
         policy.sampling, max_reply_tokens=max_reply_tokens, temperature=temperature
     )
+    sampled = policy.with_sampling(sampling)
     return evaluate(
         game,
-        policy.with_sampling(sampling),
+        lap.ConstrainedPolicy(game=game, policy=sampled) if constrained else sampled,
         fixed_starts(game, episodes, seed=seed),
         max_failure_rate=max_failure_rate,
     )

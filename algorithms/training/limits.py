@@ -6,6 +6,8 @@ from typing import Any
 from algorithms.method.config import MSGRPOConfig
 from algorithms.play.matchups import AbstractMatchups, distinct_matchups
 from algorithms.training.learner import TrainablePolicy
+from algorithms.training.opponents import check_constrained
+from lap import ConstrainedPolicy
 from tsmg import (
     AbstractGame,
     EpisodeKey,
@@ -22,6 +24,8 @@ def check_setup(
     matchups: AbstractMatchups,
     policies: Mapping[str, TrainablePolicy],
     config: MSGRPOConfig,
+    *,
+    constrained: bool = False,
 ) -> None:
     """Refuse what cannot be trained.
 
@@ -30,15 +34,20 @@ def check_setup(
       matchups: who plays whom.
       policies: the policies that learn, by agent.
       config: the settings.
+      constrained: whether the policies can say legal actions alone.
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent has no policy, none learns, or no action can be
-        written within the reply limit.
+        written within the reply limit; of constrained policies, also that legal actions are not listed, or that the
+        settings truncate.
+      GameLawError, NotEnumerableError: the first replies of a constrained policy cannot be told apart or listed.
       ContextLengthError: the first prompt and a reply do not fit a model's context.
     """
     step_limit(game)
     check_matchups(game, matchups, policies, config.groups)
-    check_reply_limit(game, policies)
+    if constrained:
+        check_constrained(game, config)
+    check_first_requests(game, policies, constrained=constrained)
 
 
 def check_matchups(
@@ -67,14 +76,18 @@ def check_matchups(
             )
 
 
-def check_reply_limit(
-    game: AbstractGame[Any, Any], policies: Mapping[str, TrainablePolicy]
+def check_first_requests(
+    game: AbstractGame[Any, Any],
+    policies: Mapping[str, TrainablePolicy],
+    *,
+    constrained: bool = False,
 ) -> None:
     """Refuse a reply limit within which no legal action of the first move can be written.
 
     Args:
       game: the game; nothing is checked where its actions cannot be listed.
       policies: the policy of each agent; only models whose reply lengths are known in advance are checked.
+      constrained: whether the policies can say legal actions alone, so that these must be known.
 
     Raises:
       InvalidArgumentError: the shortest reply is longer than a reply may be; the message shows both.
@@ -88,6 +101,8 @@ def check_reply_limit(
         policy = policies.get(request.history.agent)
         if policy is not None:
             _check(game, policy, request)
+        if policy is not None and constrained:
+            ConstrainedPolicy(game=game, policy=policy).check(request)
 
 
 def _check(game: AbstractGame[Any, Any], policy: TrainablePolicy, request: Request) -> None:

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 import tsmg
+from algorithms.method.config import MSGRPOConfig
 from tsmg import InvalidArgumentError
 
 if TYPE_CHECKING:  # they import torch
@@ -103,8 +106,41 @@ def check_saved_policy(folder: str) -> None:
             raise InvalidArgumentError(f"no saved policy at {folder!r} (there is no {missing})")
 
 
+def check_constrained(game: Game, config: MSGRPOConfig) -> None:
+    """Refuse to train a constrained policy where its legal actions are unknown, or where settings do not go with it.
+
+    Args:
+      game: what is played.
+      config: the settings; nothing in them may truncate the distribution.
+
+    Raises:
+      InvalidArgumentError: the message says which.
+    """
+    for name in ("top_k", "top_p", "min_p"):
+        value = getattr(config, name)
+        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
+            raise InvalidArgumentError(
+                f"'constrained' keeps the legal actions' replies and nothing else: leave {name!r} out (got {value})"
+            )
+    try:
+        requests = tsmg.Match.begin(game, tsmg.EpisodeSpec(key=tsmg.EpisodeKey(seed=0))).requests
+        listed = {r.history.agent: game.legal_actions(r.state, r.history.agent) for r in requests}
+    except Exception:  # noqa: BLE001 - the runner meets the same error again, and records it
+        return
+    for agent, actions in listed.items():
+        if not actions:
+            raise InvalidArgumentError(
+                f"'constrained' needs a game that lists its legal actions: {game.name} lists none for {agent!r}"
+            )
+
+
 def make_matchups(
-    game: Game, policy: "lap.LanguageAgentPolicy[Any]", opponent: str, role: str | None
+    game: Game,
+    policy: "lap.LanguageAgentPolicy[Any]",
+    opponent: str,
+    role: str | None,
+    *,
+    constrained: bool = False,
 ) -> "AbstractMatchups":
     """Who plays whom.
 
@@ -113,6 +149,7 @@ def make_matchups(
       policy: the policy that learns, or is evaluated.
       opponent: as ``RunSpec`` describes it.
       role: the agent that is not played by the opponent; each in turn if unset.
+      constrained: whether the policy, and so its past copies, can say legal actions alone.
     """
     import lap
     from algorithms.play.matchups import AlternatingRoles, FixedOpponents, SelfPlay
@@ -122,7 +159,7 @@ def make_matchups(
         return SelfPlay()
     other: tsmg.AgentPolicy
     if opponent == "past":
-        other = PastOpponents(policy)
+        other = PastOpponents(policy, legal_in=game if constrained else None)
     elif opponent in ("scripted", "uniform"):
         scripted = game.scripted_player() if opponent == "scripted" else None
         other = tsmg.PlayerPolicy(game, scripted or tsmg.UniformPlayer(game))

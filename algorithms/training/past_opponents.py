@@ -1,15 +1,15 @@
 """Past copies of a policy as its opponent."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import attrs
 
 from algorithms.play.matchups import AbstractMatchups
 from algorithms.runs.state import TrainingState, as_saved, load_model_state, model_state
 from algorithms.training.learner import TrainablePolicy
-from lap import Sampling, frozen_copy
-from tsmg import InvalidArgumentError, Reply, Request, Stream
+from lap import ConstrainedPolicy, Sampling, frozen_copy
+from tsmg import AbstractGame, AgentPolicy, InvalidArgumentError, Reply, Request, Stream
 
 
 @final
@@ -20,17 +20,27 @@ class PastOpponents:
       policy: the policy that learns; the first copy is of it as it stands.
       every: updates between copies.
       size: how many copies are kept, the newest ones.
+      legal_in: the game whose legal actions alone the copies can say, as the policy does where it is trained so; unless
+        given, they say anything.
 
     Raises:
       InvalidArgumentError: ``every`` or ``size`` is below 1.
     """
 
-    def __init__(self, policy: TrainablePolicy, *, every: int = 10, size: int = 5) -> None:
+    def __init__(
+        self,
+        policy: TrainablePolicy,
+        *,
+        every: int = 10,
+        size: int = 5,
+        legal_in: AbstractGame[Any, Any] | None = None,
+    ) -> None:
         for name, value in (("every", every), ("size", size)):
             if value < 1:
                 raise InvalidArgumentError(f"'{name}' must be at least 1 (got {value})")
         self.every = every
         self.size = size
+        self.legal_in = legal_in
         self.copies = [frozen_copy(policy)]
 
     def reply(self, requests: Sequence[Request]) -> list[Reply]:
@@ -39,9 +49,14 @@ class PastOpponents:
         replies: dict[int, Reply] = {}
         for index in sorted(set(indices)):
             asked = [n for n, i in enumerate(indices) if i == index]
-            answered = self.copies[index].reply([requests[n] for n in asked])
+            answered = self._player(index).reply([requests[n] for n in asked])
             replies.update(zip(asked, answered, strict=True))
         return [replies[n] for n in range(len(requests))]
+
+    def _player(self, index: int) -> AgentPolicy:
+        """What plays as the copy of that number."""
+        copy = self.copies[index]
+        return copy if self.legal_in is None else ConstrainedPolicy(game=self.legal_in, policy=copy)
 
     def _index(self, request: Request) -> int:
         key = request.key

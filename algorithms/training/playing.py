@@ -14,8 +14,24 @@ from algorithms.play.evaluation import Outcome
 from algorithms.play.matchups import AbstractMatchups, Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts, check_failures, collect_groups
 from algorithms.training.learner import TrainablePolicy
-from lap import with_logit_cache
-from tsmg import AbstractGame
+from lap import ConstrainedPolicy, with_logit_cache
+from tsmg import AbstractGame, AgentPolicy
+
+
+def playing_policies(
+    policies: Mapping[str, TrainablePolicy], game: AbstractGame[Any, Any], *, constrained: bool
+) -> Mapping[str, AgentPolicy]:
+    """The policies that play where these learn; shared policies stay shared.
+
+    Args:
+      policies: by agent.
+      game: what is played.
+      constrained: whether they can say legal actions alone.
+    """
+    if not constrained:
+        return policies
+    distinct = {id(p): ConstrainedPolicy(game=game, policy=p) for p in policies.values()}
+    return {agent: distinct[id(policy)] for agent, policy in policies.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +108,7 @@ class GroupPlayer:
       policies: the policies that learn, by agent.
       config: the settings, with every ``auto`` resolved.
       sharding: how weights and groups are divided.
+      constrained: whether these policies can say legal actions alone.
     """
 
     game: AbstractGame[Any, Any]
@@ -99,6 +116,7 @@ class GroupPlayer:
     policies: Mapping[str, TrainablePolicy]
     config: MSGRPOConfig
     sharding: Sharding
+    constrained: bool = False
 
     def play(self, update: int) -> Played:
         """Play all groups of an update.
@@ -110,6 +128,7 @@ class GroupPlayer:
           TooManyFailuresError: more episodes failed than the settings accept.
         """
         c, processes = self.config, self.sharding.processes
+        playing = playing_policies(self.policies, self.game, constrained=self.constrained)
         with self.sharding.whole([policy.model for policy in self.policies.values()]):
             parts = tuple(
                 PlayedMatchup(
@@ -117,7 +136,7 @@ class GroupPlayer:
                     groups=groups,
                     rollouts=self.collect(matchup, processes.scatter(groups), update),
                 )
-                for matchup, groups in distinct_matchups(self.matchups, self.policies, c.groups)
+                for matchup, groups in distinct_matchups(self.matchups, playing, c.groups)
             )
         failed = _joined([part.rollouts for part in parts]).failed
         errors = processes.gather(episode.error for episode in failed)

@@ -23,7 +23,7 @@ from algorithms.training.interruption import Interruption
 from algorithms.training.metrics import Metrics
 from algorithms.training.quiet import without_progress_bars
 from algorithms.training.reporter import Reporter, SilentReporter
-from algorithms.training.run_loop import History, RunLoop, write_policy
+from algorithms.training.run_loop import EvaluationPair, History, RunLoop, write_policy
 from algorithms.training.spec import RunParts, RunSpec
 from algorithms.training.tracking import tracker
 from algorithms.training.trainer import MSGRPOTrainer
@@ -43,6 +43,7 @@ class Result:
     Attributes:
       sampled, greedy: the last evaluation, at the training temperature and greedy.
       start_sampled, start_greedy: the same before training; without its episodes where the run was resumed.
+      free: of a constrained policy, the last evaluation without the constraint, sampled and greedy.
       ceiling: the exact optimum of the evaluation's starts, where it can be computed.
       folder: the run folder.
     """
@@ -53,6 +54,7 @@ class Result:
     start_greedy: Evaluation
     ceiling: float | None
     folder: Path
+    free: EvaluationPair | None = None
 
 
 def run_training(
@@ -118,6 +120,7 @@ def _trainer(spec: RunSpec, parts: RunParts) -> MSGRPOTrainer:
         config=spec.algorithm,
         evaluation_game=evaluation_game,
         matchups=parts.matchups,
+        constrained=spec.policy.constrained,
     )
 
 
@@ -159,7 +162,7 @@ def _recorded_run(
             interruption=interruption,
             history=History(trainer.processes.broadcast(records)),
         )
-        start, end = _whole_loop(loop)
+        start, end, free = _whole_loop(loop)
         loop.record_episodes(parts.evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
     if is_first:
         plot_run(files.path, ceiling=baselines.get("optimum"), title=_title(spec, config))
@@ -170,6 +173,7 @@ def _recorded_run(
         start_greedy=start[1],
         ceiling=baselines.get("optimum"),
         folder=files.path,
+        free=free,
     )
 
 
@@ -254,10 +258,8 @@ def _loaded_point(
     return point
 
 
-def _whole_loop(
-    loop: RunLoop,
-) -> tuple[tuple[Evaluation, Evaluation], tuple[Evaluation, Evaluation]]:
-    """The evaluations before and after all updates that are left; errors say what is saved and what to do."""
+def _whole_loop(loop: RunLoop) -> tuple[EvaluationPair, EvaluationPair, EvaluationPair | None]:
+    """The evaluations that ``RunLoop.all`` gives; errors say what is saved and what to do."""
     try:
         return loop.all()
     except TooManyFailuresError as error:

@@ -42,6 +42,9 @@ from algorithms.training.trainer import MSGRPOTrainer
 from lap.model import EnumerableModel
 from tsmg import AbstractGame, Completion, Episode, FailedEpisode
 
+EvaluationPair = tuple[Evaluation, Evaluation]
+"""Sampled and greedy."""
+
 
 class History:
     """What a run needs to know of its metrics: not all of them, since runs are long.
@@ -86,8 +89,11 @@ class RunLoop:
     interruption: Interruption
     history: History
 
-    def all(self) -> tuple[tuple[Evaluation, Evaluation], tuple[Evaluation, Evaluation]]:
-        """The evaluation before training, all updates that are left, and the evaluation after them."""
+    def all(self) -> tuple[EvaluationPair, EvaluationPair, EvaluationPair | None]:
+        """The evaluation before training, all updates that are left, and the evaluation after them.
+
+        A constrained policy is then evaluated without the constraint, too.
+        """
         if first := self.history.first:
             start = recorded_evaluation(first, "eval"), recorded_evaluation(first, "eval_greedy")
         else:
@@ -96,7 +102,8 @@ class RunLoop:
         while self.trainer.update_index < self.trainer.config.updates:
             self.update()
             self._stop_if_signalled()
-        return start, self.evaluate(self.run.final_episodes)
+        free = self._play(self.run.final_episodes, free=True) if self.trainer.constrained else None
+        return start, self.evaluate(self.run.final_episodes, free=free), free
 
     def update(self) -> None:
         """One update, and what is due after it."""
@@ -160,11 +167,23 @@ class RunLoop:
                 f"earlier policies are in {self.files.path / CHECKPOINTS}"
             )
 
-    def evaluate(self, episodes: int) -> tuple[Evaluation, Evaluation]:
-        """The policy as it stands, at the training temperature and greedy."""
-        seed = self.run.evaluation_seed
-        sampled = self.trainer.evaluate(episodes, seed=seed)
-        greedy = self.trainer.evaluate(episodes, seed=seed, temperature=0.0)
+    def _play(self, episodes: int, *, free: bool = False) -> EvaluationPair:
+        """The policy as it stands, at the training temperature and greedy; as it is trained, or without constraint."""
+        seed, constrained = self.run.evaluation_seed, False if free else None
+        return (
+            self.trainer.evaluate(episodes, seed=seed, constrained=constrained),
+            self.trainer.evaluate(episodes, seed=seed, temperature=0.0, constrained=constrained),
+        )
+
+    def evaluate(self, episodes: int, *, free: EvaluationPair | None = None) -> EvaluationPair:
+        """The policy as it stands, at the training temperature and greedy.
+
+        Args:
+          episodes: how many.
+          free: its evaluation without constraint, to be recorded beside.
+        """
+        sampled, greedy = self._play(episodes)
+        named = zip(("eval_free", "eval_free_greedy"), free or (), strict=free is not None)
         if self.run.keep_best and sampled.reward > self.history.best:  # the same in all processes
             write_policy(self.trainer, self.files.path / CHECKPOINTS / BEST)
         self._record(
@@ -172,11 +191,12 @@ class RunLoop:
                 "update": float(self.trainer.update_index),
                 **evaluation_metrics(sampled, "eval"),
                 **evaluation_metrics(greedy, "eval_greedy"),
+                **{k: v for name, one in named for k, v in evaluation_metrics(one, name).items()},
             }
         )
         index = self.trainer.update_index
         self.files.write(EVALUATIONS, evaluation_record(index, sampled, greedy))
-        self.record_failures([*sampled.failed, *greedy.failed])
+        self.record_failures([f for one in (sampled, greedy, *(free or ())) for f in one.failed])
         self.reporter.evaluated(self.trainer.update_index, sampled, greedy)
         return sampled, greedy
 

@@ -19,12 +19,14 @@ from algorithms.training.config import RunConfig
 from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
+    check_constrained,
     check_endpoint,
     check_examples,
     check_opponent,
     is_endpoint,
     make_matchups,
 )
+from algorithms.training.parts import RunParts as RunParts  # noqa: PLC0414 - found here, too
 from algorithms.training.plain_data import (
     from_plain,
     plain_table,
@@ -36,7 +38,6 @@ from tsmg import InvalidArgumentError
 
 if TYPE_CHECKING:  # they import torch
     import lap
-    from algorithms.play.matchups import AbstractMatchups
 
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal", "uniform"]
@@ -87,6 +88,11 @@ class PolicySpec:
         "keep few activations while learning, and compute them again (gradient checkpointing)",
     )
     compile: bool = option(False, "compile the model's layers")
+    constrained: bool = option(
+        False,
+        "only legal actions can be said: replies are drawn along the trie of their texts, and that distribution is "
+        "what is learnt",
+    )
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
         factory=dict,
@@ -129,6 +135,10 @@ class PolicySpec:
             if self.prefill:
                 raise InvalidArgumentError(
                     "an endpoint begins every reply itself; leave 'prefill' out"
+                )
+            if self.constrained:
+                raise InvalidArgumentError(
+                    "an endpoint cannot be constrained: its tokens are not known"
                 )
             return check_endpoint(self.model)
         return check_checkpoint(self.model)
@@ -212,24 +222,6 @@ class PolicySpec:
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
-class RunParts:
-    """The objects that a run is made of.
-
-    Attributes:
-      training_game: what is trained on.
-      evaluation_game: what is evaluated on (a held-out part, say).
-      policy: the policy to train, or one for each agent.
-      matchups: who plays whom; all agents learn if ``None``.
-    """
-
-    training_game: Game
-    evaluation_game: Game
-    policy: "lap.LanguageAgentPolicy[Any] | Mapping[str, lap.LanguageAgentPolicy[Any]]"
-    matchups: "AbstractMatchups | None" = None
-
-
-@final
 @attrs.frozen(kw_only=True)
 class RunSpec:
     """Everything that determines a run, but for the versions of what it runs on.
@@ -295,6 +287,8 @@ class RunSpec:
         """
         game = self.game.build()
         check_opponent(game, self.opponent, self.role)
+        if self.policy.constrained:
+            check_constrained(game, self.algorithm)
         if not resumes:
             self.policy.check(game, trains=True)
 
@@ -316,6 +310,7 @@ class RunSpec:
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
         training_game, evaluation_game = self.games()
+        constrained = self.policy.constrained
         policy = self.policy.build(
             training_game, seed=self.algorithm.seed, report=report, saved=saved
         ).with_sampling(reply_sampling(self.algorithm))  # past copies of it keep this
@@ -323,7 +318,9 @@ class RunSpec:
             training_game=training_game,
             evaluation_game=evaluation_game,
             policy=policy,
-            matchups=make_matchups(self.game.build(), policy, self.opponent, self.role),
+            matchups=make_matchups(
+                self.game.build(), policy, self.opponent, self.role, constrained=constrained
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:

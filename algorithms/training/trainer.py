@@ -52,7 +52,7 @@ from algorithms.training.metrics import Metrics, TokenTally, Update, play_metric
 from algorithms.training.optimizer import remaining, set_learning_rate
 from algorithms.training.out_of_memory import memory_notes, with_halved_batches
 from algorithms.training.past_opponents import past_opponents
-from algorithms.training.playing import GroupPlayer
+from algorithms.training.playing import GroupPlayer, playing_policies
 from algorithms.training.snapshot import (
     load_training_state,
     policy_saver,
@@ -78,6 +78,8 @@ class MSGRPOTrainer:
       config: the settings.
       evaluation_game: the game that ``evaluate`` plays; the training game unless given (a held-out part, say).
       matchups: who plays whom; all agents learn unless given.
+      constrained: whether the policies that learn can say legal actions alone (``lap.ConstrainedPolicy``), whose
+        distribution is then what is learnt.
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent has no policy or none learns, no action can be written
@@ -88,6 +90,7 @@ class MSGRPOTrainer:
       policies: the policy of each agent, as far as it learns, as it stands.
       config: the settings, with every ``auto`` replaced by what it came to.
       estimator: from groups of episodes to weighted completions, as the settings say.
+      constrained: whether they can say legal actions alone.
       learners: the distinct policies, each with its reference policy.
       update_index: how many updates were done.
       token_budget: most tokens in a forward pass while learning; halved where memory runs out.
@@ -102,6 +105,7 @@ class MSGRPOTrainer:
         config: MSGRPOConfig | None = None,
         evaluation_game: AbstractGame[Any, Any] | None = None,
         matchups: AbstractMatchups | None = None,
+        constrained: bool = False,
     ) -> None:
         self.game, self.evaluation_game = game, evaluation_game or game
         self.estimator = Estimator.of(config or MSGRPOConfig(), game.facts)
@@ -111,7 +115,8 @@ class MSGRPOTrainer:
         self.matchups = matchups or SelfPlay()
         given = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
-        check_setup(game, self.matchups, self.policies, self.config)
+        self.constrained = constrained
+        check_setup(game, self.matchups, self.policies, self.config, constrained=constrained)
         self.past_opponents = past_opponents(self.matchups)
         self.sharding = Sharding(self.config.sharding)
         self.processes = self.sharding.processes
@@ -126,6 +131,7 @@ class MSGRPOTrainer:
             policies=self.policies,
             config=self.config,
             sharding=self.sharding,
+            constrained=constrained,
         )
         self.update_index = 0
         self.token_budget = self.config.token_budget
@@ -229,7 +235,12 @@ class MSGRPOTrainer:
         return remaining(schedule, done=self.update_index, total=self.config.updates)
 
     def evaluate(
-        self, episodes: int = 300, *, temperature: float | None = None, seed: int = 0
+        self,
+        episodes: int = 300,
+        *,
+        temperature: float | None = None,
+        seed: int = 0,
+        constrained: bool | None = None,
     ) -> Evaluation:
         """Play fixed episodes with the policy as it stands.
 
@@ -237,14 +248,17 @@ class MSGRPOTrainer:
           episodes: how many.
           temperature: the training temperature unless given; 0 is greedy.
           seed: of the evaluation; the same seed gives the same starts to every policy.
+          constrained: whether legal actions alone can be said; as in training unless given.
         """
+        limited = self.constrained if constrained is None else constrained
         sampling = reply_sampling(self.config)
         if temperature is not None:
             sampling = attrs.evolve(sampling, temperature=temperature)
         with self.sharding.whole([learner.policy.model for learner in self.learners]):
+            policies = with_sampling(self.policies, sampling, self.game.agents)
             return evaluate(
                 self.evaluation_game,
-                with_sampling(self.policies, sampling, self.game.agents),
+                playing_policies(policies, self.evaluation_game, constrained=limited),
                 fixed_starts(self.evaluation_game, episodes, seed=seed),
                 matchups=self.matchups,
                 max_failure_rate=self.config.max_failure_rate,
