@@ -1,12 +1,13 @@
 """Passes through a network: hidden states and next-token logits at many contexts, each computed once.
 
 Logits are computed at the contexts alone (``lap.engine.prefix_tree``), never for the rest of a prompt. Networks whose
-attention takes no mask of tree attention (sliding windows, learnt positions) get a row per reply instead; what a
+attention takes no mask of tree attention (sliding windows, recurrent states) get a row per reply instead; what a
 network can do is found by trying (``find_layout``).
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +18,22 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from lap.engine.packing import PADDING, Batch, reply_batches, tree_batches
 from lap.engine.prefix_tree import Ids, ReplyTree
+from lap.errors import ModelError
 
 Layout = Literal["tree_attention", "packed", "padded"]
 """How contexts are scored: trees that share rows; a row per reply; the same, all by the network's own forward pass."""
 
 _PROBE = 16  # tokens of the prompt that layouts are tried with
-_PROBE_TOLERANCE = 1e-3
+
+FORWARD_ERRORS = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    NotImplementedError,
+    KeyError,
+)
+"""What a network's forward pass raises that cannot do what is tried."""
 
 
 def context_logits(network: torch.nn.Module, trees: Sequence[ReplyTree], layout: Layout) -> Tensor:
@@ -78,11 +89,14 @@ def head_logits(network: torch.nn.Module, states: Tensor) -> Tensor:
 
 @torch.no_grad()
 def find_layout(network: torch.nn.Module, prompt: Ids) -> Layout:
-    """The shortest layout in which a network gives the logits that it gives in the layout ``padded``.
+    """The shortest layout in which a network gives the logits that it gives to each row alone.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
       prompt: ids to try with, at least one; the first few are enough.
+
+    Raises:
+      ModelError: the network cannot be run at all, or its logits depend on what comes after a token.
     """
     prompt = prompt[:_PROBE]
     a, b = prompt[0], prompt[-1]
@@ -91,21 +105,77 @@ def find_layout(network: torch.nn.Module, prompt: Ids) -> Layout:
         ReplyTree.of((*prompt[:-1], b, a), [(b, a, b)]),
         ReplyTree.of(prompt[: max(1, len(prompt) // 2)], [(b, a, b)]),
     ]
-    expected = _padded_logits(network, trees)
     inner = causal_network(network)
-    relative = max(_PROBE_TOLERANCE, 8 * torch.finfo(inner.dtype).eps)
-    tolerance = relative * float(expected.abs().max().clamp(min=1.0))
-    layouts: list[Layout] = ["packed"]
-    if _attends_to_everything(inner.config):
+    try:
+        expected = torch.cat([unpadded_logits(network, tree) for tree in trees])
+    except FORWARD_ERRORS as error:
+        raise ModelError(f"{type(inner).__name__} cannot be run: {error}") from error
+    finite(network, expected)
+    layouts: list[Layout] = ["packed", "padded"]
+    if attends_to_everything(inner.config):
         layouts.insert(0, "tree_attention")
     for layout in layouts:
-        try:
-            logits = context_logits(network, trees, layout)
-        except (ValueError, TypeError, RuntimeError, AttributeError, NotImplementedError):
-            continue
-        if bool((logits - expected).abs().max() <= tolerance):
+        compute = functools.partial(context_logits, network, trees, layout)
+        if agrees(network, compute, expected):
             return layout
-    return "padded"
+    raise ModelError(
+        f"{type(inner).__name__} is no causal language model, which replies can be sampled from: "
+        "its logits at a token change with what comes after it"
+    )
+
+
+def unpadded_logits(network: torch.nn.Module, tree: ReplyTree) -> Tensor:
+    """The logits at a tree's contexts, by the network's own passes of rows of one length. Shape (prefixes, V)."""
+    logits: dict[Ids, Tensor] = {}
+    with _own_type(network):
+        for length in sorted({len(prefix) for prefix in tree.prefixes}):
+            prefixes = [prefix for prefix in tree.prefixes if len(prefix) == length]
+            rows = [(*tree.prompt, *prefix) for prefix in prefixes]
+            tokens = torch.tensor(rows, device=causal_network(network).device)
+            of_rows = network(input_ids=tokens, use_cache=False).logits[:, -1].float()
+            logits.update(zip(prefixes, of_rows, strict=True))
+    return torch.stack([logits[prefix] for prefix in tree.prefixes])
+
+
+def agrees(
+    network: torch.nn.Module,
+    compute: Callable[[], Tensor],
+    expected: Tensor,
+    *,
+    tolerance: float = 1e-3,
+) -> bool:
+    """Whether what a network computes is what is expected, but for its type's rounding; not if it fails.
+
+    Args:
+      network: a causal language model of the transformers library, wrapped or not.
+      compute: gives the logits.
+      expected: what they should be.
+      tolerance: how far they may be from it, relative to the greatest, where the type does not round by more.
+    """
+    try:
+        with _own_type(network):
+            difference = float((compute() - expected).abs().max())
+    except FORWARD_ERRORS:
+        return False
+    relative = max(tolerance, 8 * torch.finfo(causal_network(network).dtype).eps)
+    return difference <= relative * float(expected.abs().max().clamp(min=1.0))
+
+
+def _own_type(network: torch.nn.Module) -> torch.autocast:
+    """Within the block, in no other type than that of the network's weights."""
+    return torch.autocast(causal_network(network).device.type, enabled=False)
+
+
+def finite(network: torch.nn.Module, logits: Tensor) -> Tensor:
+    """These logits.
+
+    Raises:
+      ModelError: they are not finite.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        name = str(getattr(causal_network(network).config, "name_or_path", ""))
+        raise ModelError(f"the logits of {name!r} are not finite")
+    return logits
 
 
 def causal_network(network: torch.nn.Module) -> PreTrainedModel:
@@ -113,12 +183,13 @@ def causal_network(network: torch.nn.Module) -> PreTrainedModel:
     return next(module for module in network.modules() if isinstance(module, PreTrainedModel))
 
 
-def _attends_to_everything(config: PretrainedConfig) -> bool:
+def attends_to_everything(config: PretrainedConfig) -> bool:
     """Whether every layer attends to all tokens before; a short trial cannot tell a window that is longer."""
-    layers = getattr(config, "layer_types", None)
+    text = config.get_text_config(decoder=True)
+    layers = getattr(text, "layer_types", None)
     if layers is not None:
         return set(layers) == {"full_attention"}
-    return not getattr(config, "sliding_window", None)
+    return not any(value for name, value in text.to_dict().items() if "window" in name)
 
 
 def _row_width(network: torch.nn.Module) -> int:
@@ -128,15 +199,10 @@ def _row_width(network: torch.nn.Module) -> int:
 
 
 def _padded_logits(network: torch.nn.Module, trees: Sequence[ReplyTree]) -> Tensor:
-    """Each reply in a row of one batch, by the network's own forward pass and nothing else."""
+    """Each reply in a row of one batch, by the network's own forward pass of these tokens and nothing else."""
     device = causal_network(network).device
     (batch,) = reply_batches(trees, padding=None)
-    logits: Tensor = network(
-        input_ids=batch.tokens.to(device),
-        attention_mask=batch.mask.long().to(device),
-        position_ids=batch.positions.to(device),
-        use_cache=False,
-    ).logits
+    logits: Tensor = network(input_ids=batch.tokens.to(device), use_cache=False).logits
     places = torch.from_numpy(batch.places).to(device)[_order([batch], device)]
     return logits.flatten(0, 1)[places].float()
 
@@ -149,15 +215,14 @@ def _order(batches: Sequence[Batch], device: torch.device) -> Tensor:
 def _states(network: torch.nn.Module, batch: Batch) -> Tensor:
     """The last hidden states of a batch at its contexts. Shape (contexts, width)."""
     inner = causal_network(network)
-    if batch.mask.ndim == 4:  # a mask of trees is added to the scores of attention
+    mask = None  # what comes after a token does not matter to it
+    if batch.mask is not None:  # a mask of trees is added to the scores of attention
         zeros = torch.zeros(batch.mask.shape, dtype=inner.dtype)
-        mask = zeros.masked_fill_(~batch.mask, torch.finfo(inner.dtype).min)
-    else:
-        mask = batch.mask.long()
+        mask = zeros.masked_fill_(~batch.mask, torch.finfo(inner.dtype).min).to(inner.device)
     with _KeptStates(inner) as kept:
         network(
             input_ids=batch.tokens.to(inner.device),
-            attention_mask=mask.to(inner.device),
+            attention_mask=mask,
             position_ids=batch.positions.to(inner.device),
             use_cache=False,
         )
@@ -189,7 +254,13 @@ class _KeptStates:
 def _decoder_returns(network: PreTrainedModel, states: Tensor) -> Iterator[None]:
     """Within the block, a network's decoder computes nothing: its head sees these states."""
     decoder: Any = network.base_model
-    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+    output: Any = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+    for field in (
+        "router_logits",
+        "cache_params",
+        "state",
+    ):  # of experts, and of recurrent networks
+        setattr(output, field, None)
     decoder.forward = lambda *args, **kwargs: output
     try:
         yield

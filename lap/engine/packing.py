@@ -54,14 +54,15 @@ class Batch:
 
     Attributes:
       tokens, positions: shape (B, W), int64.
-      mask: which tokens are real, (B, W), or which token attends to which, (B, 1, W, W); bool.
+      mask: which token attends to which, bool, (B, 1, W, W); ``None`` where each attends to all before it, so that
+        padding, which stands after a row, does not matter.
       places: where the contexts are, as indices of the flattened batch.
       contexts: which contexts they are, as indices in the order of ``contexts_of``.
     """
 
     tokens: Tensor
     positions: Tensor
-    mask: Tensor
+    mask: Tensor | None
     places: NDArray[np.int64]
     contexts: NDArray[np.int64]
 
@@ -216,7 +217,7 @@ def _ancestor_mask(prefixes: tuple[Ids, ...]) -> NDArray[np.bool_]:
 
 
 def reply_batches(trees: Sequence[ReplyTree], *, padding: float | None = PADDING) -> list[Batch]:
-    """Batches with a row for each whole reply, padded on the left.
+    """Batches with a row for each whole reply, padded on the right.
 
     Args:
       trees: what to arrange.
@@ -238,14 +239,14 @@ def reply_batches(trees: Sequence[ReplyTree], *, padding: float | None = PADDING
         groups = [order]
     made = []
     for group in groups:
-        tokens, real = left_padded([rows[i] for i in group])
-        width = tokens.shape[1]
-        ends = [(b, i, *end) for b, i in enumerate(group) for end in ends_of[i]]
+        width = max(len(rows[i]) for i in group)
+        tokens = right_padded([rows[i] for i in group], width)
+        ends = [(b, *end) for b, i in enumerate(group) for end in ends_of[i]]
         batch = Batch(
             tokens=tokens,
-            positions=position_ids(real.long()),
-            mask=real,
-            places=np.array([(b + 1) * width - len(rows[i]) + end - 1 for b, i, end, _ in ends]),
+            positions=torch.arange(width).expand(len(group), -1),
+            mask=None,
+            places=np.array([b * width + end - 1 for b, end, _ in ends]),
             contexts=np.array([index for *_, index in ends]),
         )
         made.append(batch)

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lap.encoding import PromptEncoder
+from lap.engine.cache import CacheUse, find_cache_use
 from lap.engine.decoding import LOGIT_CACHE_BYTES, LogitCache, ReplyState, decode
 from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
@@ -100,7 +101,8 @@ class TransformersModel(
         self.autocast = autocast
         self.recomputes = False
         self.one_pass = False  # through the layers, to score a batch
-        self.layout: Layout | None = None  # found out at the first use
+        self.layout: Layout | None = None  # found out at the first use, as is the next
+        self.cache_use: CacheUse | None = None
         self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
         self._ends = end_ids(network, tokenizer)
         self._end = tokenizer.eos_token_id
@@ -171,14 +173,14 @@ class TransformersModel(
 
     def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
         self.encoder.encode_within(prompts, self.context_length, sampling.max_reply_tokens)
+        self.resolved_cache_use()
 
     def layers(self) -> list[torch.nn.Module]:
-        modules = self.network.modules()
-        return [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+        return [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
 
     def use_one_pass(self) -> None:
         self.one_pass = True
-        self.resolved_layout(_ANY_PROMPT)  # resolving takes passes, whose number may vary
+        self.resolved_cache_use()  # resolving takes passes, whose number may vary
 
     @classmethod
     def load(cls, folder: str | Path, settings: Mapping[str, Any], **loading: Any) -> Self:
@@ -291,8 +293,8 @@ class TransformersModel(
                     decode_reply=functools.partial(decode_reply, begun),
                     budget=self.token_budget,
                     logit_cache=LogitCache(0) if self.memories is None else self.memories[begun],
-                    tree_attention=self.memories is not None
-                    and self.resolved_layout(encoded[0][0]) == "tree_attention",
+                    layout=self.resolved_layout(),
+                    cache_use=self.resolved_cache_use(),
                 )
         return [
             self._record(
@@ -311,6 +313,7 @@ class TransformersModel(
 
     def with_logit_cache(self) -> Self:
         # small games come by the same observations again and again
+        self.resolved_cache_use()
         view = copy.copy(self)
         view.memories = collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
         return view
@@ -368,10 +371,10 @@ class TransformersModel(
     def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         if sampling.is_greedy:
             raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
-        layout = self.resolved_layout(completions[0].prompt_ids)
+        layout, one_pass = self.resolved_layout(), self.one_pass
         with self._computing(learning=torch.is_grad_enabled()):
             return score(
-                self.network, completions, layout=layout, sampling=sampling, one_pass=self.one_pass
+                self.network, completions, layout=layout, sampling=sampling, one_pass=one_pass
             )
 
     def written(
@@ -391,13 +394,17 @@ class TransformersModel(
         Returns:
           The logits, shape (contexts, V), float32; and the row of each (prompt ids, reply ids so far).
         """
-        layout = self.resolved_layout(trees[0].prompt)
         with self._computing(learning=torch.is_grad_enabled()):
-            logits = context_logits(self.network, trees, layout)
+            logits = context_logits(self.network, trees, self.resolved_layout())
         return logits, {context: row for row, context in enumerate(contexts_of(trees))}
 
-    def resolved_layout(self, prompt: Ids) -> Layout:
-        """How contexts are computed for this network, found out by a few passes over the first prompt."""
-        if self.layout is None:
-            self.layout = find_layout(self.network, prompt)
+    def resolved_layout(self) -> Layout:
+        """How contexts are computed for this network, found out by a few passes."""
+        self.layout = self.layout or find_layout(self.network, _ANY_PROMPT)
         return self.layout
+
+    def resolved_cache_use(self) -> CacheUse:
+        """What this network's cache can be trusted with, found out by a few passes."""
+        if self.cache_use is None:
+            self.cache_use = find_cache_use(self.network, _ANY_PROMPT, self.resolved_layout())
+        return self.cache_use

@@ -108,7 +108,8 @@ def near_boundary(model, completion, position, draw, sampling):
 
 
 def spied(monkeypatch, model):
-    """The shapes of what goes through the network from now on."""
+    """The shapes of what goes through the network from now on, once it is known what it can do."""
+    model.check_prompts(PROMPTS[:1], sampling=SETTINGS[0])
     shapes = []
     forward = model.network.forward
 
