@@ -129,6 +129,12 @@ class TrainableModel(LanguageModel, Protocol):
         """
         return
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The coarsest type that the network computes in, from which the rounding of its logits follows."""
+        floats = [p.dtype for p in self.network.parameters() if p.is_floating_point()]
+        return max(floats, key=lambda dtype: torch.finfo(dtype).eps)
+
     def digest(self) -> str:
         """A hash of all weights that a reference model has."""
         return tensors_digest(named_tensors(self.network))

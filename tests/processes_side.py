@@ -81,7 +81,7 @@ def learnt(
     )
     trainer = MSGRPOTrainer(game=game_of(game), policy=policy_of(rank(), lora=lora), config=config)
     parameters = list(trainer.policy.model.network.parameters())
-    trainer.optimizer = torch.optim.SGD(parameters, lr=1.0)
+    trainer.batch_learner.optimizer = torch.optim.SGD(parameters, lr=1.0)
     start = [numbers(p.detach()) for p in parameters]
     replay(trainer)
     metrics = [trainer.update().metrics]
@@ -156,7 +156,8 @@ def watch_updates(after: int, held: list[int]) -> None:
 
     def and_stop(trainer: MSGRPOTrainer) -> Any:
         done = update(trainer)
-        optimizer = getattr(trainer.optimizer, "optim", trainer.optimizer)
+        optimizer: Any = trainer.batch_learner.optimizer
+        optimizer = getattr(optimizer, "optim", optimizer)
         moments = [m for kept in optimizer.state.values() for m in kept.values() if m.ndim]
         mine = (m.to_local() if isinstance(m, DTensor) else m for m in moments)
         held[:] = [sum(m.numel() for m in mine)]

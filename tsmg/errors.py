@@ -37,6 +37,16 @@ class GameDeadlineError(TSMGError, TimeoutError):
     """A game exceeded the time limit of one step."""
 
 
+class NoReplyError(TSMGError, RuntimeError):
+    """A policy cannot reply to one of its requests: the episode that asked fails, and the others go on.
+
+    Attributes:
+      index: the index of that request in the batch.
+    """
+
+    index: int = 0
+
+
 class TooManyFailuresError(TSMGError, RuntimeError):
     """More episodes failed than the stated rate allows.
 

@@ -15,7 +15,11 @@ class AgentPolicy(Protocol):
     """Anything that can act through text; the runner asks for many replies at once."""
 
     def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
-        """One reply per request, in order; each a function of its own request alone."""
+        """One reply per request, in order; each a function of its own request alone.
+
+        Raises:
+          NoReplyError: one of them cannot be replied to; ``index`` says which. The others are asked again.
+        """
         ...
 
 

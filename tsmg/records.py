@@ -228,7 +228,7 @@ class Episode(Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class FailedEpisode(Generic[S]):
-    """An episode in which the game raised an exception; the steps before it are kept.
+    """An episode in which the game raised an exception, or a policy could not reply; the steps before it are kept.
 
     Attributes:
       key: the episode's place in the run.

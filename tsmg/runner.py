@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tsmg.errors import InvalidArgumentError
+from tsmg.errors import InvalidArgumentError, NoReplyError
 from tsmg.game import AnyGame
 from tsmg.match import EpisodeSpec, Match, draw_start, step_limit
 from tsmg.players import AgentPolicy
@@ -21,8 +21,8 @@ def play(
     """Play every spec to its end and return the records in the order of the specs.
 
     An episode is a function of its own spec: the other specs do not change it. An exception of the
-    *game* ends that one episode as a ``FailedEpisode``; an exception of a policy is a bug and
-    passes through.
+    *game* ends that one episode as a ``FailedEpisode``, and so does a request that a policy says it cannot reply to
+    (``NoReplyError``); any other exception of a policy is a bug and passes through.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
@@ -44,18 +44,33 @@ def play(
         waiting = [(episode, r) for episode in moving for r in episode.requests]
         for policy in {id(policy): policy for policy in by_agent.values()}.values():
             mine = [(e, r) for e, r in waiting if by_agent[r.history.agent] is policy]
-            if not mine:
-                continue
-            try:
-                replies = policy.reply([request for _, request in mine])
-            except Exception as error:
-                error.add_note(f"while {game.name} was played")
-                raise
-            for (episode, request), reply in zip(mine, replies, strict=True):
-                episode.replies[request.history.agent] = reply
+            _collect_replies(game, policy, mine)
         for episode in moving:
             episode.advance()
     return [episode.result for episode in live if episode.result is not None]
+
+
+def _collect_replies(
+    game: AnyGame, policy: AgentPolicy, asked: "Sequence[tuple[_Live, Request]]"
+) -> None:
+    """Give every episode its replies from one batched call, and from another one where the policy refuses a request.
+
+    A reply is a function of its request, so that asking again changes none.
+    """
+    while asked:
+        try:
+            replies = policy.reply([request for _, request in asked])
+        except NoReplyError as error:
+            refused, _ = asked[error.index]
+            refused.fail(error)
+            asked = [(episode, request) for episode, request in asked if episode is not refused]
+            continue
+        except Exception as error:
+            error.add_note(f"while {game.name} was played")
+            raise
+        for (episode, request), reply in zip(asked, replies, strict=True):
+            episode.replies[request.history.agent] = reply
+        return
 
 
 class _Live:
@@ -71,7 +86,7 @@ class _Live:
         try:
             self._reach(Match.begin(game, spec))
         except Exception as error:
-            self.result = self._failed(error)
+            self.fail(error)
 
     def observe(self) -> None:
         """Prepare one request per acting agent."""
@@ -79,7 +94,7 @@ class _Live:
         try:
             self.requests = self.match.requests if self.match else ()
         except Exception as error:
-            self.result = self._failed(error)
+            self.fail(error)
 
     def advance(self) -> None:
         """Carry out the replies."""
@@ -87,19 +102,20 @@ class _Live:
             try:
                 self._reach(self.match.move(self.replies))
             except Exception as error:
-                self.result = self._failed(error)
+                self.fail(error)
 
     def _reach(self, match: Match[Any]) -> None:
         self.match = match
         if match.ending is not None:
             self.result = match.episode()
 
-    def _failed(self, error: Exception) -> FailedEpisode[Any]:
+    def fail(self, error: Exception) -> None:
+        """End the episode by an exception, with what was played until then."""
         first = self.spec.start.t if self.spec.start else 0
         step = self.match.t if self.match else first
         notes = getattr(error, "__notes__", ())
         where = ", ".join((self.game.name, f"step {step}", str(self.spec.key), *notes))
-        return FailedEpisode(
+        self.result = FailedEpisode(
             key=self.spec.key,
             error=f"{where}: {type(error).__name__}: {error}",
             steps=self.match.steps if self.match else (),

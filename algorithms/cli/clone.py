@@ -21,8 +21,9 @@ from algorithms.cli.terminal import console, echo_error, say
 from algorithms.cloning.config import DESCRIBED, FitConfig
 from algorithms.errors import RunStoppedError
 from algorithms.training.clone_spec import CloneSpec, check_folder
+from algorithms.training.game_spec import GameSpec
 from algorithms.training.plain_data import read_settings
-from algorithms.training.spec import GameSpec, PolicySpec
+from algorithms.training.spec import PolicySpec
 
 if TYPE_CHECKING:  # they import torch
     from algorithms.cloning.run import CloningResult, Measurement

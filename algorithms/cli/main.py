@@ -53,6 +53,3 @@ def main() -> None:
 
 for _command in (train, clone, evaluate, play, check, merge, games):
     main.add_command(_command)
-
-if __name__ == "__main__":
-    main()

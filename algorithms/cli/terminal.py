@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)  # of several processes one speaks
 _LINES = 20  # of a whole run, where there is no terminal
+_SLOW = 30.0  # s of an update, from which on each has a line of its own
 
 
 def say(text: str) -> None:
@@ -35,14 +36,16 @@ def figures(evaluation: "Evaluation") -> str:
 
 
 def _update_figures(update: "Update") -> str:
-    metrics, seconds = update.metrics, sum(s or 0.0 for s in update.seconds.values())
+    metrics = update.metrics
     episodes = sum(len(group.episodes) for group in update.rollouts.groups)
-    success = metrics.get("success_rate")
+    rate = episodes / max(update.total_seconds, 1e-9)
+    success, failed = metrics.get("success_rate"), metrics.get("failed_episodes")
     parts = (
         f"return {metrics['reward']:.3f}",
         "" if success is None else f"success {success:.3f}",
         f"invalid {metrics['invalid_rate']:.4f}",
-        f"{episodes / max(seconds, 1e-9):.0f} episodes/s",
+        f"{failed:.0f} episodes failed" if failed else "",
+        f"{rate:.0f} episodes/s" if rate >= 10 else f"{rate:.2g} episodes/s",
     )
     return ", ".join(filter(None, parts))
 
@@ -99,7 +102,7 @@ class Bar:
 
 
 class PlainLines:
-    """Reports a run where there is no terminal: whole lines, a score of them for the updates.
+    """Reports a run where there is no terminal: whole lines, a score of them for the updates, or one for each slow one.
 
     Args:
       updates: of the whole run.
@@ -123,15 +126,18 @@ class PlainLines:
             say(f"{stage}: {total} steps")
 
     def update(self, update: "Update") -> None:
-        """A line, every few updates."""
-        index = int(update.metrics["update"] or 0)
+        """A line, every few updates, or after each that is slow."""
+        index = update.index
         if not self._first:
             self._first, self._since = index, time.monotonic()
-        if index % self._every and index != self._updates:
+        is_slow = update.total_seconds >= _SLOW
+        if index % self._every and index != self._updates and not is_slow:
             return
         done = index - self._first
-        seconds = (time.monotonic() - self._since) / done if done else 0.0
-        left = f", {_duration(seconds * (self._updates - index))} left" if done else ""
+        seconds = update.total_seconds  # of the first one, without what is due between updates
+        if done:
+            seconds = (time.monotonic() - self._since) / done
+        left = f", {_duration(seconds * (self._updates - index))} left" if done or is_slow else ""
         say(f"update {index} of {self._updates}: {_update_figures(update)}{left}")
 
     def message(self, text: str) -> None:

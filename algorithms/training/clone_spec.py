@@ -13,9 +13,10 @@ import attrs
 from algorithms.cloning.config import DESCRIBED, CloningConfig, FitConfig
 from algorithms.errors import RunFolderError
 from algorithms.method.config import option, within
+from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import check_saved_policy
 from algorithms.training.plain_data import from_plain, to_plain
-from algorithms.training.spec import Game, GameSpec, PolicySpec
+from algorithms.training.spec import PolicySpec
 from tsmg import InvalidArgumentError
 
 if TYPE_CHECKING:  # they import torch

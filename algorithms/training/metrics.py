@@ -33,6 +33,16 @@ class Update:
     rollouts: Rollouts
     notes: tuple[str, ...] = ()
 
+    @property
+    def index(self) -> int:
+        """How many updates were done with it."""
+        return int(self.metrics["update"] or 0)
+
+    @property
+    def total_seconds(self) -> float:
+        """What this process took in all, in s."""
+        return sum(seconds or 0.0 for seconds in self.seconds.values())
+
 
 @final
 class TokenTally:

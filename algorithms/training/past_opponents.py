@@ -7,9 +7,17 @@ import attrs
 
 from algorithms.play.matchups import AbstractMatchups
 from algorithms.runs.state import TrainingState, as_saved, load_model_state, model_state
-from algorithms.training.learner import TrainablePolicy
+from algorithms.training.learner import Learner, TrainablePolicy
 from lap import ConstrainedPolicy, Sampling, frozen_copy
-from tsmg import AbstractGame, AgentPolicy, InvalidArgumentError, Reply, Request, Stream
+from tsmg import (
+    AbstractGame,
+    AgentPolicy,
+    InvalidArgumentError,
+    NoReplyError,
+    Reply,
+    Request,
+    Stream,
+)
 
 
 @final
@@ -25,6 +33,9 @@ class PastOpponents:
 
     Raises:
       InvalidArgumentError: ``every`` or ``size`` is below 1.
+
+    Attributes:
+      copies: the copies, the newest last.
     """
 
     def __init__(
@@ -42,6 +53,11 @@ class PastOpponents:
         self.size = size
         self.legal_in = legal_in
         self.copies = [frozen_copy(policy)]
+        self._model = policy.model
+
+    def follows(self, policy: TrainablePolicy) -> bool:
+        """Whether the copies are of this policy, under whatever sampling."""
+        return policy.model is self._model or policy.model.network is self._model.network
 
     def reply(self, requests: Sequence[Request]) -> list[Reply]:
         """One reply per request, each by the copy that its group meets."""
@@ -49,7 +65,11 @@ class PastOpponents:
         replies: dict[int, Reply] = {}
         for index in sorted(set(indices)):
             asked = [n for n, i in enumerate(indices) if i == index]
-            answered = self._player(index).reply([requests[n] for n in asked])
+            try:
+                answered = self._player(index).reply([requests[n] for n in asked])
+            except NoReplyError as error:
+                error.index = asked[error.index]
+                raise
             replies.update(zip(asked, answered, strict=True))
         return [replies[n] for n in range(len(requests))]
 
@@ -89,7 +109,36 @@ class PastOpponents:
         self.copies = copies
 
 
-def past_opponents(matchups: AbstractMatchups) -> tuple[PastOpponents, ...]:
-    """The distinct opponents of matchups that are past copies of a learner."""
+def past_opponents(
+    matchups: AbstractMatchups, learners: Sequence[Learner]
+) -> tuple[PastOpponents, ...]:
+    """The distinct opponents of matchups that are past copies of a learner.
+
+    Args:
+      matchups: who plays whom.
+      learners: the policies that learn.
+
+    Raises:
+      InvalidArgumentError: several policies learn, and an opponent's copies are of none of them.
+    """
     distinct = {id(opponent): opponent for opponent in matchups.opponents()}
-    return tuple(x for x in distinct.values() if isinstance(x, PastOpponents))
+    found = tuple(x for x in distinct.values() if isinstance(x, PastOpponents))
+    for opponent in found:
+        followed_learner(opponent, learners)
+    return found
+
+
+def remember_learners(
+    opponents: Sequence[PastOpponents], learners: Sequence[Learner], update: int
+) -> None:
+    """Let each opponent take its copy, where one is due after so many updates."""
+    for opponent in opponents:
+        opponent.remember(followed_learner(opponent, learners).policy, update)
+
+
+def followed_learner(opponent: PastOpponents, learners: Sequence[Learner]) -> Learner:
+    """The learner whose policy an opponent's copies are of; the only one, where one policy learns."""
+    found = [x for x in learners if len(learners) == 1 or opponent.follows(x.policy)]
+    if not found:
+        raise InvalidArgumentError("'matchups': past opponents must follow a policy that learns")
+    return found[0]

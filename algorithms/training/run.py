@@ -19,11 +19,13 @@ from algorithms.runs.reader import flat
 from algorithms.runs.records import read_config, read_lines
 from algorithms.runs.schema import check_resumable
 from algorithms.runs.writer import METRICS, NullRunFolder, RunFolder, versions
+from algorithms.training.first_update import Situation
 from algorithms.training.interruption import Interruption
 from algorithms.training.metrics import Metrics
 from algorithms.training.quiet import without_progress_bars
 from algorithms.training.reporter import Reporter, SilentReporter
 from algorithms.training.run_loop import EvaluationPair, History, RunLoop, write_policy
+from algorithms.training.snapshot import load_training_state
 from algorithms.training.spec import RunParts, RunSpec
 from algorithms.training.tracking import tracker
 from algorithms.training.trainer import MSGRPOTrainer
@@ -161,6 +163,7 @@ def _recorded_run(
             track=_skipping(track, tracked) if track and is_first else None,
             interruption=interruption,
             history=History(trainer.processes.broadcast(records)),
+            situation=Situation.of(spec, is_given="given_parts" in config),
         )
         start, end, free = _whole_loop(loop)
         loop.record_episodes(parts.evaluation_game, end[0].episodes[:_EPISODES_AT_THE_END])
@@ -247,7 +250,7 @@ def _loaded_point(
     """Where the run goes on, its state in the trainer."""
     point = resume_point(Path(folder))
     if point.training is not None:
-        trainer.load_state(point.training)
+        load_training_state(trainer, point.training)
     for reason in point.skipped:
         reporter.message(f"skipped a checkpoint: {reason}")
     if recorded.get("versions") != versions():

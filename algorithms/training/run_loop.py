@@ -34,10 +34,17 @@ from algorithms.runs.writer import (
     transcript,
 )
 from algorithms.training.config import RunConfig
+from algorithms.training.first_update import Situation, first_update_warnings
 from algorithms.training.health import LOOKS_BACK, health_warnings, new_health_warnings
 from algorithms.training.interruption import Interruption
-from algorithms.training.metrics import Metrics, evaluation_metrics, recorded_evaluation
+from algorithms.training.metrics import (
+    Metrics,
+    Update,
+    evaluation_metrics,
+    recorded_evaluation,
+)
 from algorithms.training.reporter import Reporter
+from algorithms.training.snapshot import policy_saver, training_state
 from algorithms.training.trainer import MSGRPOTrainer
 from lap.model import EnumerableModel
 from tsmg import AbstractGame, Completion, Episode, FailedEpisode
@@ -72,7 +79,7 @@ class History:
 
 def write_policy(trainer: MSGRPOTrainer, folder: Path) -> None:
     """Save the policy as it stands; all processes call this together, and the first one writes."""
-    save = trainer.saver()
+    save = policy_saver(trainer)
     if trainer.processes.is_first:
         write_whole_folder(folder, save)
 
@@ -88,6 +95,7 @@ class RunLoop:
     track: Callable[[Metrics, int], None] | None
     interruption: Interruption
     history: History
+    situation: Situation
 
     def all(self) -> tuple[EvaluationPair, EvaluationPair, EvaluationPair | None]:
         """The evaluation before training, all updates that are left, and the evaluation after them.
@@ -103,7 +111,9 @@ class RunLoop:
             self.update()
             self._stop_if_signalled()
         free = self._play(self.run.final_episodes, free=True) if self.trainer.constrained else None
-        return start, self.evaluate(self.run.final_episodes, free=free), free
+        end = self.evaluate(self.run.final_episodes, free=free)
+        self._stop_if_signalled()
+        return start, end, free
 
     def update(self) -> None:
         """One update, and what is due after it."""
@@ -114,7 +124,7 @@ class RunLoop:
         played = [e for group in done.rollouts.groups for e in group.episodes]
         self.record_episodes(self.trainer.game, played[: self.run.episodes_logged])
         self.reporter.update(done)
-        self._report_health(done.notes)
+        self._report_health(done)
         index = self.trainer.update_index
         is_last = index == self.trainer.config.updates
         if not is_last and index % self.run.evaluate_every == 0:
@@ -124,7 +134,7 @@ class RunLoop:
 
     def checkpoint(self) -> None:
         """Write the policy and all that training needs to go on; older checkpoints go when it is whole."""
-        training, save = self.trainer.state(), self.trainer.saver()
+        training, save = training_state(self.trainer), policy_saver(self.trainer)
         if not self.trainer.processes.is_first:
             return
         index = self.trainer.update_index
@@ -154,10 +164,13 @@ class RunLoop:
         error.signal = received[0]
         raise error
 
-    def _report_health(self, notes: Sequence[str]) -> None:
+    def _report_health(self, update: Update) -> None:
         """Report and record what looks wrong; stop where nothing but a new beginning helps."""
         history = list(self.history.updates)
-        for text in (*notes, *(finding.message for finding in new_health_warnings(history))):
+        found = new_health_warnings(history)
+        if update.index == 1:
+            found = [*first_update_warnings(update, self.trainer.game, self.situation), *found]
+        for text in (*update.notes, *(finding.message for finding in found)):
             self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
             self.reporter.message(f"update {self.trainer.update_index}: {text}")
         collapses = [finding for finding in health_warnings(history) if finding.is_collapse]

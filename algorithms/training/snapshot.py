@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import torch
+from typing import Protocol
 
 from algorithms.distributed.sharding import Sharding
 from algorithms.errors import RunFolderError
@@ -14,6 +13,7 @@ from algorithms.runs.state import (
     model_state,
     optimizer_state,
 )
+from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.learner import Learner
 from algorithms.training.past_opponents import PastOpponents
 from tsmg import InvalidArgumentError
@@ -41,73 +41,69 @@ def shard_learners(
     sharding.divide([p.model for x in learners for p in (x.policy, x.reference)])
 
 
-def training_state(
-    learners: Sequence[Learner],
-    past: Sequence[PastOpponents],
-    optimizer: torch.optim.Optimizer,
-    sharding: Sharding,
-    *,
-    update: int,
-    token_budget: int,
-) -> TrainingState:
+class Snapshotted(Protocol):
+    """What is saved of a trainer; ``MSGRPOTrainer`` describes it."""
+
+    learners: tuple[Learner, ...]
+    past_opponents: tuple[PastOpponents, ...]
+    batch_learner: BatchLearner
+    sharding: Sharding
+    update_index: int
+
+
+def training_state(trainer: Snapshotted) -> TrainingState:
     """All that further updates depend on, beside game, settings and reference policies.
 
     Args:
-      learners: the policies that learn.
-      past: the opponents that are copies of them.
-      optimizer: the optimiser of the learners.
-      sharding: where processes divide something, all call this and the state of the first one is whole.
-      update: how many updates were done.
-      token_budget: most tokens of a micro-batch.
+      trainer: where processes divide something, all call this and the state of the first one is whole.
     """
-    keep = sharding.keeps_state
-    parts = {f"learner{n}": model_state(x.policy.model, keep=keep) for n, x in enumerate(learners)}
-    parts |= {f"past{n}": opponent.state() for n, opponent in enumerate(past)}
-    parts["optimizer"] = optimizer_state(optimizer, keep=keep)
+    keep = trainer.sharding.keeps_state
+    parts = {
+        f"learner{n}": model_state(learner.policy.model, keep=keep)
+        for n, learner in enumerate(trainer.learners)
+    }
+    parts |= {f"past{n}": past.state() for n, past in enumerate(trainer.past_opponents)}
+    parts["optimizer"] = optimizer_state(trainer.batch_learner.optimizer, keep=keep)
     return TrainingState.of(
         parts,
-        update=update,
-        token_budget=token_budget,
-        starts=[learner.reference_digest for learner in learners],
+        update=trainer.update_index,
+        token_budget=trainer.batch_learner.token_budget,
+        starts=[learner.reference_digest for learner in trainer.learners],
     )
 
 
-def load_training_state(
-    state: TrainingState,
-    learners: Sequence[Learner],
-    past: Sequence[PastOpponents],
-    optimizer: torch.optim.Optimizer,
-) -> tuple[int, int]:
-    """Restore what ``training_state`` gave.
+def load_training_state(trainer: Snapshotted, state: TrainingState) -> None:
+    """Let a trainer go on from what ``training_state`` gave.
 
-    Returns:
-      How many updates were done, and the token budget.
+    Args:
+      trainer: of the same game, settings, matchups and reference policies.
+      state: of the trainer that was saved.
 
     Raises:
       RunFolderError: it belongs to other reference policies or other networks, or is malformed.
     """
-    if list(state.values["starts"]) != [learner.reference_digest for learner in learners]:
+    if list(state.values["starts"]) != [learner.reference_digest for learner in trainer.learners]:
         raise RunFolderError("'policy' must be the one that the saved training started from")
-    for n, learner in enumerate(learners):
+    for n, learner in enumerate(trainer.learners):
         load_model_state(learner.policy.model, state.part(f"learner{n}"))
-    for n, opponent in enumerate(past):
+    for n, opponent in enumerate(trainer.past_opponents):
         opponent.load_state(state.part(f"past{n}"))
-    load_optimizer_state(optimizer, state.part("optimizer"))
-    return state.values["update"], state.values["token_budget"]
+    load_optimizer_state(trainer.batch_learner.optimizer, state.part("optimizer"))
+    trainer.update_index = state.values["update"]
+    trainer.batch_learner.token_budget = state.values["token_budget"]
 
 
-def policy_saver(
-    learners: Sequence[Learner], sharding: Sharding, *, everywhere: bool
-) -> Callable[[Path], None]:
+def policy_saver(trainer: Snapshotted, *, everywhere: bool = False) -> Callable[[Path], None]:
     """A function that saves the policies as they stand into a folder, so that one process alone can.
 
     Args:
-      learners: the policies; several have a folder each, named by the first agent of each.
-      sharding: where processes divide weights, all call this together.
+      trainer: several policies have a folder each, named by the first agent of each; where processes divide weights,
+        all call this together.
       everywhere: whether other processes than the first are to save them as well.
     """
+    learners = trainer.learners
     weights = [
-        sharding.whole_weights(learner.policy.model.network, everywhere=everywhere)
+        trainer.sharding.whole_weights(learner.policy.model.network, everywhere=everywhere)
         for learner in learners
     ]
 

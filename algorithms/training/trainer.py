@@ -18,14 +18,12 @@ The paper's body was not at hand, only its abstract and first page. How this fil
 7. AdamW with gradient clipping and a linear decay of the learning rate are ours.
 8. With several agents, groups and baselines are per role; ``matchups`` decides who plays whom.
 
-This module only composes: ``GroupPlayer`` plays, ``Estimator`` compares and draws, ``Learner`` scores, and one
-optimiser step follows. ``Sharding`` divides the work among processes, and does nothing where there is one.
+This module only composes: ``GroupPlayer`` plays, ``Estimator`` compares and draws, and ``BatchLearner`` makes the
+optimiser steps. ``Sharding`` divides the work among processes, and does nothing where there is one.
 """
 
-import copy
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -33,33 +31,25 @@ import attrs
 
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import TrainingRow
-from algorithms.method.config import MSGRPOConfig, Schedule
+from algorithms.method.config import MSGRPOConfig
 from algorithms.method.estimator import Estimator
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
 from algorithms.play.rollouts import fixed_starts
-from algorithms.runs.state import TrainingState
+from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.drawing import draw_episodes, zero_variance_episodes
 from algorithms.training.learner import (
     TrainablePolicy,
     learners_of,
-    measured_kl,
     reply_sampling,
     with_sampling,
 )
 from algorithms.training.limits import check_setup
-from algorithms.training.metrics import Metrics, TokenTally, Update, play_metrics
-from algorithms.training.optimizer import remaining, set_learning_rate
-from algorithms.training.out_of_memory import memory_notes, with_halved_batches
-from algorithms.training.past_opponents import past_opponents
+from algorithms.training.metrics import Metrics, Update, play_metrics
+from algorithms.training.out_of_memory import memory_notes
+from algorithms.training.past_opponents import past_opponents, remember_learners
 from algorithms.training.playing import GroupPlayer, playing_policies
-from algorithms.training.snapshot import (
-    load_training_state,
-    policy_saver,
-    shard_learners,
-    training_state,
-)
-from lap import ModelError
+from algorithms.training.snapshot import policy_saver, shard_learners
 from tsmg import AbstractGame
 
 
@@ -92,8 +82,8 @@ class MSGRPOTrainer:
       estimator: from groups of episodes to weighted completions, as the settings say.
       constrained: whether they can say legal actions alone.
       learners: the distinct policies, each with its reference policy.
+      batch_learner: makes the optimiser steps of an update.
       update_index: how many updates were done.
-      token_budget: most tokens in a forward pass while learning; halved where memory runs out.
       processes: this process among those that train together.
     """
 
@@ -117,14 +107,15 @@ class MSGRPOTrainer:
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
         self.constrained = constrained
         check_setup(game, self.matchups, self.policies, self.config, constrained=constrained)
-        self.past_opponents = past_opponents(self.matchups)
         self.sharding = Sharding(self.config.sharding)
         self.processes = self.sharding.processes
         self.sharding.place([policy.model for policy in self.policies.values()])
         self.learners = learners_of(self.policies)
+        self.past_opponents = past_opponents(self.matchups, self.learners)
         shard_learners(self.learners, self.past_opponents, self.sharding)
-        parameters = [p for learner in self.learners for p in learner.parameters]
-        self.optimizer = self.sharding.adamw(parameters, self.config.learning_rate)
+        self.batch_learner = BatchLearner(
+            learners=self.learners, config=self.config, sharding=self.sharding
+        )
         self.player = GroupPlayer(
             game=game,
             matchups=self.matchups,
@@ -134,7 +125,6 @@ class MSGRPOTrainer:
             constrained=constrained,
         )
         self.update_index = 0
-        self.token_budget = self.config.token_budget
 
     @property
     def policy(self) -> TrainablePolicy:
@@ -147,7 +137,7 @@ class MSGRPOTrainer:
 
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
-        started, token_budget = time.perf_counter(), self.token_budget
+        started, token_budget = time.perf_counter(), self.batch_learner.token_budget
         played = self.player.play(self.update_index)
         play_ended = time.perf_counter()
         role_groups, outcomes = played.compare(self.estimator, self.processes)
@@ -156,13 +146,9 @@ class MSGRPOTrainer:
         )
         regularised = zero_variance_episodes(self.config, role_groups, drawn)
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=played.roles)
-        learned = self._learn(rows)
-        self.update_index += 1
-        for learner in self.learners:
-            learner.policy.model.weights_version = self.update_index
-        for opponent in self.past_opponents:
-            opponent.remember(self.policy, self.update_index)
-        notes = memory_notes(token_budget, self.token_budget)
+        learned = self.batch_learner.learn(rows, self.update_index)
+        self._count_update()
+        notes = memory_notes(token_budget, self.batch_learner.token_budget)
         return Update(
             metrics={
                 "update": float(self.update_index),
@@ -178,61 +164,19 @@ class MSGRPOTrainer:
             notes=tuple(self.processes.gather(notes)),
         )
 
-    def _learn(self, rows: Sequence[TrainingRow]) -> Metrics:
-        """One optimiser step per epoch, by the gradient of the whole batch over micro-batches and processes."""
-        c = self.config
-        learning_rate = c.learning_rate * self._remaining(c.schedule)
-        set_learning_rate(self.optimizer, learning_rate)
-        parameters = [p for learner in self.learners for p in learner.parameters]
-        share, tally, grad_norm = self.sharding.share(rows), TokenTally(), 0.0
-        for _ in range(c.epochs if rows else 0):
-            tally = self._compute_gradient(share, tally)
-            grad_norm = self.sharding.reduce_gradients(parameters, c.max_grad_norm)
-            if not math.isfinite(grad_norm):
-                raise ModelError(
-                    f"the gradient at update {self.update_index} is not finite; "
-                    "a lower learning rate or a float32 model may help"
-                )
-            self.optimizer.step()
-        metrics = TokenTally.total(self.processes.gather([tally])).metrics(grad_norm=grad_norm)
-        if rows and not c.kl_coefficient:  # the loss has not computed it
-            metrics["kl"] = measured_kl(self.learners, rows, self.sharding)
-        return {**metrics, "learning_rate": learning_rate}
+    def _count_update(self) -> None:
+        self.update_index += 1
+        for learner in self.learners:
+            learner.policy.model.weights_version = self.update_index
+        remember_learners(self.past_opponents, self.learners, self.update_index)
 
-    def _compute_gradient(self, rows: Sequence[TrainingRow], tally: TokenTally) -> TokenTally:
-        """The gradient of the loss on rows; where memory runs out, again and from then on in smaller micro-batches.
-
-        Returns:
-          The tally, with the tokens of these rows.
-        """
-
-        def attempt(token_budget: int) -> TokenTally:
-            self.token_budget = token_budget
-            self.optimizer.zero_grad()
-            attempted = copy.deepcopy(tally)
-            self.backward(rows, attempted)
-            return attempted
-
-        retry = not self.sharding.divides_weights  # other processes would wait for more passes
-        return with_halved_batches(attempt, self.token_budget, retry=retry)
-
-    def backward(self, rows: Sequence[TrainingRow], tally: TokenTally | None = None) -> None:
-        """Add the gradient of the loss on rows to the ``grad`` of the weights, micro-batch by micro-batch.
+    def backward(self, rows: Sequence[TrainingRow]) -> None:
+        """Add the gradient of the loss on rows, at this point of the run, to the ``grad`` of the weights.
 
         Args:
           rows: this process's share of a batch.
-          tally: counts the tokens along the way.
         """
-        regularisation = self._remaining(self.config.regulariser_schedule)
-        for learner in self.learners:
-            for batch in self.sharding.micro_batches(learner.own(rows), self.token_budget):
-                terms, entropy = learner.loss(batch, self.config, regularisation=regularisation)
-                self.sharding.backward(terms.loss)
-                if tally is not None:
-                    tally.add(terms, entropy)
-
-    def _remaining(self, schedule: Schedule) -> float:
-        return remaining(schedule, done=self.update_index, total=self.config.updates)
+        self.batch_learner.backward(rows, self.update_index)
 
     def evaluate(
         self,
@@ -267,29 +211,4 @@ class MSGRPOTrainer:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the policy, or each policy in a folder of its own; called by all processes, and each saves."""
-        self.saver(everywhere=True)(Path(folder))
-
-    def saver(self, *, everywhere: bool = False) -> Callable[[Path], None]:
-        """See ``snapshot.policy_saver``: what saves the policies as they stand; called by all processes."""
-        return policy_saver(self.learners, self.sharding, everywhere=everywhere)
-
-    def state(self) -> TrainingState:
-        """All that further updates depend on but game, settings and reference policies; called by all processes."""
-        return training_state(
-            self.learners,
-            self.past_opponents,
-            self.optimizer,
-            self.sharding,
-            update=self.update_index,
-            token_budget=self.token_budget,
-        )
-
-    def load_state(self, state: TrainingState) -> None:
-        """Go on from a state of a trainer of the same game, settings, matchups and reference policies.
-
-        Raises:
-          RunFolderError: it belongs to other policies, or is malformed.
-        """
-        self.update_index, self.token_budget = load_training_state(
-            state, self.learners, self.past_opponents, self.optimizer
-        )
+        policy_saver(self, everywhere=True)(Path(folder))

@@ -118,7 +118,10 @@ class EndpointModel:
                 pool.submit(self._completion, prompt, rng, sampling)
                 for prompt, rng in zip(prompts, rngs, strict=True)
             ]
-            return [one.result() for one in asked]
+            try:
+                return [one.result() for one in asked]
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C no more is asked
 
     def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
         """An endpoint's weights are out of reach.

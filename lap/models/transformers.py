@@ -127,6 +127,10 @@ class TransformersModel(
         return length
 
     @property
+    def compute_dtype(self) -> torch.dtype:
+        return self.autocast or super().compute_dtype
+
+    @property
     def has_adapters(self) -> bool:
         """Whether adapters are learnt in place of the weights."""
         return has_adapters(self.network)

@@ -231,9 +231,10 @@ def _estimate(
     rngs = [Stream("signal", trainer.config.seed, number, r) for r in range(len(roles))]
     selected = estimator.draw(roles, rngs)
     rows = estimator.rows(roles, selected, asked=len(roles))
-    trainer.optimizer.zero_grad()
+    optimizer = trainer.batch_learner.optimizer
+    optimizer.zero_grad()
     trainer.backward(rows)
-    weights = [w for group in trainer.optimizer.param_groups for w in group["params"]]
+    weights = [w for group in optimizer.param_groups for w in group["params"]]
     parts = [w.new_zeros(w.numel()) if w.grad is None else w.grad.flatten() for w in weights]
     generated, trained = tokens_of(roles, rows)
     return _Estimate(

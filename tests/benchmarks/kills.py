@@ -81,7 +81,7 @@ def start(options: list[str], folder: Path) -> subprocess.Popen[bytes]:
     is_begun = (folder / "config.json").exists()
     game = options[:2]  # it is code, which a resumed run must be given again
     rest = ["--resume", str(folder), *game] if is_begun else [*options, "--output", str(folder)]
-    command = [sys.executable, "-m", "algorithms.cli.main", "train", *rest]
+    command = [sys.executable, "-m", "algorithms.cli", "train", *rest]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet)
 

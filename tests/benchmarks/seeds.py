@@ -42,7 +42,7 @@ def main() -> None:
 
 def run(seed: int, folder: Path, options: list[str]) -> None:
     """One whole ``tsmg train``, timed from outside."""
-    command = [sys.executable, "-m", "algorithms.cli.main", "train", "--seed", str(seed)]
+    command = [sys.executable, "-m", "algorithms.cli", "train", "--seed", str(seed)]
     start = time.monotonic()
     subprocess.run([*command, "--output", str(folder), *options], check=True)
     peak_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

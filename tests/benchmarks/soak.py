@@ -77,7 +77,7 @@ def main() -> None:
 
 def watched(folder: Path, seconds: float, threads: int) -> list[Look]:
     """Look at a run again and again, then stop it by a signal."""
-    command = [sys.executable, "-m", "algorithms.cli.main", "train", *COMMAND.split()]
+    command = [sys.executable, "-m", "algorithms.cli", "train", *COMMAND.split()]
     command += ["--threads", str(threads), "--output", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     began, looks = time.monotonic(), []

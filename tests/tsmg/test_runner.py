@@ -38,6 +38,7 @@ from tsmg import (
     FailedEpisode,
     Forfeit,
     InvalidArgumentError,
+    NoReplyError,
     OutcomeKind,
     Phase,
     PlayDefault,
@@ -463,6 +464,62 @@ def test_a_policy_that_raises_is_a_bug_and_passes_through() -> None:
         one(Countdown(), Broken())
     with pytest.raises(ValueError, match="shorter"):
         one(Countdown(), Short())
+
+
+class Speechless:
+    """Cannot reply to some of its requests, and asks another policy for the others.
+
+    Args:
+      others: the other policy.
+      refuses: tells which requests.
+      misnames: names another request than the one that it means.
+    """
+
+    def __init__(
+        self, others: AgentPolicy, refuses: Callable[[Request], bool], *, misnames: bool = False
+    ) -> None:
+        self.others, self.refuses, self.misnames = others, refuses, misnames
+
+    def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        for index, request in enumerate(requests):
+            if self.refuses(request):
+                error = NoReplyError("the prompt is too long")
+                error.index = (index + self.misnames) % len(requests)
+                raise error
+        return self.others.reply(requests)
+
+
+def fails_alone(game: Game, *, misnames: bool) -> bool:
+    """Whether the episodes that a policy cannot reply to fail, and all others stay as they are."""
+    asked = specs(8)
+
+    def refuses(request: Request) -> bool:
+        return request.key in (asked[2].key, asked[5].key, asked[6].key)
+
+    expected = play(game, uniform_policy(game), asked)
+    found = play(game, Speechless(uniform_policy(game), refuses, misnames=misnames), asked)
+    failed = [n for n, record in enumerate(found) if isinstance(record, FailedEpisode)]
+    others = [n for n in range(len(asked)) if n not in failed]
+    return failed == [2, 5, 6] and all(found[n] == expected[n] for n in others)
+
+
+@pytest.mark.parametrize("game", [FrozenLake(), Dice()])
+def test_a_request_that_a_policy_cannot_reply_to_fails_its_own_episode(game: Game) -> None:
+    assert fails_alone(game, misnames=False)
+
+
+def test_a_policy_that_names_the_wrong_request_is_noticed() -> None:
+    assert not fails_alone(FrozenLake(), misnames=True)
+
+
+def test_what_was_played_before_is_kept_and_the_message_says_where() -> None:
+    game = FrozenLake()
+    policy = Speechless(uniform_policy(game), lambda request: request.step == 1)
+    (record,) = play(game, policy, specs(1))
+    assert isinstance(record, FailedEpisode)
+    assert len(record.steps) == 1
+    assert "FrozenLake, step 1" in record.error
+    assert record.error.endswith("NoReplyError: the prompt is too long")
 
 
 def test_every_agent_needs_a_policy() -> None:

@@ -170,8 +170,6 @@ def test_a_process_without_a_terminal_prints_whole_lines_and_no_bars(
     lines = done.stdout.splitlines()
     assert not any(mark in done.stdout for mark in ("\r", "it/s", "shards", "weights", "━", "█"))
     assert sum(bool(re.match(r"update +\d+: sampled: .*; greedy: return", x)) for x in lines) == 2
-    pattern = (
-        r"update 3 of 3: return \S+, success \S+, invalid \S+, \d+ episodes/s, \d+:\d\d:\d\d left"
-    )
+    pattern = r"update 3 of 3: return \S+, success \S+, invalid \S+, [\d.]+ episodes/s, \d+:\d\d:\d\d left"
     assert any(re.fullmatch(pattern, line) for line in lines), done.stdout
     assert lines[-1].startswith("run folder: out; next: tsmg report out, tsmg evaluate ")

@@ -157,6 +157,39 @@ def test_a_past_self_is_met_in_training():
     assert not torch.equal(weights(past.copies[0]), weights(past.copies[1]))
 
 
+@pytest.mark.parametrize("followed", ["row", "column"])
+def test_past_selves_follow_the_policy_that_they_were_made_of(followed):
+    """Where several policies learn, an opponent's copies are of its own policy, and of no other."""
+    policies = {"row": tabular(), "column": tabular()}
+    past = PastOpponents(policies[followed], every=1, size=2)
+    trainer = MSGRPOTrainer(
+        game=GAME, policy=policies, config=CONFIG, matchups=AlternatingRoles(past)
+    )
+    trainer.train()
+    row, column = (weights(trainer.policies[agent]) for agent in ("row", "column"))
+    assert not torch.equal(row, column)
+    assert torch.equal(weights(past.copies[-1]), {"row": row, "column": column}[followed])
+
+
+def test_past_selves_of_a_policy_that_does_not_learn_are_refused():
+    policies = {"row": tabular(), "column": tabular()}
+    with pytest.raises(InvalidArgumentError, match="past opponents must follow a policy that"):
+        MSGRPOTrainer(
+            game=GAME,
+            policy=policies,
+            config=CONFIG,
+            matchups=AlternatingRoles(PastOpponents(tabular())),
+        )
+    trainer = MSGRPOTrainer(  # where one policy learns there is no doubt
+        game=GAME,
+        policy=tabular(),
+        config=CONFIG,
+        matchups=AlternatingRoles(past := PastOpponents(tabular(), every=1)),
+    )
+    trainer.update()
+    assert torch.equal(weights(past.copies[-1]), weights(trainer.policy))
+
+
 @pytest.mark.parametrize(
     ("game", "settings", "std", "group_on"),
     [

@@ -27,6 +27,7 @@ from algorithms.runs.checkpoints import (
 )
 from algorithms.runs.state import TrainingState
 from algorithms.training.past_opponents import PastOpponents
+from algorithms.training.snapshot import load_training_state, training_state
 from lap import (
     LanguageAgentPolicy,
     LoraSettings,
@@ -360,14 +361,14 @@ def test_a_trainer_goes_on_from_a_saved_state(
     one = fresh()
     for _ in range(4):
         one.update()
-    one.state().save(tmp_path)
+    training_state(one).save(tmp_path)
     rest = [one.update().metrics for _ in range(4)]
     other = fresh()
-    other.load_state(TrainingState.load(tmp_path))
+    load_training_state(other, TrainingState.load(tmp_path))
     assert [other.update().metrics for _ in range(4)] == rest
     (tmp_path / "end").mkdir()
-    other.state().save(tmp_path / "end")
-    one.state().save(tmp_path)
+    training_state(other).save(tmp_path / "end")
+    training_state(one).save(tmp_path)
     for name in ("training.safetensors", "training.json"):
         assert (tmp_path / "end" / name).read_bytes() == (tmp_path / name).read_bytes()
 
@@ -376,17 +377,17 @@ def test_past_selves_are_part_of_the_state(tmp_path: Path, monkeypatch: pytest.M
     one = trainer(tabular(), every=1, size=3)
     for _ in range(4):
         one.update()
-    one.state().save(tmp_path)
+    training_state(one).save(tmp_path)
     rest = [one.update().metrics for _ in range(4)]
     forgetful = trainer(tabular(), every=1, size=3)
     monkeypatch.setattr(PastOpponents, "load_state", lambda self, state: None)
-    forgetful.load_state(TrainingState.load(tmp_path))
+    load_training_state(forgetful, TrainingState.load(tmp_path))
     assert [forgetful.update().metrics for _ in range(4)] != rest
 
 
 @pytest.mark.parametrize("file", ["training.safetensors", "training.json"])
 def test_a_malformed_state_is_one_sentence(file: str, tmp_path: Path) -> None:
-    trainer(tabular()).state().save(tmp_path)
+    training_state(trainer(tabular())).save(tmp_path)
     (tmp_path / file).write_bytes(b"\x80no")
     with pytest.raises(RunFolderError, match="no training can be loaded"):
         TrainingState.load(tmp_path)
@@ -399,7 +400,7 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"'logits' is \(4, 2\), .* \(here \(3, 2\)"):
         load_model_state(small, model_state(large))
     with pytest.raises(RunFolderError, match="no part 'none'"):
-        trainer(tabular()).state().part("none")
+        training_state(trainer(tabular())).part("none")
 
 
 @pytest.mark.parametrize(

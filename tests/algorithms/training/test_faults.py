@@ -18,6 +18,7 @@ from algorithms.errors import RunFolderError, RunStoppedError
 from algorithms.runs.atomic import corruption_reason
 from algorithms.runs.checkpoints import CHECKPOINTS
 from algorithms.runs.writer import RunFolder
+from algorithms.training.batch_learner import BatchLearner
 from lap import LanguageAgentPolicy, ModelError
 from tests.algorithms.play.test_failures import Native
 from tests.whole_runs import CONFIG, RUN, contents, lines, run
@@ -184,15 +185,15 @@ def test_logits_that_are_not_finite_stop_the_run(
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_backward = MSGRPOTrainer.backward
+    whole_backward = BatchLearner.backward
 
-    def broken(self: Any, rows: Any, *rest: Any) -> None:
-        whole_backward(self, rows, *rest)
-        if self.update_index == 3:
-            next(self.policy.model.network.parameters()).grad.fill_(float("inf"))
+    def broken(self: Any, rows: Any, update: int, *rest: Any) -> None:
+        whole_backward(self, rows, update, *rest)
+        if update == 3:
+            self.parameters[0].grad.fill_(float("inf"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(MSGRPOTrainer, "backward", broken)
+        patch.setattr(BatchLearner, "backward", broken)
         with pytest.raises(ModelError, match="gradient at update 3 is not finite"):
             run(tmp_path)
     assert is_intact(tmp_path)

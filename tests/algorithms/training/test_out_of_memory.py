@@ -72,8 +72,8 @@ def test_an_update_that_runs_out_of_memory_is_the_same_update(
     sizes = []
 
     def scarce(self, *given, **named):  # type: ignore[no-untyped-def]
-        sizes.append(other.token_budget)
-        if other.token_budget > 3 and len(sizes) == 2:
+        sizes.append(other.batch_learner.token_budget)
+        if other.batch_learner.token_budget > 3 and len(sizes) == 2:
             raise OUT[0]
         return loss(self, *given, **named)
 

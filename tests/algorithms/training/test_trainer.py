@@ -137,7 +137,7 @@ def test_one_step_games_give_the_textbook_grpo_gradient():
             logprob = policy.model.logprobs([completion], sampling=trainer.policy.sampling)
             loss = -score * logprob.logprobs_B_L.sum() / (3 * 8)
             expected += torch.autograd.grad(loss, policy.model.logits)[0]
-    trainer._learn(trainer_rows(trainer, rollouts))
+    trainer.batch_learner.learn(trainer_rows(trainer, rollouts), 0)
     clipped = expected * min(1.0, config.max_grad_norm / float(expected.norm()))
     torch.testing.assert_close(policy.model.logits.grad, clipped, rtol=1e-5, atol=1e-7)
 
@@ -226,7 +226,7 @@ def test_parts_of_a_batch_add_up_to_its_gradient():
         assert [row for part in parts for row in part] == rows
         assert all(len(part) == 1 or tokens_of(part) <= size for part in parts)
         assert (len(parts) == 1) == (tokens_of(rows) <= size)
-        trainer._learn(rows)
+        trainer.batch_learner.learn(rows, 0)
         gradients.append(torch.cat([p.grad.flatten() for p in model.network.parameters()]))
     for gradient in gradients[1:]:
         assert float((gradient - gradients[0]).norm() / gradients[0].norm()) < 1e-5

@@ -252,7 +252,7 @@ def trainers_gradient(trainer: MSGRPOTrainer, dist: TrajectoryDistribution) -> n
         chance = math.prod(float(line.probability) for line in members)
         roles = trainer.estimator.role_groups([group], trainer.game.agents)
         for selected, p in trainer.estimator.draw_dist(roles).enumerate():
-            trainer.optimizer.zero_grad()
+            trainer.batch_learner.optimizer.zero_grad()
             trainer.backward(trainer.estimator.rows(roles, selected, asked=1))
             grads = [torch.zeros_like(q) if q.grad is None else q.grad for q in parameters]
             total = total - chance * float(p) * torch.cat([g.flatten() for g in grads]).numpy()

@@ -1,0 +1,125 @@
+"""Before the first optimiser step, sampling and scoring must agree: the same weights give a token the same probability.
+
+The first pass over what was just played is made with the weights that played it, so that every probability ratio is 1
+but for rounding. Where it is not, an engine computes something else than it says (a window, a mask, a temperature, the
+kept tokens), and every gradient would be that of another policy.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+
+from algorithms.distributed.sharding import Sharding
+from algorithms.method.batch import TrainingRow
+from algorithms.training.learner import Learner, recorded_logprobs
+from lap import ModelError
+
+# Greatest |log ratio| that rounding explains, in nats; docs/faults.md says what was measured.
+_TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.125, torch.bfloat16: 1.0}
+
+
+@attrs.frozen(kw_only=True)
+class Disagreement:
+    """A token whose recorded log-probability is not the one that it is scored with.
+
+    Attributes:
+      token: its id.
+      position: its index in the reply.
+      reply: the text of the reply.
+      recorded, scored: the two log-probabilities, in nats.
+    """
+
+    token: int
+    position: int
+    reply: str
+    recorded: float
+    scored: float
+
+    @property
+    def size(self) -> float:
+        """|log ratio|, in nats."""
+        return abs(self.scored - self.recorded)
+
+
+def ratio_tolerance(learners: Sequence[Learner]) -> float:
+    """The greatest |log ratio| that rounding explains, by the types that the models compute in, in nats."""
+    return max(_TOLERANCES[learner.policy.model.compute_dtype] for learner in learners)
+
+
+def check_ratios(
+    deviation: float,
+    learners: Sequence[Learner],
+    rows: Sequence[TrainingRow],
+    sharding: Sharding,
+    *,
+    token_budget: int,
+) -> None:
+    """Refuse to learn where sampling and scoring disagree beyond rounding; all processes call this together.
+
+    Args:
+      deviation: the greatest |ratio - 1| of this process's rows in the first pass over them.
+      learners: the policies that learn, with the weights that played.
+      rows: this process's rows; they are scored again only where the check fails, to find the token.
+      sharding: how they are divided.
+      token_budget: most tokens of a forward pass.
+
+    Raises:
+      ModelError: they do; the message names the token with both log-probabilities, and what to do.
+    """
+    tolerance = ratio_tolerance(learners)
+    if max(sharding.processes.gather([deviation])) <= _as_ratio(tolerance):
+        return
+    found = _largest_disagreement(learners, rows, sharding, token_budget=token_budget)
+    everyones = sharding.processes.gather([] if found is None else [found])
+    worst = max(everyones, key=lambda one: one.size)
+    if (
+        worst.size <= tolerance
+    ):  # the other side of 1: a ratio of exp(-d) is nearer to it than exp(d)
+        return
+    types = ", ".join(sorted({str(x.policy.model.compute_dtype) for x in learners}))
+    raise ModelError(
+        f"sampling and scoring disagree, so that nothing can be learnt: before the first optimiser step token "
+        f"{worst.position} (id {worst.token}) of the reply {worst.reply!r:.100} has the log-probability "
+        f"{worst.scored:.4f}, but {worst.recorded:.4f} was recorded as it was sampled with the same weights; the "
+        f"greatest |log ratio| is {worst.size:.2g}, and rounding in {types.replace('torch.', '')} explains "
+        f"{tolerance:g}: check the model's architecture and backend with lap.testing.check_model, and try another "
+        "checkpoint or --dtype float32"
+    )
+
+
+def _as_ratio(tolerance: float) -> float:
+    """The smallest |ratio - 1| that a |log ratio| above the tolerance can have."""
+    return float(-torch.expm1(torch.tensor(-tolerance, dtype=torch.float64)))
+
+
+@torch.no_grad()
+def _largest_disagreement(
+    learners: Sequence[Learner],
+    rows: Sequence[TrainingRow],
+    sharding: Sharding,
+    *,
+    token_budget: int,
+) -> Disagreement | None:
+    """The token of this process's rows with the greatest |log ratio|."""
+    found = []
+    for learner in learners:
+        for batch in sharding.micro_batches(learner.own(rows), token_budget):
+            completions = [row.completion for row in batch]
+            policy = learner.policy
+            scores = policy.model.logprobs(completions, sampling=policy.sampling)
+            recorded_B_L = recorded_logprobs(completions).to(scores.logprobs_B_L)
+            distance_B_L = (scores.logprobs_B_L - recorded_B_L).abs()
+            distance_B_L = distance_B_L.masked_fill(~scores.mask_B_L, -1.0)
+            b, token = divmod(int(distance_B_L.argmax()), distance_B_L.shape[1])
+            if distance_B_L[b, token] >= 0:
+                found.append(
+                    Disagreement(
+                        token=completions[b].reply_ids[token],
+                        position=token,
+                        reply=completions[b].reply_text,
+                        recorded=float(recorded_B_L[b, token]),
+                        scored=float(scores.logprobs_B_L[b, token]),
+                    )
+                )
+    return max(found, key=lambda one: one.size, default=None)

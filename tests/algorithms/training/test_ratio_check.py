@@ -1,0 +1,129 @@
+"""Before the first step, sampling and scoring must agree: planted wrong engines are refused, right ones are not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+import games
+from algorithms import MSGRPOTrainer
+from algorithms.runs.state import TrainingState
+from algorithms.training.learner import learners_of
+from algorithms.training.ratio_check import ratio_tolerance
+from algorithms.training.snapshot import load_training_state, training_state
+from lap import (
+    LanguageAgentPolicy,
+    MemorylessPrompt,
+    ModelError,
+    Prompt,
+    Sampling,
+    WholeReplyParser,
+)
+from tests.checkpoints import tiny_model
+from tests.letter_model import LetterModel
+from tests.runs import SMALL_RUN
+from tests.whole_runs import lap_policy
+from tsmg import Completion, PlayRandomLegal, Stream, with_invalid_rule
+
+GAME = with_invalid_rule(games.make("LineWalk-v0"), PlayRandomLegal(penalty=0.1))
+
+
+class Wrong(LetterModel):
+    """Samples at another temperature than it says, or records other log-probabilities than those it sampled by."""
+
+    def __init__(self, *, heat: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__("lr")
+        self.heat, self.shift = heat, shift
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt],
+        rngs: Sequence[Stream],
+        *,
+        sampling: Sampling,
+        stop_criterion: Any = None,
+    ) -> list[Completion]:
+        other = attrs.evolve(sampling, temperature=sampling.temperature * self.heat)
+        sampled = super().sample(prompts, rngs, sampling=other, stop_criterion=stop_criterion)
+        return [
+            attrs.evolve(one, logprobs=(*one.logprobs[:-1], one.logprobs[-1] + self.shift))
+            for one in sampled
+        ]
+
+
+def trainer(model: Any, **settings: Any) -> MSGRPOTrainer:
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False), model=model, parser=WholeReplyParser()
+    )
+    config = attrs.evolve(SMALL_RUN, max_reply_tokens=8, **settings)
+    return MSGRPOTrainer(game=GAME, policy=policy, config=config)
+
+
+def weights(model: Any) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.network.parameters()])
+
+
+@pytest.mark.parametrize("wrong", [{"heat": 3.0}, {"shift": 2e-3}, {"shift": -2e-3}])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_wrong_engine_is_refused_before_the_first_step(
+    wrong: dict[str, float], epochs: int
+) -> None:
+    model = Wrong(**wrong)
+    before = weights(model)
+    with pytest.raises(ModelError, match="sampling and scoring disagree") as caught:
+        trainer(model, epochs=epochs).update()
+    assert torch.equal(weights(model), before)
+    for part in ("token", "of the reply", "was recorded", "float32 explains 0.001", "check_model"):
+        assert part in str(caught.value)
+    if "shift" in wrong:
+        assert "greatest |log ratio| is 0.002" in str(caught.value)
+
+
+@pytest.mark.parametrize("shift", [0.0, 2e-4, -2e-4])
+def test_rounding_is_not_refused(shift: float) -> None:
+    """With several epochs the ratio leaves 1 after the first step, as it should."""
+    metrics = trainer(Wrong(shift=shift), epochs=3, learning_rate=0.3).update().metrics
+    assert (metrics["ratio_max_deviation"] or 0.0) > 1e-3
+
+
+def test_the_token_that_is_named_is_the_worst_one() -> None:
+    """Its two log-probabilities are apart by what was planted, and it is the last one of its reply."""
+    with pytest.raises(ModelError) as caught:
+        trainer(Wrong(shift=0.5)).update()
+    told = str(caught.value)
+    scored, recorded = (
+        float(told.partition(before)[2].split()[0].rstrip(","))
+        for before in ("has the log-probability ", "but ")
+    )
+    assert recorded - scored == pytest.approx(0.5, abs=1e-3)
+
+
+def test_only_the_first_update_that_learns_is_checked_and_that_of_a_resumed_process(
+    tmp_path: Path,
+) -> None:
+    model = Wrong()
+    one = trainer(model)
+    one.update()
+    training_state(one).save(tmp_path)
+    model.shift = 0.5
+    one.update()
+    resumed = trainer(Wrong(shift=0.5))
+    load_training_state(resumed, TrainingState.load(tmp_path))
+    with pytest.raises(ModelError, match="sampling and scoring disagree"):
+        resumed.update()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-3), ("bfloat16", 1.0)])
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_the_tolerance_follows_from_the_type_that_is_computed_in(
+    dtype: str, tolerance: float, autocast: Any
+) -> None:
+    model = tiny_model()
+    model.network.to(getattr(torch, dtype))
+    model.autocast = autocast
+    policy = attrs.evolve(lap_policy(), model=model)
+    expected = 1.0 if autocast else tolerance
+    assert ratio_tolerance(learners_of({"player": policy})) == expected
