@@ -61,6 +61,9 @@ class Situation:
             max_reply_tokens=spec.algorithm.max_reply_tokens,
             group_size=spec.algorithm.group_size,
             temperature=spec.algorithm.temperature,
+            examples=spec.policy.examples,
+            prefill=spec.policy.prefill,
+            constrained=spec.policy.constrained,
         )
 
     @property
