@@ -37,6 +37,7 @@ from lap.lora import (
 from lap.model import (
     CachingModel,
     EnumerableModel,
+    PrefillingModel,
     SavableModel,
     ShardableModel,
     StopCriterion,
@@ -53,7 +54,7 @@ _ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
 
 @final
 class TransformersModel(
-    TrainableModel, CachingModel, EnumerableModel, SavableModel, ShardableModel
+    TrainableModel, PrefillingModel, CachingModel, EnumerableModel, SavableModel, ShardableModel
 ):
     """A causal language model and its tokenizer.
 
@@ -173,8 +174,7 @@ class TransformersModel(
         self.encoder.encode_within(prompts, self.context_length, sampling.max_reply_tokens)
 
     def layers(self) -> list[torch.nn.Module]:
-        modules = self.network.modules()
-        return [module for module in modules if isinstance(module, GradientCheckpointingLayer)]
+        return [m for m in self.network.modules() if isinstance(m, GradientCheckpointingLayer)]
 
     def use_one_pass(self) -> None:
         self.one_pass = True
