@@ -15,6 +15,8 @@ from tsmg import History, InvalidArgumentError, Turn
 
 Role = Literal["system", "user", "assistant"]
 
+_ONE_EXAMPLE = "The first reply below is an example, of another episode."
+
 
 @attrs.frozen
 class Segment:
@@ -96,7 +98,7 @@ class MemorylessPrompt(AbstractPrompt):
     Attributes:
       with_rules: whether a system message tells the game's rules and the reply format. A model that was
         trained on one game (a behaviour-cloned model) does without, which makes its prompts short.
-      examples: turns of other episodes, which the system message shows.
+      examples: turns of other episodes, shown as turns of a chat; the system message says that they are examples.
     """
 
     with_rules: bool = True
@@ -114,7 +116,7 @@ class LastTurnsPrompt(AbstractPrompt):
 
     Attributes:
       turns: how many past turns are shown; at least 1.
-      with_rules, examples: as in ``MemorylessPrompt``. Examples are no turns of the episode, and are not shown as such.
+      with_rules, examples: as in ``MemorylessPrompt``. Examples stand before the past turns, and are none of them.
     """
 
     turns: int = attrs.field(default=1)
@@ -135,20 +137,24 @@ class LastTurnsPrompt(AbstractPrompt):
 def _system(
     history: History, instructions: str, with_rules: bool, examples: tuple[Example, ...]
 ) -> tuple[Message, ...]:
-    segments: list[Segment] = []
-    if with_rules:
-        rules = Segment(history.rules, trusted=False)  # they may name agents, as a stranger did
-        between = "\n" if history.rules and instructions else ""
-        segments += (rules, Segment(between + instructions, trusted=True))
-    for number, example in enumerate(examples, 1):
-        between = "\n\n" if segments else ""
-        segments += (
-            Segment(f"{between}Example {number}:\n", trusted=True),
-            Segment(example.observation, trusted=False),
-            Segment("\nReply: ", trusted=True),
-            Segment(example.reply, trusted=False),
-        )
-    return (Message("system", tuple(segments)),) if segments else ()
+    """The system message, and the examples as turns of a chat; it says how many of these are examples."""
+    rules = Segment(
+        history.rules if with_rules else "", trusted=False
+    )  # a stranger may name agents
+    some = f"{len(examples)} replies below are examples, of other episodes."
+    note = f"The first {some}" if len(examples) > 1 else _ONE_EXAMPLE
+    told = (instructions if with_rules else "", note if examples else "")
+    ours = " ".join(filter(None, told))
+    if not (with_rules or examples):
+        return ()
+    between = "\n" if rules.text and ours else ""
+    system = Message("system", (rules, Segment(between + ours, trusted=True)))
+    return (system, *(message for example in examples for message in _shown(example)))
+
+
+def _shown(example: Example) -> tuple[Message, Message]:
+    read = Message("user", (Segment(example.observation, trusted=False),))
+    return read, Message("assistant", (Segment(example.reply, trusted=False),))
 
 
 def _now(history: History) -> Message:

@@ -25,7 +25,7 @@ class Completion:
     Attributes:
       prompt_ids: token ids of the prompt.
       reply_ids: token ids as sampled, never re-tokenised.
-      trainable: per reply token, whether the policy sampled it (the loss mask).
+      trainable: per reply token, whether the policy sampled it (the loss mask), rather than was given it.
       logprobs: per reply token, its log-probability under the distribution that was sampled from, in nats.
       support: per reply token, the token ids that truncation kept; ``None`` if it kept all.
       finished: whether the model ended the reply; False where it was cut at the token limit.

@@ -112,7 +112,8 @@ def _check(game: AbstractGame[Any, Any], policy: TrainablePolicy, request: Reque
         policy.parser.wrap(game.action_text(request.state, agent, action))
         for action in game.legal_actions(request.state, agent) or ()
     ]
-    lengths = [(length, r) for r in replies if (length := model.reply_length(r)) is not None]
+    given = len(policy.prefill)  # its tokens are not sampled, and do not count
+    lengths = [(n, r) for r in replies if (n := model.reply_length(r[given:])) is not None]
     if not lengths:
         return
     length, reply = min(lengths)

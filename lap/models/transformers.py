@@ -38,6 +38,7 @@ from lap.lora import (
 from lap.model import (
     CachingModel,
     EnumerableModel,
+    PrefillingModel,
     SavableModel,
     ShardableModel,
     StopCriterion,
@@ -54,7 +55,7 @@ _ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
 
 @final
 class TransformersModel(
-    TrainableModel, CachingModel, EnumerableModel, SavableModel, ShardableModel
+    TrainableModel, PrefillingModel, CachingModel, EnumerableModel, SavableModel, ShardableModel
 ):
     """A causal language model and its tokenizer.
 

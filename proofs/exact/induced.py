@@ -104,5 +104,6 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
             for action in actions
         ]
         scores = policy.model.logprobs(completions, sampling=policy.sampling)
-        probabilities = scores.logprobs_B_L.double().sum(-1).exp().tolist()
+        sampled_B_L = scores.logprobs_B_L.double() * scores.mask_B_L  # not what was given
+        probabilities = sampled_B_L.sum(-1).exp().tolist()
         return dict(zip(actions, probabilities, strict=True))

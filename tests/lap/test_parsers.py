@@ -140,3 +140,50 @@ def test_bad_settings_are_refused(arguments):
 def test_instructions_show_the_format_that_is_parsed():
     for parser in (FIRST, LAST):
         assert parser.wrap("ACTION") in parser.instructions()
+
+
+def test_instructions_can_show_an_action_of_the_game():
+    parser = TagParser(example="left")
+    assert "like this: <action>left</action>." in parser.instructions()
+    assert "ACTION" not in parser.instructions()
+    for example in ("a</action>", "</action>"):
+        with pytest.raises(InvalidArgumentError, match="'example' must not contain the tags"):
+            TagParser(example=example)
+
+
+@given(text=PIECES | st.text())
+def test_every_wrapped_text_begins_with_the_opening(text):
+    for parser in (FIRST, LAST, THOUGHTFUL, WholeReplyParser()):
+        try:
+            assert parser.wrap(text).startswith(parser.opening())
+        except InvalidArgumentError:
+            continue
+    assert FIRST.opening() == "<action>" and THOUGHTFUL.opening() == "</think><action>"
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "<think>",
+        "<think>up <action>up</action>",
+        "<think>a <action>up",
+        "<action>up</action> </thin",
+    ],
+)
+def test_tags_in_thoughts_decide_nothing(prefix):
+    """Neither before the thoughts end nor after."""
+    assert not THOUGHTFUL.is_complete(prefix)
+    assert isinstance(THOUGHTFUL.parse(prefix), ParseFailure)
+    said = prefix.removesuffix("</thin") + "</think> So: <action>left</action>"
+    assert THOUGHTFUL.is_complete(said)
+    assert THOUGHTFUL.parse(said) == ActionText("left")
+
+
+def test_the_first_end_of_thoughts_counts():
+    """What comes after it decides as soon as it is there: a later one could not take it back."""
+    reply = "<think>a</think> b </think> <action>left</action>"
+    assert THOUGHTFUL.parse(reply) == ActionText("left")
+    early = "<think>a</think><action>up</action>"
+    assert THOUGHTFUL.is_complete(early)
+    later = early + "</think><action>left</action>"
+    assert THOUGHTFUL.parse(later) == THOUGHTFUL.parse(early) == ActionText("up")
