@@ -167,14 +167,12 @@ def _recorded_spec(folder: Path, context: click.Context) -> CloneSpec:
       RunFolderError: there is no cloning.
     """
     check_folder(folder, resume=True)
-    given = [
-        name
-        for name in context.params
-        if _is_given(context, name) and name not in ("resume", "game_id")
-    ]
-    if given:
-        option = given[0].replace("_", "-")
-        raise click.UsageError(f"a resumed cloning keeps its settings; leave --{option} out")
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if _is_given(context, name) and name not in ("resume", "game_id"):
+            raise click.UsageError(
+                f"a resumed cloning keeps its settings; leave {parameter.opts[0]} out"
+            )
     file = folder / DESCRIBED
     recorded = read_settings(file).get("spec")
     if not isinstance(recorded, Mapping):

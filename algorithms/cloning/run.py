@@ -173,7 +173,7 @@ class Cloning:
       policy: what is fitted, in place.
       shown: the demonstrations.
       config: the settings, resolved.
-      folder: where the policy and its record go.
+      folder: where the policy and its record go; it is there.
       described: what is cloned and how, for ``clone.json``; a cloning that is resumed must have the same.
       reporter: receives news.
 
@@ -208,7 +208,6 @@ class Cloning:
             seed=config.seed,
             token_budget=config.token_budget,
         )
-        folder.mkdir(parents=True, exist_ok=True)
         self._described = json.dumps(dict(described), indent=2, sort_keys=True) + "\n"
         self._go_on()
 
@@ -231,7 +230,7 @@ class Cloning:
         """Do the steps that are left, keep the best policy, and remove what only a resumed cloning needs.
 
         Args:
-          signal: asked after each step whether to stop.
+          signal: asked before each step whether to stop.
 
         Returns:
           The result; ``None`` where it was stopped, with a checkpoint.
@@ -239,15 +238,14 @@ class Cloning:
         if not self.measurements:
             self._measure()
         while not (self.fit.done == self.fit.steps or self._has_converged):
+            if signal() is not None:
+                self._write_checkpoint()
+                return None
             loss = self.fit.step()
             self.losses.append(loss)
             self.reporter.step(self.fit.done, self.fit.steps, loss)
             if self.fit.done % self.config.measure_every == 0 or self.fit.done == self.fit.steps:
                 self._measure()
-            elif signal() is not None:
-                self._write_checkpoint()
-            if signal() is not None:
-                return None
         return self._finish()
 
     @property

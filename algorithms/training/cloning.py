@@ -25,7 +25,7 @@ from algorithms.cloning.run import (
     SilentCloning,
 )
 from algorithms.distributed.sharding import Sharding
-from algorithms.errors import RunStoppedError
+from algorithms.errors import RunFolderError, RunStoppedError
 from algorithms.runs.writer import versions
 from algorithms.training.clone_spec import CloneSpec, check_folder
 from algorithms.training.interruption import Interruption
@@ -186,10 +186,14 @@ def clone_policy(
     folder, reporter = Path(folder), reporter or SilentCloning()
     check_folder(folder, resume=resume)
     spec.check(has_teacher=teacher is not None)
+    sharding = Sharding("none")
+    if sharding.processes.count > 1:
+        raise InvalidArgumentError("a cloning runs in one process; start it without a launcher")
     torch.set_num_threads(spec.threads)
-    with Interruption() as interruption, without_progress_bars():
-        cloning = _begun(spec, folder, teacher, reporter)
-        result = cloning.run(lambda: interruption.signal)
+    with without_progress_bars():
+        cloning = _begun(spec, folder, teacher, reporter, sharding)
+        with Interruption() as interruption:
+            result = cloning.run(lambda: interruption.signal)
     if result is not None:
         return result
     number = interruption.signal or signal.SIGINT
@@ -202,9 +206,17 @@ def clone_policy(
 
 
 def _begun(
-    spec: CloneSpec, folder: Path, teacher: AgentPolicy | None, reporter: CloningReporter
+    spec: CloneSpec,
+    folder: Path,
+    teacher: AgentPolicy | None,
+    reporter: CloningReporter,
+    sharding: Sharding,
 ) -> Cloning:
     """A cloning at its beginning, or where it was stopped."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {str(folder)!r}: {error}") from error
     games = _Games.of(spec)
     reporter.stage("making the policy")
     policy = spec.build_policy(games.fitted)
@@ -213,10 +225,10 @@ def _begun(
     reporter.stage("playing what is cloned")
     shown = _shown(spec, games, policy, teacher)
     policy = _with_room(policy, shown)
-    Sharding("none").place([policy.model])
-    is_held_out = "held-out" if shown.is_held_out else "fitted (the game has no others)"
+    sharding.place([policy.model])
+    measured = "held-out ones" if shown.is_held_out else "of them (none are held out)"
     reporter.stage(
-        f"{len(shown.fitted)} prompts to fit, {len(shown.measured)} {is_held_out} ones to measure; {kind}: "
+        f"{len(shown.fitted)} prompts to fit, {len(shown.measured)} {measured} to measure; {kind}: "
         f"{config.steps} steps of {config.batch} prompts at most, learning rate {config.learning_rate:g}"
     )
     described = {
