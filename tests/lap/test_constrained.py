@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,26 +15,34 @@ from algorithms.cli.main import main
 from algorithms.play.rollouts import fixed_starts
 from lap import (
     ConstrainedPolicy,
+    ContextLengthError,
     LanguageAgentPolicy,
     LastTurnsPrompt,
     MemorylessPrompt,
+    ModelError,
     Sampling,
     ScriptedModel,
     TabularModel,
     TagParser,
     WholeReplyParser,
+    with_logit_cache,
 )
 from proofs import InducedPlayer
 from proofs.small_games import choice_game, tabular_policy
 from tests.checkpoints import tiny_model
 from tsmg import (
+    AbstractExplicitGame,
     EpisodeKey,
     EpisodeSpec,
     GameLawError,
     Match,
     NotEnumerableError,
+    Observation,
     Request,
+    Transition,
+    deterministic,
     play,
+    uniform,
     with_texts,
 )
 
@@ -155,3 +164,191 @@ def test_the_command_line(tmp_path: Any) -> None:
     assert free.exit_code == 0 and "invalid 0.0000" not in free.output, free.output
     limited = CliRunner().invoke(main, [*options, "--constrained"])
     assert limited.exit_code == 0 and "invalid 0.0000" in limited.output, limited.output
+
+
+# ---- many requests at once ------------------------------------------------------------------------------
+
+
+def lake_requests(count: int) -> tuple[Any, list[Request]]:
+    game = games.make("FrozenLake-v0")
+    specs = fixed_starts(game, count, seed=0)
+    return game, [Match.begin(game, spec).requests[0] for spec in specs]
+
+
+def lake_policy(**sampling: Any) -> LanguageAgentPolicy[Any]:
+    return LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False),
+        model=tiny_model(sharp=2.0),
+        sampling=Sampling(**sampling),
+    )
+
+
+@pytest.mark.parametrize("budget", [32_768, 150, 1])
+def test_requests_are_computed_together_and_each_is_answered_as_alone(
+    monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    """In passes within the model's budget of tokens; drawn by each request's own stream."""
+    game, requests = lake_requests(12)
+    free = lake_policy(temperature=1.3)
+    policy = ConstrainedPolicy(game=game, policy=free)
+    alone = [policy.reply([request])[0] for request in requests]
+    passes: list[int] = []
+    compute = free.model.context_logits
+
+    def counted(trees: Any) -> Any:
+        passes.append(sum(tree.size for tree in trees))
+        assert len(trees) == 1 or passes[-1] <= budget
+        return compute(trees)
+
+    monkeypatch.setattr(free.model, "context_logits", counted)
+    monkeypatch.setattr(free.model, "token_budget", budget)
+    together = policy.reply([*requests, *requests[::-1]])
+    assert len(passes) == {32_768: 1, 1: 12}.get(budget, len(passes))
+    assert [r.text for r in together] == [r.text for r in [*alone, *alone[::-1]]]
+    assert len({reply.text for reply in alone}) > 1
+    for one, other in zip(alone, together, strict=False):
+        assert one.completions[0].support == other.completions[0].support
+        assert one.completions[0].logprobs == pytest.approx(other.completions[0].logprobs, abs=1e-5)
+
+
+def test_a_record_holds_what_could_be_drawn() -> None:
+    """Its log-probabilities are those under which it is learnt; what was not chosen is not trained on."""
+    game, policy = two_letters()
+    by_text = {
+        one.reply.text: one.reply.completions[0]
+        for one in ConstrainedPolicy(game=game, policy=policy).canonical(first_request(game))
+    }
+    end = policy.model.end
+    assert by_text["ab"].support == ((0, 1), (0, 1), (end,))
+    assert by_text["ab"].trainable == (True, True, False)
+    assert by_text["b"].support == ((0, 1), (end,)) and by_text["b"].trainable == (True, False)
+    assert by_text["ab"].logprobs == pytest.approx((math.log(6 / 7), math.log(1 / 3), 0.0))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_replies_are_scored_as_they_were_drawn(temperature: float) -> None:
+    """The learning engine, on the recorded support; without it, the score is another one."""
+    game, requests = lake_requests(20)
+    free = lake_policy(temperature=temperature)
+    replies = ConstrainedPolicy(game=game, policy=free).reply(requests)
+    completions = [reply.completions[0] for reply in replies]
+    scores = free.model.logprobs(completions, sampling=free.sampling)
+    for n, completion in enumerate(completions):
+        length = len(completion.reply_ids)
+        assert scores.logprobs_B_L[n, :length].tolist() == pytest.approx(
+            list(completion.logprobs), abs=1e-5
+        )
+        assert scores.mask_B_L[n, :length].tolist() == list(completion.trainable)
+        assert sum(completion.trainable) == 1
+        assert completion.finished
+    unsupported = [attrs.evolve(completion, support=None) for completion in completions]
+    free_scores = free.model.logprobs(unsupported, sampling=free.sampling)
+    assert bool((free_scores.logprobs_B_L[:, 0] < -1).all())
+
+
+def test_tokens_that_are_given_are_not_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``written`` says that the policy does not choose stays so."""
+    game, policy = two_letters()
+    write = policy.model.written
+
+    def given(*args: Any, **settings: Any) -> Any:
+        written = write(*args, **settings)
+        return attrs.evolve(written, trainable=(False, *written.trainable[1:]))
+
+    monkeypatch.setattr(policy.model, "written", given)
+    found = ConstrainedPolicy(game=game, policy=policy).canonical(first_request(game))
+    masks = {one.reply.text: one.reply.completions[0].trainable for one in found}
+    assert masks["ab"] == (False, True, False)
+    assert found[0].mass == pytest.approx(0.2 * 0.5)  # of "aa", after the "a" that is given
+
+
+def test_one_legal_action_needs_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = choice_game({"left": 1.0})
+    free = lake_policy()
+    monkeypatch.setattr(free.model, "context_logits", None)
+    (reply,) = ConstrainedPolicy(game=game, policy=free).reply([first_request(game)])
+    (completion,) = reply.completions
+    assert reply.text == "<action>left</action>"
+    assert not any(completion.trainable) and set(completion.logprobs) == {0.0}
+
+
+@attrs.frozen(kw_only=True)
+class Doors(AbstractExplicitGame[int, str]):
+    """Two states that read alike, of which the second has another door."""
+
+    agents = ("player",)
+    horizon = 1
+
+    def initial_state_dist(self) -> Any:
+        return uniform((0, 1))
+
+    def is_terminal(self, state: int) -> bool:
+        return state < 0
+
+    def acting_agents(self, state: int) -> tuple[str, ...]:
+        return self.agents
+
+    def legal_actions(self, state: int, agent: str) -> tuple[str, ...]:
+        return ("left", "right") if state == 0 else ("up",)
+
+    def transition_dist(self, state: int, joint_action: Any) -> Any:
+        return deterministic(Transition(-1, (0.0,)))
+
+    def observation_text(self, state: int, agent: str) -> str:
+        return "a room"
+
+    def action_text(self, state: int, agent: str, action: str) -> str:
+        return action
+
+
+def test_states_that_read_alike_may_have_different_actions() -> None:
+    game, free = Doors(), lake_policy()
+    policy = ConstrainedPolicy(game=game, policy=free)
+    specs = [EpisodeSpec[Any](key=EpisodeKey(seed=n)) for n in range(20)]
+    assert all(episode.invalid_count("player") == 0 for episode in play(game, policy, specs))  # type: ignore[union-attr]
+
+
+def test_a_view_remembers_and_the_policy_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, requests = lake_requests(4)
+    free = lake_policy()
+    policy = ConstrainedPolicy(game=game, policy=free)
+    views = with_logit_cache({"one": policy, "other": policy})
+    assert views["one"] is views["other"] is not policy
+    first = [reply.text for reply in views["one"].reply(requests)]
+    compute = free.model.context_logits
+    monkeypatch.setattr(free.model, "context_logits", None)
+    assert [reply.text for reply in views["one"].reply(requests)] == first
+    with pytest.raises(TypeError):
+        policy.reply(requests)
+    monkeypatch.setattr(free.model, "context_logits", compute)
+    monkeypatch.setattr("lap.constrained._REMEMBERED", 1)
+    assert [reply.text for reply in views["one"].reply(requests)] == first
+
+
+def test_a_prompt_that_is_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the longest legal reply is all that is needed, whatever the limit on free replies."""
+    game, requests = lake_requests(3)
+    free = lake_policy(max_reply_tokens=500)
+    policy = ConstrainedPolicy(game=game, policy=free)
+    lengths = [
+        len(c.prompt_ids) + len(c.reply_ids) for r in policy.reply(requests) for c in r.completions
+    ]
+    assert len(set(lengths)) == 1
+    monkeypatch.setattr(free.model.network.config, "max_position_embeddings", lengths[0])
+    assert policy.reply(requests)
+    longer = attrs.evolve(
+        requests[2],
+        history=attrs.evolve(requests[2].history, observation=Observation(text="F" * 80)),
+    )
+    with pytest.raises(ContextLengthError) as caught:
+        policy.reply([*requests[:2], longer])
+    assert caught.value.index == 2 and "step 0" in caught.value.__notes__[0]
+
+
+def test_logits_that_are_no_numbers_are_refused() -> None:
+    game, requests = lake_requests(1)
+    free = lake_policy()
+    with torch.no_grad():
+        free.model.network.get_output_embeddings().weight.fill_(math.nan)
+    with pytest.raises(ModelError, match="not finite"):
+        ConstrainedPolicy(game=game, policy=free).reply(requests)
