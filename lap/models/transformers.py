@@ -102,9 +102,8 @@ class TransformersModel(
         self.cache_use: CacheUse | None = None
         self.memory: LogitCache | None = None
         self._ends = end_ids(network, tokenizer)
-        self._end = tokenizer.eos_token_id
-        if self._end is None:
-            self._end = min(self._ends, default=None)
+        end: int | None = tokenizer.eos_token_id
+        self._end = min(self._ends, default=None) if end is None else end
 
     @property
     def chat(self) -> bool:
@@ -302,10 +301,9 @@ class TransformersModel(
         ]
 
     def with_logit_cache(self) -> Self:
-        # small games come by the same observations again and again
         self.resolved_cache_use()
         view = copy.copy(self)
-        view.memory = LogitCache(LOGIT_CACHE_BYTES)
+        view.memory = LogitCache(LOGIT_CACHE_BYTES)  # small games come by the same prompts again
         return view
 
     def next_logprobs(
