@@ -106,9 +106,8 @@ class TransformersModel(
         self.cache_use: CacheUse | None = None
         self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
         self._ends = end_ids(network, tokenizer)
-        self._end = tokenizer.eos_token_id
-        if self._end is None:
-            self._end = min(self._ends, default=None)
+        end: int | None = tokenizer.eos_token_id
+        self._end = min(self._ends, default=None) if end is None else end
 
     @property
     def chat(self) -> bool:
@@ -317,9 +316,9 @@ class TransformersModel(
         return self.encoder.given_ids(prompt.prefill)
 
     def with_logit_cache(self) -> Self:
-        # small games come by the same observations again and again
         self.resolved_cache_use()
         view = copy.copy(self)
+        # small games come by the same prompts again
         view.memories = collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
         return view
 

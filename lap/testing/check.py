@@ -52,7 +52,7 @@ def check_model(
     Example:
       >>> from lap import TabularModel
       >>> print(check_model(lambda: TabularModel(("a", "b"), capacity=2000)))
-      TabularModel: 17 checks passed, 0 failed
+      TabularModel: 18 checks passed, 0 failed
     """
     unknown = set(checks) - {check.name for check in CHECKS}
     if unknown:

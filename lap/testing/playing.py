@@ -1,5 +1,6 @@
 """Checks of sampling: records, streams, batches, truncation, limits and caches."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -7,6 +8,7 @@ import attrs
 from lap.engine.sampling import Sampling
 from lap.errors import ModelError
 from lap.model import CachingModel
+from lap.prompts import Message, Prompt, Role, Segment
 from lap.testing.report import Check, Fixture, perturb
 from tsmg import Completion
 
@@ -87,6 +89,39 @@ def scoring_independence(fixture: Fixture) -> Iterator[str]:
         first += len(row)
         if difference > fixture.tolerance:
             yield f"log-probabilities differ by {difference:.2g} nats"
+
+
+def mixed_prompts(fixture: Fixture) -> Iterator[str]:
+    """Prompts of which rows of one batch are hard to keep apart are sampled as each is scored alone."""
+    sampling = fixture.samplings[0]
+    model = fixture.make()
+    mixed = attrs.evolve(fixture, prompts=MIXED_PROMPTS)
+    completions = mixed.sample(model, sampling)
+    if isinstance(model, CachingModel):
+        view = model.with_logit_cache()
+        completions += [c for seed in (1, 2) for c in mixed.sample(view, sampling, seed=seed)]
+    for completion in completions:
+        deviation = fixture.deviation(model, [completion], sampling)
+        if deviation > fixture.tolerance:
+            length = len(completion.prompt_ids)
+            yield f"log-probabilities after a prompt of {length} tokens differ by {deviation:.2g} nats"
+    together = fixture.deviation(model, completions, sampling)
+    if together > fixture.tolerance:
+        yield f"log-probabilities that are scored together differ by {together:.2g} nats"
+
+
+def _asked(*texts: str) -> Prompt:
+    roles: Iterator[Role] = itertools.cycle(("user", "assistant"))
+    turns = zip(roles, texts, strict=False)
+    return Prompt(tuple(Message(role, (Segment(text, trusted=False),)) for role, text in turns))
+
+
+_BEGINNING = "You are on a small map of ice and holes. row "
+MIXED_PROMPTS = (
+    *(_asked(f"{_BEGINNING}i{' x' * n}") for n in (0, 3, 11, 25, 40, 3)),
+    *(_asked(f"{_BEGINNING}j{' x' * n}", "left", "F P F", "up", "x") for n in (0, 2, 2, 30)),
+)
+"""Of a common beginning, of lengths that differ by little and by much or not at all, and with two turns of history."""
 
 
 def streams(fixture: Fixture) -> Iterator[str]:
@@ -254,6 +289,12 @@ CHECKS: tuple[Check, ...] = (
         promise="the log-probabilities of a reply do not depend on those that are scored beside it",
         cause="padding is attended to",
         look=scoring_independence,
+    ),
+    Check(
+        name="mixed_prompts",
+        promise="beside prompts of other lengths, with common beginnings and past turns, each is sampled as if alone",
+        cause="padding takes up a sliding window, enters a recurrent state or shifts the positions of a row",
+        look=mixed_prompts,
     ),
     Check(
         name="streams",

@@ -76,6 +76,18 @@ class SeesThePadding(LetterModel):
         return attrs.evolve(scores, logprobs_B_L=scores.logprobs_B_L - seen * scores.mask_B_L)
 
 
+class CountsPaddingAsTokens(LetterModel):
+    def sample(self, prompts, rngs, **named):
+        completions = super().sample(prompts, rngs, **named)
+        longest = max(len(completion.prompt_ids) for completion in completions)
+        return [
+            attrs.evolve(
+                c, logprobs=tuple(x - (longest - len(c.prompt_ids)) / 1000 for x in c.logprobs)
+            )
+            for c in completions
+        ]
+
+
 class DrawsFromOneGenerator(LetterModel):
     def sample(self, prompts, rngs, **named):
         self.calls = self.__dict__.get("calls", 0) + 1
@@ -169,6 +181,7 @@ BROKEN = [
     ("fresh_weights", KeepsReplies),
     ("batch_independence", SharesStreams),
     ("scoring_independence", SeesThePadding),
+    ("mixed_prompts", CountsPaddingAsTokens),
     ("streams", DrawsFromOneGenerator),
     ("streams", SharesStreams),
     ("length_limit", NeverCuts),
