@@ -138,13 +138,12 @@ def _is_cut(said: AgentStep) -> bool:
 
 
 def _excerpt(said: list[AgentStep]) -> str:
-    """The most frequent reply, shortened, with control characters escaped; as an addition to a sentence."""
+    """The most frequent reply that says anything, shortened, with control characters escaped."""
     if not said:
         return ""
-    ((text, count),) = Counter(one.reply.text for one in said).most_common(1)
-    shown = repr(text[:_EXCERPT]) + ("..." if len(text) > _EXCERPT else "")
-    often = "for example" if count == 1 else "most often"
-    return f", {often} {shown}"
+    texts = [one.reply.text for one in said]
+    ((text, _),) = Counter([text for text in texts if text.strip()] or texts).most_common(1)
+    return f", such as {text[:_EXCERPT]!r}{'...' if len(text) > _EXCERPT else ''}"
 
 
 def _cut_replies(said: list[_Said], invalid: float, cut: float, situation: Situation) -> str:

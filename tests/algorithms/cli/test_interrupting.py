@@ -77,7 +77,7 @@ def is_there(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["click", "rich", "torch", "transformers", "accelerate"])
+@pytest.mark.parametrize("module", ["click", "torch", "transformers"])
 def test_while_modules_are_imported(
     module: str, place: Callable[..., "subprocess.Popen[str]"]
 ) -> None:

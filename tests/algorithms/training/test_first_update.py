@@ -96,9 +96,9 @@ def test_a_run_that_learns_is_told_nothing() -> None:
 def test_invalid_replies_are_told_with_one_of_them_and_what_helps() -> None:
     update = first_update("no\x1b[2J\n")
     told = the_message("invalid", update)
-    assert "100% of the replies name no legal action, most often " in told
+    assert "100% of the replies name no legal action, such as " in told
     assert "'no\\x1b[2J\\n" in told and "\x1b" not in told
-    assert "the model knows the form, but not the actions of the game" in told
+    assert "the model does not know the form that the parser reads" in told
     first, *options = told.splitlines()
     assert first.endswith("begin anew with one of:")
     assert [line.split("  ")[1] for line in options] == [
@@ -106,8 +106,14 @@ def test_invalid_replies_are_told_with_one_of_them_and_what_helps() -> None:
         "--prefill",
         "--constrained",
     ]
-    unread = the_message("invalid", first_update("no", parser=TagParser()))
-    assert "the model does not know the form that the parser reads" in unread
+
+
+def test_a_form_that_is_known_is_another_cause_than_one_that_is_not() -> None:
+    words = ("<action>no</action>", "<action>nay</action>")
+    told = the_message("invalid", first_update(*words, parser=TagParser()))
+    assert "the model knows the form, but not the actions of the game" in told
+    told = the_message("invalid", first_update("no", "nay", parser=TagParser()))
+    assert "the model does not know the form that the parser reads" in told
 
 
 def test_an_excerpt_is_short() -> None:

@@ -28,7 +28,7 @@ from tests.runs import SMALL_RUN
 from tests.whole_runs import lap_policy
 from tsmg import Completion, PlayRandomLegal, Stream, with_invalid_rule
 
-GAME = with_invalid_rule(games.make("LineWalk-v0"), PlayRandomLegal(penalty=0.1))
+GAME = with_invalid_rule(games.make("LineWalk-v0", length=4), PlayRandomLegal(penalty=0.1))
 
 
 class Wrong(LetterModel):
@@ -58,7 +58,7 @@ def trainer(model: Any, **settings: Any) -> MSGRPOTrainer:
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False), model=model, parser=WholeReplyParser()
     )
-    config = attrs.evolve(SMALL_RUN, max_reply_tokens=8, **settings)
+    config = attrs.evolve(SMALL_RUN, groups=2, group_size=4, max_reply_tokens=8, **settings)
     return MSGRPOTrainer(game=GAME, policy=policy, config=config)
 
 
