@@ -18,6 +18,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from lap.engine.packing import PADDING, Batch, reply_batches, tree_batches
 from lap.engine.prefix_tree import Ids, ReplyTree
+from lap.engine.token_trie import TokenTrie
+from lap.engine.trie_attention import attending_in, can_attend_in_tries
 from lap.errors import ModelError
 
 Layout = Literal["tree_attention", "packed", "padded"]
@@ -70,6 +72,8 @@ def context_states(
     Returns:
       Shape (sum of the trees' prefixes, width of the network).
     """
+    if layout == "tree_attention" and can_attend_in_tries(causal_network(network)):
+        return _trie_states(network, TokenTrie.of(trees))
     padding = 1.0 if one_pass else PADDING
     if layout == "tree_attention":
         batches = tree_batches(trees, width=_row_width(network), padding=padding)
@@ -227,6 +231,19 @@ def _states(network: torch.nn.Module, batch: Batch) -> Tensor:
             use_cache=False,
         )
     return kept.states.flatten(0, 1)[torch.from_numpy(batch.places).to(inner.device)]
+
+
+def _trie_states(network: torch.nn.Module, trie: TokenTrie) -> Tensor:
+    """The last hidden states of all contexts, in order, by one pass over one row. Shape (contexts, width)."""
+    inner = causal_network(network)
+    with _KeptStates(inner) as kept, attending_in(inner, trie) as mask:
+        network(
+            input_ids=torch.from_numpy(trie.tokens)[None].to(inner.device),
+            attention_mask=mask,
+            position_ids=torch.from_numpy(trie.positions)[None].to(inner.device),
+            use_cache=False,
+        )
+    return kept.states[0, torch.from_numpy(trie.places).to(inner.device)]
 
 
 class _KeptStates:

@@ -24,6 +24,7 @@ from lap.engine.hidden_states import Layout, causal_network, context_logits, fin
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
+from lap.engine.trie_attention import recomputation_contexts
 from lap.errors import ModelError
 from lap.given import rest_of, sampled_flags, with_given_tokens
 from lap.lora import (
@@ -236,7 +237,8 @@ class TransformersModel(
         inner: Any = causal_network(self.network)
         enable = getattr(inner, "activation_checkpointing_enable", None)
         try:
-            (enable or inner.gradient_checkpointing_enable)({"use_reentrant": False})
+            settings = {"use_reentrant": False, "context_fn": recomputation_contexts}
+            (enable or inner.gradient_checkpointing_enable)(settings)
         except ValueError as error:
             raise ModelError(f"{self.model_id!r}: {error}") from error
         model = self._of(self.network)

@@ -135,7 +135,7 @@ def test_all_completions_can_pass_through_the_layers_at_once(family):
     assert len(passes) == 1
     network.one_pass = False
     network.logprobs(completions, sampling=Sampling())
-    assert len(passes) > 2
+    assert (len(passes) == 2) == (network.layout == "tree_attention")  # a trie is one row
     torch.testing.assert_close(once.logprobs_B_L, many.logprobs_B_L, rtol=0, atol=2e-5)
     torch.testing.assert_close(once.entropies_B_L, many.entropies_B_L, rtol=0, atol=2e-5)
 

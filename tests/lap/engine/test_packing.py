@@ -28,6 +28,7 @@ def test_a_mask_that_lets_siblings_see_each_other_is_noticed(monkeypatch):
         row = build(trees, members)
         return attrs.evolve(row, mask=np.tri(len(row.tokens), dtype=bool))
 
+    monkeypatch.setattr(hidden_states, "can_attend_in_tries", lambda network: False)
     build = packing._row
     monkeypatch.setattr(packing, "_row", leaky)
     model = tiny_model(sharp=3.0)
@@ -42,6 +43,7 @@ def test_trees_that_share_rows_or_batches_give_the_logits_of_each_alone(layout, 
     model = tiny_model(sharp=3.0)
     alone = torch.cat([context_logits(model.network, [tree], "padded") for tree in trees])
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hidden_states, "can_attend_in_tries", lambda network: False)
         patched.setattr(hidden_states, "_row_width", lambda network: width)
         together = context_logits(model.network, trees, layout)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
