@@ -1,4 +1,4 @@
-"""The commands ``tsmg prove``, ``tsmg lab``, ``tsmg signal`` and ``tsmg aaw-map``.
+"""The commands ``tsmg prove``, ``tsmg lab``, ``tsmg signal``, ``tsmg aaw-map`` and ``tsmg start-weights``.
 
 The command line finds them by name (the entry points ``tsmg.commands``), since nothing imports proofs.
 """
@@ -253,6 +253,24 @@ def aaw_map(output: Path, size: str, std: bool) -> None:
         values = sorted(getattr(point, name) for point in points)
         wins = sum(value > 1 for value in values)
         click.echo(f"{name}: {values[0]:.3g} to {values[-1]:.3g}; above 1 in {wins} cells")
+
+
+@click.command("start-weights", short_help="Weigh starts by their success rate.")
+@click.option("--size", type=click.IntRange(4), default=16, show_default=True, help="G.")
+@click.option("--kept", type=click.IntRange(2), default=8, show_default=True, help="K.")
+@click.option(
+    "--plot", "picture", type=click.Path(), default=None, help="File to draw curves into."
+)
+def start_weights(size: int, kept: int, picture: str | None) -> None:
+    """Compute the weight of a start's gradient over its success rate, for ten ways to use a group."""
+    if kept > size:
+        raise click.UsageError(f"--kept must be at most --size (got {kept} > {size})")
+    from proofs.estimators.weight_curves import plot_weights, ten_designs, weight_rows
+
+    families = ten_designs(size=size, kept=kept)
+    _print_columns(weight_rows(families))
+    if picture is not None:
+        plot_weights(families, picture)
 
 
 def _print_columns(table: Sequence[Sequence[str]]) -> None:

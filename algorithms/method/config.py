@@ -5,7 +5,6 @@ Nothing slow is imported here, so that the command line can refuse bad settings 
 
 import numbers
 import typing
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -101,7 +100,7 @@ class MSGRPOConfig:
     std: Literal[StdKind, "auto"] = option(
         "auto",
         "standard deviation that advantages are divided by; auto: none where the members of a group share "
-        "what the agents cannot see, else population",
+        "what the agents cannot see, else population, which weighs rare and nearly certain success more",
         one_of,
     )
     eps: float = option(1e-4, "constant added to the standard deviation", within(0.0))
@@ -136,7 +135,9 @@ class MSGRPOConfig:
         one_of,
     )
     corrected: bool = option(
-        False, "divide the weights of drawn episodes by their inclusion probabilities"
+        False,
+        "divide the weights of drawn episodes by their inclusion probabilities; restores the mean of the whole group "
+        "with the credit episode, and the weighting constant or episode",
     )
     weighting: WeightingKind = option(
         "constant",
@@ -211,18 +212,53 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
 
     Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
     standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
-    on (``docs/formalism/06_baselines_and_std.md``). An explicit choice to divide there is followed, with a warning.
+    on (``docs/formalism/06_baselines_and_std.md``).
     """
-    hidden = facts.perfect_information is False
-    shares = config.common_chance or (
-        hidden and resolved_group_on(config, facts) == "initial_state"
-    )
-    if config.std == "auto":
-        return "none" if shares else "population"
-    if shares and config.std != "none":
-        warnings.warn(
-            f"'std' is {config.std!r} although the members of a group share what agents cannot see; "
-            "this can reverse which action is better ('none' cannot)",
-            stacklevel=3,
+    if config.std != "auto":
+        return config.std
+    return "none" if _shares_what_is_hidden(config, facts) else "population"
+
+
+def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
+    """What the settings get wrong in a game with these facts: why the expected estimate turns away from the gradient.
+
+    Named are combinations that a neighbouring setting mends: weights of groups that share what agents cannot see, and
+    corrections that do not correct. That starts of unlike difficulty have unlike weights is not among them
+    (``docs/formalism/06_baselines_and_std.md``, "Several starts").
+
+    Args:
+      config: the settings.
+      facts: facts of the game that is played.
+
+    Returns:
+      A sentence for each; nothing where there is nothing to say.
+    """
+    found = []
+    drawn = config.sampling == "aaw" and not config.corrected
+    if _shares_what_is_hidden(config, facts):
+        shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
+        if resolved_std(config, facts) != "none":
+            found.append(
+                f"'std' is {config.std!r} {shared} (std 'none' without a draw by 'aaw', or with 'corrected', cannot)"
+            )
+        if drawn:
+            found.append(
+                f"'sampling' is 'aaw' without 'corrected' {shared}, with std 'none' too ('corrected' cannot)"
+            )
+    if config.corrected and config.sampling == "aaw" and config.credit != "episode":
+        found.append(
+            f"'corrected' draws do not restore credit {config.credit!r}: an episode of average return is never drawn, "
+            "although its steps may have credit (credit 'episode', or sampling 'uniform' or 'all')"
         )
-    return config.std
+    if config.corrected and config.sampling != "all" and config.weighting in ("step", "token"):
+        found.append(
+            f"'corrected' draws do not restore the weighting {config.weighting!r}: its denominator depends on what is "
+            "drawn (weighting 'constant' or 'episode')"
+        )
+    return found
+
+
+def _shares_what_is_hidden(config: MSGRPOConfig, facts: Facts) -> bool:
+    """Whether the members of a group share what the agents cannot see."""
+    hidden = facts.perfect_information is False
+    return config.common_chance or (hidden and resolved_group_on(config, facts) == "initial_state")

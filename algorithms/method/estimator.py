@@ -5,6 +5,7 @@
 The trainer draws from it; the estimator laboratory of ``proofs`` enumerates its distribution.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import final
 
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
-from algorithms.method.config import GroupOn, MSGRPOConfig, resolved_group_on, resolved_std
+from algorithms.method.config import (
+    GroupOn,
+    MSGRPOConfig,
+    bias_warnings,
+    resolved_group_on,
+    resolved_std,
+)
 from algorithms.method.credit import CreditRule, Group, credit_rule, episode_advantages
 from algorithms.method.episode_sampling import (
     SamplingRule,
@@ -58,13 +65,15 @@ class Estimator:
     def of(
         cls, config: MSGRPOConfig, facts: Facts, *, credit: CreditRule | None = None
     ) -> "Estimator":
-        """The estimator of a configuration, with every ``auto`` resolved.
+        """The estimator of a configuration, with every ``auto`` resolved; warns of ``bias_warnings``.
 
         Args:
           config: the settings.
           facts: facts of the game that is played.
           credit: a credit rule in place of the one that the settings name.
         """
+        for warning in bias_warnings(config, facts):
+            warnings.warn(warning, stacklevel=2)
         std = resolved_std(config, facts)
         return cls(
             group_on=resolved_group_on(config, facts),

@@ -24,6 +24,7 @@ from algorithms.runs.records import read_lines
 from algorithms.runs.writer import METRICS
 from proofs import analyse_estimator
 from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
+from proofs.estimators.weight_curves import draw_weights, ten_designs
 from proofs.statements.cases import choice_case
 from tsmg import Finite
 
@@ -133,6 +134,11 @@ def risky_cosine(share: float, std: str) -> float:
     return analyse_estimator(case.dist, case.config(std=std, eps=0.0)).cosine
 
 
+def weights_of_starts() -> Figure:
+    """How much a start's gradient counts, over its success rate."""
+    return draw_weights(ten_designs(), colours=(INK, BLUE, ORANGE), size=(5, 9))
+
+
 def _figure(size: tuple[float, float]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -163,6 +169,7 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "division": division,
     "experiment": experiment,
     "kuhn-estimators": kuhn_estimators,
+    "start-weights": weights_of_starts,
 }
 
 

@@ -150,8 +150,8 @@ def _uncorrected(case: Case) -> Sides:
 def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     """Corrected, the expected estimate is that of the whole groups: (G - 1) / G of the true gradient.
 
-    Assumes: constant weighting, no std, the group's mean as baseline, and neither KL nor entropy term: these would not
-    be restored.
+    Assumes: whole-episode credit, constant weighting, no std, the group's mean as baseline, and neither KL nor entropy
+    term: these would not be restored, nor would credit of single steps (``corrected_credit``).
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
     """
     dist = case.dist

@@ -102,11 +102,12 @@ def _three_returns(case: Case) -> Sides:
     wrong=_three_returns,
 )
 def uncorrected_sampling_keeps_the_direction_with_two_returns(case: Case) -> Sides:
-    """Where a return can only be one of two numbers, the expected estimate is along the true gradient.
+    """On one start where a return can only be one of two numbers, the expected estimate is along the true gradient.
 
-    In each group all successes have one coefficient and all failures another.
+    In each group all successes have one coefficient and all failures another. Over several starts it is not: each has a
+    weight of its own (``proofs.statements.starts``).
 
-    Assumes: constant weighting; 1 or 2 episodes kept; a gradient that is not 0.
+    Assumes: groups on one start; constant weighting; 1 or 2 episodes kept; a gradient that is not 0.
     Source: arXiv:2508.10839 (the idea); the statement is reconstructed.
     """
     dist = case.dist

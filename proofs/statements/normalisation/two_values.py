@@ -68,12 +68,13 @@ def _large_groups_factor(case: Case) -> Sides:
     wrong=_large_groups_factor,
 )
 def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Sides:
-    """With returns of two values, the expected estimate is grad q times E[sqrt(K (G - K))] / (G q (1 - q)).
+    """With two values on one start, the expected estimate is grad q times E[sqrt(K (G - K))] / (G q (1 - q)).
 
     q is the probability of the greater return and K ~ Bin(G, q) the number of members that have it. So the direction is
-    kept, the two values do not matter, and tasks that rarely or nearly always succeed weigh more.
+    kept and the two values do not matter. Over several starts those that rarely or nearly always succeed weigh more,
+    and the direction is not kept (``proofs.statements.starts``).
 
-    Assumes: constant weighting, the group's mean, population std, eps 0, independent episodes.
+    Assumes: groups on one start, constant weighting, the group's mean, population std, eps 0, independent episodes.
     Source: reconstructed; the uneven weight of hard and easy tasks is in Dr. GRPO, arXiv:2503.20783.
     """
     q, gradient_D = _success(case.dist)
@@ -95,8 +96,9 @@ def _logarithm(q: float) -> Sides:
 def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
     """For large G, the factor before the gradient of q is the derivative of 2 arcsin(sqrt(q)).
 
-    So with returns of two values a run with std climbs 2 arcsin(sqrt(q)) in place of q. At G = 4000 and q in (0.1, 0.9)
-    the factor is off by about 1 / (8 G q (1 - q)) of itself, at most 0.0004, which is what the tolerance allows.
+    So with returns of two values a run with std climbs the mean over starts of 2 arcsin(sqrt(q)) in place of that of q.
+    At G = 4000 and q in (0.1, 0.9) the factor is off by about 1 / (8 G q (1 - q)) of itself, at most 0.0004, which is
+    what the tolerance allows.
 
     Assumes: as for two values. Source: reconstructed.
     """

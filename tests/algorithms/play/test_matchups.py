@@ -195,8 +195,8 @@ def test_past_selves_of_a_policy_that_does_not_learn_are_refused():
     [
         ("FrozenLake-v0", {}, "population", "initial_state"),
         ("KuhnPoker-v0", {}, "population", "nothing"),
-        ("KuhnPoker-v0", {"group_on": "initial_state"}, "none", "initial_state"),
-        ("FrozenLake-v0", {"common_chance": True}, "none", "initial_state"),
+        ("KuhnPoker-v0", {"group_on": "initial_state", "corrected": True}, "none", "initial_state"),
+        ("FrozenLake-v0", {"common_chance": True, "corrected": True}, "none", "initial_state"),
         ("FrozenLake-v0", {"std": "sample"}, "sample", "initial_state"),
     ],
 )
@@ -207,6 +207,6 @@ def test_what_auto_comes_to(game, settings, std, group_on):
 
 
 def test_dividing_where_a_group_shares_hidden_cards_warns():
-    config = attrs.evolve(CONFIG, std="population", group_on="initial_state")
+    config = attrs.evolve(CONFIG, std="population", group_on="initial_state", corrected=True)
     with pytest.warns(UserWarning, match="reverse which action"):
         MSGRPOTrainer(game=games.make("KuhnPoker-v0"), policy=tabular(), config=config)

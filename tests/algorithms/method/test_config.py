@@ -1,0 +1,85 @@
+"""What the settings say of a game: what ``auto`` comes to, and which combinations are biased."""
+
+import itertools
+
+import pytest
+
+from algorithms import Estimator, MSGRPOConfig
+from algorithms.method.config import bias_warnings, resolved_std
+from tsmg import Facts
+
+SEEN, HIDDEN = Facts(perfect_information=True), Facts(perfect_information=False)
+SHARED = {"group_on": "initial_state"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "about"),
+    [
+        ({}, SEEN, []),
+        ({}, HIDDEN, []),
+        ({"std": "population"}, HIDDEN, []),
+        (SHARED, SEEN, []),
+        (SHARED, HIDDEN, ["'sampling'"]),
+        ({**SHARED, "std": "none"}, HIDDEN, ["'sampling'"]),
+        ({**SHARED, "std": "none", "corrected": True}, HIDDEN, []),
+        ({**SHARED, "std": "none", "sampling": "all"}, HIDDEN, []),
+        ({**SHARED, "std": "sample", "sampling": "uniform"}, HIDDEN, ["'std'"]),
+        ({**SHARED, "std": "population"}, HIDDEN, ["'std'", "'sampling'"]),
+        ({"common_chance": True}, SEEN, ["'sampling'"]),
+        ({"common_chance": True, "sampling": "all"}, SEEN, []),
+    ],
+)
+def test_what_a_group_shares_unseen_is_warned_of(settings, facts, about):
+    found = bias_warnings(MSGRPOConfig(**settings), facts)
+    assert [warning.split(" ")[0] for warning in found] == about
+    assert all("reverse which action is better" in warning for warning in found)
+
+
+def test_none_is_not_said_to_help_where_the_draw_reverses():
+    """An earlier version said that std 'none' cannot reverse: with an uncorrected draw it can."""
+    config = MSGRPOConfig(std="none", group_on="initial_state")
+    (warning,) = bias_warnings(config, HIDDEN)
+    assert "with std 'none' too" in warning and "'corrected' cannot" in warning
+
+
+@pytest.mark.parametrize(
+    ("credit", "weighting", "sampling", "corrected"),
+    list(
+        itertools.product(
+            ("episode", "reward_to_go", "turn", "anchor_state"),
+            ("constant", "episode", "step", "token"),
+            ("aaw", "uniform", "all"),
+            (True, False),
+        )
+    ),
+)
+def test_corrections_that_do_not_correct_are_warned_of(credit, weighting, sampling, corrected):
+    config = MSGRPOConfig(
+        credit=credit, weighting=weighting, sampling=sampling, corrected=corrected
+    )
+    found = " ".join(bias_warnings(config, SEEN))
+    lost = corrected and sampling == "aaw" and credit != "episode"
+    assert (f"do not restore credit {credit!r}" in found) == lost
+    ratio = corrected and sampling != "all" and weighting in ("step", "token")
+    assert (f"do not restore the weighting {weighting!r}" in found) == ratio
+    assert bool(found) == (lost or ratio)
+
+
+def test_an_estimator_warns_and_is_made_all_the_same():
+    config = MSGRPOConfig(corrected=True, credit="reward_to_go")
+    with pytest.warns(UserWarning, match="do not restore credit 'reward_to_go'"):
+        assert Estimator.of(config, SEEN).sampling.corrected
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "std"),
+    [
+        ({}, SEEN, "population"),
+        ({}, HIDDEN, "population"),
+        (SHARED, HIDDEN, "none"),
+        ({"common_chance": True}, SEEN, "none"),
+        ({"common_chance": True, "std": "sample"}, SEEN, "sample"),
+    ],
+)
+def test_which_std(settings, facts, std):
+    assert resolved_std(MSGRPOConfig(**settings), facts) == std
