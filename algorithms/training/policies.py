@@ -21,6 +21,11 @@ from lap.policy import POLICY_FILE
 from tsmg import AbstractGame
 
 _THOUGHT = "</think>"
+_LOADING: dict[str, dict[str, torch.dtype]] = {
+    "float32": {},
+    "bfloat16": {"dtype": torch.bfloat16},
+    "mixed": {"autocast": torch.bfloat16},
+}
 
 
 def load_policy(
@@ -50,10 +55,9 @@ def load_policy(
       ModelError: there is no such checkpoint, or it cannot be loaded.
       RunFolderError: a saved policy is malformed.
     """
-    weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    autocast = torch.bfloat16 if dtype == "mixed" else None
+    loading = _LOADING[dtype]  # a backend that knows no such settings takes the plain type
     if model is not None and (Path(model) / POLICY_FILE).is_file():
-        return LanguageAgentPolicy.from_pretrained(model, dtype=weights, autocast=autocast)
+        return LanguageAgentPolicy.from_pretrained(model, **loading)
     with_rules = model is not None
     prompt = (
         LastTurnsPrompt(turns=history, with_rules=with_rules)
@@ -66,7 +70,5 @@ def load_policy(
     parser = TagParser(after=_THOUGHT if thinking else "")
     if is_endpoint(model):
         return attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
-    checkpoint = TransformersModel.from_pretrained(
-        model, chat=chat, thinking=thinking, dtype=weights, autocast=autocast
-    )
+    checkpoint = TransformersModel.from_pretrained(model, chat=chat, thinking=thinking, **loading)
     return LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)

@@ -112,8 +112,8 @@ class PolicySpec:
 
     model: str | None = option(
         None,
-        "checkpoint: a name or a local folder, also that of a saved policy; to evaluate, also an OpenAI-compatible "
-        "endpoint as URL#model; unset: a small behaviour-cloned model of the game",
+        "checkpoint: a name, a local folder, also that of a saved policy, or a GGUF file; to evaluate, also an "
+        "OpenAI-compatible endpoint as URL#model; unset: a small behaviour-cloned model of the game",
     )
     chat: bool | None = option(
         None, "whether prompts go through the tokenizer's chat template; unset: if there is one"
@@ -177,7 +177,7 @@ class PolicySpec:
                     "an endpoint has a chat template of its own; leave 'chat' out"
                 )
             return check_endpoint(self.model)
-        return check_checkpoint(self.model)
+        return check_checkpoint(self.model, gets_adapters=self.lora is not None)
 
     def cloned_game(self, game: Game) -> Game:
         """The game with the player that is cloned as its scripted player.
