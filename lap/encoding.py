@@ -68,6 +68,13 @@ class PromptEncoder:
         if self.folds_system:
             self._rendered(_folded(_PROBE))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "encode"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.encode = functools.lru_cache(maxsize=_CACHE)(self._encode)
+
     @property
     def control_ids(self) -> frozenset[int]:
         """The ids that untrusted text can never produce."""

@@ -5,9 +5,10 @@ Language Models", arXiv:2106.09685.
 """
 
 import contextlib
+import copy
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +23,9 @@ ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _FOREIGN = ("auto_mapping", "megatron_config")  # they name modules, which peft imports
 _LISTS = ("exclude_modules", "target_modules")  # as texts they are patterns, which can take forever
+_LEARNT = (".lora_", ".modules_to_save.", ".trainable_tokens_")
+_ZERO = (".lora_B.", ".lora_embedding_A.")  # the factors that begin as 0
+_RANDOM = (".lora_A.", ".lora_embedding_B.")
 
 
 def _whole(name: str, text: str) -> int:
@@ -105,15 +109,18 @@ def load_adapters(network: Any, folder: str | Path) -> Any:
     Raises:
       ModelError: they are no plain LoRA adapters in safetensors.
     """
-    _plain_settings(folder)
+    plain_settings(folder)
     with _without_notices():
         return _peft().PeftModel.from_pretrained(network, str(folder), is_trainable=True)
 
 
 def save_adapters(
-    network: Any, folder: str | Path, *, weights: Mapping[str, Tensor] | None = None
+    network: Any,
+    folder: str | Path,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Save the adapters (safetensors) and what they belong to.
+    """Save the adapters (safetensors) and their settings.
 
     Args:
       network: it has adapters.
@@ -124,20 +131,12 @@ def save_adapters(
     adapted.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
 
 
-def base_of(folder: str | Path) -> str:
-    """The checkpoint that saved adapters belong to, by name or folder.
+def plain_settings(folder: str | Path) -> dict[str, Any]:
+    """What saved adapters say of themselves; a stranger's may name a module to import, or be a pickle.
 
     Raises:
-      ModelError: they are no plain LoRA adapters in safetensors, or belong to no checkpoint.
+      ModelError: they are no plain LoRA adapters in safetensors.
     """
-    base = _plain_settings(folder).get("base_model_name_or_path")
-    if not isinstance(base, str) or (Path(base) / ADAPTER_FILE).is_file():
-        raise ModelError(f"the adapters in {str(folder)!r} belong to no checkpoint (got {base!r})")
-    return base
-
-
-def _plain_settings(folder: str | Path) -> dict[str, Any]:
-    """What saved adapters say of themselves; a stranger's may name a module to import, or be a pickle."""
     settings: Any = json.loads((Path(folder) / ADAPTER_FILE).read_text())
     if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
         raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} is not that of LoRA adapters")
@@ -156,8 +155,34 @@ def has_adapters(network: Any) -> bool:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a weight of this name belongs to an adapter."""
-    return ".lora_" in name
+    """Whether a weight of this name is learnt with the adapters, as part of one or in place of a weight of the base."""
+    return any(part in name for part in _LEARNT)
+
+
+def adapters_at_start(network: Any) -> "AdaptersOff | AdaptersFrozen":
+    """The network as it is now, whatever its adapters learn later: without them where they change nothing yet."""
+    return AdaptersOff(network) if _are_fresh(network) else AdaptersFrozen(network)
+
+
+def weights_in_use(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a network's weights that its passes depend on: adapters that are off or replaced are none of them.
+
+    Args:
+      network: the network.
+      tensors: all its weights, by name.
+    """
+    replaced = isinstance(network, AdaptersOff | AdaptersFrozen)
+    return {name: t for name, t in tensors.items() if not (replaced and is_adapter(name))}
+
+
+def _are_fresh(network: Any) -> bool:
+    """Whether one factor of each product is 0, as it begins."""
+    learnt = {name: p for name, p in network.named_parameters() if is_adapter(name)}
+    factors = {name: p for name, p in learnt.items() if any(part in name for part in _ZERO)}
+    others = learnt.keys() - factors.keys()
+    return all(any(part in name for part in _RANDOM) for name in others) and not any(
+        bool(factor.any()) for factor in factors.values()
+    )
 
 
 @final
@@ -175,9 +200,46 @@ class AdaptersOff(torch.nn.Module):
             return self.network(*args, **kwargs)
 
 
+@final
+class AdaptersFrozen(torch.nn.Module):
+    """A network whose adapters are as they are now, whatever they learn later; other weights are the same objects.
+
+    The modules that hold what is learnt are exchanged for copies while a pass lasts. The copies are no part of the
+    network: they are neither learnt nor saved with it, and are whole in each process where its layers are divided.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        places = [
+            name
+            for name, module in network.named_modules()
+            if any(is_adapter(f"{name}.{own}") for own, _ in module.named_parameters(recurse=False))
+        ]
+        pairs = [name.rpartition(".")[::2] for name in places]
+        self.places = [(network.get_submodule(parent), child) for parent, child in pairs]
+        learnt = [network.get_submodule(name) for name in places]
+        self.copies = torch.nn.ModuleList(copy.deepcopy(learnt)).requires_grad_(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward pass of the network with the copies in the places of its adapters."""
+        learnt = [getattr(parent, child) for parent, child in self.places]
+        self._put(self.copies)
+        try:
+            return self.network(*args, **kwargs)
+        finally:
+            self._put(learnt)
+
+    def _put(self, modules: Iterable[torch.nn.Module]) -> None:
+        for (parent, child), module in zip(self.places, modules, strict=True):
+            parent.add_module(child, module)
+
+
 def merged(network: Any) -> Any:
-    """The network with its adapters folded into its weights; the adapted one is used up."""
-    return network.merge_and_unload()
+    """The network with its adapters folded into its weights, no checkpoint's any more; the adapted one is used up."""
+    whole = network.merge_and_unload()
+    whole.config.name_or_path = whole.name_or_path = ""
+    return whole
 
 
 @contextlib.contextmanager

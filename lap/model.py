@@ -110,7 +110,10 @@ class TrainableModel(LanguageModel, Protocol):
         return model
 
     def reference_model(self) -> Self:
-        """The model as it is before it learns, to compare it with later; it may share weights that are not learnt."""
+        """The model as it stands, whatever was learnt before, to compare it with later.
+
+        It may share weights that are not learnt from here on.
+        """
         return self.frozen_copy()
 
     def learned_tensors(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 Source: arXiv:2508.10839 (the name and the three parts); the formulas are our reconstruction.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ _LOADERS: dict[
 def register_backend(name: str, loader: Loader) -> None:
     """Let ``LanguageAgentPolicy.from_pretrained`` load the checkpoints of a backend.
 
-    A file cannot name code to run: it names a backend, which a program has registered before.
+    A file cannot name code to run: it names a backend, which a program has registered before, or which an installed
+    package declares as an entry point of the group ``tsmg.backends``, so that commands find it, too.
 
     Args:
       name: the ``backend`` of the model.
@@ -60,6 +62,18 @@ def register_backend(name: str, loader: Loader) -> None:
         of ``from_pretrained``.
     """
     _LOADERS[name] = loader
+
+
+def _loader(name: str, folder: str | Path) -> Loader:
+    if name not in _LOADERS:
+        for entry in importlib.metadata.entry_points(group="tsmg.backends", name=name):
+            register_backend(name, entry.load())
+    if name not in _LOADERS:
+        raise ModelError(
+            f"the policy in {str(folder)!r} is of the backend {name!r}, which is not known here: install the package "
+            "that has it, or register it (lap.register_backend)"
+        )
+    return _LOADERS[name]
 
 
 @final
@@ -205,7 +219,7 @@ class LanguageAgentPolicy(Generic[M_co]):
         try:
             parts = json.loads(file.read_text())
             prompt, parser = parts["prompt"], parts["parser"]
-            load = _LOADERS[parts.get("backend", "transformers")]
+            load = _loader(parts.get("backend", "transformers"), folder)
             return LanguageAgentPolicy(
                 prompt=_PROMPTS[prompt.pop("type")](**prompt),
                 parser=_PARSERS[parser.pop("type")](**parser),
@@ -227,7 +241,7 @@ def frozen_copy(policy: LanguageAgentPolicy[T]) -> LanguageAgentPolicy[T]:
 
 
 def reference_policy(policy: LanguageAgentPolicy[T]) -> LanguageAgentPolicy[T]:
-    """The policy as it is before it learns, to compare it with later."""
+    """The policy as it stands when training starts, whatever it learnt before, to compare it with later."""
     return attrs.evolve(policy, model=policy.model.reference_model())
 
 

@@ -28,6 +28,7 @@ from algorithms.play.rollouts import Rollouts
 from algorithms.training.playing import GroupPlayer
 from algorithms.training.spec import RunParts
 from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
+from lap.testing.report import perturb
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
 from tsmg import AbstractGame, PlayRandomLegal, with_invalid_rule
@@ -41,7 +42,11 @@ CASES: dict[str, dict[str, Any]] = {
     "adapters, clipped": {"groups": 3, "lora": True, "max_grad_norm": 0.05},
     "KL measured": {"groups": 3, "kl_coefficient": 0.0},
     "adapters, KL measured": {"groups": 3, "kl_coefficient": 0.0, "lora": True},
-}
+    "learnt adapters": {"groups": 3, "kl_coefficient": 0.5, "lora": True, "learnt": True},
+    "learnt adapters, KL measured": {
+        "groups": 3, "kl_coefficient": 0.0, "lora": True, "learnt": True,
+    },
+}  # fmt: skip
 
 
 def game_of(name: str) -> AbstractGame[Any, Any]:
@@ -51,11 +56,14 @@ def game_of(name: str) -> AbstractGame[Any, Any]:
     return with_invalid_rule(games.make(name), PlayRandomLegal(penalty=0.1))
 
 
-def policy_of(seed: int, *, lora: bool = False) -> LanguageAgentPolicy[Any]:
+def policy_of(seed: int, *, lora: bool = False, learnt: bool = False) -> LanguageAgentPolicy[Any]:
     model = tiny_model(seed=seed)
+    model = model.with_lora(LoraSettings(r=4), seed=seed) if lora else model
+    if learnt:
+        perturb(model)
     return LanguageAgentPolicy(
         prompt=MemorylessPrompt(with_rules=False),
-        model=model.with_lora(LoraSettings(r=4), seed=seed) if lora else model,
+        model=model,
         sampling=Sampling(max_reply_tokens=6),
     )
 
@@ -65,7 +73,12 @@ def rank() -> int:
 
 
 def learnt(
-    *, game: str = "LineWalk-v0", lora: bool = False, max_grad_norm: float = 1e9, **settings: Any
+    *,
+    game: str = "LineWalk-v0",
+    lora: bool = False,
+    learnt: bool = False,
+    max_grad_norm: float = 1e9,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Updates by plain gradient descent on recorded episodes: the first gradient, weights before and after, metrics.
 
@@ -79,7 +92,9 @@ def learnt(
         max_grad_norm=max_grad_norm,
         **settings,
     )
-    trainer = MSGRPOTrainer(game=game_of(game), policy=policy_of(rank(), lora=lora), config=config)
+    trainer = MSGRPOTrainer(
+        game=game_of(game), policy=policy_of(rank(), lora=lora, learnt=learnt), config=config
+    )
     parameters = list(trainer.policy.model.network.parameters())
     trainer.batch_learner.optimizer = torch.optim.SGD(parameters, lr=1.0)
     start = [numbers(p.detach()) for p in parameters]

@@ -64,6 +64,12 @@ class Stream:
     def __repr__(self) -> str:
         return f"Stream{self._key!r}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._key, self._counter
+
+    def __setstate__(self, counter: int) -> None:
+        self._counter = counter
+
     @property
     def key(self) -> tuple[object, ...]:
         """The values that identify the stream."""

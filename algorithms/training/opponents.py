@@ -1,5 +1,6 @@
 """Models and opponents by name: what can be refused before anything is loaded, and who plays whom."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,44 @@ def is_endpoint(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
-def check_checkpoint(name: str) -> None:
-    """Refuse a folder that is no checkpoint; a name that is no path may be known elsewhere.
+def check_checkpoint(name: str, *, gets_adapters: bool = False) -> None:
+    """Refuse a folder or a GGUF file that is no checkpoint; a name that is no path may be known elsewhere.
+
+    Args:
+      name: as ``PolicySpec.model`` has it.
+      gets_adapters: whether new adapters are to be added.
 
     Raises:
-      InvalidArgumentError: the folder is not there, or has no ``config.json``.
+      InvalidArgumentError: the folder is not there, has no ``config.json``, or has adapters already; or the file is no
+        GGUF file, or cannot be read without another package.
     """
     path = Path(name)
+    if path.is_file() or path.suffix.lower() == ".gguf":
+        _check_file(path)
+        return
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists()
-    files = ("config.json", "adapter_config.json")
+    files = ("config.json", "adapter_config.json", "policy.json")
     if is_path and not any((path / file).is_file() for file in files):
         raise InvalidArgumentError(
-            f"no checkpoint at {name!r} (there is no {' and no '.join(files)})"
+            f"no checkpoint at {name!r} (there is no {' and no '.join(files[:2])})"
         )
+    if gets_adapters and (path / "adapter_config.json").is_file():
+        raise InvalidArgumentError(
+            f"{name!r} has adapters, which are learnt further without 'lora'; to add new ones, fold them into the "
+            f"weights first: tsmg merge {name} OUTPUT"
+        )
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        raise InvalidArgumentError(f"there is no file {str(file)!r}")
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise InvalidArgumentError(
+                f"{str(file)!r} is no GGUF file; a checkpoint of another kind is a folder"
+            )
+    if importlib.util.find_spec("gguf") is None:
+        raise InvalidArgumentError("a GGUF file needs the package gguf: pip install 'tsmg[gguf]'")
 
 
 def check_endpoint(name: str) -> None:

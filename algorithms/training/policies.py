@@ -26,6 +26,11 @@ from lap.policy import POLICY_FILE
 from tsmg import AbstractGame
 
 _THOUGHT = "</think>"
+_LOADING: dict[str, dict[str, torch.dtype]] = {
+    "float32": {},
+    "bfloat16": {"dtype": torch.bfloat16},
+    "mixed": {"autocast": torch.bfloat16},
+}
 
 
 def load_policy(
@@ -61,10 +66,9 @@ def load_policy(
       RunFolderError: a saved policy is malformed.
     """
     shown = examples_of_play(game, examples) if examples else ()  # refused before a model is loaded
-    weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    autocast = torch.bfloat16 if dtype == "mixed" else None
+    loading = _LOADING[dtype]  # a backend that knows no such settings takes the plain type
     if model is not None and (Path(model) / POLICY_FILE).is_file():
-        saved = LanguageAgentPolicy.from_pretrained(model, dtype=weights, autocast=autocast)
+        saved = LanguageAgentPolicy.from_pretrained(model, **loading)
         return shown_the_game(saved, game, shown, prefill=prefill)
     with_rules = model is not None
     prompt = (
@@ -79,8 +83,6 @@ def load_policy(
     if is_endpoint(model):
         policy = attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
         return shown_the_game(policy, game, shown, prefill=prefill)
-    checkpoint = TransformersModel.from_pretrained(
-        model, chat=chat, thinking=thinking, dtype=weights, autocast=autocast
-    )
+    checkpoint = TransformersModel.from_pretrained(model, chat=chat, thinking=thinking, **loading)
     made = LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
     return shown_the_game(made, game, shown, prefill=prefill)

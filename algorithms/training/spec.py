@@ -52,8 +52,8 @@ class PolicySpec:
 
     model: str | None = option(
         None,
-        "checkpoint: a name or a local folder, also that of a saved policy; to evaluate, also an OpenAI-compatible "
-        "endpoint as URL#model; unset: a small behaviour-cloned model of the game",
+        "checkpoint: a name, a local folder, also that of a saved policy, or a GGUF file; to evaluate, also an "
+        "OpenAI-compatible endpoint as URL#model; unset: a small behaviour-cloned model of the game",
     )
     chat: bool | None = option(
         None, "whether prompts go through the tokenizer's chat template; unset: if there is one"
@@ -141,7 +141,7 @@ class PolicySpec:
                     "an endpoint cannot be constrained: its tokens are not known"
                 )
             return check_endpoint(self.model)
-        return check_checkpoint(self.model)
+        return check_checkpoint(self.model, gets_adapters=self.lora is not None)
 
     def _check_prompt(self, game: Game | None) -> None:
         if self.model is None and (self.examples or self.prefill):

@@ -10,26 +10,36 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from lap.errors import ModelError
-from lap.lora import ADAPTER_FILE, base_of, load_adapters
+from lap.lora import ADAPTER_FILE, load_adapters
+from lap.models.base_checkpoint import find_base, is_path
+from lap.models.gguf import is_gguf, load_gguf_network, load_gguf_tokenizer
 
 
 def load_checkpoint(name: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
     """Load network and tokenizer.
 
     Args:
-      name: name or folder of a checkpoint, or of adapters that name their base.
+      name: name or folder of a checkpoint, a GGUF file, or the folder of adapters that name one of these as their base.
       dtype: the type of the weights.
 
     Returns:
       The network, with its adapters if there are some, and the tokenizer.
     """
     adapted = (Path(name) / ADAPTER_FILE).is_file()
-    base = base_of(name) if adapted else str(name)
+    base = find_base(name) if adapted else str(name)
+    if is_path(base) and not Path(base).exists():
+        raise ModelError(f"there is no checkpoint at {base!r}")
     tokenizer = load_tokenizer(str(name))
-    network = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    network = _load_network(base, dtype=dtype)
     return load_adapters(network, name) if adapted else network, tokenizer
+
+
+def _load_network(name: str, *, dtype: torch.dtype) -> Any:
+    if is_gguf(name):
+        return load_gguf_network(name, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(
+        name, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
 
 
 def load_tokenizer(name: str) -> Any:
@@ -38,6 +48,8 @@ def load_tokenizer(name: str) -> Any:
     ``AutoTokenizer`` goes by the model's architecture where a checkpoint declares the generic class, and then replaces
     the tokenizer's own rules of splitting by the architecture's.
     """
+    if is_gguf(name):
+        return load_gguf_tokenizer(name)
     declared = get_tokenizer_config(name).get("tokenizer_class")
     generic = declared in ("PreTrainedTokenizerFast", "TokenizersBackend")
     loader = PreTrainedTokenizerFast if generic else AutoTokenizer

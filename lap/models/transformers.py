@@ -24,17 +24,18 @@ from lap.engine.hidden_states import Layout, causal_network, context_logits, fin
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
-from lap.engine.trie_attention import recomputation_contexts
 from lap.errors import ModelError
 from lap.given import rest_of, sampled_flags, with_given_tokens
 from lap.lora import (
     AdaptersOff,
     LoraSettings,
+    adapters_at_start,
     add_adapters,
     has_adapters,
     is_adapter,
     merged,
     save_adapters,
+    weights_in_use,
 )
 from lap.model import (
     CachingModel,
@@ -47,7 +48,9 @@ from lap.model import (
     named_tensors,
     tensors_digest,
 )
+from lap.models.base_checkpoint import base_of
 from lap.models.loading import end_ids, load_checkpoint, loading
+from lap.models.recomputation import enable_recomputation, recomputing
 from lap.prompts import Prompt
 from tsmg import Completion, Stream
 
@@ -106,6 +109,7 @@ class TransformersModel(
         self.layout: Layout | None = None  # found out at the first use, as is the next
         self.cache_use: CacheUse | None = None
         self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
+        self.base = base_of(network)  # what its adapters belong to
         self._ends = end_ids(network, tokenizer)
         end: int | None = tokenizer.eos_token_id
         self._end = min(self._ends, default=None) if end is None else end
@@ -124,7 +128,8 @@ class TransformersModel(
     @property
     def context_length(self) -> int | None:
         """How many tokens prompt and reply may have together, if the model says so."""
-        length: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        config = causal_network(self.network).config
+        length: int | None = getattr(config, "max_position_embeddings", None)
         return length
 
     @property
@@ -146,10 +151,12 @@ class TransformersModel(
         dtype: torch.dtype = torch.float32,
         autocast: torch.dtype | None = None,
     ) -> "TransformersModel":
-        """Load a checkpoint (safetensors; no remote code) by name or from a local folder; or adapters and their base.
+        """Load a checkpoint (safetensors; no remote code) by name or from a local folder, or adapters and their base.
+
+        A GGUF file is de-quantised to ``dtype``, and is an ordinary checkpoint from then on.
 
         Raises:
-          ModelError: there is no such checkpoint, or it cannot be loaded.
+          ModelError: it is not there or cannot be loaded, or another checkpoint is in the place of the adapters' base.
         """
         with loading(name):
             network, tokenizer = load_checkpoint(name, dtype=dtype)
@@ -163,15 +170,16 @@ class TransformersModel(
             )
 
     def reference_model(self) -> Self:
-        return self.without_adapters() if self.has_adapters else self.frozen_copy()
+        if not self.has_adapters:
+            return self.frozen_copy()
+        return self._of(adapters_at_start(self.network).eval())
 
     def learned_tensors(self) -> dict[str, Tensor]:
         tensors = named_tensors(self.network)
         return {name: t for name, t in tensors.items() if is_adapter(name)} or tensors
 
     def digest(self) -> str:
-        tensors = named_tensors(self.network)
-        return tensors_digest({name: t for name, t in tensors.items() if not is_adapter(name)})
+        return tensors_digest(weights_in_use(self.network, named_tensors(self.network)))
 
     def reply_length(self, reply: str) -> int:
         return len(self.encoder.untrusted(reply))
@@ -202,6 +210,7 @@ class TransformersModel(
         """Save weights (safetensors), configuration and tokenizer: an ordinary checkpoint, or the adapters alone."""
         if self.has_adapters:
             save_adapters(self.network, folder, weights=weights)
+            self.base.save(folder)
         else:
             self.network.save_pretrained(str(folder), state_dict=weights)
         self.tokenizer.save_pretrained(str(folder))
@@ -218,7 +227,8 @@ class TransformersModel(
         """
         if self.has_adapters:
             raise ModelError(f"{self.model_id!r} has adapters already; merge them first")
-        return self._of(add_adapters(self.network, settings or LoraSettings(), seed=seed).eval())
+        adapted = add_adapters(self.network, settings or LoraSettings(), seed=seed).eval()
+        return self._of(adapted, base=base_of(adapted))
 
     def without_adapters(self) -> Self:
         """The model as it was before it got adapters. It shares the weights, and follows none that is learnt."""
@@ -226,7 +236,8 @@ class TransformersModel(
 
     def merged(self) -> Self:
         """The model with its adapters folded into the weights, an ordinary checkpoint. The adapted one is used up."""
-        return self._of(merged(self.network))
+        whole = merged(self.network)
+        return self._of(whole, base=base_of(whole))
 
     def with_recomputation(self) -> Self:
         """The same model that keeps few activations while it learns, and computes them again (gradient checkpointing).
@@ -234,16 +245,8 @@ class TransformersModel(
         Raises:
           ModelError: the network does not support it.
         """
-        inner: Any = causal_network(self.network)
-        enable = getattr(inner, "activation_checkpointing_enable", None)
-        try:
-            settings = {"use_reentrant": False, "context_fn": recomputation_contexts}
-            (enable or inner.gradient_checkpointing_enable)(settings)
-        except ValueError as error:
-            raise ModelError(f"{self.model_id!r}: {error}") from error
-        model = self._of(self.network)
-        model.recomputes = True
-        return model
+        enable_recomputation(self.network, self.model_id)
+        return self._of(self.network, recomputes=True)
 
     def compiled(self) -> Self:
         """The same model with its layers compiled (``torch.compile``), at first use and for any length."""
@@ -251,24 +254,24 @@ class TransformersModel(
             layer.compile(dynamic=True)
         return self._of(self.network)
 
-    def _of(self, network: Any) -> Self:
+    def __getstate__(self) -> dict[str, Any]:
+        """The model without what it remembers: copies and pickles begin to remember anew."""
+        memories = None if self.memories is None else _no_memories()
+        return {**self.__dict__, "memories": memories}
+
+    def _of(self, network: Any, **changes: object) -> Self:
         model = copy.copy(self)
-        model.network = network
+        vars(model).update(network=network, **changes)
         return model
 
     @contextlib.contextmanager
     def _computing(self, *, learning: bool) -> Iterator[None]:
         """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
         layers = self.layers() if learning and self.recomputes else []
-        for layer in layers:  # the flag of the layer alone: what is below stays as in evaluation
-            layer.training = True
         enabled = self.autocast is not None
-        try:
-            with torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled):
-                yield
-        finally:
-            for layer in layers:
-                layer.training = False
+        autocast = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        with recomputing(layers), autocast:
+            yield
 
     @torch.no_grad()
     def sample(
@@ -320,8 +323,7 @@ class TransformersModel(
     def with_logit_cache(self) -> Self:
         self.resolved_cache_use()
         view = copy.copy(self)
-        # small games come by the same prompts again
-        view.memories = collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
+        view.memories = _no_memories()  # small games come by the same prompts again
         return view
 
     def next_logprobs(
@@ -414,3 +416,8 @@ class TransformersModel(
         if self.cache_use is None:
             self.cache_use = find_cache_use(self.network, _ANY_PROMPT, self.resolved_layout())
         return self.cache_use
+
+
+def _no_memories() -> dict[Ids, LogitCache]:
+    """A logit cache for each beginning of replies, all of them empty."""
+    return collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))

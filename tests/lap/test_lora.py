@@ -49,6 +49,11 @@ def moved(model):
     return model
 
 
+def learnt_model():
+    """A model with adapters that have learnt something."""
+    return moved(tiny_model(sharp=3.0).with_lora(LoraSettings(r=2)))
+
+
 def test_fresh_adapters_change_nothing_and_alone_are_learnt():
     plain = tiny_model(sharp=3.0)
     completions = plain.sample(PROMPTS, rngs(), sampling=SAMPLING)

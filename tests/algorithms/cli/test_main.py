@@ -1,5 +1,6 @@
 """The command line: bad arguments end in one sentence and exit code 2, before anything slow starts."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -9,11 +10,15 @@ import sys
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from algorithms.cli.main import main
+from lap import LanguageAgentPolicy, Sampling, policy
 from tests.checkpoints import tiny_model
-from tests.whole_runs import contents
+from tests.letter_model import LetterModel
+from tests.whole_runs import contents, lines
 
 
 def run(*arguments, input=None):
@@ -33,6 +38,8 @@ def run(*arguments, input=None):
         (["evaluate", "--temperature", "-1"], "-1"),
         (["train", "--model", "./nowhere"], "no checkpoint at './nowhere'"),
         (["evaluate", "--model", "/no/such/folder"], "no checkpoint at '/no/such/folder'"),
+        (["train", "--model", "/no/such/file.gguf"], "there is no file '/no/such/file.gguf'"),
+        (["evaluate", "--model", __file__], "is no GGUF file"),
         (["train", "--chat"], "no chat template"),
         (["train", "--set", "size"], "--set takes NAME=VALUE"),
         (["train", "--set", "size=1"], "'size' must be an integer of at least 2"),
@@ -242,6 +249,62 @@ def test_adapters_are_learnt_saved_evaluated_and_merged(tmp_path):
     assert again.exit_code == 2 and "is there already" in again.output
     nothing = run("merge", str(tmp_path / "merged"), str(tmp_path / "other"))
     assert nothing.exit_code == 2 and "no adapters" in nothing.output
+
+
+def test_a_saved_policy_with_adapters_goes_on_learning_them(tmp_path):
+    """Trained further by its folder alone: the reference is that policy, and new adapters on top are refused."""
+    tiny_model(sharp=3.0).save_pretrained(tmp_path / "model")
+    few = (
+        "--updates", "2", "--groups", "2", "--group-size", "4", "--kept-episodes", "2", "--final-episodes", "3",
+        "--max-reply-tokens", "3", "--horizon", "2", "--learning-rate", "0.05", "--entropy-coefficient", "0.5",
+    )  # fmt: skip
+    runs = [tmp_path / "first", tmp_path / "second"]
+    model = (str(tmp_path / "model"), "--lora", "r=2")
+    first = run("train", "--model", *model, "--output", str(runs[0]), *few)
+    assert first.exit_code == 0, first.output
+    learnt = runs[0] / "checkpoints" / "update-000002"
+    second = run("train", "--model", str(learnt), "--output", str(runs[1]), *few)
+    assert second.exit_code == 0, second.output
+    start, end = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (runs[1] / "start", runs[1] / "checkpoints" / "update-000002")
+    )
+    saved = load_file(learnt / "adapter_model.safetensors")
+    assert all(torch.equal(start[name], saved[name]) for name in saved)
+    assert any(not torch.equal(start[name], end[name]) for name in start)
+    kls = [line["kl"] for line in lines(runs[1] / "metrics.jsonl") if "kl" in line]
+    assert kls[0] == pytest.approx(0, abs=1e-6) and kls[-1] > 1e-6
+    refused = run("train", "--model", str(learnt), "--lora", "r=2", "--output", str(tmp_path / "x"))
+    assert refused.exit_code == 2
+    said = " ".join(refused.output.split())
+    assert "has adapters, which are learnt further without 'lora'" in said and "tsmg merge" in said
+    shutil.rmtree(tmp_path / "model")
+    gone = run("train", "--model", str(learnt), "--output", str(tmp_path / "y"))
+    assert gone.exit_code == 2 and "which is not there" in " ".join(gone.output.split())
+
+
+def test_a_policy_of_another_backend_is_found_by_its_package_or_refused(tmp_path, monkeypatch):
+    small = ("--episodes", "2", "--horizon", "2")
+    LanguageAgentPolicy(
+        model=LetterModel("ab"), sampling=Sampling(max_reply_tokens=2)
+    ).save_pretrained(tmp_path)
+    monkeypatch.delitem(policy._LOADERS, "letters")
+    refused = run("evaluate", "--model", str(tmp_path), *small)
+    assert refused.exit_code == 2
+    assert "is of the backend 'letters', which is not known here" in " ".join(
+        refused.output.split()
+    )
+    entry = importlib.metadata.EntryPoint(
+        "letters", "tests.letter_model:load_letters", "tsmg.backends"
+    )
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda **wanted: [entry] if wanted.get("name") == "letters" else real(**wanted),
+    )
+    found = run("evaluate", "--model", str(tmp_path), *small)
+    assert found.exit_code == 0, found.output
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from lap import (
     TabularModel,
     WholeReplyParser,
 )
+from lap.testing.report import perturb
 from tests.runs import SMALL_RUN
 from tests.whole_runs import CONFIG, RUN, contents, lap_policy, lines, run
 
@@ -417,12 +418,21 @@ def test_a_run_that_goes_on_elsewhere_says_that_numbers_may_differ(
 
 
 @pytest.mark.slow
-def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(tmp_path: Path) -> None:
-    """Checkpoints hold the adapters, not the weights below them; other weights below are noticed."""
+@pytest.mark.parametrize("learnt", [False, True], ids=["fresh", "learnt"])
+def test_a_run_that_learns_adapters_is_resumed_and_keeps_little(
+    tmp_path: Path, learnt: bool
+) -> None:
+    """Checkpoints hold the adapters, not the weights below them; other weights below are noticed.
+
+    So are, where the adapters had learnt something before the run, other adapters.
+    """
 
     def adapted(seed: int = 0) -> Any:
-        policy = lap_policy(seed)
-        return attrs.evolve(policy, model=policy.model.with_lora(LoraSettings(r=2)))
+        policy = lap_policy(0 if learnt else seed)
+        policy = attrs.evolve(policy, model=policy.model.with_lora(LoraSettings(r=2)))
+        for _ in range(seed + 1 if learnt else 0):
+            perturb(policy.model)
+        return policy
 
     run(tmp_path / "whole", policy=adapted())
     update = MSGRPOTrainer.update

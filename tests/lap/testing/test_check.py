@@ -144,6 +144,11 @@ class RefersToItself(LetterModel):
         return self
 
 
+class RefersToItsBeginning(LetterModel):
+    def reference_model(self):
+        return LetterModel(self.letters)
+
+
 class CopiesNothing(LetterModel):
     def frozen_copy(self):
         return copy.copy(self)
@@ -193,6 +198,7 @@ BROKEN = [
     ("gradients", HasNoGradient),
     ("gradients", HasTheOppositeGradient),
     ("reference_model", RefersToItself),
+    ("reference_model", RefersToItsBeginning),
     ("frozen_copy", CopiesNothing),
     ("state", ForgetsItsHead),
     ("digest", HashesNames),
