@@ -122,6 +122,21 @@ def test_a_view_with_a_cache_draws_the_same_and_keeps_beginnings_apart(model):
         assert completion.reply_text.startswith(prompt.prefill)
 
 
+def test_equal_tokens_after_different_beginnings_are_different_replies():
+    """All weights are 0, so that equal draws pick equal tokens: what a view remembers of one is not another's."""
+    model = tiny_model("chatml")
+    with torch.no_grad():
+        for weights in model.network.parameters():
+            weights.zero_()
+    mixed = [prompts(beginning, n=1)[0] for beginning in ("", "<act", OPENING)]
+    found = model.with_logit_cache().sample(mixed, rngs(1) * 3, sampling=PLAIN)
+    assert (
+        len({c.reply_ids[len(model.given_ids(p)) :] for p, c in zip(mixed, found, strict=True)})
+        == 1
+    )
+    assert [c.reply_text for c in found] == [model.text(c.reply_ids) for c in found]
+
+
 @pytest.mark.parametrize("model", models())
 def test_a_written_reply_has_the_tokens_that_sampling_would_have(model):
     """The given part and the rest are encoded apart: a written reply begins with the tokens that are given."""
