@@ -222,7 +222,7 @@ def _begun(
     policy = spec.build_policy(games.fitted)
     kind = learnt(spec, policy)
     config = spec.fit.resolved(kind)
-    reporter.stage("playing what is cloned")
+    reporter.stage("collecting what is cloned")
     shown = _shown(spec, games, policy, teacher)
     policy = _with_room(policy, shown)
     sharding.place([policy.model])
