@@ -7,13 +7,13 @@ empirical one of the replies that were given there; invalid ones are left out.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import attrs
 
 from algorithms.cloning.config import Replies
 from lap.parsers import AbstractParser
-from lap.policy import with_logit_cache
+from lap.policy import LanguageAgentPolicy, with_logit_cache
 from lap.prompts import AbstractPrompt, Prompt
 from tsmg import (
     AbstractGame,
@@ -21,12 +21,14 @@ from tsmg import (
     AgentPolicy,
     AgentStep,
     Episode,
+    EpisodeKey,
     FailedEpisode,
     History,
     InvalidArgumentError,
     Parsed,
     Phase,
     PlayerPolicy,
+    Request,
     UniformPlayer,
     distinct_episodes,
     play,
@@ -50,6 +52,22 @@ class Demonstration:
     prompt: Prompt
     reply_dist: tuple[tuple[str, float], ...]
     is_legal: Callable[[str], bool] | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@final
+@attrs.frozen
+class AsAsked(AbstractPrompt):
+    """The prompts of a policy as its model is asked them, with all that the policy adds to its own F.
+
+    Attributes:
+      policy: the policy; its parser's instructions are those that the prompts hold.
+    """
+
+    policy: LanguageAgentPolicy[Any]
+
+    def build(self, history: History, instructions: str) -> Prompt:
+        request = Request(history=history, key=EpisodeKey(seed=0), step=0)
+        return self.policy.reply_key(request)
 
 
 @attrs.frozen(kw_only=True)

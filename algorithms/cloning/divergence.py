@@ -1,6 +1,6 @@
 """How far a cloned policy is from the player that it was cloned from."""
 
-from algorithms.cloning.demonstrations import A, S, demonstrations
+from algorithms.cloning.demonstrations import A, AsAsked, S, demonstrations
 from algorithms.cloning.fit import WrittenReplies, divergence
 from lap.model import TrainableModel
 from lap.policy import LanguageAgentPolicy
@@ -31,7 +31,7 @@ def divergence_from_player(
       The mean over distinct prompts of KL(player || clone), over whole replies, in nats.
     """
     shown = demonstrations(
-        game, prompt=policy.prompt, parser=policy.parser, episodes=episodes, seed=seed
+        game, prompt=AsAsked(policy), parser=policy.parser, episodes=episodes, seed=seed
     )
     written = WrittenReplies(policy.model, policy.parser)
     return divergence(policy.model, written, shown, token_budget=_TOKENS_AT_ONCE)

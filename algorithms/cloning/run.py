@@ -174,7 +174,8 @@ class Cloning:
       shown: the demonstrations.
       config: the settings, resolved.
       folder: where the policy and its record go; it is there.
-      described: what is cloned and how, for ``clone.json``; a cloning that is resumed must have the same.
+      described: what is cloned and how, for ``clone.json``; a cloning that is resumed must have the same, but for the
+        ``versions`` of what it runs on.
       reporter: receives news.
 
     Raises:
@@ -208,15 +209,26 @@ class Cloning:
             seed=config.seed,
             token_budget=config.token_budget,
         )
-        self._described = json.dumps(dict(described), indent=2, sort_keys=True) + "\n"
+        self._describe(described)
         self._go_on()
 
-    def _go_on(self) -> None:
-        """Begin, or take up what a checkpoint holds."""
-        file = self.folder / DESCRIBED
-        if file.exists() and file.read_text() != self._described:
+    def _describe(self, described: Mapping[str, Any]) -> None:
+        file, text = self.folder / DESCRIBED, json.dumps(dict(described), indent=2, sort_keys=True)
+        if not file.exists():
+            write_whole_file(file, text + "\n")
+        try:
+            there, here = dict(json.loads(file.read_text())), json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(f"{str(file)!r} is malformed: {error}") from error
+        if {**there, "versions": None} != {**here, "versions": None}:
             raise RunFolderError(f"{str(self.folder)!r} holds a cloning of other settings")
-        write_whole_file(file, self._described)
+        if there.get("versions") != here.get("versions"):
+            self.reporter.stage(
+                "the cloning began under other versions or on another machine: numbers may differ"
+            )
+
+    def _go_on(self) -> None:
+        """Take up what a checkpoint holds, if there is one."""
         checkpoint = self.folder / _CHECKPOINT
         if corruption_reason(checkpoint) is None:
             state = TrainingState.load(checkpoint)
@@ -224,6 +236,7 @@ class Cloning:
                 self.fit.load_state(state.part("fit"))
                 self.measurements = [Measurement(**_numbers(m)) for m in state.values["measured"]]
                 self.losses = [float(loss) for loss in state.values["losses"]]
+            self.reporter.stage(f"resumed after step {self.fit.done}")
         write_whole_file(self.folder / MEASURED, "".join(map(_line, self.measurements)))
 
     def run(self, signal: Callable[[], int | None] = lambda: None) -> CloningResult | None:

@@ -54,12 +54,11 @@ class CloneSpec:
     )
     threads: int = option(2, "CPU threads", within(1))
 
-    def check(self, *, has_teacher: bool = False, resumes: bool = False) -> None:
+    def check(self, *, has_teacher: bool = False) -> None:
         """Refuse what can be refused without loading a model.
 
         Args:
           has_teacher: whether a policy to clone is given as an object.
-          resumes: whether this cloning has begun already.
 
         Raises:
           InvalidArgumentError: there is no such game, checkpoint or source, or the settings do not fit together.

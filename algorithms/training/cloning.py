@@ -11,6 +11,7 @@ import torch
 import tsmg
 from algorithms.cloning.config import Learnt
 from algorithms.cloning.demonstrations import (
+    AsAsked,
     Demonstration,
     Game,
     demonstrations,
@@ -72,7 +73,7 @@ def _shown(spec: CloneSpec, games: _Games, policy: Policy, teacher: AgentPolicy 
 
 
 def _of_player(spec: CloneSpec, games: _Games, policy: Policy) -> _Sides:
-    shown = functools.partial(demonstrations, prompt=policy.prompt, parser=policy.parser)
+    shown = functools.partial(demonstrations, prompt=AsAsked(policy), parser=policy.parser)
     fit = spec.fit
     return (
         shown(games.fitted, episodes=fit.episodes or _PLAYER_EPISODES, seed=fit.seed),
@@ -85,7 +86,7 @@ def _of_policy(spec: CloneSpec, games: _Games, policy: Policy, teacher: AgentPol
     shown = functools.partial(
         policy_demonstrations,
         teacher=teacher,
-        prompt=policy.prompt,
+        prompt=AsAsked(policy),
         parser=policy.parser,
         replies=fit.replies,
         successful=spec.successful,
@@ -104,7 +105,7 @@ def _recorded(spec: CloneSpec, games: _Games, policy: Policy) -> _Sides:
     shown = functools.partial(
         recorded_demonstrations,
         game=games.fitted,
-        prompt=policy.prompt,
+        prompt=AsAsked(policy),
         parser=policy.parser,
         successful=spec.successful,
         replies=spec.fit.replies,
@@ -222,7 +223,7 @@ def _begun(
     policy = spec.build_policy(games.fitted)
     kind = learnt(spec, policy)
     config = spec.fit.resolved(kind)
-    reporter.stage("playing what is cloned")
+    reporter.stage("collecting what is cloned")
     shown = _shown(spec, games, policy, teacher)
     policy = _with_room(policy, shown)
     sharding.place([policy.model])

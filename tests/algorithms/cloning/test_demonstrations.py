@@ -3,6 +3,7 @@
 import pytest
 
 from algorithms.cloning.demonstrations import (
+    AsAsked,
     demonstrations,
     policy_demonstrations,
 )
@@ -82,6 +83,18 @@ def test_past_turns_hold_the_replies_that_are_cloned():
     )
     _, second = policy_demonstrations(LAKE, teacher, prompt=prompt, parser=PARSER, episodes=1)
     assert "<action>right</action>" in second.prompt.text
+
+
+def test_prompts_are_those_that_the_policy_asks():
+    """Also where a policy adds to what its prompt and parser say: what it plays by is what is cloned."""
+    asked = []
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(),
+        model=ScriptedModel(lambda text: asked.append(text) or "<action>right</action>"),
+        parser=PARSER,
+    )
+    found = policy_demonstrations(LAKE, policy, prompt=AsAsked(policy), parser=PARSER, episodes=1)
+    assert [one.prompt.text for one in found] == list(dict.fromkeys(asked))
 
 
 def test_a_demonstration_knows_which_texts_are_legal_there():

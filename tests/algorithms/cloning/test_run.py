@@ -108,6 +108,7 @@ def test_another_cloning_in_the_folder_is_refused(tmp_path):
     a_cloning(tmp_path / "c")
     with pytest.raises(RunFolderError, match="other settings"):
         a_cloning(tmp_path / "c", described={"another": "test"})
+    a_cloning(tmp_path / "c", described={"a": "test", "versions": {"torch": "another"}})
 
 
 def measured(*divergences):
