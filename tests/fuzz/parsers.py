@@ -22,7 +22,7 @@ from tsmg import (
     with_texts,
 )
 
-MODULES = ("lap.parsers", "lap.constrained")
+MODULES = ("lap.parsers", "lap.constrained", "lap.tries")
 CASES = 400_000
 PARSERS: tuple[AbstractParser, ...] = (
     TagParser(),
