@@ -272,11 +272,8 @@ def _decoder_returns(network: PreTrainedModel, states: Tensor) -> Iterator[None]
     """Within the block, a network's decoder computes nothing: its head sees these states."""
     decoder: Any = network.base_model
     output: Any = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
-    for field in (
-        "router_logits",
-        "cache_params",
-        "state",
-    ):  # of experts, and of recurrent networks
+    # networks with experts, and recurrent ones, read fields of their own
+    for field in ("router_logits", "cache_params", "state"):
         setattr(output, field, None)
     decoder.forward = lambda *args, **kwargs: output
     try:

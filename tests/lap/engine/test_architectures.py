@@ -19,6 +19,7 @@ PROMPTS = [
 ALL = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FAMILIES]
 FEW = ["Llama", "Qwen3", "Granite", "Qwen3Moe", "Mistral", "Gemma2", "GPT2", "Lfm2"]
 PLAYING = ["recorded_logprobs", "mixed_prompts"]
+OF_NETWORKS = [*PLAYING, "batch_independence", "scoring_independence", "logit_cache", "gradients"]
 
 
 def sampled(model, sampling, prompts=PROMPTS * 3):
@@ -53,10 +54,12 @@ def test_tokens_are_drawn_and_learnt_by_the_law_of_each_row_alone(family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_passes_the_kit(family):
-    check_model(lambda: made_of(family), samplings=[Sampling(max_reply_tokens=6)]).raise_if_broken()
+    checks = PLAYING if family in SLOW else OF_NETWORKS
+    samplings = [Sampling(max_reply_tokens=6), Sampling(max_reply_tokens=4, top_p=0.7)]
+    check_model(lambda: made_of(family), samplings=samplings, checks=checks).raise_if_broken()
 
 
-def test_padding_in_mid_row_is_noticed_where_there_are_windows(monkeypatch):
+def test_padding_in_mid_row_is_noticed_where_there_are_windows():
     """Negative control: a cache that is used as one without windows draws by another law."""
     model = made_of("Gemma2")
     model.cache_use = "padding_anywhere"
