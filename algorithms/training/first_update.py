@@ -118,7 +118,7 @@ def _warning(name: str, told: str, helps: Mapping[str, str]) -> HealthWarning:
     """A warning with what helps on lines of their own, to be copied."""
     width = max(map(len, helps), default=0)
     lines = [f"  {option:{width}}  {what}" for option, what in helps.items()]
-    advice = [f"{told}; begin anew with one of:", *lines] if lines else [told]
+    advice = [f"{told}; begin anew with one or more of:", *lines] if lines else [told]
     return HealthWarning(name=f"cannot-learn-{name}", message="\n".join(advice))
 
 
@@ -188,7 +188,7 @@ def _helps(
     if longer:
         helps[f"--max-reply-tokens {4 * situation.max_reply_tokens}"] = "longer replies"
     if situation.has_own_prompt and not situation.examples:
-        helps["--examples 2"] = "the prompt shows replies of the game's player on other starts"
+        helps["--examples 2"] = "the prompt shows replies on other starts of the game"
     if situation.has_own_prompt and not situation.prefill:
         helps["--prefill"] = "the reply is begun for the model, with the parser's opening tag"
     if not situation.constrained and _lists_actions(said, game):

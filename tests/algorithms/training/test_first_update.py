@@ -100,7 +100,7 @@ def test_invalid_replies_are_told_with_one_of_them_and_what_helps() -> None:
     assert "'no\\x1b[2J\\n" in told and "\x1b" not in told
     assert "the model does not know the form that the parser reads" in told
     first, *options = told.splitlines()
-    assert first.endswith("begin anew with one of:")
+    assert first.endswith("begin anew with one or more of:")
     assert [line.split("  ")[1] for line in options] == [
         "--examples 2",
         "--prefill",
