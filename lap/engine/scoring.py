@@ -23,7 +23,7 @@ from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, entropy, support_mask
 from tsmg import Completion
 
-LOGITS_AT_ONCE = 2**24
+LOGITS_AT_ONCE = 2**22
 """How many logits are held at once."""
 
 _Scores = tuple[Tensor, Tensor]
@@ -139,10 +139,42 @@ def _scores_of(logits: Tensor, targets: Sequence[_Target], sampling: Sampling) -
     rows = torch.tensor([target.row for target in targets], device=logits.device)
     tokens = torch.tensor([target.token for target in targets], device=logits.device)
     if all(target.support is None for target in targets):
-        dist = torch.log_softmax(scaled, dim=-1)
-        return dist[rows, tokens], entropy(dist)[rows]
+        logprobs, entropies = _WholeSupport.apply(scaled, rows, tokens)
+        return logprobs, entropies[rows]
     vocabulary = scaled.shape[-1]
     everything = tuple(range(vocabulary))
     kept = support_mask([target.support or everything for target in targets], vocabulary)
     dist = torch.log_softmax(scaled[rows].masked_fill(~kept.to(logits.device), -torch.inf), dim=-1)
     return dist.gather(-1, tokens[:, None])[:, 0], entropy(dist)
+
+
+class _WholeSupport(torch.autograd.Function):
+    """Log-probabilities of tokens and entropies of distributions, with few copies of the logits of a large vocabulary.
+
+    With p = softmax(s): d log p_a / d s_v = [v = a] - p_v, and d H / d s_v = -p_v (log p_v + H).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_C_V: Tensor, rows: Tensor, tokens: Tensor) -> _Scores:
+        """Logits, and the row and token of each target, to shapes (targets,) and (C,)."""
+        dist_C_V = torch.log_softmax(logits_C_V, dim=-1)
+        logprobs = dist_C_V[rows, tokens]
+        parts = dist_C_V.exp().mul_(dist_C_V)
+        entropies_C = -torch.where(dist_C_V.isneginf(), 0.0, parts).sum(-1)
+        ctx.save_for_backward(dist_C_V, entropies_C, rows, tokens)
+        return logprobs, entropies_C
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of the logits."""
+        dist_C_V, entropies_C, rows, tokens = ctx.saved_tensors
+        of_logprobs, of_entropies_C = grads
+        sums_C = torch.zeros_like(entropies_C).index_add_(0, rows, of_logprobs)
+        factors = -sums_C[:, None]
+        if bool(of_entropies_C.any()):  # below e^-10000 a probability is 0
+            surprisal_C_V = dist_C_V.clamp(min=-1e4)
+            surprisal_C_V.add_(entropies_C[:, None]).mul_(of_entropies_C[:, None])
+            factors = surprisal_C_V.neg_().add_(factors)
+        grad_C_V = dist_C_V.exp().mul_(factors)
+        grad_C_V.index_put_((rows, tokens), of_logprobs, accumulate=True)
+        return grad_C_V, None, None
