@@ -29,7 +29,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
     *("credit", "baseline", "std", "eps", "sampling", "alpha", "replacement", "corrected"),
-    *("weighting", "group_size", "kept_episodes"),
+    *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),
 )
 # Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.
 _MEASURED = (
@@ -237,12 +237,19 @@ def signal(
 @click.option(
     "--std/--no-std", default=True, help="Whether advantages are divided by the deviation."
 )
-def aaw_map(output: Path, size: str, std: bool) -> None:
+@click.option(
+    "--irrelevant",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Steps that do not matter, for each one that does.",
+)
+def aaw_map(output: Path, size: str, std: bool, irrelevant: float) -> None:
     """Compute where AAW beats uniform sub-sampling and full groups, over success rate, horizon, G and K."""
     from proofs.estimators.aaw_map import aaw_map as points_of
     from proofs.estimators.aaw_map import plot_map, write_csv
 
-    points = points_of(divided=std)
+    points = points_of(divided=std, irrelevant=irrelevant)
     output.mkdir(parents=True, exist_ok=True)
     write_csv(points, output / "aaw_map.csv")
     plot_map(points, output / "aaw_map.png", size=int(size))

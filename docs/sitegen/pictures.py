@@ -24,6 +24,7 @@ from algorithms.runs.records import read_lines
 from algorithms.runs.writer import METRICS
 from proofs import analyse_estimator
 from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
+from proofs.estimators.risk import boundary, draw_boundary, limit_weights
 from proofs.estimators.weight_curves import draw_weights, ten_designs
 from proofs.statements.cases import choice_case
 from tsmg import Finite
@@ -139,6 +140,22 @@ def weights_of_starts() -> Figure:
     return draw_weights(ten_designs(), colours=(INK, BLUE, ORANGE), size=(5, 9))
 
 
+def risk() -> Figure:
+    """From what chance of a prize on a risky arm is preferred, over how many episodes are kept."""
+    kept = (1, 4, 8, 12, 16)
+    figure = _figure((5, 3.4))
+    axes = figure.subplots()
+    found = [draw_boundary(kept=k) for k in kept]
+    axes.plot(kept, found, color=ORANGE, marker="s", label="drawn by |A|, of 16")
+    axes.axhline(0.25, color=BLUE, label="mean")
+    few = boundary(limit_weights)
+    axes.axhline(few, color=INK, linestyle=":", label="few from a large group")
+    axes.set(xlabel="kept episodes", ylabel="chance of the prize", ylim=(0, 0.28))
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def _figure(size: tuple[float, float]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -169,6 +186,7 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "division": division,
     "experiment": experiment,
     "kuhn-estimators": kuhn_estimators,
+    "risk": risk,
     "start-weights": weights_of_starts,
 }
 

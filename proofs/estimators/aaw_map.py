@@ -2,10 +2,12 @@
 
 The corridor: T steps, each with a right and a wrong action, and a context of its own; an episode succeeds if all T are
 right, and always lasts T steps. So returns are 0 or 1, and at a success rate q each step is right with the
-probability q^(1/T). Since an estimate depends on a group only through its number of successes and the number of drawn
-ones, its mean and variance are finite sums: everything here is exact, for any G and K.
+probability q^(1/T). There may be further steps that do not matter, with two equally likely actions each: noise that a
+success carries as a failure does. Since an estimate depends on a group only through its number of successes and the
+number of drawn ones, its mean and variance are finite sums: everything here is exact, for any G and K.
 
-Zero-variance groups add nothing to the cost of updates, whatever the sampling: none of their tokens counts as trained.
+Trained steps are counted as the trainer does: it trains on zero-variance groups, too, for their KL, unless it is told
+to skip them; then a draw by |A| saves their cost, while the other samplings still pay for what they draw.
 """
 
 import csv
@@ -36,10 +38,12 @@ class Corridor:
     Attributes:
       success_rate: q, in (0, 1).
       horizon: T, at least 1.
+      irrelevant: number of further steps that do not matter, at least 0; a mean number, so not necessarily whole.
     """
 
     success_rate: float = attrs.field()
     horizon: int = attrs.field(default=1)
+    irrelevant: float = attrs.field(default=0.0)
 
     @success_rate.validator
     def _check_rate(self, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -51,6 +55,21 @@ class Corridor:
         if value < 1:
             raise InvalidArgumentError(f"'horizon' must be at least 1 (got {value})")
 
+    @irrelevant.validator
+    def _check_irrelevant(self, attribute: "attrs.Attribute[float]", value: float) -> None:
+        if not 0 <= value < math.inf:
+            raise InvalidArgumentError(f"'irrelevant' must be at least 0 (got {value})")
+
+    @property
+    def steps(self) -> float:
+        """The length of an episode."""
+        return self.horizon + self.irrelevant
+
+    @property
+    def noise(self) -> float:
+        """The expected squared norm of the score of the steps that do not matter: 1/2 each."""
+        return self.irrelevant / 2
+
     @property
     def right(self) -> float:
         """The probability of the right action at a step."""
@@ -58,12 +77,12 @@ class Corridor:
 
     @property
     def success_square(self) -> float:
-        """The squared norm of a success's score: every step right, so there is but one such score."""
+        """The squared norm of a success's score in the steps that matter: all right, so there is but one such score."""
         return self.horizon * 2 * (1 - self.right) ** 2
 
     @property
     def failure_square(self) -> float:
-        """The expected squared norm of a failure's score."""
+        """The expected squared norm of a failure's score in the steps that matter."""
         p, q = self.right, self.success_rate
         whole = self.horizon * 2 * p * (1 - p)  # of any episode: right 2 (1 - p)^2, wrong 2 p^2
         return (whole - q * self.success_square) / (1 - q)
@@ -105,7 +124,13 @@ class Figures:
 
 
 def figures(
-    corridor: Corridor, *, size: int, kept: int, sampling: Sampling, divided: bool = True
+    corridor: Corridor,
+    *,
+    size: int,
+    kept: int,
+    sampling: Sampling,
+    divided: bool = True,
+    skipped: bool = False,
 ) -> Figures:
     """The exact figures of one group's estimate, constant weighting, relative to the group's mean.
 
@@ -115,6 +140,7 @@ def figures(
       kept: K, at most G; not used with "all".
       sampling: "aaw" (alpha 1, without replacement, not corrected), "uniform" or "all".
       divided: whether advantages are divided by the group's (population) standard deviation.
+      skipped: whether zero-variance groups are skipped, where "aaw" would train on them for the KL alone.
 
     Raises:
       InvalidArgumentError: a size that does not fit.
@@ -122,38 +148,42 @@ def figures(
     Example:
       >>> half = Corridor(success_rate=0.5)
       >>> pair = figures(half, size=2, kept=1, sampling="aaw", divided=False)
-      >>> round(pair.signal, 6), round(pair.snr, 6), round(pair.trained, 6)  # half of the pairs have no variance
-      (0.5, 1.0, 0.5)
+      >>> round(pair.signal, 6), round(pair.snr, 6), round(pair.trained, 6)
+      (0.5, 1.0, 1.0)
+      >>> spared = figures(half, size=2, kept=1, sampling="aaw", divided=False, skipped=True)
+      >>> round(spared.trained, 6)  # half of the pairs have no variance
+      0.5
     """
     if not 1 <= kept <= size or size < 2:
         raise InvalidArgumentError(
             f"'size' must be at least 2 and 'kept' in 1..size (got {size}, {kept})"
         )
     draws = size if sampling == "all" else kept
-    first = second = trained = 0.0
+    first = second = with_signal = 0.0
     for successes in range(1, size):
         played = binomial(size, successes, corridor.success_rate)
         share = successes / size
         scale = 1 / math.sqrt(share * (1 - share)) if divided else 1.0
         gain, loss = (1 - share) * scale, share * scale
-        trained += played * draws * corridor.horizon
+        with_signal += played
         for drawn, p in _drawn_successes(size, successes, draws, sampling):
-            mean, square = _estimate(corridor, gain * drawn, loss * (draws - drawn), gain, loss)
+            mean, square = _estimate(corridor, gain, loss, drawn, draws - drawn)
             first += played * p * mean / draws
             second += played * p * square / draws**2
     mean_square = first**2 * corridor.success_square
     variance = second - mean_square
+    trained_groups = with_signal if skipped and sampling == "aaw" else 1.0
     return Figures(
         signal=first / corridor.success_rate,
         variance=variance,
         snr=mean_square / variance,
-        generated=float(size * corridor.horizon),
-        trained=trained,
+        generated=size * corridor.steps,
+        trained=trained_groups * draws * corridor.steps,
     )
 
 
 def _estimate(
-    corridor: Corridor, gains: float, losses: float, gain: float, loss: float
+    corridor: Corridor, gain: float, loss: float, successes: int, failures: int
 ) -> tuple[float, float]:
     """Mean and expected squared norm of the sum of the drawn episodes' advantages times scores.
 
@@ -161,15 +191,19 @@ def _estimate(
 
     Args:
       corridor: the game.
-      gains: the sum of the drawn successes' advantages.
-      losses: minus that of the drawn failures.
       gain: the advantage of a success.
       loss: minus the advantage of a failure.
+      successes: number of drawn successes.
+      failures: number of drawn failures.
     """
     odds = corridor.success_rate / (1 - corridor.success_rate)
-    mean = gains + losses * odds
+    mean = gain * successes + loss * failures * odds
     scatter = corridor.failure_square - odds**2 * corridor.success_square  # of one failure's score
-    return mean, mean**2 * corridor.success_square + losses * loss * scatter
+    scattered = loss**2 * failures * (scatter + corridor.noise)
+    return (
+        mean,
+        mean**2 * corridor.success_square + scattered + gain**2 * successes * corridor.noise,
+    )
 
 
 def binomial(size: int, count: int, p: float) -> float:
@@ -231,6 +265,7 @@ def aaw_map(
     horizons: Sequence[int] = HORIZONS,
     sizes: Sequence[int] = SIZES,
     divided: bool = True,
+    irrelevant: float = 0.0,
 ) -> list[Point]:
     """The map over success rate, horizon, G, and every power of 2 below G as K.
 
@@ -239,9 +274,15 @@ def aaw_map(
       horizons: T.
       sizes: G.
       divided: whether advantages are divided by the group's standard deviation.
+      irrelevant: f, number of steps that do not matter for each one that does.
     """
     return [
-        _point(Corridor(success_rate=q, horizon=horizon), size, kept, divided)
+        _point(
+            Corridor(success_rate=q, horizon=horizon, irrelevant=irrelevant * horizon),
+            size,
+            kept,
+            divided,
+        )
         for horizon in horizons
         for size in sizes
         for kept in (2**n for n in range((size - 1).bit_length()))

@@ -6,7 +6,10 @@ exact gradient. Where there are too many groups, some are drawn, and every figur
 
 At the first optimiser step on a batch the ratio of new to old probabilities is 1, so clipping is inactive and the
 gradient of the loss is minus the sum of weight times advantage times score: the vector that is analysed here. KL and
-entropy terms are left out. Source: ``docs/formalism/10_estimator.md`` [ours].
+entropy terms are left out, but the zero-variance groups that the trainer keeps for them are counted (and count, where a
+credit rule gives their steps an advantage). With N learners every weight is divided by N, as the trainer does.
+
+Source: ``docs/formalism/10_estimator.md`` [ours].
 """
 
 import functools
@@ -24,6 +27,7 @@ from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.batch import RoleGroup, TrainingRow
 from algorithms.method.credit import CreditRule
 from algorithms.method.episode_sampling import Selected
+from algorithms.training.drawing import zero_variance_episodes
 from proofs.estimators.moments import BLOCKS, Batch, Moments, jackknife
 from proofs.exact.enumeration import Trajectory
 from proofs.exact.gradients import Array, TrajectoryDistribution
@@ -39,7 +43,7 @@ GROUP_LIMIT = 20_000
 class EstimatorAnalysis:
     """Expectation, covariance and cost of an estimator over batches of groups.
 
-    With several learners, the true gradient is the sum of the learners' gradients.
+    With several learners, the true gradient is the sum of the learners' gradients, and the estimate a mean over them.
 
     Attributes:
       dist: the trajectory distribution.
@@ -185,7 +189,8 @@ def analyse_estimator(
 
     Args:
       dist: the trajectory distribution.
-      config: the settings; those of play, optimisation and regularisers have no effect.
+      config: the settings; those of play and optimisation have no effect, and those of regularisers only on whether
+        zero-variance groups are trained on.
       credit: a credit rule in place of the one that the settings name; it must treat the members of a group alike.
       limit: greatest number of distinct groups that are listed; if there are more, batches are drawn.
       samples: number of batches that are then drawn.
@@ -214,7 +219,7 @@ def analyse_estimator(
     batches_of = _Batches(
         dist=dist,
         estimator=estimator,
-        size=config.group_size,
+        config=config,
         classes=_classes(dist, estimator.group_on),
     )
     apart = config.groups == 1 or (
@@ -261,8 +266,13 @@ class _Batches:
 
     dist: TrajectoryDistribution
     estimator: Estimator
-    size: int
+    config: MSGRPOConfig
     classes: list[Array]
+
+    @property
+    def size(self) -> int:
+        """G."""
+        return self.config.group_size
 
     def count(self) -> int:
         """The number of distinct groups."""
@@ -314,7 +324,9 @@ class _Batches:
     ) -> Batch:
         """The batch in which these episodes are selected."""
         coefficients_C = np.zeros(len(self.dist.completions))
-        rows = self.estimator.rows(roles, selected, asked=groups)
+        kept = zero_variance_episodes(self.config, roles, selected)
+        asked = groups * len(self.dist.learners)
+        rows = self.estimator.rows(roles, [*selected, *kept], asked=asked)
         for row in rows:
             number = self.dist.completion_number(row.agent, row.completion)
             coefficients_C[number] += row.weight * row.advantage

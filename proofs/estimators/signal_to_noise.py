@@ -17,6 +17,7 @@ import torch
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.play.rollouts import collect_groups
+from algorithms.training.drawing import zero_variance_episodes
 from proofs.estimators.laboratory import Settings, tokens_of, zero_variance_share
 from proofs.estimators.moments import BLOCKS, jackknife
 from proofs.exact.gradients import Array, TrainablePolicy
@@ -107,7 +108,8 @@ def measure_signal(
     """Play groups, and compare the gradients that estimators compute of them.
 
     All estimators share the same groups; one of smaller groups takes the first episodes. KL and entropy terms are left
-    out. Twenty gradients are kept for each estimator.
+    out, but zero-variance groups that are trained on for them count as trained. Twenty gradients are kept for each
+    estimator.
 
     Args:
       game: the game to play.
@@ -136,7 +138,9 @@ def measure_signal(
         raise InvalidArgumentError(f"'groups' must be at least {2 * BLOCKS} (got {groups})")
     base = attrs.evolve(config, groups=1, kl_coefficient=0.0, entropy_coefficient=0.0)
     trainer = MSGRPOTrainer(game=game, policy=policy, config=base)
-    wanted = {name: attrs.evolve(base, **changes) for name, changes in estimators.items()}
+    wanted = {
+        name: attrs.evolve(config, groups=1, **changes) for name, changes in estimators.items()
+    }
     made = {name: Estimator.of(changed, game.facts) for name, changed in wanted.items()}
     group_on = trainer.estimator.group_on
     for name, changed in wanted.items():
@@ -156,7 +160,8 @@ def measure_signal(
         true_tally.add(number, true, true.gradient_D)
         for name, estimator in made.items():
             first = EpisodeGroup(episodes=group.episodes[: wanted[name].group_size])
-            tallies[name].add(number, _estimate(trainer, estimator, number, first), true.gradient_D)
+            found = _estimate(trainer, estimator, number, first, regularised=wanted[name])
+            tallies[name].add(number, found, true.gradient_D)
         report(number + 1)
     if not true_tally.squares.any():
         raise InvalidArgumentError(
@@ -224,13 +229,22 @@ class _Estimate:
 
 
 def _estimate(
-    trainer: MSGRPOTrainer, estimator: Estimator, number: int, group: EpisodeGroup[Any]
+    trainer: MSGRPOTrainer,
+    estimator: Estimator,
+    number: int,
+    group: EpisodeGroup[Any],
+    *,
+    regularised: MSGRPOConfig | None = None,
 ) -> _Estimate:
-    """The estimate of a group, by the trainer's own backward pass."""
+    """The estimate of a group, by the trainer's own backward pass.
+
+    Zero-variance groups are kept where the settings train on them for their regularisers; without settings, nowhere.
+    """
     roles = estimator.role_groups([group], trainer.game.agents)
     rngs = [Stream("signal", trainer.config.seed, number, r) for r in range(len(roles))]
     selected = estimator.draw(roles, rngs)
-    rows = estimator.rows(roles, selected, asked=len(roles))
+    kept = zero_variance_episodes(regularised, roles, selected) if regularised else []
+    rows = estimator.rows(roles, [*selected, *kept], asked=len(roles))
     optimizer = trainer.batch_learner.optimizer
     optimizer.zero_grad()
     trainer.backward(rows)

@@ -64,7 +64,7 @@ def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
 def _one_baseline_for_both(case: Case) -> Sides:
     """Both roles are compared with the mean over both, as if there were one learner with the summed return."""
     dist = case.dist
-    share = (case.size - 1) / case.size
+    share = (case.size - 1) / (case.size * len(dist.learners))
     summed_E = np.sum([dist.returns_E(agent) for agent in dist.learners], axis=0)
     scores_E_D = np.sum([episode_scores_E_D(dist, agent) for agent in dist.learners], axis=0)
     pooled_D = share * (dist.probabilities_E * summed_E) @ scores_E_D
@@ -78,12 +78,13 @@ def _one_baseline_for_both(case: Case) -> Sides:
     wrong=_one_baseline_for_both,
 )
 def each_role_has_its_own_baseline(case: Case) -> Sides:
-    """In self-play the expected estimate is (G - 1) / G of the sum of the roles' own gradients.
+    """In self-play of N roles the expected estimate is (G - 1) / (G N) of the sum of the roles' own gradients.
 
-    Each role's returns are compared with the same role's returns in the other episodes.
+    Each role's returns are compared with the same role's returns in the other episodes, and the estimate is a mean over
+    the roles.
 
     Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
     """
     dist = case.dist
-    share = (case.size - 1) / case.size
+    share = (case.size - 1) / (case.size * len(dist.learners))
     return case.estimate_D(), share * dist.autodiff_gradient_D()

@@ -44,9 +44,9 @@ class Case:
         return TrajectoryDistribution.of(self.game, self.policy)
 
     def config(self, **settings: Any) -> MSGRPOConfig:
-        """One group a batch, every episode trained on, no std, unless the settings say otherwise."""
+        """One group a batch, every episode trained on, no std, no KL, unless the settings say otherwise."""
         plain = {"groups": 1, "group_size": self.size, "sampling": "all", "std": "none"}
-        return MSGRPOConfig(**{**plain, "group_on": "nothing", **settings})
+        return MSGRPOConfig(**{**plain, "group_on": "nothing", "kl_coefficient": 0.0, **settings})
 
     def analysis(self, *, rule: CreditRule | None = None, **settings: Any) -> EstimatorAnalysis:
         """The analysis of the trainer's estimator under ``config(**settings)``, or under a credit rule of one's own."""

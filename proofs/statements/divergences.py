@@ -242,9 +242,10 @@ def _gradient_of_k3(case: Logits) -> Sides:
     wrong=_gradient_of_k3,
 )
 def k2_has_a_wrong_value_and_the_right_gradient(case: Logits) -> Sides:
-    """The mean of the gradient of k2 is the gradient of KL(M_theta || M_ref), and the mean of k2 is not its value.
+    """At a token, the mean gradient of k2 is that of KL(M_theta || M_ref), and the mean of k2 is not its value.
 
-    Each side holds how far the mean of k2 is from the KL divergence, then the gradient.
+    Each side holds how far the mean of k2 is from the KL divergence, then the gradient. Over a sequence the sum
+    has another mean gradient: what a token does to the contexts of later ones is left out.
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.

@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -27,13 +28,18 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 @functools.cache
-def the_map(divided: bool = True) -> tuple[Point, ...]:
-    return tuple(aaw_map(divided=divided))
+def the_map(divided: bool = True, irrelevant: float = 0.0) -> tuple[Point, ...]:
+    return tuple(aaw_map(divided=divided, irrelevant=irrelevant))
 
 
-def corridor_law(rate: float, horizon: int) -> TrajectoryDistribution:
-    """The corridor as a game, played by a table."""
+def corridor_law(rate: float, horizon: int, irrelevant: int = 0) -> TrajectoryDistribution:
+    """The corridor as a game, played by a table; steps that do not matter come first."""
     moves: dict[Any, Any] = {}
+    for n in range(irrelevant):
+        after = ("idle", n + 1) if n + 1 < irrelevant else (0, True)
+        moves["idle", n] = {
+            (action,): deterministic(Transition(after, (0.0,))) for action in ("right", "wrong")
+        }
     for t in range(horizon):
         for fine in (True, False):
             for action in ("right", "wrong"):
@@ -42,25 +48,30 @@ def corridor_law(rate: float, horizon: int) -> TrajectoryDistribution:
                 dist = deterministic(Transition((t + 1, won), (paid,)))
                 moves.setdefault((t, fine), {})[(action,)] = dist
     game = FiniteGame(
-        starts=deterministic((0, True)),
+        starts=deterministic(("idle", 0) if irrelevant else (0, True)),
         moves=moves,
-        texts={(t, fine): f"step {t}" for t, fine in moves},
+        texts={
+            state: f"{state[0]} {state[1]}" if state[0] == "idle" else f"step {state[0]}"
+            for state in moves
+        },
         facts=Facts(perfect_information=True),
     )
     p = rate ** (1 / horizon)
     dists = {f"step {t}": {"right": p, "wrong": 1 - p} for t in range(horizon)}
+    dists |= {f"idle {n}": {"right": 0.5, "wrong": 0.5} for n in range(irrelevant)}
     return TrajectoryDistribution.of(game, tabular_policy(("right", "wrong"), dists=dists))
 
 
 @pytest.mark.parametrize(
-    ("rate", "horizon", "size", "kept"), [(0.3, 1, 3, 1), (0.3, 2, 3, 2), (0.6, 2, 4, 2)]
+    ("rate", "horizon", "size", "kept", "irrelevant"),
+    [(0.3, 1, 3, 1, 0), (0.3, 2, 3, 2, 0), (0.6, 2, 4, 2, 0), (0.3, 1, 3, 1, 2), (0.4, 2, 3, 2, 1)],
 )
 @pytest.mark.parametrize("divided", [True, False])
 def test_figures_are_those_of_the_laboratory(
-    rate: float, horizon: int, size: int, kept: int, divided: bool
+    rate: float, horizon: int, size: int, kept: int, irrelevant: int, divided: bool
 ) -> None:
-    dist = corridor_law(rate, horizon)
-    corridor = Corridor(success_rate=rate, horizon=horizon)
+    dist = corridor_law(rate, horizon, irrelevant)
+    corridor = Corridor(success_rate=rate, horizon=horizon, irrelevant=irrelevant)
     assert dist.expected_return("player") == pytest.approx(rate)
     assert float(dist.gradient_D @ dist.gradient_D) == pytest.approx(corridor.gradient_square)
     for sampling in ("aaw", "uniform", "all"):
@@ -79,11 +90,13 @@ def test_figures_are_those_of_the_laboratory(
             (found.scale, found.variance, found.snr), abs=1e-12
         )
         assert mine.generated == pytest.approx(found.generated_tokens)
-        silent = rate**size + (1 - rate) ** size
-        draws = size if sampling == "all" else kept
-        assert mine.trained == pytest.approx((1 - silent) * draws * horizon)
-        if sampling == "aaw":
-            assert mine.trained == pytest.approx(found.trained_tokens)
+        assert mine.trained == pytest.approx(found.trained_tokens)
+        spared = figures(
+            corridor, size=size, kept=kept, sampling=sampling, divided=divided, skipped=True
+        )
+        skipping = attrs.evolve(config, zero_variance_groups="skipped")
+        assert spared.trained == pytest.approx(analyse_estimator(dist, skipping).trained_tokens)
+        assert (spared.trained < mine.trained) == (sampling == "aaw")
 
 
 def test_the_page_holds_the_present_map() -> None:
@@ -121,6 +134,25 @@ def test_what_the_page_concludes() -> None:
     assert sum(p.over_full_generated > 1 for p in bare) == 113
 
 
+@pytest.mark.parametrize(
+    ("irrelevant", "ahead", "greatest", "trained", "most"),
+    [(0, 36, 1.87, 491, 15.8), (0.25, 0, 1.10, 493, 14.8), (1, 0, 1.05, 510, 14.4), (4, 0, 1.03, 510, 14.2)],
+)  # fmt: skip
+def test_steps_that_do_not_matter_take_the_gain_per_generated_step(
+    irrelevant: float, ahead: int, greatest: float, trained: int, most: float
+) -> None:
+    """Computed elsewhere: cells more than a tenth ahead, and the greatest ratio; the gain per trained step stays."""
+    points = the_map(irrelevant=irrelevant)
+    generated = [p.over_full_generated for p in points]
+    assert sum(ratio > 1.1 for ratio in generated) == ahead
+    assert round(max(generated), 2) == greatest
+    learnt = [p.over_full_trained for p in points]
+    assert sum(ratio > 1 for ratio in learnt) == trained
+    assert round(max(learnt), 1) == most
+    page = (DOCS / "aaw_map.md").read_text()
+    assert f"| {irrelevant:g} | {ahead} | {greatest:.2f} | {trained} of 546 | {most} |" in page
+
+
 def test_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["aaw-map", "--output", str(tmp_path), "--size", "4"])
     assert result.exit_code == 0, result.output
@@ -134,6 +166,8 @@ def test_refusals(rate: float) -> None:
         Corridor(success_rate=rate)
     with pytest.raises(InvalidArgumentError):
         Corridor(success_rate=0.5, horizon=0)
+    with pytest.raises(InvalidArgumentError):
+        Corridor(success_rate=0.5, irrelevant=-0.5)
     with pytest.raises(InvalidArgumentError):
         figures(Corridor(success_rate=0.5), size=4, kept=5, sampling="aaw")
 

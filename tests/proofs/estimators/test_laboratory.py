@@ -1,5 +1,6 @@
 """The laboratory: published figures, the trainer's own gradient, sampling, user's rules, refusals."""
 
+import copy
 import itertools
 import math
 import statistics
@@ -24,7 +25,9 @@ from lap import (
     WholeReplyParser,
 )
 from proofs import TrajectoryDistribution, analyse_estimator
+from proofs.estimators.laboratory import _Batches
 from proofs.small_games import WORDS, choice_game, finite_games, random_policy, tabular_policy
+from proofs.statements.cases import CARDS
 from tests.strategies import examples
 from tsmg import (
     EpisodeGroup,
@@ -101,7 +104,7 @@ def test_moments_by_hand() -> None:
     assert (found.generated_tokens, found.trained_tokens) == pytest.approx((2, 2))
     drawn = analyse_estimator(dist, plain(group_size=2, sampling="aaw", kept_episodes=1))
     assert drawn.zero_variance_share == pytest.approx(0.5)
-    assert drawn.trained_tokens == pytest.approx(0.5)
+    assert drawn.trained_tokens == pytest.approx(1.0)  # those without variance for their KL
     assert drawn.snr_per_generated_token == pytest.approx(drawn.snr / 2)
 
 
@@ -212,6 +215,60 @@ def test_refusals() -> None:
 
 
 # ---- the code that users run -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", ["regularised", "skipped"])
+def test_trained_tokens_are_the_trainers(groups: str) -> None:
+    """Zero-variance groups, half of all here, are trained on for their KL, unless they are skipped."""
+    game = attrs.evolve(choice_game({"a": 1.0, "b": 0.0}), horizon=1)
+    policy = tabular_policy(("a", "b"), dists={"choose": {"a": 0.5, "b": 0.5}})
+    config = plain(
+        group_size=2,
+        sampling="aaw",
+        kept_episodes=1,
+        zero_variance_groups=groups,
+        max_reply_tokens=1,
+    )
+    found = analyse_estimator(TrajectoryDistribution.of(game, policy), config)
+    assert found.trained_tokens == pytest.approx(1.0 if groups == "regularised" else 0.5)
+    assert found.zero_variance_share == pytest.approx(0.5)
+    none = attrs.evolve(config, kl_coefficient=0.0)  # then there is nothing to train on them for
+    assert analyse_estimator(found.dist, none).trained_tokens == pytest.approx(0.5)
+    trainer = MSGRPOTrainer(game=game, policy=policy, config=attrs.evolve(config, groups=300))
+    trained = trainer.update().metrics["trained_tokens"]
+    assert trained is not None
+    assert trained / 300 == pytest.approx(found.trained_tokens, abs=0.1)
+
+
+def test_several_roles_have_the_trainers_scale() -> None:
+    """The gradient of one update of two roles, against the laboratory's batch of the same groups."""
+    dist = CARDS.dist
+    policy = copy.deepcopy(CARDS.policy)
+    config = plain(
+        groups=3, group_size=2, kl_coefficient=0.0, max_grad_norm=1e9, max_reply_tokens=1
+    )
+    trainer = MSGRPOTrainer(game=CARDS.game, policy=policy, config=config)
+    played = trainer.update().rollouts.groups
+
+    def told(episode: Any) -> tuple[Any, ...]:
+        return tuple(
+            (step.reply.text, episode.episode_return(agent))
+            for agent in CARDS.game.agents
+            for step in episode.agent_steps(agent)
+        )
+
+    numbers = {told(line.episode): n for n, line in enumerate(dist.trajectories)}
+    members = [np.array([numbers[told(episode)] for episode in g.episodes]) for g in played]
+    batches = _Batches(dist=dist, estimator=trainer.estimator, config=config, classes=[])
+    roles = batches._roles(members)
+    batch = batches._batch(roles, trainer.estimator.draw(roles, []), groups=3, weight=1.0)
+    (parameter,) = trainer.policy.model.network.parameters()
+    assert parameter.grad is not None
+    expected = batch.coefficients_C @ dist.scores_C_D
+    assert np.abs(expected).max() > 0.01
+    assert (-parameter.grad).flatten().numpy() == pytest.approx(expected, abs=1e-7)
+    mean = analyse_estimator(dist, config)
+    assert mean.scale == pytest.approx(1 / 2 / 2)  # (G - 1) / (G N)
 
 
 def word_model(seed: int = 0) -> TransformersModel:
