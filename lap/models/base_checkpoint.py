@@ -38,10 +38,8 @@ class BaseCheckpoint:
     @classmethod
     def of(cls, name: str | Path) -> "BaseCheckpoint":
         """The checkpoint of a name, folder or file, as it is now."""
-        path = Path(name)
-        if not path.exists():
-            return cls(str(name))
-        return cls(str(path.resolve()), checkpoint_digest(path))
+        path = Path(name).resolve()
+        return cls(str(path), checkpoint_digest(path)) if path.exists() else cls(str(name))
 
     def save(self, folder: str | Path) -> None:
         """Write the name into the configuration of adapters, and beside it what that has no room for."""

@@ -42,7 +42,7 @@ def load_gguf_network(file: str | Path, *, dtype: torch.dtype) -> Any:
     with _alone(file) as source, contextlib.redirect_stderr(io.StringIO()):  # progress bars
         network = AutoModelForCausalLM.from_pretrained(**source, **_densely(), dtype=dtype)
     network.name_or_path = network.config.name_or_path = str(Path(file).resolve())
-    return _as_ordinary(network)
+    return network
 
 
 def load_gguf_tokenizer(file: str | Path) -> Any:
@@ -81,17 +81,12 @@ def _check_gguf(path: Path) -> None:
 
 
 def _densely() -> dict[str, Any]:
-    """What asks for weights that are not left in their quantised blocks; older libraries know nothing else."""
+    """What asks for weights that are not left in their quantised blocks, for they could be neither learnt nor saved.
+
+    Older versions of the library know nothing else.
+    """
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
-
-
-def _as_ordinary(network: Any) -> Any:
-    """The network without what says that it was quantised, and would forbid to train or save it."""
-    if hasattr(network.config, "quantization_config"):
-        del network.config.quantization_config
-    network.hf_quantizer, network.is_quantized, network.quantization_method = None, False, None
-    return network
 
 
 def _reason(path: Path, error: Exception) -> str:

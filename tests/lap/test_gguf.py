@@ -66,6 +66,8 @@ def test_it_can_be_loaded_in_bfloat16_and_draws_no_bars(twins, capfd):
 
 
 def test_it_is_saved_as_an_ordinary_checkpoint(loaded, tmp_path):
+    assert getattr(loaded.network, "hf_quantizer", None) is None
+    assert not getattr(loaded.network, "is_quantized", False)
     policy = LanguageAgentPolicy(model=loaded)
     policy.save_pretrained(tmp_path)
     assert not hasattr(AutoConfig.from_pretrained(tmp_path), "quantization_config")
