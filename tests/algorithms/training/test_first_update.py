@@ -131,6 +131,12 @@ def test_replies_that_are_cut_are_the_cause_and_not_the_form() -> None:
     assert "--examples 2" in told
 
 
+def test_a_valid_reply_is_no_example_of_what_was_cut() -> None:
+    update = first_update("a", max_reply_tokens=1)  # says "a", which is cut, or nothing
+    rates = {**update.metrics, "invalid_rate": 0.6, "cut_rate": 0.6}
+    assert "such as" not in the_message("cut", attrs.evolve(update, metrics=rates))
+
+
 def test_replies_that_are_cut_and_valid_are_none_of_its_affair() -> None:
     assert found(first_update("a", "b", "b ", max_reply_tokens=1)) == []
 
