@@ -104,9 +104,8 @@ class TransformersModel(
         self.layout: Layout | None = None  # found out at the first use
         self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
         self._ends = end_ids(network, tokenizer)
-        self._end = tokenizer.eos_token_id
-        if self._end is None:
-            self._end = min(self._ends, default=None)
+        end = tokenizer.eos_token_id
+        self._end = min(self._ends, default=None) if end is None else end
 
     @property
     def chat(self) -> bool:
@@ -310,8 +309,7 @@ class TransformersModel(
         return self.encoder.given_ids(prompt.prefill)
 
     def with_logit_cache(self) -> Self:
-        # small games come by the same observations again and again
-        view = copy.copy(self)
+        view = copy.copy(self)  # small games come by the same observations again and again
         view.memories = collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
         return view
 
@@ -398,6 +396,5 @@ class TransformersModel(
 
     def resolved_layout(self, prompt: Ids) -> Layout:
         """How contexts are computed for this network, found out by a few passes over the first prompt."""
-        if self.layout is None:
-            self.layout = find_layout(self.network, prompt)
+        self.layout = self.layout or find_layout(self.network, prompt)
         return self.layout
