@@ -29,7 +29,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "game_id", "settings", "model", "updates", "seed", "output", "resume", "config", "show_config",
     ),
     "Game": ("horizon", "held_out", "opponent", "role"),
-    "Policy": ("chat", "thinking", "dtype", "history", "lora", "recompute", "compile", "player"),
+    "Policy": ("chat", "thinking", "dtype", "history", "examples", "prefill", "lora", "recompute", "compile", "player"),
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
         "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement",
