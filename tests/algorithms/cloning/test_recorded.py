@@ -22,7 +22,8 @@ PROMPT, PARSER = MemorylessPrompt(), TagParser()
 
 
 def says(text):
-    return "well: <action> down </action>" if len(text) % 3 else "hm"
+    replies = ("hm", "<action>jump</action>", "well: <action> down </action>")
+    return replies[text.count("F F") % 3]
 
 
 TEACHER = LanguageAgentPolicy(prompt=PROMPT, model=ScriptedModel(says), parser=PARSER)
@@ -44,6 +45,8 @@ def written(folder, *, game=LAKE, policy=TEACHER, phase=Phase.CLONING, count=12)
 def test_a_record_shows_what_play_shows(tmp_path, prompt, replies):
     """The prompts that are built from a transcript are those of the episode itself."""
     records = read_episodes(written(tmp_path), LAKE, {})
+    told = {agent["outcome"] for r in records for step in r["steps"] for agent in step["agents"]}
+    assert told == {"parsed", "illegal", "malformed"}
     settings = {"prompt": prompt, "parser": PARSER, "replies": replies}
     found = recorded_demonstrations(records, LAKE, **settings)
     played = policy_demonstrations(LAKE, TEACHER, episodes=12, **settings)
