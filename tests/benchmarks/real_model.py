@@ -5,7 +5,8 @@
 
 The game is Frozen Lake 4x4. play: replies of up to 16 tokens at temperature 1, by the checkpoint as it is, to 64
 prompts of 8 maps and to 32 different maps; the other sides are ``generate`` of the transformers library, one batch
-padded on the left, with the same stop string, and vLLM, where ``--vllm`` names the interpreter of an environment that has it.
+padded on the left, with the same stop string, and vLLM, where ``--vllm`` names the interpreter of an environment that
+has it.
 learn: forward and backward over an update of 96 episodes of a random legal player (8 maps, 12 episodes each), with
 adapters of rank 16; the other side passes rows of a prompt and its reply, 16 in a batch padded on the right, with
 logits and log-probabilities at every position. It is timed on one of ``--share`` rows, and scaled up.
