@@ -23,7 +23,7 @@ from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, entropy, support_mask
 from tsmg import Completion
 
-LOGITS_AT_ONCE = 2**22
+LOGITS_AT_ONCE = 2**24
 """How many logits are held at once."""
 
 _Scores = tuple[Tensor, Tensor]
@@ -139,7 +139,8 @@ def _scores_of(logits: Tensor, targets: Sequence[_Target], sampling: Sampling) -
     rows = torch.tensor([target.row for target in targets], device=logits.device)
     tokens = torch.tensor([target.token for target in targets], device=logits.device)
     if all(target.support is None for target in targets):
-        logprobs, entropies = _WholeSupport.apply(scaled, rows, tokens)
+        whole: Any = _WholeSupport
+        logprobs, entropies = whole.apply(scaled, rows, tokens)
         return logprobs, entropies[rows]
     vocabulary = scaled.shape[-1]
     everything = tuple(range(vocabulary))

@@ -1,0 +1,55 @@
+"""Log-probabilities and entropies of a large vocabulary by few copies of its logits: values and gradients."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lap.engine.sampling import Sampling, entropy
+from lap.engine.scoring import _scores_of, _Target
+
+
+def scored(logits, targets):
+    return _scores_of(logits, targets, Sampling(temperature=0.7))
+
+
+@given(
+    seed=st.integers(0, 1000),
+    targets=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=9),
+    weight=st.sampled_from([0.0, 0.3]),
+)
+def test_scores_and_gradients_are_those_of_the_plain_formula(seed, targets, weight):
+    """Some tokens are impossible by the network itself; several targets share a context."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(4, 10, generator=generator, dtype=torch.float64)
+    logits[:, 9] = -torch.inf
+    factors = torch.randn(len(targets), generator=generator, dtype=torch.float64)
+    found = []
+    for plain in (False, True):
+        given_logits = logits.clone().requires_grad_()
+        rows, tokens = (torch.tensor(part) for part in zip(*targets, strict=True))
+        if plain:
+            dist = torch.log_softmax(given_logits / 0.7, dim=-1)
+            logprobs, entropies = dist[rows, tokens], entropy(dist)[rows]
+        else:
+            wanted = [_Target(row, token, None) for row, token in targets]
+            logprobs, entropies = scored(given_logits, wanted)
+        (factors * (logprobs + weight * entropies)).sum().backward()
+        found.append((logprobs.detach(), entropies.detach(), given_logits.grad))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    logits = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = [_Target(0, 1, None), _Target(0, 4, None), _Target(2, 1, None)]
+    logits.requires_grad_()
+    torch.autograd.gradcheck(lambda given: scored(given, targets), [logits])
+
+
+def test_a_certain_token_has_entropy_0():
+    logits = torch.tensor([[0.0, -torch.inf, -1e6]], requires_grad=True)
+    logprobs, entropies = scored(logits, [_Target(0, 0, None)])
+    (logprobs + entropies).sum().backward()
+    assert logprobs.item() == pytest.approx(0) and entropies.item() == pytest.approx(0)
+    assert logits.grad.tolist() == [[0.0, 0.0, 0.0]]
