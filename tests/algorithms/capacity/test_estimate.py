@@ -196,8 +196,8 @@ def test_activations_are_those_that_the_learning_pass_saves(shape, dtype, lora, 
     saved = saved_bytes(model_of(SHAPES[shape], **how))
     estimated = estimated_saved_bytes(SHAPES[shape], **how)
     close = 0.25 if recompute else 0.08  # the little that recomputation keeps has more beside it
-    # along a trie keys and values are kept for each of their own heads alone; the estimate is of ordinary attention
-    assert (1 - close) * saved <= estimated <= 1.25 * saved
+    # along a trie shared beginnings stand once, and keys and values for their own heads alone: the estimate is a bound
+    assert (1 - close) * saved <= estimated <= 1.4 * saved
 
 
 def test_a_wrong_formula_is_noticed():
@@ -251,7 +251,8 @@ def test_a_learning_pass_allocates_what_is_estimated(vocabulary, recompute):
     layer = arithmetic._returning_bytes(sizes, run) + (layer_bytes(sizes, run) if recompute else 0)
     kept = item(estimate_capacity(sizes, run), "learning", "activations")
     estimated = kept + max(logits, run.part * layer)
-    assert estimated == pytest.approx(allocated(learn), rel=0.25)
+    found = allocated(learn)  # the head needs less than is estimated where no support is recorded
+    assert 0.75 * found <= estimated <= 1.6 * found
 
 
 def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
