@@ -144,12 +144,11 @@ def _recorded_run(
         check_same_run(recorded, config, folder)
         point = _loaded_point(trainer, folder, recorded, reporter)
     baselines = (recorded or {}).get("baselines") or _baselines(spec, parts, trainer)
-    kept = point.lines if point else None
     tracked = _lines_beyond(folder, point)
     track = track or tracker(spec.run.tracker, folder, flat(config["spec"]))
     opened = RunFolder if is_first else NullRunFolder
     trainer.processes.gather([])  # nothing is written before all have read
-    with Interruption() as interruption, opened(folder, kept=kept) as files:
+    with Interruption() as interruption, opened(folder, kept=point and point.lines) as files:
         if point is None:
             files.write_config({**config, "baselines": baselines})
         if trainer.processes.broadcast(trainer.update_index == 0 and not has_start(files.path)):

@@ -9,7 +9,8 @@ together with these common prefixes, as trees in rows of one pass (``lap.engine.
 drawn without another pass, and one that leaves the common prefixes enters the cache.
 """
 
-from collections import Counter
+import functools
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
@@ -109,6 +110,11 @@ class LogitCache:
     def logits(self, contexts: Iterable[Context]) -> Tensor:
         """The logits of contexts that are held. Shape (contexts, V), float32."""
         return self._table[[self._rows[context] for context in contexts]]
+
+
+def logit_caches() -> dict[Ids, LogitCache]:
+    """Logit caches by the tokens that replies begin with, each made empty where it is first asked for."""
+    return defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
 
 
 def decode(

@@ -5,7 +5,6 @@ and go on together as long as they draw the same tokens (``lap.engine.decoding``
 positions only, and shares prompts and common prefixes of replies likewise (``lap.engine.scoring``).
 """
 
-import collections
 import contextlib
 import copy
 import functools
@@ -19,7 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lap.encoding import PromptEncoder
 from lap.engine.cache import CacheUse, find_cache_use
-from lap.engine.decoding import LOGIT_CACHE_BYTES, LogitCache, ReplyState, decode
+from lap.engine.decoding import LogitCache, ReplyState, decode, logit_caches
 from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
@@ -118,12 +117,6 @@ class TransformersModel(
     def chat(self) -> bool:
         """Whether prompts go through the chat template."""
         return self.encoder.chat
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = next(self.network.parameters()).device
-        return device
 
     @property
     def context_length(self) -> int | None:
@@ -256,7 +249,7 @@ class TransformersModel(
 
     def __getstate__(self) -> dict[str, Any]:
         """The model without what it remembers: copies and pickles begin to remember anew."""
-        memories = None if self.memories is None else _no_memories()
+        memories = None if self.memories is None else logit_caches()
         return {**self.__dict__, "memories": memories}
 
     def _of(self, network: Any, **changes: object) -> Self:
@@ -269,7 +262,8 @@ class TransformersModel(
         """Within the block, in the type to compute in; if it learns, with activations computed again where wanted."""
         layers = self.layers() if learning and self.recomputes else []
         enabled = self.autocast is not None
-        autocast = torch.autocast(self.device.type, dtype=self.autocast, enabled=enabled)
+        device = causal_network(self.network).device.type
+        autocast = torch.autocast(device, dtype=self.autocast, enabled=enabled)
         with recomputing(layers), autocast:
             yield
 
@@ -306,7 +300,7 @@ class TransformersModel(
                     cache_use=self.resolved_cache_use(),
                 )
         return [
-            self._record(
+            self.record(
                 prompt,
                 (*begun, *reply.ids),
                 (*(0.0,) * len(begun), *reply.logprobs),
@@ -323,7 +317,7 @@ class TransformersModel(
     def with_logit_cache(self) -> Self:
         self.resolved_cache_use()
         view = copy.copy(self)
-        view.memories = _no_memories()  # small games come by the same prompts again
+        view.memories = logit_caches()  # small games come by the same prompts again
         return view
 
     def next_logprobs(
@@ -349,18 +343,7 @@ class TransformersModel(
         support: Sequence[tuple[int, ...]] | None = None,
         *,
         finished: bool = True,
-    ) -> Completion:
-        return self._record(prompt, ids, logprobs, support, text=self.text(ids), finished=finished)
-
-    def _record(
-        self,
-        prompt: Prompt,
-        ids: Sequence[int],
-        logprobs: Sequence[float],
-        support: Sequence[tuple[int, ...]] | None,
-        *,
-        text: str,
-        finished: bool,
+        text: str | None = None,
     ) -> Completion:
         prompt_ids, prompt_text = self.encoder.encode(prompt)
         return Completion(
@@ -371,7 +354,7 @@ class TransformersModel(
             support=None if support is None else tuple(support),
             finished=finished,
             prompt_text=prompt_text,
-            reply_text=text,
+            reply_text=self.text(ids) if text is None else text,
             model_id=self.model_id,
             weights_version=self.weights_version,
         )
@@ -393,8 +376,7 @@ class TransformersModel(
             if self._end is None:
                 raise ModelError(f"{self.model_id!r} names no end token, so no reply of it can end")
             reply_ids.append(self._end)
-        zeros = (0.0,) * len(reply_ids)
-        return self._record(prompt, reply_ids, zeros, None, text=reply, finished=True)
+        return self.record(prompt, reply_ids, (0.0,) * len(reply_ids), text=reply)
 
     def context_logits(self, trees: Sequence[ReplyTree]) -> tuple[Tensor, dict[Context, int]]:
         """Differentiable next-token logits at every (prompt, prefix of a reply), each computed once.
@@ -416,8 +398,3 @@ class TransformersModel(
         if self.cache_use is None:
             self.cache_use = find_cache_use(self.network, _ANY_PROMPT, self.resolved_layout())
         return self.cache_use
-
-
-def _no_memories() -> dict[Ids, LogitCache]:
-    """A logit cache for each beginning of replies, all of them empty."""
-    return collections.defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
