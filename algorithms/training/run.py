@@ -148,7 +148,10 @@ def _recorded_run(
     track = track or tracker(spec.run.tracker, folder, flat(config["spec"]))
     opened = RunFolder if is_first else NullRunFolder
     trainer.processes.gather([])  # nothing is written before all have read
-    with Interruption() as interruption, opened(folder, kept=point and point.lines) as files:
+    with (
+        Interruption() as interruption,
+        opened(folder, kept=point.lines if point else None) as files,
+    ):
         if point is None:
             files.write_config({**config, "baselines": baselines})
         if trainer.processes.broadcast(trainer.update_index == 0 and not has_start(files.path)):
