@@ -11,8 +11,11 @@ Both are adapters (LoRA) of the frozen checkpoint, and both go on where they wer
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
+
+import attrs
 
 from algorithms import (
     CloneSpec,
@@ -28,35 +31,39 @@ from algorithms import (
 from algorithms.cloning.run import Measurement
 from algorithms.play.evaluation import Evaluation
 from algorithms.training.metrics import Update
+from algorithms.training.run import Result
 
 LAKE = GameSpec(id="FrozenLake-v0")
+PLAYER = {"attention": 1.0}  # it always looks one step ahead
+FIT = FitConfig(steps=150, learning_rate=2e-3)
+ALGORITHM = MSGRPOConfig(
+    updates=104,  # of 96 episodes: some 10,000 in all
+    groups=8,
+    group_size=12,
+    kept_episodes=6,
+    learning_rate=1e-4,
+    kl_coefficient=0.0,
+)
+RUN = RunConfig(evaluate_every=13, checkpoint_every=13)
 
 
-def cold_start(checkpoint: str, seed: int, threads: int) -> CloneSpec:
-    """The imitation of a player that always looks one step ahead."""
+def cold_start(checkpoint: str, *, seed: int, threads: int) -> CloneSpec:
+    """The imitation of the player."""
     return CloneSpec(
         game=LAKE,
-        policy=PolicySpec(model=checkpoint, lora="r=16", player_arguments={"attention": 1.0}),
-        fit=FitConfig(steps=120, seed=seed),
+        policy=PolicySpec(model=checkpoint, lora="r=16", player_arguments=PLAYER),
+        fit=attrs.evolve(FIT, seed=seed),
         threads=threads,
     )
 
 
-def training(clone: Path, seed: int, threads: int) -> RunSpec:
-    """Some 10,000 episodes of MS-GRPO."""
+def training(clone: Path, *, seed: int, threads: int) -> RunSpec:
+    """MS-GRPO from the clone on."""
     return RunSpec(
         game=LAKE,
         policy=PolicySpec(model=str(clone)),
-        algorithm=MSGRPOConfig(
-            updates=104,
-            groups=8,
-            group_size=12,
-            kept_episodes=6,
-            learning_rate=2e-4,
-            kl_coefficient=0.0,
-            seed=seed,
-        ),
-        run=RunConfig(evaluate_every=13, checkpoint_every=13),
+        algorithm=attrs.evolve(ALGORITHM, seed=seed),
+        run=RUN,
         threads=threads,
     )
 
@@ -96,20 +103,24 @@ class Printed:
         print(text, flush=True)
 
 
-def main() -> None:
-    """Both steps, each from where it was stopped."""
+def main(words: Sequence[str] | None = None) -> Result:
+    """Both steps, each from where it was stopped.
+
+    Args:
+      words: of the command line; this program's unless given.
+    """
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("checkpoint", help="a name, a folder, or a GGUF file")
     arguments.add_argument("folder", type=Path, help="where the clone and the run go")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=2)
-    given = arguments.parse_args()
+    given = arguments.parse_args(words)
     clone, run, printed = given.folder / "clone", given.folder / "train", Printed()
     if not (clone / "policy.json").exists():
-        spec = cold_start(given.checkpoint, given.seed, given.threads)
+        spec = cold_start(given.checkpoint, seed=given.seed, threads=given.threads)
         clone_policy(spec, clone, reporter=printed, resume=(clone / "clone.json").exists())
-    run_training(
-        training(clone, given.seed, given.threads),
+    return run_training(
+        training(clone, seed=given.seed, threads=given.threads),
         run,
         reporter=printed,
         resume=(run / "config.json").exists(),

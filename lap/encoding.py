@@ -62,18 +62,22 @@ class PromptEncoder:
         self._control_ids = frozenset(control.values())
         names = sorted(map(re.escape, control), key=len, reverse=True)
         self._control_pattern = re.compile("|".join(names)) if names else None
-        self.encode = functools.lru_cache(maxsize=_CACHE)(self._encode)
-        self.given_ids = functools.lru_cache(maxsize=_CACHE)(self._given_ids)
+        self._remember()
         self.folds_system = self.chat and not self._keeps(_PROBE)
         if self.folds_system:
             self._rendered(_folded(_PROBE))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "encode"}
+        remembered = ("encode", "given_ids")
+        return {name: value for name, value in self.__dict__.items() if name not in remembered}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._remember()
+
+    def _remember(self) -> None:
         self.encode = functools.lru_cache(maxsize=_CACHE)(self._encode)
+        self.given_ids = functools.lru_cache(maxsize=_CACHE)(self._given_ids)
 
     @property
     def control_ids(self) -> frozenset[int]:

@@ -146,7 +146,11 @@ def test_names_files_and_answers_last_for_a_page(reader: Callable[[Path], Reader
 
 PROVED = re.compile(r"`tsmg prove --only ([^`]+)`")
 DOTTED = re.compile(r"`((?:tsmg|lap|algorithms|games|proofs)(?:\.[A-Za-z_]\w*)+)`")
-ENTRY_POINTS = {"tsmg.commands", "tsmg.games"}  # groups of entry points, no modules
+ENTRY_POINTS = {
+    "tsmg.backends",
+    "tsmg.commands",
+    "tsmg.games",
+}  # groups of entry points, no modules
 LINKED = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from algorithms import CloningConfig
-from examples import credit_rule, define_a_game, ms_grpo_loop, self_play
+from examples import credit_rule, define_a_game, ms_grpo_loop, real_model, self_play
+from tests.checkpoints import tiny_model
 
 TINY_CLONE = CloningConfig(width=64, layers=2, inner=128, episodes=300, steps=100)
 
@@ -39,3 +41,23 @@ def test_the_learner_exploits_a_fixed_opponent_and_gains_nothing_against_itself(
     assert rewards["self-play"] == 0.0
     assert rewards["fixed opponent"] > 0.3  # at most 0.5
     assert rewards["alternating roles"] > 0.2
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_cloned_then_trained_and_goes_on_where_it_was_stopped(
+    tmp_path, monkeypatch, capsys
+):
+    tiny_model("chat").save_pretrained(tmp_path / "checkpoint")
+    fit = attrs.evolve(real_model.FIT, steps=2, batch=2, episodes=10, measured_prompts=4)
+    algorithm = attrs.evolve(real_model.ALGORITHM, updates=2, groups=2, group_size=2)
+    algorithm = attrs.evolve(algorithm, kept_episodes=1, max_reply_tokens=32)
+    run = attrs.evolve(real_model.RUN, checkpoint_every=1, final_episodes=4, evaluation_episodes=4)
+    for name, settings in (("FIT", fit), ("ALGORITHM", algorithm), ("RUN", run)):
+        monkeypatch.setattr(real_model, name, settings)
+    words = [str(tmp_path / "checkpoint"), str(tmp_path), "--threads", "1"]
+    first = real_model.main(words)
+    assert "update 2" in capsys.readouterr().out
+    again = real_model.main(words)
+    told = capsys.readouterr().out
+    assert "resumed after update 2" in told and "nats from the player" not in told
+    assert again.sampled.reward == first.sampled.reward

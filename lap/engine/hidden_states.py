@@ -182,6 +182,12 @@ def finite(network: torch.nn.Module, logits: Tensor) -> Tensor:
     return logits
 
 
+def any_prompt(network: torch.nn.Module) -> Ids:
+    """Ids of the network's vocabulary to try it with; different ones, as far as there are eight."""
+    embeddings: Any = causal_network(network).get_input_embeddings()
+    return tuple(n % len(embeddings.weight) for n in range(8))
+
+
 def causal_network(network: torch.nn.Module) -> PreTrainedModel:
     """The language model of the transformers library inside whatever wraps it (adapters, processes)."""
     return next(module for module in network.modules() if isinstance(module, PreTrainedModel))

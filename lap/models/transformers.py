@@ -19,7 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from lap.encoding import PromptEncoder
 from lap.engine.cache import CacheUse, find_cache_use
 from lap.engine.decoding import LogitCache, ReplyState, decode, logit_caches
-from lap.engine.hidden_states import Layout, causal_network, context_logits, find_layout
+from lap.engine.hidden_states import Layout, any_prompt, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
 from lap.engine.scoring import score
@@ -52,8 +52,6 @@ from lap.models.loading import end_ids, load_checkpoint, loading
 from lap.models.recomputation import enable_recomputation, recomputing
 from lap.prompts import Prompt
 from tsmg import Completion, Stream
-
-_ANY_PROMPT = tuple(range(8))  # token ids that every vocabulary has
 
 
 @final
@@ -390,11 +388,13 @@ class TransformersModel(
 
     def resolved_layout(self) -> Layout:
         """How contexts are computed for this network, found out by a few passes."""
-        self.layout = self.layout or find_layout(self.network, _ANY_PROMPT)
+        self.layout = self.layout or find_layout(self.network, any_prompt(self.network))
         return self.layout
 
     def resolved_cache_use(self) -> CacheUse:
         """What this network's cache can be trusted with, found out by a few passes."""
         if self.cache_use is None:
-            self.cache_use = find_cache_use(self.network, _ANY_PROMPT, self.resolved_layout())
+            self.cache_use = find_cache_use(
+                self.network, any_prompt(self.network), self.resolved_layout()
+            )
         return self.cache_use

@@ -161,7 +161,7 @@ def start_weights(
     Example:
       >>> start_weights(MSGRPOConfig(), [0.05, 0.5]).round(2).tolist()
       [6.21, 2.02]
-      >>> start_weights(MSGRPOConfig(sampling="all", std="none"), [0.05, 0.5]).tolist()  # (G - 1) / G
+      >>> start_weights(MSGRPOConfig(sampling="all", std="none"), [0.05, 0.5]).round(4).tolist()  # (G - 1) / G
       [0.9375, 0.9375]
     """
     rates_S = np.atleast_1d(np.asarray(success_rates, dtype=np.float64))

@@ -161,7 +161,7 @@ def test_a_view_that_remembers_does_not_outlive_the_weights():
 
 
 def test_a_full_memory_forgets_and_draws_the_same(monkeypatch):
-    monkeypatch.setattr("lap.models.transformers.LOGIT_CACHE_BYTES", 20 * 320 * 4)
+    monkeypatch.setattr("lap.engine.decoding.LOGIT_CACHE_BYTES", 20 * 320 * 4)
     model = tiny_model(sharp=3.0)
     expected = model.sample(PROMPTS, rngs(), sampling=SETTINGS[0])
     view = model.with_logit_cache()
@@ -362,7 +362,7 @@ def test_tabular_gradient_is_the_score_of_a_softmax():
 
 
 def test_errors_name_the_cause(tmp_path):
-    with pytest.raises(ModelError, match="cannot load a model from"):
+    with pytest.raises(ModelError, match="there is no checkpoint at"):
         TransformersModel.from_pretrained(tmp_path / "nothing")
     long = Prompt((Message("user", (Segment("F " * 600, trusted=False),)),))
     with pytest.raises(ModelError, match="do not fit the model's context of 512"):

@@ -191,7 +191,7 @@ def test_impossible_bounds_are_refused(bound: int) -> None:
         Stream(0).integer(bound)
 
 
-STREAMS_OF_RUNS = {"past self", "seed model"}
+STREAMS_OF_RUNS = {"past self", "seed model", "cloning measurement"}
 """The words that key the streams of a run beside those of ``EpisodeKey``: another word would be another run."""
 
 
@@ -207,4 +207,4 @@ def test_the_words_that_key_random_streams_are_as_they_were() -> None:
     words = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
     assert words == STREAMS_OF_RUNS
     assert [purpose.value for purpose in Purpose] == ["start", "chance", "policy", "sub-sample"]
-    assert [phase.value for phase in Phase] == ["training", "evaluation", "cloning"]
+    assert [phase.value for phase in Phase] == ["training", "evaluation", "cloning", "examples"]

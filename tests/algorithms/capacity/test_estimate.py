@@ -35,7 +35,7 @@ from lap import (
     Segment,
     TransformersModel,
 )
-from lap.engine import decoding, scoring
+from lap.engine import cache, decoding, scoring
 from tests.checkpoints import tiny_model, tokenizer
 from tsmg import Completion, InvalidArgumentError, Stream
 
@@ -266,7 +266,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
     ]
     rngs = [Stream(0, n) for n in range(len(asked))]
     largest = [0]
-    forward = decoding._KeyValueCache._forward
+    forward = cache.KeyValueCache._forward
 
     def watched(self, tokens, real, states):
         logits = forward(self, tokens, real, states)
@@ -275,7 +275,7 @@ def played(config, *, prompts, members, reply, dtype="float32", budget=32_768):
         return logits
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding._KeyValueCache, "_forward", watched)
+        patch.setattr(cache.KeyValueCache, "_forward", watched)
         view = model.with_logit_cache()
         most = allocated(
             lambda: view.sample(asked, rngs, sampling=Sampling(max_reply_tokens=reply))

@@ -6,10 +6,10 @@ import attrs
 import pytest
 
 import games
-from algorithms.training.config import CloningConfig
+from algorithms.cloning.config import CloningConfig
 from algorithms.training.game_in_prompt import example_action, examples_of_play, shown_the_game
 from algorithms.training.game_spec import GameSpec
-from algorithms.training.limits import check_reply_limit
+from algorithms.training.limits import check_first_requests
 from algorithms.training.policies import load_policy
 from algorithms.training.spec import PolicySpec, RunSpec
 from lap import (
@@ -227,9 +227,9 @@ def test_the_limit_of_a_reply_does_not_count_what_is_given() -> None:
     sampling = Sampling(max_reply_tokens=limit)
     policy = LanguageAgentPolicy(model=model, prompt=MemorylessPrompt(with_rules=False))
     begun = attrs.evolve(policy, prefill=OPENING, sampling=sampling)
-    check_reply_limit(LAKE, {"player": begun})
+    check_first_requests(LAKE, {"player": begun})
     with pytest.raises(InvalidArgumentError, match="max_reply_tokens"):
-        check_reply_limit(LAKE, {"player": attrs.evolve(policy, sampling=sampling)})
+        check_first_requests(LAKE, {"player": attrs.evolve(policy, sampling=sampling)})
 
 
 def test_examples_that_do_not_fit_the_context_are_refused_before_the_run() -> None:
@@ -238,4 +238,4 @@ def test_examples_that_do_not_fit_the_context_are_refused_before_the_run() -> No
         policy, LAKE, [("P F F F\nF F F F\nF F F F\nF F F G", "down")] * 40, prefill=False
     )
     with pytest.raises(ContextLengthError, match="fewer turns or examples"):
-        check_reply_limit(LAKE, {"player": long})
+        check_first_requests(LAKE, {"player": long})

@@ -102,7 +102,7 @@ def test_long_prompts_and_a_small_logit_cache_use_the_key_value_cache(tree_passe
     sampled(model.with_logit_cache(), 2)
     assert not any(tree_passes)
     monkeypatch.setattr(lap.engine.decoding, "_LONG_PROMPT", 512)
-    monkeypatch.setattr("lap.models.transformers.LOGIT_CACHE_BYTES", 2 * 320 * 4)
+    monkeypatch.setattr("lap.engine.decoding.LOGIT_CACHE_BYTES", 2 * 320 * 4)
     sampled(model.with_logit_cache(), 2)
     assert not any(tree_passes)
 

@@ -11,15 +11,14 @@ from lap.engine.hidden_states import context_logits
 from lap.engine.prefix_tree import ReplyTree, contexts_of
 from lap.engine.token_trie import TokenTrie
 from tests.checkpoints import tiny_model
-from tests.lap.engine.test_architectures import FAMILIES
-from tests.lap.engine.test_architectures import model as family_model
+from tests.families import made_of
 from tsmg import Stream
 
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
 TREES = st.lists(
     st.builds(ReplyTree.of, IDS, st.lists(IDS, min_size=1, max_size=6)), min_size=1, max_size=12
 )
-IN_TRIES = [family for family, (_, layout) in FAMILIES.items() if layout == "tree_attention"]
+IN_TRIES = ["Llama", "Qwen2", "Qwen3", "Granite", "GPTNeoX", "GPT2"]
 RULES = "F P H G " * 12
 PROMPTS = [
     Prompt((Message("user", (Segment(rules + board, trusted=False),)),))
@@ -107,7 +106,7 @@ def test_the_numbers_and_gradients_are_those_of_padded_rows(family, variant):
         pytest.importorskip("peft")
         if family == "GPT2":
             pytest.skip("its layers are no linear layers")
-    model = VARIANTS[variant](family_model(family))
+    model = VARIANTS[variant](made_of(family))
     rngs = [Stream(0, "trie", i) for i in range(3 * len(PROMPTS))]
     completions = model.sample(PROMPTS * 3, rngs, sampling=Sampling(max_reply_tokens=5))
     if "lora" in variant:  # fresh adapters change nothing, whatever the gradient of half of them
