@@ -49,8 +49,10 @@ def test_a_checkpoint_is_cloned_then_trained_and_goes_on_where_it_was_stopped(
 ):
     tiny_model("chat").save_pretrained(tmp_path / "checkpoint")
     fit = attrs.evolve(real_model.FIT, steps=2, batch=2, episodes=10, measured_prompts=4)
-    algorithm = attrs.evolve(real_model.ALGORITHM, updates=2, groups=2, group_size=2)
-    algorithm = attrs.evolve(algorithm, kept_episodes=1, max_reply_tokens=32)
+    algorithm = attrs.evolve(
+        real_model.ALGORITHM,
+        updates=2, groups=2, group_size=2, kept_episodes=1, max_reply_tokens=32,
+    )  # fmt: skip
     run = attrs.evolve(real_model.RUN, checkpoint_every=1, final_episodes=4, evaluation_episodes=4)
     for name, settings in (("FIT", fit), ("ALGORITHM", algorithm), ("RUN", run)):
         monkeypatch.setattr(real_model, name, settings)
