@@ -28,10 +28,11 @@ class HealthWarning:
     is_collapse: bool = False
 
 
-Record = Mapping[str, Any]
+MetricsLine = Mapping[str, Any]
+"""A line of ``metrics.jsonl`` that an update wrote."""
 
 
-def health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
+def health_warnings(history: Sequence[MetricsLine]) -> list[HealthWarning]:
     """What looks wrong after the last update of a history.
 
     Args:
@@ -44,7 +45,7 @@ def health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
     return [finding for look in _LOOKS if (finding := look(history)) is not None]
 
 
-def new_health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
+def new_health_warnings(history: Sequence[MetricsLine]) -> list[HealthWarning]:
     """The findings that the update before the last one did not give.
 
     Args:
@@ -54,17 +55,19 @@ def new_health_warnings(history: Sequence[Record]) -> list[HealthWarning]:
     return [finding for finding in health_warnings(history) if finding.name not in before]
 
 
-def _lasts(history: Sequence[Record], updates: int, holds: Callable[[Record], bool]) -> bool:
+def _lasts(
+    history: Sequence[MetricsLine], updates: int, holds: Callable[[MetricsLine], bool]
+) -> bool:
     return len(history) >= updates and all(map(holds, history[-updates:]))
 
 
-def _least(record: Record, name: str, value: float) -> bool:
+def _least(record: MetricsLine, name: str, value: float) -> bool:
     """Whether a metric is defined, and at least so great."""
     number = record.get(name)
     return number is not None and number >= value
 
 
-def _all_invalid(history: Sequence[Record]) -> HealthWarning | None:
+def _all_invalid(history: Sequence[MetricsLine]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "invalid_rate", _ALL)):
         return None
     return HealthWarning(
@@ -76,14 +79,14 @@ def _all_invalid(history: Sequence[Record]) -> HealthWarning | None:
     )
 
 
-def _is_silent(record: Record) -> bool:
+def _is_silent(record: MetricsLine) -> bool:
     """Whether (nearly) no group tells better from worse, and not for its successes."""
     return _least(record, "frac_reward_zero_std", _MOST) and not _least(
         record, "success_rate", _SUCCEEDS
     )
 
 
-def _silent(history: Sequence[Record]) -> HealthWarning | None:
+def _silent(history: Sequence[MetricsLine]) -> HealthWarning | None:
     if not _lasts(history, _LONG, _is_silent):
         return None
     return HealthWarning(
@@ -94,8 +97,8 @@ def _silent(history: Sequence[Record]) -> HealthWarning | None:
     )
 
 
-def _certain(history: Sequence[Record]) -> HealthWarning | None:
-    def holds(record: Record) -> bool:
+def _certain(history: Sequence[MetricsLine]) -> HealthWarning | None:
+    def holds(record: MetricsLine) -> bool:
         is_known = _least(record, "trained_tokens", 1.0)  # the entropy is measured on these
         return is_known and not _least(record, "entropy", _CERTAIN) and _is_silent(record)
 
@@ -109,7 +112,7 @@ def _certain(history: Sequence[Record]) -> HealthWarning | None:
     )
 
 
-def _cut(history: Sequence[Record]) -> HealthWarning | None:
+def _cut(history: Sequence[MetricsLine]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "cut_rate", _MANY)):
         return None
     return HealthWarning(
@@ -119,7 +122,7 @@ def _cut(history: Sequence[Record]) -> HealthWarning | None:
     )
 
 
-def _far(history: Sequence[Record]) -> HealthWarning | None:
+def _far(history: Sequence[MetricsLine]) -> HealthWarning | None:
     if not _lasts(history, _SHORT, lambda r: _least(r, "kl", _FAR)):
         return None
     return HealthWarning(
