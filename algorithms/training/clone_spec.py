@@ -14,7 +14,7 @@ from algorithms.cloning.config import DESCRIBED, CloningConfig, FitConfig
 from algorithms.errors import RunFolderError
 from algorithms.method.config import option, within
 from algorithms.training.game_spec import Game, GameSpec
-from algorithms.training.opponents import check_saved_policy
+from algorithms.training.opponents import POLICY_FILE, check_saved_policy
 from algorithms.training.plain_data import from_plain, to_plain
 from algorithms.training.spec import PolicySpec
 from tsmg import InvalidArgumentError
@@ -22,9 +22,6 @@ from tsmg import InvalidArgumentError
 if TYPE_CHECKING:  # they import torch
     import lap
     from algorithms.runs.records import Record
-
-
-_POLICY_FILE = "policy.json"  # lap.policy.POLICY_FILE, without torch
 
 
 @final
@@ -145,7 +142,7 @@ def check_folder(folder: Path, *, resume: bool) -> None:
     """
     if resume and not (folder / DESCRIBED).is_file():
         raise RunFolderError(f"no cloning in {str(folder)!r} (there is no {DESCRIBED})")
-    if resume and (folder / _POLICY_FILE).is_file():
+    if resume and (folder / POLICY_FILE).is_file():
         raise RunFolderError(f"the cloning in {str(folder)!r} is finished; nothing is left to do")
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         hint = "go on with --resume, or " if (folder / DESCRIBED).is_file() else ""

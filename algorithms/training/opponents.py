@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # they import torch
     import lap
     from algorithms.play.matchups import AbstractMatchups
 
+POLICY_FILE = "policy.json"
+"""``lap.policy.POLICY_FILE``, without torch."""
+
 Game = tsmg.AbstractGame[Any, Any]
 _ENDPOINT_TOKENS = 256  # replies of models that think before they act
 
@@ -39,7 +42,7 @@ def check_checkpoint(name: str, *, gets_adapters: bool = False) -> None:
         _check_file(path)
         return
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists()
-    files = ("config.json", "adapter_config.json", "policy.json")
+    files = ("config.json", "adapter_config.json", POLICY_FILE)
     if is_path and not any((path / file).is_file() for file in files):
         raise InvalidArgumentError(
             f"no checkpoint at {name!r} (there is no {' and no '.join(files[:2])})"
@@ -126,8 +129,8 @@ def check_saved_policy(folder: str) -> None:
     Raises:
       InvalidArgumentError: the message says what is missing.
     """
-    file = "policy.json"  # lap.policy.POLICY_FILE, without torch
-    for path, missing in ((Path(folder), "such folder"), (Path(folder) / file, file)):
+    file = Path(folder) / POLICY_FILE
+    for path, missing in ((Path(folder), "such folder"), (file, POLICY_FILE)):
         if not path.exists():
             raise InvalidArgumentError(f"no saved policy at {folder!r} (there is no {missing})")
 

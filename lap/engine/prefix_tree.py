@@ -58,8 +58,12 @@ def contexts_of(trees: Iterable[ReplyTree]) -> list[Context]:
 
 
 def common_prefix_length(a: Ids, b: Ids) -> int:
-    """How many tokens two sequences share at their beginning."""
-    for n, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return n
-    return min(len(a), len(b))
+    """How many tokens two sequences share at their beginning, by comparing halves."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

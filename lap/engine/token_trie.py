@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lap.engine.prefix_tree import Ids, ReplyTree
+from lap.engine.prefix_tree import Ids, ReplyTree, common_prefix_length
 
 BLOCK = 64
 """The least number of tokens whose attention is computed together."""
@@ -72,7 +72,7 @@ def _walk(
     path: list[int] = []
     previous: Ids = ()
     for sequence, t in sorted(sequences):
-        shared = _shared_length(previous, sequence)
+        shared = common_prefix_length(previous, sequence)
         path[shared:] = range(len(tokens), len(tokens) + len(sequence) - shared)
         tokens += sequence[shared:]
         positions += range(shared, len(sequence))
@@ -83,18 +83,6 @@ def _walk(
     return np.array(tokens), np.array(positions), places
 
 
-def _shared_length(a: Ids, b: Ids) -> int:
-    """How many tokens two sequences share at their beginning, by comparing halves."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _blocks(positions: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The keys and masks of blocks of a size; the last one may have padding."""
     starts = range(0, len(positions), size)
@@ -102,9 +90,8 @@ def _blocks(positions: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64],
     keys = np.zeros((len(starts), longest + size), dtype=np.int64)
     mask = np.zeros((len(starts), size, longest + size), dtype=bool)
     mask[:, np.arange(size), longest + np.arange(size)] = True
-    path = np.empty(
-        int(positions.max()) + 1, dtype=np.int64
-    )  # the tokens on the way to the present one
+    # the tokens on the way to the present one
+    path = np.empty(int(positions.max()) + 1, dtype=np.int64)
     for b, start in enumerate(starts):
         depths = positions[start : start + size]
         n, depth = len(depths), int(depths[0])
