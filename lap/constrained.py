@@ -98,9 +98,9 @@ class ConstrainedPolicy:
         outcomes = decoding.dist.enumerate()
         return Finite([(self._reply(decoding, number), p) for number, p in outcomes if p > 0])
 
-    def reply_key(self, request: Request) -> Hashable:
-        """All that the distribution of the reply depends on, beside the weights."""
-        return self._key(request)
+    def reply_key(self, request: Request) -> tuple[Prompt, tuple[str, ...]]:
+        """All that the distribution of the reply depends on, beside the weights: the prompt, and the texts."""
+        return self.policy.reply_key(request), tuple(text for _, text in self._legal(request))
 
     def action_entropy(self, request: Request) -> float:
         """The entropy of the action under constrained decoding, in nats."""
@@ -133,7 +133,7 @@ class ConstrainedPolicy:
         Raises:
           GameLawError, NotEnumerableError: as ``canonical``.
         """
-        self._trie(self._model, *self._key(request))
+        self._trie(self._model, *self.reply_key(request))
 
     def with_logit_cache(self) -> "ConstrainedPolicy":
         """The same policy for a time in which no weights change: it computes no trie twice."""
@@ -154,10 +154,6 @@ class ConstrainedPolicy:
             raise GameLawError(f"{self.game.name}: no legal actions are listed for {agent!r}")
         return tuple((a, self.game.action_text(state, agent, a)) for a in actions)
 
-    def _key(self, request: Request) -> tuple[Prompt, tuple[str, ...]]:
-        """The prompt, and the canonical texts of the legal actions."""
-        return self.policy.reply_key(request), tuple(text for _, text in self._legal(request))
-
     @torch.no_grad()
     def _decodings(self, requests: Sequence[Request]) -> list[Decoding]:
         """The decoding of each request; those that are not known yet are computed together."""
@@ -165,7 +161,7 @@ class ConstrainedPolicy:
         known = {} if self.memory is None else self.memory
         if len(known) > _REMEMBERED:
             known.clear()
-        keys = [self._key(request) for request in requests]
+        keys = [self.reply_key(request) for request in requests]
         tries: dict[tuple[Prompt, tuple[str, ...]], Trie] = {}
         for index, key in enumerate(keys):
             if key not in known and key not in tries:

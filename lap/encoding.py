@@ -179,12 +179,8 @@ class PromptEncoder:
             rendered = self.tokenizer.apply_chat_template(
                 chat, tokenize=False, add_generation_prompt=True, **told
             )
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            LookupError,
-        ) as error:  # some know no system message
+        # some know no system message, or want roles to alternate
+        except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise ModelError(f"the chat template refuses the prompt: {error}") from error
         pieces = re.split(rf"\[{mark}:(\d+)\]", rendered)
         found = [int(number) for number in pieces[1::2]]

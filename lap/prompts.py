@@ -138,9 +138,8 @@ def _system(
     history: History, instructions: str, with_rules: bool, examples: tuple[Example, ...]
 ) -> tuple[Message, ...]:
     """The system message, and the examples as turns of a chat; it says how many of these are examples."""
-    rules = Segment(
-        history.rules if with_rules else "", trusted=False
-    )  # a stranger may name agents
+    # a stranger may name agents
+    rules = Segment(history.rules if with_rules else "", trusted=False)
     some = f"{len(examples)} replies below are examples, of other episodes."
     note = f"The first {some}" if len(examples) > 1 else _ONE_EXAMPLE
     told = (instructions if with_rules else "", note if examples else "")

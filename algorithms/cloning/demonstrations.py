@@ -194,7 +194,7 @@ def policy_demonstrations(
     def decisions() -> Iterator[Decision]:
         for episode, won in zip(episodes_played, successes, strict=True):
             for state, step, history, reply in _cloned_steps(episode, game, parser, replies):
-                is_cloned = reply is not None and (won[step.agent] is True or not successful)
+                is_cloned = won[step.agent] is True or not successful
                 yield Decision(
                     history=history,
                     replies={reply: 1.0} if is_cloned and reply is not None else {},

@@ -24,11 +24,8 @@ from lap.parsers import AbstractParser
 from lap.prompts import Prompt
 from tsmg import Completion, Stream
 
-_WEIGHT_DECAY, _MAX_GRAD_NORM, _WARM_UP = (
-    0.01,
-    1.0,
-    20,
-)  # the last one as a share of the steps, 1 / 20
+_WEIGHT_DECAY, _MAX_GRAD_NORM = 0.01, 1.0
+_WARM_UP = 20  # steps for each one of warm-up
 _WHOLE = Sampling()  # the untruncated distribution at temperature 1
 
 

@@ -161,7 +161,7 @@ def _decisions(
                 turns=tuple(turns[agent]),
                 observation=observation,
             )
-            is_cloned = reply is not None and (won.get(agent) is True or not successful)
+            is_cloned = won.get(agent) is True or not successful
             yield Decision(
                 history=history, replies={reply: 1.0} if is_cloned and reply is not None else {}
             )

@@ -5,6 +5,7 @@ but for rounding. Where it is not, an engine computes something else than it say
 kept tokens), and every gradient would be that of another policy.
 """
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -73,9 +74,7 @@ def check_ratios(
     found = _largest_disagreement(learners, rows, sharding, token_budget=token_budget)
     everyones = sharding.processes.gather([] if found is None else [found])
     worst = max(everyones, key=lambda one: one.size)
-    if (
-        worst.size <= tolerance
-    ):  # the other side of 1: a ratio of exp(-d) is nearer to it than exp(d)
+    if worst.size <= tolerance:  # a ratio above 1, of exp(d), is farther from it than exp(-d)
         return
     types = ", ".join(sorted({str(x.policy.model.compute_dtype) for x in learners}))
     raise ModelError(
@@ -90,7 +89,7 @@ def check_ratios(
 
 def _as_ratio(tolerance: float) -> float:
     """The smallest |ratio - 1| that a |log ratio| above the tolerance can have."""
-    return float(-torch.expm1(torch.tensor(-tolerance, dtype=torch.float64)))
+    return -math.expm1(-tolerance)
 
 
 @torch.no_grad()

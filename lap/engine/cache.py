@@ -46,10 +46,8 @@ and without computing a common beginning once; or none."""
 
 _MIN_SHARED = 16  # a common beginning that is shorter is not worth a forward pass of its own
 _PROBE = _MIN_SHARED + 4  # tokens that prompts share when uses of a cache are tried
-_STATES: tuple[CacheUse, ...] = (
-    "equal_lengths",
-    "entering_whole",
-)  # uses without padding, as recurrent states need
+# uses without padding, as recurrent states need
+_STATES: tuple[CacheUse, ...] = ("equal_lengths", "entering_whole")
 _TOLERANCE = 1e-3
 _STATES_TOLERANCE = 1e-5  # a state is off by little where single tokens are computed in another way
 _NO_LIMIT = 2**62
