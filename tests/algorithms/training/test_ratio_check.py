@@ -1,5 +1,6 @@
 """Before the first step, sampling and scoring must agree: planted wrong engines are refused, right ones are not."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import games
 from algorithms import MSGRPOTrainer
 from algorithms.runs.state import TrainingState
+from algorithms.training import ratio_check
 from algorithms.training.learner import learners_of
 from algorithms.training.ratio_check import ratio_tolerance
 from algorithms.training.snapshot import load_training_state, training_state
@@ -87,6 +89,19 @@ def test_rounding_is_not_refused(shift: float) -> None:
     """With several epochs the ratio leaves 1 after the first step, as it should."""
     metrics = trainer(Wrong(shift=shift), epochs=3, learning_rate=0.3).update().metrics
     assert (metrics["ratio_max_deviation"] or 0.0) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shift", "refused"), [(1.2, True), (-1.2, True), (0.9, False), (-0.9, False)]
+)
+def test_a_wide_tolerance_is_one_of_log_ratios_on_both_sides_of_1(
+    monkeypatch: pytest.MonkeyPatch, shift: float, refused: bool
+) -> None:
+    """A ratio of exp(-1.2) is nearer to 1 than one of exp(0.9)."""
+    monkeypatch.setitem(ratio_check._TOLERANCES, torch.float32, 1.0)
+    expected = pytest.raises(ModelError) if refused else contextlib.nullcontext()
+    with expected:
+        trainer(Wrong(shift=shift)).update()
 
 
 def test_the_token_that_is_named_is_the_worst_one() -> None:
