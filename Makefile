@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train real test test-all prove seeds bench fuzz docs format check-format lint types layers
+.PHONY: help venv train real test test-all prove seeds bench gpu fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -64,6 +64,9 @@ seeds: venv ## train with seeds 0 to 4 and show the results
 bench: venv ## speed against Gymnasium and TextArena, then the engine (ENGINE="plain rates", say) against TRL among others
 	$(BIN)/python tests/benchmarks/speed.py $(ARGS)
 	$(BIN)/python tests/benchmarks/engine.py $(ENGINE)
+
+gpu: $(if $(filter cpu,$(DEVICE)),venv) ## speed and memory on an accelerator, by PYTHON, whose torch knows it (DEVICE=cpu: a trial)
+	$(if $(filter cpu,$(DEVICE)),$(BIN)/python,$(PYTHON)) tests/benchmarks/gpu.py $(addprefix --device ,$(DEVICE)) $(ARGS)
 
 fuzz: venv ## hostile texts and files at every surface, some 20 minutes (ARGS="--surface parsers", say)
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -18,12 +18,7 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import (
-    DummyLayer,
-    DynamicCache,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-)
+from transformers.cache_utils import DynamicCache
 
 from lap.engine.hidden_states import (
     FORWARD_ERRORS,
@@ -48,6 +43,8 @@ _MIN_SHARED = 16  # a common beginning that is shorter is not worth a forward pa
 _PROBE = _MIN_SHARED + 4  # tokens that prompts share when uses of a cache are tried
 # uses without padding, as recurrent states need
 _STATES: tuple[CacheUse, ...] = ("equal_lengths", "entering_whole")
+# kinds of layers, by name, since earlier versions of the library lack the last
+_UNBOUNDED, _PADDED_BEFORE = "DynamicLayer", ("DynamicSlidingWindowLayer", "DummyLayer")
 _TOLERANCE = 1e-3
 _STATES_TOLERANCE = 1e-5  # a state is off by little where single tokens are computed in another way
 _NO_LIMIT = 2**62
@@ -229,17 +226,14 @@ def _uses(network: torch.nn.Module) -> list[CacheUse]:
     """The uses to try, the freest first; a short trial cannot tell a window that is longer."""
     config = causal_network(network).config
     try:
-        kinds = {type(layer) for layer in DynamicCache(config=config).layers}
+        kinds = {type(layer).__name__ for layer in DynamicCache(config=config).layers}
     except FORWARD_ERRORS:
         return []
     uses: list[CacheUse] = [*_STATES]
     layer_types = getattr(config.get_text_config(decoder=True), "layer_types", None) or ()
-    if (
-        kinds <= {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}
-        and "chunked_attention" not in layer_types
-    ):
+    if kinds <= {_UNBOUNDED, *_PADDED_BEFORE} and "chunked_attention" not in layer_types:
         uses.insert(0, "padding_before")
-    if attends_to_everything(config) and kinds <= {DynamicLayer}:
+    if attends_to_everything(config) and kinds <= {_UNBOUNDED}:
         uses.insert(0, "padding_anywhere")
     return uses
 

@@ -227,8 +227,9 @@ def _states(network: torch.nn.Module, batch: Batch) -> Tensor:
     inner = causal_network(network)
     mask = None  # what comes after a token does not matter to it
     if batch.mask is not None:  # a mask of trees is added to the scores of attention
-        zeros = torch.zeros(batch.mask.shape, dtype=inner.dtype)
-        mask = zeros.masked_fill_(~batch.mask, torch.finfo(inner.dtype).min).to(inner.device)
+        attended = batch.mask.to(inner.device)
+        zeros = torch.zeros(attended.shape, dtype=inner.dtype, device=inner.device)
+        mask = zeros.masked_fill_(~attended, torch.finfo(inner.dtype).min)
     with _KeptStates(inner) as kept:
         network(
             input_ids=batch.tokens.to(inner.device),

@@ -1,6 +1,7 @@
 """Checkpoints of the transformers library, as network and tokenizer; safetensors alone, and no remote code."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def load_checkpoint(name: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
       dtype: the type of the weights.
 
     Returns:
-      The network, with its adapters if there are some, and the tokenizer.
+      The network on this process's device, with its adapters if there are some, and the tokenizer.
     """
     adapted = (Path(name) / ADAPTER_FILE).is_file()
     base = find_base(name) if adapted else str(name)
@@ -31,7 +32,16 @@ def load_checkpoint(name: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
         raise ModelError(f"there is no checkpoint at {base!r}")
     tokenizer = load_tokenizer(str(name))
     network = _load_network(base, dtype=dtype)
-    return load_adapters(network, name) if adapted else network, tokenizer
+    whole = load_adapters(network, name) if adapted else network
+    return whole.to(own_device()), tokenizer
+
+
+def own_device() -> torch.device:
+    """The accelerator of this process, or the CPU if there is none; each process of a launcher has one of its own."""
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    kind: Any = torch.accelerator.current_accelerator()
+    return torch.device(kind.type, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _load_network(name: str, *, dtype: torch.dtype) -> Any:

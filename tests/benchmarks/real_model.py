@@ -164,10 +164,11 @@ def generated(model: TransformersModel, ids: Sequence[Sequence[int]]) -> Any:
     width = max(map(len, ids))
     rows = [[0] * (width - len(row)) + list(row) for row in ids]
     real = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
+    device = model.network.device
     with torch.no_grad():
         return model.network.generate(
-            torch.tensor(rows),
-            attention_mask=torch.tensor(real),
+            torch.tensor(rows, device=device),
+            attention_mask=torch.tensor(real, device=device),
             do_sample=True,
             temperature=1.0,
             top_k=0,
@@ -205,13 +206,14 @@ def adapted(checkpoint: str) -> TransformersModel:
     return TransformersModel.from_pretrained(checkpoint).with_lora(LoraSettings(r=16))
 
 
-def training_rows(model: TransformersModel) -> list[TrainingRow]:
-    """What 96 episodes of a random legal player would be learnt from, in the order of training."""
-    maps = distinct_episodes(GAME, MAPS, seed=0, phase=Phase.TRAINING)
+def training_rows(
+    model: TransformersModel, maps: int = MAPS, episodes: int = EPISODES
+) -> list[TrainingRow]:
+    """What some episodes on each map of a random legal player would be learnt from, in the order of training."""
     specs = [
         attrs.evolve(spec, key=attrs.evolve(spec.key, episode=episode))
-        for spec in maps
-        for episode in range(EPISODES)
+        for spec in distinct_episodes(GAME, maps, seed=0, phase=Phase.TRAINING)
+        for episode in range(episodes)
     ]
     completions = [
         model.written(prompt, PARSER.wrap(step.agent_steps[0].reply.text), stop_criterion=PARSER.is_complete)
@@ -230,23 +232,27 @@ def learn(model: TransformersModel, rows: Sequence[TrainingRow], token_budget: i
     for batch in micro_batches(rows, token_budget):
         scores = model.logprobs([row.completion for row in batch], sampling=SAMPLING)
         weights = torch.tensor([row.advantage * row.weight for row in batch])
-        (scores.logprobs_B_L.sum(-1) * weights).sum().backward()  # type: ignore[no-untyped-call]
+        logprobs_B = scores.logprobs_B_L.sum(-1)
+        (logprobs_B * weights.to(logprobs_B)).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def learn_padded(model: TransformersModel, rows: Sequence[TrainingRow]) -> None:
+    device = model.network.device
     for first in range(0, len(rows), ROWS):
         batch = rows[first : first + ROWS]
         sequences = [(*r.completion.prompt_ids, *r.completion.reply_ids) for r in batch]
         width = max(map(len, sequences))
-        ids = torch.tensor([(*s, *(0,) * (width - len(s))) for s in sequences])
-        real = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences])
+        ids = torch.tensor([(*s, *(0,) * (width - len(s))) for s in sequences], device=device)
+        real = torch.tensor(
+            [[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=device
+        )
         logits = model.network(input_ids=ids, attention_mask=real, use_cache=False).logits
         dist = torch.log_softmax(logits[:, :-1].float(), dim=-1)
         logprobs = dist.gather(-1, ids[:, 1:, None])[..., 0]
         mask = torch.zeros_like(logprobs)
         for b, row in enumerate(batch):
             mask[b, len(row.completion.prompt_ids) - 1 : len(sequences[b]) - 1] = 1
-        weights = torch.tensor([row.advantage * row.weight for row in batch])
+        weights = torch.tensor([row.advantage * row.weight for row in batch], device=device)
         ((logprobs * mask).sum(-1) * weights).sum().backward()
 
 
