@@ -28,7 +28,8 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
-    *("credit", "baseline", "std", "eps", "sampling", "alpha", "replacement", "corrected"),
+    *("credit", "baseline", "std", "eps", "sampling", "alpha", "floor"),
+    *("replacement", "corrected"),
     *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),
 )
 # Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.

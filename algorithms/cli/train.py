@@ -32,8 +32,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Policy": ("chat", "thinking", "dtype", "history", "examples", "prefill", "lora", "recompute", "compile", "player"),
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
-        "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement",
-        "scope", "corrected",
+        "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "floor",
+        "replacement", "scope", "corrected",
     ),
     "Method": (
         "baseline", "std", "eps", "credit",
