@@ -15,8 +15,8 @@ import attrs
 import numpy as np
 
 from algorithms.method.first_draw import gradient_sizes
-from proofs.estimators.aaw_map import Corridor, binomial
 from proofs.estimators.arms import LENGTHS, LOTTERY, RISKY, Arm, multinomial, outcomes
+from proofs.estimators.corridor import Corridor, binomial
 from proofs.exact.gradients import Array
 from tsmg import Completion
 

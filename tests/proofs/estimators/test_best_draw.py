@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
 from proofs import analyse_estimator
-from proofs.estimators.aaw_map import Corridor
 from proofs.estimators.best_draw import (
     ESTIMATES,
     GAMES,
@@ -23,6 +22,7 @@ from proofs.estimators.best_draw import (
     mean_price,
     price,
 )
+from proofs.estimators.corridor import Corridor
 from tests.proofs.estimators.test_aaw_map import corridor_law
 
 
