@@ -32,9 +32,8 @@ from tsmg import Completion, Finite, InvalidArgumentError, NoSignalError
 SamplingKind = Literal["aaw", "optimal", "uniform", "all"]
 
 _LEAST_RATIO = 1e-100  # the least p_e / max p of an episode with a signal: it stays drawable
-_LEAST_SURPRISE = (
-    0.01  # of a token, 1 - p; so that no weight of a corrected draw is beyond all measure
-)
+# Of a token, 1 - p: so that no weight of a corrected draw is beyond all measure.
+_LEAST_SURPRISE = 0.01
 
 
 def sampling_weights(
