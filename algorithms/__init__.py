@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from algorithms.method.advantages import group_relative_advantages as group_relative_advantages
     from algorithms.method.config import MSGRPOConfig as MSGRPOConfig
     from algorithms.method.credit import credit_rule as credit_rule
-    from algorithms.method.episode_sampling import sampling_weights as sampling_weights
     from algorithms.method.episode_sampling import select_episodes as select_episodes
     from algorithms.method.estimator import Estimator as Estimator
+    from algorithms.method.first_draw import sampling_weights as sampling_weights
     from algorithms.method.inclusion import inclusion_probabilities as inclusion_probabilities
     from algorithms.method.losses import policy_loss as policy_loss
     from algorithms.method.weighting import token_weights as token_weights
@@ -39,7 +39,7 @@ _MODULES = {
     "RunConfig": "training.config",
     "credit_rule": "method.credit",
     "inclusion_probabilities": "method.inclusion",
-    "sampling_weights": "method.episode_sampling",
+    "sampling_weights": "method.first_draw",
     "select_episodes": "method.episode_sampling",
     "Estimator": "method.estimator",
     "policy_loss": "method.losses",

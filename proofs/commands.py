@@ -1,4 +1,4 @@
-"""The commands ``tsmg prove``, ``tsmg lab``, ``tsmg signal``, ``tsmg aaw-map`` and ``tsmg start-weights``.
+"""The commands of ``proofs``: ``tsmg prove``, ``lab``, ``signal``, ``aaw-map``, ``start-weights`` and ``relatives``.
 
 The command line finds them by name (the entry points ``tsmg.commands``), since nothing imports proofs.
 """
@@ -28,7 +28,8 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
-    *("credit", "baseline", "std", "eps", "sampling", "alpha", "replacement", "corrected"),
+    *("credit", "baseline", "std", "eps", "sampling", "alpha", "floor"),
+    *("replacement", "corrected"),
     *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),
 )
 # Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.
@@ -278,6 +279,24 @@ def start_weights(size: int, kept: int, picture: str | None) -> None:
     _print_columns(weight_rows(families))
     if picture is not None:
         plot_weights(families, picture)
+
+
+@click.command("relatives", short_help="Compare AAW with its relatives at an equal cost.")
+@click.option("--size", type=click.IntRange(4), default=16, show_default=True, help="G.")
+@click.option("--kept", type=click.IntRange(2), default=4, show_default=True, help="K.")
+def relatives(size: int, kept: int) -> None:
+    """Compute what full groups, AAW and PODS make of a group on some games, for the tokens that they train.
+
+    Below: the best AAW over the best full groups for a cost of played + rho x trained tokens, over success rates.
+    """
+    if kept > size:
+        raise click.UsageError(f"--kept must be at most --size (got {kept} > {size})")
+    from proofs.estimators.relatives import budget_rows, relative_rows
+
+    click.echo("Signal to noise per thousand trained tokens (cosine, where it is not 1)\n")
+    _print_columns(relative_rows(size=size, kept=kept))
+    click.echo("\nBest AAW over best full groups: 20 steps, and 20 that do not matter; G 4 to 32\n")
+    _print_columns(budget_rows())
 
 
 def _print_columns(table: Sequence[Sequence[str]]) -> None:

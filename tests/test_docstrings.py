@@ -63,6 +63,7 @@ FORMULAS = (
     "algorithms.method.advantages",
     "algorithms.method.credit",
     "algorithms.method.episode_sampling",
+    "algorithms.method.first_draw",
     "algorithms.method.inclusion",
     "algorithms.method.losses",
     "algorithms.method.weighting",

@@ -17,6 +17,7 @@ from algorithms.cli.options import (
 from algorithms.cli.terminal import echo_error, run_reporter, say_result
 from algorithms.errors import RunStoppedError
 from algorithms.method.config import MSGRPOConfig
+from algorithms.method.presets import PRESETS
 from algorithms.runs.records import read_config
 from algorithms.runs.schema import check_resumable
 from algorithms.training.config import RunConfig
@@ -32,11 +33,11 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Policy": ("chat", "thinking", "dtype", "history", "examples", "prefill", "lora", "recompute", "compile", "player"),
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
-        "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "replacement",
-        "scope", "corrected",
+        "group_on", "common_chance", "max_failure_rate", "sampling", "kept_episodes", "alpha", "floor",
+        "replacement", "scope", "corrected",
     ),
     "Method": (
-        "baseline", "std", "eps", "credit",
+        "method", "baseline", "std", "eps", "credit",
         "weighting", "clip", "kl_coefficient", "entropy_coefficient", "regulariser_schedule", "zero_variance_groups",
     ),
     "Optimisation": ("learning_rate", "schedule", "max_grad_norm", "epochs", "token_budget", "sharding"),
@@ -60,6 +61,14 @@ class _TrainCommand(HeadedCommand):
 @config_options(RunSpec)
 @config_options(MSGRPOConfig)
 @config_options(RunConfig)
+@click.option(
+    "--method",
+    type=click.Choice(tuple(PRESETS)),
+    default=None,
+    help="Settings that belong together. "
+    + " ".join(f"{name}: {preset.about}." for name, preset in PRESETS.items())
+    + " Other options override them.",
+)
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(
     "--resume",
@@ -83,6 +92,7 @@ class _TrainCommand(HeadedCommand):
 def train(
     context: click.Context,
     /,
+    method: str | None,
     output: str | None,
     resume: str | None,
     config: str | None,
@@ -92,7 +102,13 @@ def train(
     """Post-train a policy on a game with MS-GRPO."""
     find_games_here()
     source = "the options" if config is None else f"{config!r}, with the options"
-    given = _merged({} if config is None else read_settings(config), given_settings(context))
+    given = {} if config is None else read_settings(config)
+    own = given_settings(context)
+    if method is not None:
+        given = _merged(given, {"algorithm": PRESETS[method].settings})
+        changes = PRESETS[method].differences(own.get("algorithm", {}))
+        click.echo(f"method {method}: {changes}", err=True)
+    given = _merged(given, own)
     if resume is None:
         spec = RunSpec.from_json(given, source=source)
         folder = Path(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
@@ -102,7 +118,7 @@ def train(
         folder = Path(resume)
         if output is not None and Path(output) != folder:
             raise click.UsageError("--resume goes on in the run's own folder; leave --output out")
-        is_named = "id" in given_settings(context).get("game", {})
+        is_named = "id" in own.get("game", {})
         spec = _recorded_spec(folder, given, is_named=is_named)
     if show_config:
         click.echo(to_toml(spec), nl=False)

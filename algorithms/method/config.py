@@ -12,7 +12,8 @@ import attrs
 
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.credit import CreditKind
-from algorithms.method.episode_sampling import SamplingKind, Scope
+from algorithms.method.episode_sampling import Scope
+from algorithms.method.first_draw import SamplingKind
 from algorithms.method.weighting import WeightingKind
 from tsmg import Facts, InvalidArgumentError
 
@@ -119,25 +120,32 @@ class MSGRPOConfig:
     )
     sampling: SamplingKind = option(
         "aaw",
-        "how the episodes to train on are drawn; aaw: with probability proportional to |A|^alpha; uniform: at random; "
+        "how the episodes to train on are drawn; aaw: with probability proportional to |A|^alpha; optimal: to the "
+        "estimated size of the episode's gradient over the root of its tokens, for --corrected; uniform: at random; "
         "all: every one",
         one_of,
     )
     alpha: float = option(
         1.0, "exponent alpha of |A| in the probability of --sampling aaw", within(0.0)
     )
+    floor: float = option(
+        0.0,
+        "share of the uniform distribution in each draw of --sampling aaw and optimal; above 0 every episode can be "
+        "drawn, so that --corrected restores the whole loss under any credit",
+        within(0.0, 1.0),
+    )
     replacement: bool = option(
-        False, "draw episodes with replacement; for --sampling aaw and uniform"
+        False, "draw episodes with replacement; without effect on --sampling all"
     )
     scope: Scope = option(
         "group",
-        "draw within each group, or over the whole batch; for --sampling aaw and uniform",
+        "draw within each group, or over the whole batch; without effect on --sampling all",
         one_of,
     )
     corrected: bool = option(
         False,
         "divide the weights of drawn episodes by their inclusion probabilities; restores the mean of the whole group "
-        "with the credit episode, and the weighting constant or episode",
+        "with the weighting constant or episode, and with --sampling aaw the credit episode or a --floor above 0",
     )
     weighting: WeightingKind = option(
         "constant",
@@ -234,21 +242,28 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
       A sentence for each; nothing where there is nothing to say.
     """
     found = []
-    drawn = config.sampling == "aaw" and not config.corrected
+    weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
     if _shares_what_is_hidden(config, facts):
         shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
         if resolved_std(config, facts) != "none":
             found.append(
-                f"'std' is {config.std!r} {shared} (std 'none' without a draw by 'aaw', or with 'corrected', cannot)"
+                f"'std' is {config.std!r} {shared} (std 'none' cannot, without a draw by advantage or with 'corrected')"
             )
-        if drawn:
+        if weighed and not config.corrected:
             found.append(
-                f"'sampling' is 'aaw' without 'corrected' {shared}, with std 'none' too ('corrected' cannot)"
+                f"'sampling' is {config.sampling!r} without 'corrected' {shared}, with std 'none' too ('corrected' "
+                "cannot)"
             )
-    if config.corrected and config.sampling == "aaw" and config.credit != "episode":
+    if config.sampling == "optimal" and weighed and not config.corrected:
+        found.append(
+            "'sampling' is 'optimal' without 'corrected': surprising replies are weighed more than their share, which "
+            "turns the direction ('corrected', or sampling 'aaw' or 'all')"
+        )
+    bare = config.sampling == "aaw" and not config.floor
+    if config.corrected and bare and config.credit != "episode":
         found.append(
             f"'corrected' draws do not restore credit {config.credit!r}: an episode of average return is never drawn, "
-            "although its steps may have credit (credit 'episode', or sampling 'uniform' or 'all')"
+            "although its steps may have credit ('floor' above 0, sampling 'optimal' or 'all', or credit 'episode')"
         )
     if config.corrected and config.sampling != "all" and config.weighting in ("step", "token"):
         found.append(

@@ -1,7 +1,7 @@
 """Absolute-advantage-weighted (AAW) episode sampling: which of the played episodes are trained on.
 
 Advantages are computed on all G episodes of a group; then K of them are drawn, more likely the
-larger |A|. Source: arXiv:2508.10839, absolute advantages and sub-sampling from a larger batch
+larger |A| (``first_draw``). Source: arXiv:2508.10839, absolute advantages and sub-sampling from a larger batch
 [paper]; the formula, the exponent, drawing without replacement and within a group are
 reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
 
@@ -11,8 +11,9 @@ Facts that the tests check:
   probability 1/2;
 - the std cancels in p, within a group;
 - with replacement and no correction the effective advantage is proportional to A|A|;
-- a draw divided by its inclusion probability restores the full group's policy-gradient term (not
-  the KL and entropy terms: an episode of advantage 0 is never drawn).
+- a draw divided by its inclusion probability restores the full group's policy-gradient term under
+  whole-episode credit; with a floor, or where every episode can be drawn, every term of the loss
+  that is a sum over episodes, whatever the credit.
 """
 
 import itertools
@@ -24,28 +25,19 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.method.advantages import (
-    SIGNAL_TOLERANCE,
-    Numbers,
-    finite_vector,
-    has_signal,
-    signal_mask,
-)
+from algorithms.method.advantages import Numbers, finite_vector
+from algorithms.method.first_draw import SamplingKind, first_draw_probabilities
 from algorithms.method.inclusion import checked_probabilities, inclusion_probabilities
 from tsmg import (
     Distribution,
     Finite,
     InvalidArgumentError,
-    NoSignalError,
     Stream,
     deterministic,
     product,
 )
 
-SamplingKind = Literal["aaw", "uniform", "all"]
 Scope = Literal["group", "batch"]
-
-_LEAST_RATIO = 1e-100  # the least p_e / max p of an episode with a signal: it stays drawable
 
 
 @attrs.frozen(kw_only=True)
@@ -53,11 +45,13 @@ class SamplingRule:
     """How episodes are chosen from a batch of groups.
 
     Attributes:
-      kind: "aaw" draws by |A|^alpha; "uniform" draws among all episodes, those of advantage 0
-        included; "all" takes every episode once with weight 1, and uses nothing else of the rule.
+      kind: "aaw" draws by |A|^alpha; "optimal" by ``gradient_sizes``; "uniform" draws among all episodes, those
+        of advantage 0 included; "all" takes every episode once with weight 1, and uses nothing else of the rule.
       kept: K, how many draws a group (scope "group"), or K times the number of groups from the
         whole batch (scope "batch"). Fewer are selected where fewer advantages differ from 0.
       alpha: exponent of "aaw".
+      floor: share of the uniform distribution in each draw; above 0 every episode can be drawn, also of a group
+        without signal.
       replacement: whether an episode can be drawn again; it is then selected more than once.
       scope: draw within each group, or over the batch.
       corrected: whether to divide by the inclusion probabilities.
@@ -66,6 +60,7 @@ class SamplingRule:
     kind: SamplingKind
     kept: int
     alpha: float = 1.0
+    floor: float = 0.0
     replacement: bool = False
     scope: Scope = "group"
     corrected: bool = False
@@ -93,7 +88,7 @@ class _Pool:
 
     Attributes:
       choices: what is selected when an episode is drawn.
-      probabilities: of the first draw; ``None`` where the pool has no signal.
+      probabilities: of the first draw; ``None`` where nothing can be drawn from the pool.
       count: how many draws.
     """
 
@@ -104,32 +99,6 @@ class _Pool:
     def chosen(self, drawn: Iterable[int]) -> tuple[Selected, ...]:
         """What is selected when these are drawn."""
         return tuple(self.choices[i] for i in drawn)
-
-
-def sampling_weights(advantages_G: Numbers, *, alpha: float = 1.0) -> Finite[int]:
-    """AAW sampling weights, p_e = |A_e|^alpha / sum_j |A_j|^alpha.
-
-    Source: arXiv:2508.10839 (the idea) [paper]; the formula is reconstructed [ours].
-
-    Args:
-      advantages_G: A, group-relative advantages. Shape (G,), finite; unit: reward / std.
-      alpha: exponent, finite and at least 0; 0 is uniform over the episodes with a signal.
-
-    Returns:
-      Distribution over episode indices 0..G-1. An advantage within ``SIGNAL_TOLERANCE * max(1,
-      max |A|)`` of 0 has probability exactly 0; every other one more than 0, whatever alpha.
-
-    Raises:
-      ShapeError: ``advantages_G`` is not one-dimensional, or G is 0.
-      InvalidArgumentError: an advantage is not finite, or alpha is negative or not finite.
-      NoSignalError: every advantage is 0 (the caller skips and counts such groups).
-
-    Example:
-      >>> sampling_weights([1.0, -1.0, 0.0, 0.0]).prob(0)
-      0.5
-    """
-    probabilities_G = _absolute_probabilities(finite_vector("advantages_G", advantages_G), alpha)
-    return Finite(tuple(enumerate(probabilities_G.tolist())))
 
 
 def draw_episodes(
@@ -179,11 +148,12 @@ def select_episodes(
 
         E[ sum over selected of weight * f_e ] / D  =  mean over groups of (1/G) sum over e of f_e
 
-    over all e that can be drawn: every e with "uniform", those of advantage other than 0 with "aaw", which restores
-    the policy-gradient term but not the KL and entropy terms. With "aaw" a group without signal adds nothing.
+    over all e that can be drawn: every e with "uniform" or a floor, those of advantage other than 0 with "aaw" alone,
+    which restores the policy-gradient term of whole-episode credit, but not the KL and entropy terms; then a group
+    without signal adds nothing.
 
     Args:
-      advantages_by_group: A of each group of the batch, each of shape (G,), finite.
+      advantages_by_group: A of each group of the batch, each of shape (G,), finite; with "optimal" ``gradient_sizes``.
       rule: how episodes are chosen.
       rngs: one stream a group; scope "batch" uses the first alone, "all" none.
 
@@ -297,22 +267,6 @@ def effective_sample_size(weights: Numbers) -> float:
     return float(shares.sum() ** 2 / (shares**2).sum())
 
 
-def _absolute_probabilities(advantages: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """p_e = |A_e|^alpha / sum; exactly 0 where there is no signal."""
-    if not 0 <= alpha < math.inf:
-        raise InvalidArgumentError(f"'alpha' must be finite and at least 0 (got {alpha})")
-    signal = signal_mask(advantages)
-    if not signal.any():
-        raise NoSignalError(
-            f"every advantage is 0 to within {SIGNAL_TOLERANCE:g} (got {advantages.tolist()}): "
-            "are all returns of the group equal?"
-        )
-    sizes = np.abs(advantages) / np.abs(advantages).max()
-    weights = np.where(signal, np.maximum(sizes**alpha, _LEAST_RATIO), 0.0)
-    probabilities: NDArray[np.float64] = weights / weights.sum()
-    return probabilities
-
-
 def _draw(weights: NDArray[np.float64], rng: Stream) -> int:
     """One index, with probability proportional to its weight; never one of weight 0."""
     cumulative = np.cumsum(weights)
@@ -352,7 +306,9 @@ def _pools(groups: Sequence[NDArray[np.float64]], rule: SamplingRule) -> list[_P
                 f"'kept' must ask for at least 1 draw and, without replacement, for at most as many as "
                 f"there are episodes (got {count} draws from {len(labelled)} episodes)"
             )
-        probabilities = _pool_probabilities(advantages, rule.kind, rule.alpha)
+        probabilities = first_draw_probabilities(
+            advantages, rule.kind, alpha=rule.alpha, floor=rule.floor
+        )
         weights = np.ones(len(labelled))
         if rule.corrected and probabilities is not None:
             included = inclusion_probabilities(probabilities, count, replacement=rule.replacement)
@@ -382,14 +338,3 @@ def _drawn_dist(
                 longer[grown] = longer.get(grown, 0.0) + probability * float(p_G[i]) / total
         dist = longer
     return Finite(dist)
-
-
-def _pool_probabilities(
-    advantages: NDArray[np.float64], kind: SamplingKind, alpha: float
-) -> NDArray[np.float64] | None:
-    """The probabilities of the first draw from a pool; ``None`` where the pool has no signal."""
-    if kind == "uniform":
-        return np.full(advantages.size, 1 / advantages.size)
-    if kind != "aaw":
-        raise InvalidArgumentError(f"'kind' must be aaw, uniform or all (got {kind!r})")
-    return _absolute_probabilities(advantages, alpha) if has_signal(advantages) else None

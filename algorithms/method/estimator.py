@@ -30,6 +30,7 @@ from algorithms.method.episode_sampling import (
     select_episodes,
     selection_dist,
 )
+from algorithms.method.first_draw import gradient_sizes
 from algorithms.method.weighting import WeightingKind
 from tsmg import Distribution, Facts, Stream
 
@@ -88,6 +89,7 @@ class Estimator:
                 kind=config.sampling,
                 kept=config.kept_episodes,
                 alpha=config.alpha,
+                floor=config.floor,
                 replacement=config.replacement,
                 scope=config.scope,
                 corrected=config.corrected,
@@ -117,11 +119,20 @@ class Estimator:
 
     def draw(self, role_groups: Sequence[RoleGroup], rngs: Sequence[Stream]) -> list[Selected]:
         """The episodes to train on, drawn with one stream per role and group."""
-        return select_episodes(_advantages(role_groups), self.sampling, rngs=rngs)
+        return select_episodes(self._drawn_by(role_groups), self.sampling, rngs=rngs)
 
     def draw_dist(self, role_groups: Sequence[RoleGroup]) -> Distribution[tuple[Selected, ...]]:
         """The distribution of ``draw``."""
-        return selection_dist(_advantages(role_groups), self.sampling)
+        return selection_dist(self._drawn_by(role_groups), self.sampling)
+
+    def _drawn_by(self, role_groups: Sequence[RoleGroup]) -> list[NDArray[np.float64]]:
+        """What the probabilities of each group's episodes follow from; with "optimal" from their credit itself."""
+        if self.sampling.kind != "optimal":
+            return [np.array(role_group.advantages_G) for role_group in role_groups]
+        return [
+            gradient_sizes(role_group.credits_G, role_group.completions_G, weighting=self.weighting)
+            for role_group in role_groups
+        ]
 
     def rows(
         self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], *, asked: int
@@ -144,7 +155,3 @@ class Estimator:
                 kept=self.sampling.kept,
             ),
         )
-
-
-def _advantages(role_groups: Sequence[RoleGroup]) -> list[NDArray[np.float64]]:
-    return [np.array(role_group.advantages_G) for role_group in role_groups]

@@ -1,10 +1,7 @@
 """Where absolute-advantage-weighted sampling pays: signal-to-noise against uniform sub-sampling and full groups.
 
-The corridor: T steps, each with a right and a wrong action, and a context of its own; an episode succeeds if all T are
-right, and always lasts T steps. So returns are 0 or 1, and at a success rate q each step is right with the
-probability q^(1/T). There may be further steps that do not matter, with two equally likely actions each: noise that a
-success carries as a failure does. Since an estimate depends on a group only through its number of successes and the
-number of drawn ones, its mean and variance are finite sums: everything here is exact, for any G and K.
+The game is the corridor. Since an estimate depends on a group only through its number of successes and the number of
+drawn ones, its mean and variance are finite sums (``performance``): everything here is exact, for any G and K.
 
 Trained steps are counted as the trainer does: it trains on zero-variance groups, too, for their KL, unless it is told
 to skip them; then a draw by |A| saves their cost, while the other samplings still pay for what they draw.
@@ -12,7 +9,7 @@ to skip them; then a draw by |A| saves their cost, while the other samplings sti
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, final
 
@@ -21,6 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from proofs.estimators.corridor import Corridor
+from proofs.estimators.performance import corridor_kinds, performance
+from proofs.estimators.relatives import Drawn, every_episode
 from tsmg import InvalidArgumentError
 
 SUCCESS_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -28,69 +28,6 @@ HORIZONS = (1, 4, 20)
 SIZES = (4, 8, 16, 32)
 
 Sampling = Literal["aaw", "uniform", "all"]
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Corridor:
-    """The game of T steps that all must be right, at a success rate.
-
-    Attributes:
-      success_rate: q, in (0, 1).
-      horizon: T, at least 1.
-      irrelevant: number of further steps that do not matter, at least 0; a mean number, so not necessarily whole.
-    """
-
-    success_rate: float = attrs.field()
-    horizon: int = attrs.field(default=1)
-    irrelevant: float = attrs.field(default=0.0)
-
-    @success_rate.validator
-    def _check_rate(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if not 0 < value < 1:
-            raise InvalidArgumentError(f"'success_rate' must be in (0, 1) (got {value})")
-
-    @horizon.validator
-    def _check_horizon(self, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if value < 1:
-            raise InvalidArgumentError(f"'horizon' must be at least 1 (got {value})")
-
-    @irrelevant.validator
-    def _check_irrelevant(self, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if not 0 <= value < math.inf:
-            raise InvalidArgumentError(f"'irrelevant' must be at least 0 (got {value})")
-
-    @property
-    def steps(self) -> float:
-        """The length of an episode."""
-        return self.horizon + self.irrelevant
-
-    @property
-    def noise(self) -> float:
-        """The expected squared norm of the score of the steps that do not matter: 1/2 each."""
-        return self.irrelevant / 2
-
-    @property
-    def right(self) -> float:
-        """The probability of the right action at a step."""
-        return float(self.success_rate ** (1 / self.horizon))
-
-    @property
-    def success_square(self) -> float:
-        """The squared norm of a success's score in the steps that matter: all right, so there is but one such score."""
-        return self.horizon * 2 * (1 - self.right) ** 2
-
-    @property
-    def failure_square(self) -> float:
-        """The expected squared norm of a failure's score in the steps that matter."""
-        p, q = self.right, self.success_rate
-        whole = self.horizon * 2 * p * (1 - p)  # of any episode: right 2 (1 - p)^2, wrong 2 p^2
-        return (whole - q * self.success_square) / (1 - q)
-
-    @property
-    def gradient_square(self) -> float:
-        """The squared norm of the true gradient, q times the score of a success."""
-        return self.success_rate**2 * self.success_square
 
 
 @final
@@ -158,84 +95,16 @@ def figures(
         raise InvalidArgumentError(
             f"'size' must be at least 2 and 'kept' in 1..size (got {size}, {kept})"
         )
+    relative = every_episode if sampling == "all" else Drawn(kept=kept, kind=sampling)
+    found = performance(corridor_kinds(corridor), relative, size=size, divided=divided)
     draws = size if sampling == "all" else kept
-    first = second = with_signal = 0.0
-    for successes in range(1, size):
-        played = binomial(size, successes, corridor.success_rate)
-        share = successes / size
-        scale = 1 / math.sqrt(share * (1 - share)) if divided else 1.0
-        gain, loss = (1 - share) * scale, share * scale
-        with_signal += played
-        for drawn, p in _drawn_successes(size, successes, draws, sampling):
-            mean, square = _estimate(corridor, gain, loss, drawn, draws - drawn)
-            first += played * p * mean / draws
-            second += played * p * square / draws**2
-    mean_square = first**2 * corridor.success_square
-    variance = second - mean_square
-    trained_groups = with_signal if skipped and sampling == "aaw" else 1.0
     return Figures(
-        signal=first / corridor.success_rate,
-        variance=variance,
-        snr=mean_square / variance,
-        generated=size * corridor.steps,
-        trained=trained_groups * draws * corridor.steps,
+        signal=found.scale,
+        variance=found.variance,
+        snr=found.snr,
+        generated=found.played,
+        trained=found.trained if skipped and sampling == "aaw" else draws * corridor.steps,
     )
-
-
-def _estimate(
-    corridor: Corridor, gain: float, loss: float, successes: int, failures: int
-) -> tuple[float, float]:
-    """Mean and expected squared norm of the sum of the drawn episodes' advantages times scores.
-
-    The mean is a multiple of a success's score; a failure's mean score is -q / (1 - q) times a success's.
-
-    Args:
-      corridor: the game.
-      gain: the advantage of a success.
-      loss: minus the advantage of a failure.
-      successes: number of drawn successes.
-      failures: number of drawn failures.
-    """
-    odds = corridor.success_rate / (1 - corridor.success_rate)
-    mean = gain * successes + loss * failures * odds
-    scatter = corridor.failure_square - odds**2 * corridor.success_square  # of one failure's score
-    scattered = loss**2 * failures * (scatter + corridor.noise)
-    return (
-        mean,
-        mean**2 * corridor.success_square + scattered + gain**2 * successes * corridor.noise,
-    )
-
-
-def binomial(size: int, count: int, p: float) -> float:
-    """The probability of so many successes in so many trials; for thousands of trials, too.
-
-    Example:
-      >>> round(binomial(4, 2, 0.5), 6)
-      0.375
-    """
-    logs = math.lgamma(size + 1) - math.lgamma(count + 1) - math.lgamma(size - count + 1)
-    return math.exp(logs + count * math.log(p) + (size - count) * math.log1p(-p))
-
-
-def _drawn_successes(
-    size: int, successes: int, draws: int, sampling: Sampling
-) -> Iterator[tuple[int, float]]:
-    """The number of successes among successive draws without replacement, with its probability."""
-    failures = size - successes
-    # the ratio of |A| of a success to |A| of a failure is failures / successes
-    success_weight, failure_weight = (failures, successes) if sampling == "aaw" else (1, 1)
-    dist = {0: 1.0}
-    for n in range(draws):
-        longer: dict[int, float] = {}
-        for drawn, p in dist.items():
-            good = (successes - drawn) * success_weight
-            bad = (failures - (n - drawn)) * failure_weight
-            if good:
-                longer[drawn + 1] = longer.get(drawn + 1, 0.0) + p * good / (good + bad)
-            if bad:
-                longer[drawn] = longer.get(drawn, 0.0) + p * bad / (good + bad)
-        dist = longer
-    yield from dist.items()
 
 
 @final

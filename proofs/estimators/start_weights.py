@@ -19,11 +19,11 @@ from typing import final
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from algorithms import MSGRPOConfig, group_relative_advantages, inclusion_probabilities
-from algorithms.method.advantages import has_signal
 from algorithms.method.config import resolved_std
-from algorithms.method.episode_sampling import sampling_weights
+from algorithms.method.first_draw import first_draw_probabilities
 from proofs.exact.gradients import Array
 from tsmg import Facts, InvalidArgumentError
 
@@ -48,7 +48,8 @@ class Design:
 
         Raises:
           InvalidArgumentError: coefficients that do not follow from the returns of the group alone: another credit
-            rule or weighting than "episode" and "constant", a draw over the batch, or shared chance.
+            rule or weighting than "episode" and "constant", a draw over the batch, shared chance, or an "optimal" draw
+            that is not corrected.
         """
         for name, needed in _NEEDED.items():
             if getattr(config, name) != needed:
@@ -56,6 +57,11 @@ class Design:
                     f"{name!r} must be {needed!r}, so that coefficients follow from a group's returns "
                     f"(got {getattr(config, name)!r})"
                 )
+        if config.sampling == "optimal" and not config.corrected:
+            raise InvalidArgumentError(
+                "'sampling' 'optimal' needs 'corrected', so that coefficients follow from a group's returns: "
+                "otherwise they depend on the replies, too"
+            )
         std = resolved_std(config, Facts(perfect_information=True))
 
         def coefficients(returns_G: Array) -> Array:
@@ -74,12 +80,36 @@ def _expected_weights(advantages_G: Array, config: MSGRPOConfig) -> Array:
     """The expected sum of the weights with which each episode is selected, over D. Shape (G,)."""
     size = len(advantages_G)
     even_G = np.full(size, 1 / size)  # every episode, a uniform draw of K, or a corrected draw
-    if config.sampling != "aaw" or config.corrected or not has_signal(advantages_G):
+    if config.sampling != "aaw" or config.corrected:
         return even_G
-    first = sampling_weights(advantages_G, alpha=config.alpha)
-    p_G = np.array([first.prob(e) for e in range(size)])
+    p_G = first_draw_probabilities(advantages_G, "aaw", alpha=config.alpha, floor=config.floor)
+    if p_G is None:
+        return even_G
     included_G = inclusion_probabilities(p_G, config.kept_episodes, replacement=config.replacement)
     return included_G / config.kept_episodes
+
+
+def greatest_variance(returns_G: Array, kept: int) -> list[NDArray[np.int64]]:
+    """The sets of K episodes whose returns have the greatest variance: some with the least and some with the greatest.
+
+    Source: PODS, arXiv:2504.13818.
+
+    Args:
+      returns_G: the returns of a group. Shape (G,).
+      kept: K, at most G.
+
+    Returns:
+      The members of each set; several where they are tied. Episodes of equal return may be exchanged.
+
+    Example:
+      >>> [sorted(best.tolist()) for best in greatest_variance(np.array([0.0, 5.0, 1.0, 4.0]), 3)]
+      [[0, 1, 2], [0, 1, 3]]
+    """
+    order_G = np.argsort(returns_G, kind="stable")
+    size = len(returns_G)
+    ends = [np.r_[order_G[: kept - n], order_G[size - n :]] for n in range(kept + 1)]
+    variances = [float(returns_G[end].var()) for end in ends]
+    return [e for e, v in zip(ends, variances, strict=True) if v >= max(variances) - 1e-12]
 
 
 def pods(size: int, kept: int, *, renormalised: bool = True, eps: float = 1e-4) -> Design:
@@ -101,10 +131,7 @@ def pods(size: int, kept: int, *, renormalised: bool = True, eps: float = 1e-4) 
         raise InvalidArgumentError(f"'kept' must be in 2..{size} (got {kept})")
 
     def coefficients(returns_G: Array) -> Array:
-        order_G = np.argsort(returns_G, kind="stable")
-        ends = [np.r_[order_G[: kept - n], order_G[size - n :]] for n in range(kept + 1)]
-        variances = [float(returns_G[end].var()) for end in ends]
-        best = [e for e, v in zip(ends, variances, strict=True) if v >= max(variances) - 1e-12]
+        best = greatest_variance(returns_G, kept)
         whole_G = group_relative_advantages(returns_G, eps=eps)
         total_G = np.zeros(size)
         for end in best:

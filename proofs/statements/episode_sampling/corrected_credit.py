@@ -1,4 +1,4 @@
-"""What corrected draws do not restore: credit of single steps, and denominators that depend on the draw."""
+"""What corrected draws do not restore: credit of steps without a floor, and denominators that depend on draws."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,7 @@ from proofs.exact.gradients import Array
 from proofs.small_games import FiniteGame, tabular_policy
 from proofs.statement import Sides, statement
 from proofs.statements.by_hand import cosine
-from proofs.statements.cases import BY_ESTIMATOR, Case, random_cases
+from proofs.statements.cases import BY_AUTODIFF, BY_ESTIMATOR, Case, random_cases
 from proofs.statements.credit_rules.plain import ROAD, Group, expected_D, mean_of
 from tsmg import Transition, deterministic
 
@@ -38,7 +38,7 @@ def _corrected_D(case: Case, **settings: Any) -> Array:
     """The expected estimate of corrected draws, of which the settings warn. Shape (D,)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return case.estimate_D(sampling="aaw", corrected=True, **settings)
+        return case.estimate_D(**{"sampling": "aaw", "corrected": True, **settings})
 
 
 def _with_cosine(case: Case, vector_D: Array) -> list[float]:
@@ -65,12 +65,8 @@ def _without_the_average(group: Group) -> list[list[float]]:
 
 def _mean_of_the_full_group(case: Case) -> Sides:
     """Corrected sampling has the mean of the full group, whatever the credit: (G - 1) / G of the true gradient."""
-    share = (case.size - 1) / case.size
     found = _corrected_D(case, credit="reward_to_go", kept_episodes=1)
-    return (
-        _with_cosine(case, found),
-        _with_cosine(case, share * case.dist.autodiff_gradient_D()),
-    )
+    return _with_cosine(case, found), _with_cosine(case, _full_group_D(case))
 
 
 @statement(
@@ -92,6 +88,60 @@ def corrected_draws_lose_the_steps_of_average_episodes(case: Case) -> Sides:
     found = _corrected_D(case, credit="reward_to_go", kept_episodes=1)
     by_hand = expected_D(case, _without_the_average)
     return _with_cosine(case, found), _with_cosine(case, by_hand)
+
+
+def _without_a_floor(case: Case) -> Sides:
+    """Draws have no floor, so that episodes of average return are never drawn."""
+    found = _corrected_D(case, credit="reward_to_go", kept_episodes=1)
+    return found, _full_group_D(case)
+
+
+@statement(
+    routes=(BY_ESTIMATOR + ", drawn with a floor", BY_AUTODIFF),
+    example=_two_prizes_case(),
+    cases=random_cases(states=1),
+    sweep=15,
+    wrong=_without_a_floor,
+)
+def a_floor_keeps_the_gradient_under_rewards_to_go(case: Case) -> Sides:
+    """With a floor, corrected draws have the mean of the full group, with reward-to-go as with any credit of steps.
+
+    Every episode can be drawn, and what it adds is divided by how likely it is drawn; groups of equal returns are
+    drawn from, too. So the expected estimate is that of the whole groups: (G - 1) / G of the true gradient.
+
+    Assumes: constant weighting, the group's mean, no std; a floor above 0. Source: reconstructed.
+    """
+    return _corrected_D(case, credit="reward_to_go", kept_episodes=1, floor=0.25), _full_group_D(
+        case
+    )
+
+
+def _by_whole_episodes(case: Case) -> Sides:
+    """Draws are by the advantage of the whole episode, which is 0 although its steps have credit."""
+    return _without_a_floor(case)
+
+
+@statement(
+    routes=(BY_ESTIMATOR + ", drawn by the credit itself", BY_AUTODIFF),
+    example=_two_prizes_case(),
+    cases=random_cases(states=1),
+    sweep=15,
+    wrong=_by_whole_episodes,
+)
+def draws_by_credit_keep_the_gradient_without_a_floor(case: Case) -> Sides:
+    """The draw "optimal", corrected, has the mean of the full group under reward-to-go, with no floor.
+
+    Its probabilities follow from the credit of the steps: what is never drawn has none, and adds nothing.
+
+    Assumes: constant weighting, the group's mean, no std. Source: reconstructed.
+    """
+    found = _corrected_D(case, sampling="optimal", credit="reward_to_go", kept_episodes=1)
+    return found, _full_group_D(case)
+
+
+def _full_group_D(case: Case) -> Array:
+    share_D: Array = (case.size - 1) / case.size * case.dist.autodiff_gradient_D()
+    return share_D
 
 
 def _steps_of_the_full_group(case: Case) -> Sides:

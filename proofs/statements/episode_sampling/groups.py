@@ -5,9 +5,9 @@ from fractions import Fraction
 from typing import Any, final
 
 import attrs
-import numpy as np
 from hypothesis import strategies as st
 
+from proofs.estimators.arms import Arm, outcomes
 from proofs.estimators.laboratory import EstimatorAnalysis
 from proofs.statement import Array
 from proofs.statements.cases import choice_case, random_cases
@@ -15,16 +15,6 @@ from tsmg import Finite
 
 Returns = tuple[float, ...]
 SKEWED = (3.0, 0.0, 0.0, 1.0)
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Arm:
-    """A choice: its probability, the distribution of its payment, and the number of steps of an episode with it."""
-
-    probability: float
-    pays: Mapping[float, float]
-    length: int = 1
 
 
 @final
@@ -48,13 +38,7 @@ class Choice:
 
     def outcomes(self) -> list[tuple[float, float, int, Array]]:
         """(probability, return, length, score in the logits of the arms) of each way in which an episode can go."""
-        arms = list(self.arms.values())
-        policy_A = np.array([arm.probability for arm in arms])
-        return [
-            (arm.probability * p, paid, arm.length, np.eye(len(arms))[a] - policy_A)
-            for a, arm in enumerate(arms)
-            for paid, p in arm.pays.items()
-        ]
+        return list(outcomes(self.arms))
 
 
 def unequal_returns(values: st.SearchStrategy[int], least: int = 2) -> st.SearchStrategy[Returns]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from proofs.estimators.arms import Arm
 from proofs.statement import Array, Sides, statement
 from proofs.statements.by_hand import expected_estimate_D
 from proofs.statements.cases import Case, choice_case
 from proofs.statements.episode_sampling.groups import (
     ONE_STEP,
     THREE_ARMS,
-    Arm,
     Choice,
     deviations,
     shares,

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from proofs.estimators.arms import Arm
 from proofs.statement import Sides, statement
-from proofs.statements.episode_sampling.groups import Arm, Choice, deviations, ordered_draws
+from proofs.statements.episode_sampling.groups import Choice, deviations, ordered_draws
 
 _RARE_SUCCESS = Choice(
     arms={

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from proofs.estimators.aaw_map import binomial
+from proofs.estimators.corridor import binomial
 from proofs.estimators.laboratory import Settings
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.statement import Sides, statement

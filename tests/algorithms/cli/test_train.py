@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,39 @@ def spec(tmp_path: Path) -> RunSpec:
     """A small run of a tiny model."""
     tiny_model(sharp=3.0).save_pretrained(tmp_path / "model")
     return attrs.evolve(SMALL, policy=PolicySpec(model=str(tmp_path / "model"), chat=False))
+
+
+def test_a_method_is_settings_that_options_override(tmp_path: Path) -> None:
+    """A file is below the method, and the method below options; what is said goes to the standard error."""
+    file = tmp_path / "run.toml"
+    file.write_text('[algorithm]\nstd = "sample"\nalpha = 2.0\nfloor = 0.5\n')
+    result = run(
+        "train",
+        "--config",
+        str(file),
+        "--method",
+        "ms-grpo-corrected",
+        "--floor",
+        "0.2",
+        "--show-config",
+    )
+    assert result.exit_code == 0, result.output
+    shown = RunSpec.from_json(tomllib.loads(result.stdout)).algorithm
+    expected = MSGRPOConfig(std="none", alpha=2.0, floor=0.2, corrected=True)
+    assert shown == expected
+    assert result.stderr == (
+        "method ms-grpo-corrected: std 'none' (default 'auto'), corrected True (default False)\n"
+    )
+    assert (
+        run("train", "--method", "ms-grpo", "--show-config").stdout
+        == run("train", "--show-config").stdout
+    )
+
+
+def test_a_resumed_run_keeps_its_method(spec: RunSpec, tmp_path: Path) -> None:
+    run_training(spec, tmp_path / "run", reporter=None)
+    result = run("train", "--resume", str(tmp_path / "run"), "--method", "ms-grpo-corrected")
+    assert result.exit_code != 0 and "a resumed run keeps its settings" in result.output
 
 
 def test_every_option_stands_under_one_heading() -> None:

@@ -27,6 +27,9 @@ SHARED = {"group_on": "initial_state"}
         ({**SHARED, "std": "population"}, HIDDEN, ["'std'", "'sampling'"]),
         ({"common_chance": True}, SEEN, ["'sampling'"]),
         ({"common_chance": True, "sampling": "all"}, SEEN, []),
+        ({"common_chance": True, "floor": 0.5}, SEEN, ["'sampling'"]),
+        ({"common_chance": True, "floor": 1.0}, SEEN, []),
+        ({"common_chance": True, "sampling": "optimal", "corrected": True}, SEEN, []),
     ],
 )
 def test_what_a_group_shares_unseen_is_warned_of(settings, facts, about):
@@ -43,26 +46,31 @@ def test_none_is_not_said_to_help_where_the_draw_reverses():
 
 
 @pytest.mark.parametrize(
-    ("credit", "weighting", "sampling", "corrected"),
+    ("credit", "weighting", "sampling", "corrected", "floor"),
     list(
         itertools.product(
             ("episode", "reward_to_go", "turn", "anchor_state"),
             ("constant", "episode", "step", "token"),
-            ("aaw", "uniform", "all"),
+            ("aaw", "optimal", "uniform", "all"),
             (True, False),
+            (0.0, 0.1),
         )
     ),
 )
-def test_corrections_that_do_not_correct_are_warned_of(credit, weighting, sampling, corrected):
+def test_corrections_that_do_not_correct_are_warned_of(
+    credit, weighting, sampling, corrected, floor
+):
     config = MSGRPOConfig(
-        credit=credit, weighting=weighting, sampling=sampling, corrected=corrected
+        credit=credit, weighting=weighting, sampling=sampling, corrected=corrected, floor=floor
     )
     found = " ".join(bias_warnings(config, SEEN))
-    lost = corrected and sampling == "aaw" and credit != "episode"
+    lost = corrected and sampling == "aaw" and credit != "episode" and not floor
     assert (f"do not restore credit {credit!r}" in found) == lost
     ratio = corrected and sampling != "all" and weighting in ("step", "token")
     assert (f"do not restore the weighting {weighting!r}" in found) == ratio
-    assert bool(found) == (lost or ratio)
+    bare = sampling == "optimal" and not corrected
+    assert ("surprising replies are weighed more" in found) == bare
+    assert bool(found) == (lost or ratio or bare)
 
 
 def test_an_estimator_warns_and_is_made_all_the_same():

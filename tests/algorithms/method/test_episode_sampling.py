@@ -1,15 +1,14 @@
 """AAW sampling: its distribution, its draws, its inclusion probabilities, and the correction by them."""
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import typeguard
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,178 +20,17 @@ from algorithms.method.episode_sampling import (
     denominator_episodes,
     draw_episodes,
     effective_sample_size,
-    sampling_weights,
     select_episodes,
     selection_dist,
 )
+from algorithms.method.first_draw import sampling_weights
 from algorithms.method.inclusion import inclusion_probabilities
 
 Floats = NDArray[np.float64]
-Law = Callable[..., Sequence[float]]
-
-# Multiples of 0.1 bring ties with rounding noise; only noise comes within 1e-5 of a mean.
-ANY_RETURN = st.integers(-20, 20).map(lambda n: n * 0.1) | st.floats(-100, 100).map(
-    lambda x: round(x, 3)
-)
-RETURNS = st.lists(ANY_RETURN, min_size=2, max_size=12)
-ALPHAS = st.sampled_from([0.0, 0.5, 1.0, 2.0])
-
-
-def aaw(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    """The library's p of each episode, from the returns."""
-    return law_of(group_relative_advantages(returns, eps=0.0), alpha=alpha)
-
-
-def law_of(advantages: Any, *, alpha: float = 1.0) -> list[float]:
-    dist = sampling_weights(advantages, alpha=alpha)
-    return [float(dist.prob(e)) for e in range(len(advantages))]
-
-
-def by_return(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return normalised([abs(r) ** alpha for r in returns])
-
-
-def by_positive_part(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return normalised([max(r - np.mean(returns), 0) ** alpha for r in returns])
-
-
-def by_median(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return normalised([abs(r - np.median(returns)) ** alpha for r in returns])
-
-
-def by_rank(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return normalised([(e + 1.0) ** alpha for e, _ in enumerate(returns)])
-
-
-def by_exponential(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return normalised([math.exp(abs(r - np.mean(returns))) for r in returns])
-
-
-def unnormalised(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return [abs(a) ** alpha for a in group_relative_advantages(returns)]
-
-
-def squared(returns: Sequence[float], *, alpha: float = 1.0) -> list[float]:
-    return aaw(returns, alpha=2 * alpha)
 
 
 def normalised(weights: Sequence[float]) -> list[float]:
     return [w / sum(weights) for w in weights]
-
-
-# ---- the distribution of one draw ---------------------------------------------------------------------
-
-
-def check_distribution(dist: Law, returns: Sequence[float], alpha: float) -> None:
-    p = dist(returns, alpha=alpha)
-    assert len(p) == len(returns)
-    assert all(x >= 0 for x in p)
-    assert sum(p) == pytest.approx(1, abs=1e-12)
-
-
-def check_moved(dist: Law, returns: Sequence[float], alpha: float, by: float, scale: float) -> None:
-    """A change of the unit and of the zero of rewards changes nothing."""
-    moved = dist([scale * r + by for r in returns], alpha=alpha)
-    assert moved == pytest.approx(dist(returns, alpha=alpha), rel=1e-6, abs=1e-9)
-
-
-def check_permuted(dist: Law, returns: Sequence[float], order: Sequence[int]) -> None:
-    p = dist(returns)
-    assert dist([returns[i] for i in order]) == pytest.approx([p[i] for i in order], abs=1e-12)
-
-
-def check_half_above(dist: Law, returns: Sequence[float]) -> None:
-    """Reference values: alpha 1, any unequal returns."""
-    above = [a > 0 for a in group_relative_advantages(returns)]
-    assert sum(itertools.compress(dist(returns), above)) == pytest.approx(0.5, abs=1e-9)
-
-
-@given(RETURNS, ALPHAS)
-def test_a_distribution(returns: list[float], alpha: float) -> None:
-    assume(has_signal(group_relative_advantages(returns)))
-    check_distribution(aaw, returns, alpha)
-
-
-@given(RETURNS, ALPHAS, st.floats(-1000, 1000).map(round), st.floats(0.1, 100))
-def test_shift_and_scale_invariance(
-    returns: list[float], alpha: float, by: float, scale: float
-) -> None:
-    assume(has_signal(group_relative_advantages(returns)))
-    check_moved(aaw, returns, alpha, by, scale)
-
-
-@given(st.data(), RETURNS)
-def test_permutation_equivariance(data: st.DataObject, returns: list[float]) -> None:
-    assume(has_signal(group_relative_advantages(returns)))
-    check_permuted(aaw, returns, data.draw(st.permutations(range(len(returns)))))
-
-
-@given(RETURNS)
-def test_first_draw_is_above_the_mean_half_of_the_time(returns: list[float]) -> None:
-    assume(has_signal(group_relative_advantages(returns)))
-    check_half_above(aaw, returns)
-
-
-@pytest.mark.parametrize(
-    ("check", "wrong", "case"),
-    [
-        (check_distribution, unnormalised, ([0.0, 0.0, 1.0], 1.0)),
-        (check_moved, by_return, ([1.0, 2.0, 4.0], 1.0, 7.0, 1.0)),
-        (check_moved, by_exponential, ([1.0, 2.0, 4.0], 1.0, 0.0, 2.0)),
-        (check_permuted, by_rank, ([1.0, 2.0, 4.0], [2, 0, 1])),
-        (check_half_above, by_median, ([0.0, 0.0, 1.0],)),
-        (check_half_above, by_positive_part, ([0.0, 0.0, 1.0],)),
-        (check_half_above, by_exponential, ([0.0, 0.0, 1.0],)),
-        (check_half_above, squared, ([0.0, 0.0, 1.0],)),
-    ],
-)
-def test_laws_reject(check: Any, wrong: Law, case: tuple[Any, ...]) -> None:
-    with pytest.raises(AssertionError):
-        check(wrong, *case)
-
-
-@given(RETURNS, st.sampled_from([0.0, 1e-4, 1.0]))
-def test_std_cancels(returns: list[float], eps: float) -> None:
-    bare = group_relative_advantages(returns, std="none")
-    assume(has_signal(bare))
-    for std in ("population", "sample"):
-        scaled = group_relative_advantages(returns, std=cast(Any, std), eps=eps)
-        assert law_of(scaled) == pytest.approx(law_of(bare), rel=1e-9)
-
-
-def test_weights_by_hand() -> None:
-    assert law_of([3.0, -1.0, 0.0, 1e-12]) == [0.75, 0.25, 0.0, 0.0]
-    assert law_of([3.0, -1.0, 0.0], alpha=2.0) == pytest.approx([0.9, 0.1, 0.0])
-    assert law_of([3.0, -1.0, 0.0], alpha=0.0) == [0.5, 0.5, 0.0]
-
-
-def test_a_signal_stays_drawable_whatever_alpha() -> None:
-    p = law_of([1.0, -1.0, 0.001], alpha=1000.0)
-    assert 0 < p[2] < 1e-99
-    assert inclusion_probabilities(np.array(p), 3).tolist() == [1.0, 1.0, 1.0]
-
-
-@pytest.mark.parametrize("advantages", [[0.0, 0.0], [1e-12, -1e-12]])
-def test_no_signal(advantages: list[float]) -> None:
-    with pytest.raises(tsmg.NoSignalError, match="every advantage is 0"):
-        sampling_weights(advantages)
-
-
-@pytest.mark.parametrize("alpha", [-1.0, math.nan, math.inf])
-def test_alpha_must_be_a_size(alpha: float) -> None:
-    with pytest.raises(tsmg.InvalidArgumentError, match="'alpha'"):
-        sampling_weights([1.0, -1.0], alpha=alpha)
-
-
-@pytest.mark.parametrize("advantages", [[], np.array([[1.0, -1.0]]), np.array(1.0)])
-def test_advantages_must_be_one_row(advantages: Any) -> None:
-    with pytest.raises(tsmg.ShapeError, match="'advantages_G'"):
-        sampling_weights(advantages)
-
-
-def test_advantages_must_be_finite() -> None:
-    with pytest.raises(tsmg.InvalidArgumentError, match="'advantages_G' must be finite"):
-        sampling_weights([1.0, math.nan])
 
 
 # ---- successive draws ------------------------------------------------------------------------
@@ -446,7 +284,7 @@ def check_effective_advantage(included: Floats, advantages: Floats) -> None:
 
 def test_effective_advantage_with_replacement() -> None:
     advantages = group_relative_advantages([0.5, 0.4, 1.0, -3.0], std="none")
-    p = np.array(law_of(advantages))
+    p = np.array([p for _, p in sampling_weights(advantages).enumerate()])
     check_effective_advantage(inclusion_probabilities(p, 3, replacement=True), advantages)
     with pytest.raises(AssertionError):
         check_effective_advantage(inclusion_probabilities(p, 3), advantages)
@@ -624,13 +462,38 @@ def test_effective_sample_size_by_hand() -> None:
         effective_sample_size([1.0, -1.0])
 
 
-@pytest.mark.parametrize("kind", ["aaw", "uniform", "all"])
+@pytest.mark.parametrize("options", [{"scope": "group"}, {"scope": "batch"}])
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("kind", ["aaw", "optimal"])
+@pytest.mark.parametrize("floor", [0.0, 0.25])
+def test_a_floor_restores_every_episode(
+    options: dict[str, Any], replacement: bool, kind: Any, floor: float
+) -> None:
+    """E[sum of weight * f] / D is the mean of f over all episodes; without a floor, over those with a signal."""
+    groups = [A1 if kind == "aaw" else np.abs(A1), SILENT]
+    rule = SamplingRule(
+        kind=kind, kept=2, floor=floor, replacement=replacement, corrected=True, **options
+    )
+    restored = dict.fromkeys([(g, e) for g in (0, 1) for e in range(4)], 0.0)
+    for selected, p in selection_dist(groups, rule).enumerate():
+        for one in selected:
+            restored[one.group, one.episode] += float(p) * one.weight / 4
+    expected = [1 / 8 if floor or groups[g][e] else 0.0 for g, e in restored]
+    assert list(restored.values()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["aaw", "optimal", "uniform", "all"])
 @pytest.mark.parametrize("replacement", [False, True])
 @pytest.mark.parametrize("scope", ["group", "batch"])
-def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
+@pytest.mark.parametrize("floor", [0.0, 0.5])
+def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope, floor):
     """Frequencies of 3000 selections, and the inclusion probabilities by their own integral."""
     groups = [np.array([2.0, -1.0, -1.0]), np.array([0.5, -0.5, 0.0])]
-    rule = SamplingRule(kind=kind, kept=2, replacement=replacement, scope=scope, corrected=True)
+    if kind == "optimal":
+        groups = list(map(np.abs, groups))
+    rule = SamplingRule(
+        kind=kind, kept=2, floor=floor, replacement=replacement, scope=scope, corrected=True
+    )
     table = selection_dist(groups, rule).pmf()
 
     def ordered(selection):
@@ -647,6 +510,6 @@ def test_the_law_of_a_selection_is_that_of_its_draws(kind, replacement, scope):
     for selection, p in dist.items():
         assert abs(draws.count(selection) / 3000 - p) <= 5 * (p * (1 - p) / 3000) ** 0.5 + 1e-9
     assert set(draws) <= set(dist)
-    if kind == "aaw":  # corrected weights restore the full group's sum, exactly
+    if kind in ("aaw", "optimal"):  # corrected weights restore the full group's sum, exactly
         total = sum(p * sum(w for _, _, w in selection) for selection, p in dist.items())
-        assert total / 4 == pytest.approx((3 / 3 + 2 / 3) / 2)
+        assert total / 4 == pytest.approx((3 / 3 + (3 / 3 if floor else 2 / 3)) / 2)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import tsmg
 from algorithms.method.advantages import group_relative_advantages
-from algorithms.method.episode_sampling import sampling_weights
+from algorithms.method.first_draw import sampling_weights
 from algorithms.method.inclusion import inclusion_probabilities
 from algorithms.method.weighting import WeightingKind, token_weights
 

@@ -16,11 +16,11 @@ from proofs.estimators.aaw_map import (
     HORIZONS,
     SIZES,
     SUCCESS_RATES,
-    Corridor,
     Point,
     aaw_map,
     figures,
 )
+from proofs.estimators.corridor import Corridor
 from proofs.small_games import FiniteGame, tabular_policy
 from tsmg import Facts, InvalidArgumentError, Transition, deterministic
 

@@ -84,14 +84,37 @@ def test_where_all_gains_are_equal_the_weight_is_the_same_for_all_starts(size, s
     assert constant == (size == 2 or (undrawn and (not divided or size == 3)))
 
 
-@pytest.mark.parametrize("rule", [{"sampling": "aaw", "corrected": True}, {"sampling": "uniform"}])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"sampling": "aaw", "corrected": True},
+        {"sampling": "uniform"},
+        {"sampling": "aaw", "floor": 1.0},
+        {"sampling": "optimal", "corrected": True},
+    ],
+)
 def test_corrected_and_uniform_draws_have_the_weights_of_full_groups(rule):
     for std in ("none", "population", "sample"):
         drawn = start_weights(config(std=std, **rule), RATES)
         assert drawn == pytest.approx(start_weights(config(std=std, sampling="all"), RATES))
 
 
-@pytest.mark.parametrize("design", [config(kept_episodes=3), config(std="none"), pods(16, 4)])
+def test_a_floor_is_between_the_draw_and_the_full_group():
+    bare, floored, full = (
+        start_weights(config(std="none", kept_episodes=1, floor=floor), [0.05])
+        for floor in (0.0, 0.5, 1.0)
+    )
+    assert floored == pytest.approx((bare + full) / 2) and bare > 2 * full
+
+
+def test_an_optimal_draw_without_correction_has_no_weights():
+    with pytest.raises(InvalidArgumentError, match="'optimal' needs 'corrected'"):
+        start_weights(config(sampling="optimal"), [0.5])
+
+
+@pytest.mark.parametrize(
+    "design", [config(kept_episodes=3), config(std="none"), config(floor=0.2), pods(16, 4)]
+)
 def test_the_weight_is_a_sum_over_groups(design):
     """The same over all numbers of successes, from the coefficients of the whole group."""
     made = design if isinstance(design, Design) else Design.of(design)
