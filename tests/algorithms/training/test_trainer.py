@@ -306,6 +306,19 @@ def test_a_failed_member_takes_its_whole_group_and_too_many_stop_the_run():
     assert trainer.update().metrics["failed_episodes"] > 0
 
 
+def test_failed_groups_stay_in_the_denominator():
+    """Every token of a uniform table has the entropy log 3, and the advantages of a group add up to 0."""
+    config = attrs.evolve(
+        CONFIG, groups=8, sampling="all", max_reply_tokens=1, entropy_coefficient=0.5, max_failure_rate=1.0
+    )  # fmt: skip
+    made = MSGRPOTrainer(game=Arms(broken=True), policy=arms_policy(), config=config)
+    update = made.update()
+    played = len(update.rollouts.groups)
+    assert 0 < played < 8
+    assert update.metrics["trained_tokens"] == played * config.group_size
+    assert update.metrics["loss"] == pytest.approx(-0.5 * math.log(3) * played / 8)
+
+
 def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     """A group in which all returns are equal adds no rows, and does not make the others count more."""
     game, rollouts = lake_groups(horizon=2)  # nobody reaches the goal in two steps

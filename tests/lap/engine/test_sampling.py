@@ -58,6 +58,14 @@ def test_top_p_by_hand():
     assert kept_support(logits, Sampling(min_p=0.5))[0].tolist() == [True, True, False]
 
 
+def test_each_rule_looks_at_what_the_one_before_it_left():
+    """Of 0.5, 0.3 and 0.2 the first two are 5/8 and 3/8 among themselves, so that 5/8 alone is a nucleus of 0.6."""
+    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
+    assert kept_support(logits, Sampling(top_k=2, top_p=0.6))[0].tolist() == [False, True, False]
+    assert kept_support(logits, Sampling(top_k=2, top_p=0.63))[0].tolist() == [False, True, True]
+    assert kept_support(logits, Sampling(top_k=2, min_p=0.5))[0].tolist() == [False, True, True]
+
+
 def test_greedy_is_a_point_mass_and_entropy_is_right():
     dist = token_logprobs(torch.tensor([[0.0, 2.0, 1.0]]), Sampling(temperature=0))
     assert dist.exp().tolist() == [[0, 1, 0]]

@@ -1,5 +1,7 @@
 """Log-probabilities and entropies of a large vocabulary by few copies of its logits: values and gradients."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -38,6 +40,22 @@ def test_scores_and_gradients_are_those_of_the_plain_formula(seed, targets, weig
         found.append((logprobs.detach(), entropies.detach(), given_logits.grad))
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_targets_with_a_support_and_without_one_stand_side_by_side():
+    """Each under its own distribution: of the kept tokens, or of the whole vocabulary."""
+    logits = torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]], dtype=torch.float64).log()
+    targets = [
+        _Target(0, 1, None),
+        _Target(0, 1, (0, 1)),
+        _Target(0, 2, (2,)),
+        _Target(1, 0, None),
+        _Target(1, 0, (0, 2)),
+    ]
+    logprobs, entropies = _scores_of(0.5 * logits, targets, Sampling(temperature=0.5))
+    dists = [(0.1, 0.2, 0.7), (1 / 3, 2 / 3), (1.0,), (0.5, 0.25, 0.25), (2 / 3, 1 / 3)]
+    assert logprobs.exp().tolist() == pytest.approx([0.2, 2 / 3, 1.0, 0.5, 2 / 3])
+    assert entropies.tolist() == pytest.approx([-sum(p * math.log(p) for p in d) for d in dists])
 
 
 def test_the_gradient_is_that_of_finite_differences():
