@@ -241,7 +241,10 @@ def test_replies_are_scored_as_they_were_drawn(temperature: float) -> None:
         assert scores.mask_B_L[n, :length].tolist() == list(completion.trainable)
         assert sum(completion.trainable) == 1
         assert completion.finished
-    unsupported = [attrs.evolve(completion, support=None) for completion in completions]
+    unsupported = [
+        attrs.evolve(one, support=None, trainable=(True,) * len(one.reply_ids))
+        for one in completions
+    ]
     free_scores = free.model.logprobs(unsupported, sampling=free.sampling)
     assert bool((free_scores.logprobs_B_L[:, 0] < -1).all())
 

@@ -2,13 +2,17 @@
 
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lap import Message, Prompt, Segment
 from lap.engine.sampling import Sampling, entropy
 from lap.engine.scoring import _scores_of, _Target
+from tests.checkpoints import tiny_model
+from tsmg import Stream
 
 
 def scored(logits, targets):
@@ -71,3 +75,55 @@ def test_a_certain_token_has_entropy_0():
     (logprobs + entropies).sum().backward()
     assert logprobs.item() == pytest.approx(0) and entropies.item() == pytest.approx(0)
     assert logits.grad.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def recorded(model, count=12):
+    """Replies of six tokens to three prompts, all of them sampled."""
+    texts = [f"P F {n % 3}\nF G" for n in range(count)]
+    prompts = [Prompt((Message("user", (Segment(text, trusted=False),)),)) for text in texts]
+    rngs = [Stream("scoring", n) for n in range(count)]
+    return model.sample(prompts, rngs, sampling=Sampling(max_reply_tokens=6))
+
+
+@pytest.mark.parametrize("layout", ["tree_attention", "packed", "padded"])
+def test_tokens_that_were_not_chosen_cost_nothing_and_change_nothing(layout):
+    """Values and gradient of the chosen tokens are those of the whole reply; what follows the last is not computed."""
+    model = tiny_model(sharp=3.0)
+    whole = recorded(model)
+    model.layout = layout
+    masks = [
+        (False, True, False, True, False, False),
+        (True, True, False, False, False, False),
+        (False,) * 6,
+    ]
+    part = [attrs.evolve(one, trainable=masks[n // 4]) for n, one in enumerate(whole)]
+    passed = []
+    layer = model.network.model.layers[0].mlp
+    layer.register_forward_pre_hook(lambda module, args: passed.append(args[0][..., 0].numel()))
+
+    def learnt(completions, chosen_B_L):
+        model.network.zero_grad()
+        scores = model.logprobs(completions, sampling=Sampling())
+        kept = [t[chosen_B_L] for t in (scores.logprobs_B_L, scores.entropies_B_L)]
+        sum((t * torch.arange(1.0, 1 + len(t))).sum() for t in kept).backward()
+        grads = torch.cat([p.grad.flatten() for p in model.network.parameters()])
+        return scores, [t.detach() for t in kept], grads
+
+    mask = torch.tensor([one.trainable for one in part])
+    _, values, gradient = learnt(whole, mask)
+    scores, found, of_part = learnt(part, mask)
+    assert torch.equal(scores.mask_B_L, mask)
+    assert not scores.logprobs_B_L[~mask].any() and not scores.entropies_B_L[~mask].any()
+    for mine, theirs in zip(found, values, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+    assert float((of_part - gradient).norm() / gradient.norm()) < 1e-5
+    computed = len(passed) // 2
+    assert sum(passed[computed:]) < sum(passed[:computed])
+
+
+def test_a_batch_in_which_nothing_was_chosen_is_scored_all_the_same():
+    model = tiny_model(sharp=3.0)
+    given_all = [attrs.evolve(one, trainable=(False,) * 6) for one in recorded(model, 2)]
+    scores = model.logprobs(given_all, sampling=Sampling())
+    assert scores.logprobs_B_L.tolist() == scores.entropies_B_L.tolist() == [[0.0] * 6] * 2
+    assert not scores.mask_B_L.any()
