@@ -1,25 +1,75 @@
 """The token batch: rows in micro-batches and parts, as many tokens as are computed for them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algorithms.method.batch import TrainingRow, micro_batches, part_of_rows
+from algorithms.method.batch import (
+    RoleGroup,
+    TrainingRow,
+    micro_batches,
+    part_of_rows,
+    training_rows,
+)
+from algorithms.method.episode_sampling import Selected
 from tsmg import Completion
 
 IDS = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple)
 
 
-def row(prompt: Sequence[int], reply: Sequence[int]) -> TrainingRow:
-    completion = Completion(
+def said(
+    prompt: Sequence[int], reply: Sequence[int], trainable: Sequence[bool] | None = None
+) -> Completion:
+    return Completion(
         prompt_ids=tuple(prompt),
         reply_ids=tuple(reply),
-        trainable=(True,) * len(reply),
+        trainable=(True,) * len(reply) if trainable is None else tuple(trainable),
         logprobs=(-1.0,) * len(reply),
     )
-    return TrainingRow(agent="player", completion=completion, advantage=1.0, weight=1.0)
+
+
+def row(prompt: Sequence[int], reply: Sequence[int]) -> TrainingRow:
+    return TrainingRow(agent="player", completion=said(prompt, reply), advantage=1.0, weight=1.0)
+
+
+def rows_of(*episodes: Sequence[Completion], weighting: Any = "constant") -> list[TrainingRow]:
+    """All completions of episodes, the n-th of an episode with the advantage 10 times its index, plus n."""
+    role_group = RoleGroup(
+        number=0,
+        agent="player",
+        returns_G=(0.0,) * len(episodes),
+        advantages_G=(0.0,) * len(episodes),
+        credits_G=tuple(tuple(10.0 * e + n for n in range(len(x))) for e, x in enumerate(episodes)),
+        completions_G=tuple(map(tuple, episodes)),
+    )
+    selected = [Selected(group=0, episode=e, weight=1.0) for e in range(len(episodes))]
+    return training_rows(
+        [role_group], selected, weighting=weighting, denominator_episodes=len(episodes)
+    )
+
+
+def test_equal_completions_of_different_episodes_are_neighbours() -> None:
+    """So that a micro-batch computes each once; each keeps its own advantage."""
+    episodes = [[said((1, 2), (n % 2,)), said((3,), (n % 2, 0))] for n in range(4)]
+    rows = rows_of(*episodes)
+    keys = [(one.completion.prompt_ids, one.completion.reply_ids) for one in rows]
+    expected = [((3,), (0, 0)), ((3,), (1, 0)), ((1, 2), (0,)), ((1, 2), (1,))]
+    assert keys == [key for key in expected for _ in range(2)]
+    assert [one.advantage for one in rows] == [1, 21, 11, 31, 0, 20, 10, 30]
+
+
+def test_what_was_not_chosen_weighs_nothing() -> None:
+    """A completion without a choice is no row; the mean number of tokens counts chosen ones, but every completion."""
+    chosen = said((1,), (5, 6, 7), (False, True, False))
+    forced = said((2,), (5,), (False,))
+    (one, other) = rows_of([chosen, forced], [said((4,), (5, 6, 7))], weighting="token")
+    assert [one.completion, other.completion] == [chosen, said((4,), (5, 6, 7))]
+    assert one.weight == other.weight == 1 / (2 * 2)  # one and three tokens: 2 in the mean
+    (one, other) = rows_of([chosen, forced], [said((4,), (5, 6, 7))], weighting="episode")
+    assert (one.weight, other.weight) == (1 / (2 * 2), 1 / 2)
 
 
 def tokens_of(rows: Sequence[TrainingRow]) -> int:

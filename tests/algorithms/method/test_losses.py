@@ -159,6 +159,23 @@ def test_the_gradient_does_not_need_the_caller_to_detach() -> None:
     )
 
 
+def test_no_gradient_flows_into_what_the_loss_only_compares_with() -> None:
+    """References, advantages and weights that hang on the same parameters change nothing."""
+    rows = batch()
+    reference = rows.logprobs_B_L() - 0.3
+    attached = {
+        "reference_logprobs_B_L": reference,
+        "advantages_B": rows.advantages_B + 0 * reference.sum(-1),
+        "weights_B": rows.weights_B * (1 + 0 * reference.sum(-1)),
+    }
+    free = {name: tensor.detach() for name, tensor in attached.items()}
+    found, expected = (
+        policy_loss(**rows.arguments(**changes), kl_coefficient=0.4).loss
+        for changes in (attached, free)
+    )
+    assert_close(gradient(found, rows.logits_B_L_V), gradient(expected, rows.logits_B_L_V))
+
+
 def test_all_terms_by_finite_differences() -> None:
     rows = batch()
     generator = torch.Generator().manual_seed(1)

@@ -116,6 +116,32 @@ def test_the_token_that_is_named_is_the_worst_one() -> None:
     assert recorded - scored == pytest.approx(0.5, abs=1e-3)
 
 
+class WrongAt(Wrong):
+    """Records log-probabilities that are off by little where it sampled, and by much at one position."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+    def sample(self, *given: Any, **named: Any) -> list[Completion]:
+        return [
+            attrs.evolve(one, logprobs=(*one.logprobs[:-1], one.logprobs[-1] + self.off(one)))
+            for one in super().sample(*given, **named)
+        ]
+
+    def off(self, completion: Completion) -> float:
+        return 0.5 if f"You are at {self.position} " in completion.prompt_text else 0.1
+
+
+@pytest.mark.parametrize("position", [1, 2, 3])
+@pytest.mark.parametrize("token_budget", [1, 4096])
+def test_the_worst_token_is_found_in_whichever_micro_batch_it_is(
+    position: int, token_budget: int
+) -> None:
+    with pytest.raises(ModelError, match=r"greatest \|log ratio\| is 0.5, "):
+        trainer(WrongAt(position), token_budget=token_budget).update()
+
+
 def test_only_the_first_update_that_learns_is_checked_and_that_of_a_resumed_process(
     tmp_path: Path,
 ) -> None:

@@ -35,6 +35,24 @@ def test_inversion_picks_the_interval_that_the_draw_falls_in(logits, uniform):
     assert below - 1e-12 <= scaled <= below + float(probabilities[token]) + 1e-12
 
 
+@pytest.mark.parametrize("uniform", [0.25, 0.5, 0.999])
+def test_inversion_is_exact_in_a_large_vocabulary(uniform):
+    """Of 200 000 equal tokens; sums of so many float32 are off by several tokens."""
+    dist = torch.full((1, 200_000), -math.log(200_000))
+    assert abs(int(pick_tokens(dist, [uniform])) - uniform * 200_000) <= 1
+
+
+def test_many_draws_are_picked_some_at_a_time(monkeypatch):
+    """Each from its own distribution, by its own number."""
+    dists = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    uniforms, rows = [n / 11 for n in range(11)], [n % 3 for n in range(11)]
+    expected = [int(pick_tokens(dists[[row]], [u])) for u, row in zip(uniforms, rows, strict=True)]
+    for at_once in (1, 4, 100):
+        monkeypatch.setattr("lap.engine.sampling._PICKED_AT_ONCE", at_once * 8)
+        assert pick_tokens(dists, uniforms, rows).tolist() == expected
+    assert len(set(expected)) > 3
+
+
 def test_extreme_draws_stay_inside_the_support():
     dist = token_logprobs(torch.tensor([[0.0, -50.0, 1.0, 0.5]]), Sampling(top_k=2))
     assert int(pick_tokens(dist, [0.0])) == 2
