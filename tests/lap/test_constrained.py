@@ -355,3 +355,31 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
         free.model.network.get_output_embeddings().weight.fill_(math.nan)
     with pytest.raises(ModelError, match="not finite"):
         ConstrainedPolicy(game=game, policy=free).reply(requests)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_logit_that_is_not_finite_is_refused(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An infinite one would be a certain token; minus infinity is a token that the network rules out."""
+    game, requests = lake_requests(3)
+    free = lake_policy()
+    policy = ConstrainedPolicy(game=game, policy=free)
+    compute = free.model.context_logits
+    spoilt = policy.reply(requests[:1])[0].completions[0].support
+    assert spoilt is not None
+    (choice,) = (tokens for tokens in spoilt if len(tokens) > 1)
+
+    def one_is(number: float) -> Any:
+        def logits(trees: Any) -> Any:
+            found, row_of = compute(trees)
+            found[-1, choice[0]] = number
+            return found, row_of
+
+        return logits
+
+    monkeypatch.setattr(free.model, "context_logits", one_is(value))
+    with pytest.raises(ModelError, match="not finite"):
+        policy.reply(requests)
+    monkeypatch.setattr(free.model, "context_logits", one_is(-math.inf))
+    assert len(policy.reply(requests)) == 3

@@ -142,6 +142,27 @@ def test_the_worst_token_is_found_in_whichever_micro_batch_it_is(
         trainer(WrongAt(position), token_budget=token_budget).update()
 
 
+class GivesTheFirstToken(Wrong):
+    """Its first token counts as given, with log-probability 0; the last one is off."""
+
+    def sample(self, *given: Any, **named: Any) -> list[Completion]:
+        return [
+            attrs.evolve(
+                one,
+                trainable=(False, *one.trainable[1:]),
+                logprobs=(0.0, *one.logprobs[1:]),
+            )
+            for one in super().sample(*given, **named)
+        ]
+
+
+def test_a_token_that_was_given_is_not_compared() -> None:
+    """It was no draw: that the model would rather have said another one is no disagreement."""
+    trainer(GivesTheFirstToken()).update()
+    with pytest.raises(ModelError, match=r"greatest \|log ratio\| is 0.01, "):
+        trainer(GivesTheFirstToken(shift=0.01)).update()
+
+
 def test_only_the_first_update_that_learns_is_checked_and_that_of_a_resumed_process(
     tmp_path: Path,
 ) -> None:
@@ -168,3 +189,9 @@ def test_the_tolerance_follows_from_the_type_that_is_computed_in(
     policy = attrs.evolve(lap_policy(), model=model)
     expected = 1.0 if autocast else tolerance
     assert ratio_tolerance(learners_of({"player": policy})) == expected
+
+
+def test_of_several_policies_the_coarsest_type_decides() -> None:
+    exact, coarse = (attrs.evolve(lap_policy(), model=tiny_model()) for _ in range(2))
+    coarse.model.network.to(torch.bfloat16)
+    assert ratio_tolerance(learners_of({"one": exact, "other": coarse})) == 1.0

@@ -24,7 +24,7 @@ RUN = RunConfig(
     evaluation_episodes=3,
     final_episodes=7,
     evaluation_seed=11,
-    checkpoint_every=3,
+    checkpoint_every=4,
     keep_checkpoints=4,
 )
 WELL = {"reward": 0.5, "invalid_rate": 0.0}
@@ -42,7 +42,7 @@ def evaluation(reward: float) -> Evaluation:
 
 
 class Played:
-    """A trainer of five updates, the files and the reporter of its run: what happens, in order.
+    """A trainer of six updates, the files and the reporter of its run: what happens, in order.
 
     Args:
       rewards: of each evaluation, sampled and then greedy.
@@ -58,7 +58,7 @@ class Played:
         constrained: bool = False,
     ) -> None:
         self.rewards, self.metrics, self.constrained = iter(rewards), metrics, constrained
-        self.config, self.update_index = MSGRPOConfig(updates=5), 0
+        self.config, self.update_index = MSGRPOConfig(updates=6), 0
         self.processes = SimpleNamespace(gather=list, broadcast=lambda x: x, is_first=True)
         self.game, self.policies, self.path = None, {}, Path("run")
         self.events: list[Any] = []
@@ -133,7 +133,7 @@ def test_what_is_due_and_when() -> None:
         return [(episodes, asked), (episodes, {**asked, "temperature": 0.0})]
 
     assert played.events == [
-        *both(7), 1, 2, *both(3), 3, "checkpoint", 4, *both(3), 5, "checkpoint", *both(7),
+        *both(7), 1, 2, *both(3), 3, 4, *both(3), "checkpoint", 5, 6, "checkpoint", *both(7),
     ]  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_the_best_policy_is_written_where_an_evaluation_is_better_than_all_befor
     played = Played((0.2, 0.9, 0.5, 0.1, 0.5, 0.1, 0.4, 0.1))
     start, end, _ = whole(played)
     before = [event for event in played.events if event == "best" or isinstance(event, int)]
-    assert before == ["best", 1, 2, "best", 3, 4, 5]
+    assert before == ["best", 1, 2, "best", 3, 4, 5, 6]
     assert (start[0].reward, start[1].reward, end[0].reward) == (0.2, 0.9, 0.4)
 
 
@@ -185,4 +185,4 @@ def test_a_collapse_stops_a_run_that_asks_for_it() -> None:
 def test_so_many_transcripts_are_written_for_an_update(logged: int) -> None:
     played = Played()
     whole(played, attrs.evolve(RUN, episodes_logged=logged))
-    assert len(played.of(EPISODES)) == 5 * min(logged, 4)
+    assert len(played.of(EPISODES)) == 6 * min(logged, 4)

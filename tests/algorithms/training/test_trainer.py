@@ -308,6 +308,12 @@ def test_a_failed_member_takes_its_whole_group_and_too_many_stop_the_run():
     assert trainer.update().metrics["failed_episodes"] > 0
 
 
+def test_the_seed_of_an_evaluation_decides_its_starts():
+    made = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
+    starts = [made.evaluate(20, seed=seed).starts for seed in (0, 0, 1)]
+    assert starts[0] == starts[1] != starts[2]
+
+
 def test_too_many_failures_stop_an_evaluation_too():
     def made(accepted):
         config = attrs.evolve(CONFIG, max_failure_rate=accepted)
@@ -570,12 +576,13 @@ def test_the_kl_term_grows_with_its_coefficient_and_its_schedule():
 def test_the_kl_is_measured_by_hand_where_the_loss_has_no_such_term():
     """The mean over tokens of exp(d) - d - 1, d from what was recorded to the reference policy, here uniform."""
     policy = arms_policy()
-    trainer = MSGRPOTrainer(game=Arms(), policy=policy, config=CONFIG)
-    policy.model.logits.data[:, 0] = 1.5
+    trainer = MSGRPOTrainer(game=Arms(), policy=policy, config=attrs.evolve(CONFIG, sampling="all"))
+    policy.model.logits.data[:, 0] = torch.linspace(3.0, 0.5, 50)
     rollouts = collect_groups(
-        trainer.game, trainer.policy, seed=0, update=0, groups=3, group_size=8
+        trainer.game, trainer.policy, seed=0, update=0, groups=6, group_size=8
     )
     rows = trainer_rows(trainer, rollouts)
+    assert len({row.completion.prompt_ids for row in rows}) == 2
     gaps = [-math.log(3) - old for row in rows for old in row.completion.logprobs]
     expected = sum(math.exp(d) - d - 1 for d in gaps) / len(gaps)
     assert expected > 0.1
