@@ -325,6 +325,10 @@ def test_a_view_remembers_and_the_policy_does_not(monkeypatch: pytest.MonkeyPatc
         policy.reply(requests)
     monkeypatch.setattr(free.model, "context_logits", compute)
     monkeypatch.setattr("lap.constrained._REMEMBERED", 1)
+    known = views["one"].memory
+    assert known is not None and len(known) == 4
+    assert [reply.text for reply in views["one"].reply(requests[:1])] == first[:1]
+    assert len(known) == 1  # what was remembered beyond the limit is forgotten
     assert [reply.text for reply in views["one"].reply(requests)] == first
 
 
