@@ -64,7 +64,7 @@ class TokenLogprobs:
 
     Attributes:
       logprobs_B_L: log-probability of each recorded token under the present weights, in nats; differentiable; 0
-        after the end of a reply.
+        after the end of a reply. Where the mask is False within a reply, a model may leave it 0.
       entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
       mask_B_L: True where the policy chose the token: the loss mask.
     """

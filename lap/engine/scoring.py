@@ -46,7 +46,9 @@ def score(
     sampling: Sampling,
     one_pass: bool = False,
 ) -> TokenLogprobs:
-    """Log-probabilities and entropies at every token of recorded replies.
+    """Log-probabilities and entropies at every token of recorded replies that the policy chose, and 0 at others.
+
+    What was given, or what alone could follow, is computed as far as a chosen token comes after it.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
@@ -55,14 +57,18 @@ def score(
       sampling: the distribution that the tokens were drawn from; not greedy.
       one_pass: whether all completions pass through the layers at once, whatever the padding.
     """
+    places_B = [_scored_places(completion) for completion in completions]
     replies: dict[Ids, list[Ids]] = {}
-    for completion in completions:
-        replies.setdefault(completion.prompt_ids, []).append(completion.reply_ids)
+    for one, places in zip(completions, places_B, strict=True):
+        replies.setdefault(one.prompt_ids, []).append(one.reply_ids[: places[-1] + 1])
     trees = [ReplyTree.of(prompt, of_prompt) for prompt, of_prompt in replies.items()]
     row_of = {context: row for row, context in enumerate(contexts_of(trees))}
-    targets_B = [_targets(completion, row_of) for completion in completions]
+    targets_B = [
+        {place: _target(one, place, row_of) for place in places}
+        for one, places in zip(completions, places_B, strict=True)
+    ]
     distinct = sorted(
-        {target for targets in targets_B for target in targets},
+        {target for targets in targets_B for target in targets.values()},
         key=lambda target: (target.row, target.token, target.support or ()),
     )
     logprobs_C, entropies_C = _scores(
@@ -70,23 +76,30 @@ def score(
     )
     number = {target: n for n, target in enumerate(distinct)}
     width = max((len(completion.reply_ids) for completion in completions), default=0)
-    index = [[number[target] for target in targets] for targets in targets_B]
-    device = logprobs_C.device
-    gather_B_L = right_padded(index, width).long().to(device)
-    real_B_L = right_padded([[1] * len(row) for row in index], width).bool().to(device)
+    index = [
+        [number[targets[place]] if place in targets else 0 for place in range(width)]
+        for targets in targets_B
+    ]
+    gather_B_L = torch.tensor(index, device=logprobs_C.device)
     trainable_B_L = right_padded([completion.trainable for completion in completions], width)
+    mask_B_L = trainable_B_L.bool().to(logprobs_C.device)
     return TokenLogprobs(
-        logprobs_B_L=torch.where(real_B_L, logprobs_C[gather_B_L], 0.0),
-        entropies_B_L=torch.where(real_B_L, entropies_C[gather_B_L], 0.0),
-        mask_B_L=trainable_B_L.bool().to(device),
+        logprobs_B_L=torch.where(mask_B_L, logprobs_C[gather_B_L], 0.0),
+        entropies_B_L=torch.where(mask_B_L, entropies_C[gather_B_L], 0.0),
+        mask_B_L=mask_B_L,
     )
 
 
-def _targets(completion: Completion, row_of: Mapping[Context, int]) -> list[_Target]:
-    """The tokens of a reply, each with the row of the context that it was drawn at."""
-    prompt, reply = completion.prompt_ids, completion.reply_ids
-    support = completion.support or (None,) * len(reply)
-    return [_Target(row_of[prompt, reply[:n]], token, support[n]) for n, token in enumerate(reply)]
+def _scored_places(completion: Completion) -> list[int]:
+    """Where the policy chose a token; the first place where it chose none, so that no batch is empty."""
+    return [place for place, is_ours in enumerate(completion.trainable) if is_ours] or [0]
+
+
+def _target(completion: Completion, place: int, row_of: Mapping[Context, int]) -> _Target:
+    """A token of a reply, with the row of the context that it was drawn at."""
+    row = row_of[completion.prompt_ids, completion.reply_ids[:place]]
+    support = completion.support and completion.support[place]
+    return _Target(row, completion.reply_ids[place], support or None)
 
 
 def _scores(

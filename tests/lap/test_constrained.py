@@ -241,7 +241,10 @@ def test_replies_are_scored_as_they_were_drawn(temperature: float) -> None:
         assert scores.mask_B_L[n, :length].tolist() == list(completion.trainable)
         assert sum(completion.trainable) == 1
         assert completion.finished
-    unsupported = [attrs.evolve(completion, support=None) for completion in completions]
+    unsupported = [
+        attrs.evolve(one, support=None, trainable=(True,) * len(one.reply_ids))
+        for one in completions
+    ]
     free_scores = free.model.logprobs(unsupported, sampling=free.sampling)
     assert bool((free_scores.logprobs_B_L[:, 0] < -1).all())
 
@@ -322,6 +325,10 @@ def test_a_view_remembers_and_the_policy_does_not(monkeypatch: pytest.MonkeyPatc
         policy.reply(requests)
     monkeypatch.setattr(free.model, "context_logits", compute)
     monkeypatch.setattr("lap.constrained._REMEMBERED", 1)
+    known = views["one"].memory
+    assert known is not None and len(known) == 4
+    assert [reply.text for reply in views["one"].reply(requests[:1])] == first[:1]
+    assert len(known) == 1  # what was remembered beyond the limit is forgotten
     assert [reply.text for reply in views["one"].reply(requests)] == first
 
 
@@ -352,3 +359,31 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
         free.model.network.get_output_embeddings().weight.fill_(math.nan)
     with pytest.raises(ModelError, match="not finite"):
         ConstrainedPolicy(game=game, policy=free).reply(requests)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_logit_that_is_not_finite_is_refused(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An infinite one would be a certain token; minus infinity is a token that the network rules out."""
+    game, requests = lake_requests(3)
+    free = lake_policy()
+    policy = ConstrainedPolicy(game=game, policy=free)
+    compute = free.model.context_logits
+    spoilt = policy.reply(requests[:1])[0].completions[0].support
+    assert spoilt is not None
+    (choice,) = (tokens for tokens in spoilt if len(tokens) > 1)
+
+    def one_is(number: float) -> Any:
+        def logits(trees: Any) -> Any:
+            found, row_of = compute(trees)
+            found[-1, choice[0]] = number
+            return found, row_of
+
+        return logits
+
+    monkeypatch.setattr(free.model, "context_logits", one_is(value))
+    with pytest.raises(ModelError, match="not finite"):
+        policy.reply(requests)
+    monkeypatch.setattr(free.model, "context_logits", one_is(-math.inf))
+    assert len(policy.reply(requests)) == 3

@@ -193,10 +193,9 @@ def test_constrained_replies_have_the_mass_of_what_follows():
         (completion,) = one.reply.completions
         assert not any(completion.trainable[: len(given)])
         assert completion.logprobs[: len(given)] == (0.0,) * len(given)
-        free = policy.model.logprobs(
-            [attrs.evolve(completion, support=None)], sampling=policy.sampling
-        )
-        said_L = free.logprobs_B_L.detach()[0, len(given) :]
+        sampled = (False,) * len(given) + (True,) * (len(completion.reply_ids) - len(given))
+        freely = attrs.evolve(completion, support=None, trainable=sampled)
+        said_L = policy.model.logprobs([freely], sampling=policy.sampling).logprobs_B_L.detach()[0]
         assert math.isclose(one.mass, float(said_L.sum().exp()), rel_tol=1e-4)
 
 

@@ -17,6 +17,7 @@ from tests.strategies import (
     Coins,
     Countdown,
     Dice,
+    Drift,
     Faulty,
     Mumbler,
     examples,
@@ -35,6 +36,7 @@ from tsmg import (
     Episode,
     EpisodeKey,
     EpisodeSpec,
+    Facts,
     FailedEpisode,
     Forfeit,
     InvalidArgumentError,
@@ -49,6 +51,7 @@ from tsmg import (
     StandStill,
     Start,
     Stream,
+    distinct_episodes,
     draw_start,
     play,
     step_limit,
@@ -526,3 +529,31 @@ def test_every_agent_needs_a_policy() -> None:
     with pytest.raises(InvalidArgumentError, match=r"'policies' must name every agent .*'odd'"):
         play(Coins(), {"even": uniform_policy(Coins())}, specs(1))
     assert play(Coins(), uniform_policy(Coins()), []) == []
+
+
+# ---- episodes on different instances ---------------------------------------------------------
+
+
+def test_instances_repeat_only_once_no_more_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are 40 starts. More are looked for 20 times as often as starts are wanted, and then what comes is taken."""
+    drawn: list[EpisodeKey] = []
+
+    def counted(game: Game, key: EpisodeKey) -> Any:
+        drawn.append(key)
+        if len(drawn) > 5000:
+            raise AssertionError("instances are looked for without end")
+        return draw_start(game, key)
+
+    monkeypatch.setattr("tsmg.runner.draw_start", counted)
+    found = distinct_episodes(Drift(), 60, seed=0, phase=Phase.EVALUATION)
+    states = [spec.start.state.state for spec in found if spec.start]
+    assert len(states) == 60 and set(states[:40]) == set(range(40))
+    assert len(drawn) == 20 * 60 + 20
+    assert [spec.key for spec in found[40:]] == drawn[-20:]
+
+
+def test_starts_that_are_no_instances_are_taken_as_drawn() -> None:
+    game = Drift(facts=Facts())
+    found = distinct_episodes(game, 30, seed=0, phase=Phase.EVALUATION)
+    assert [spec.key.group for spec in found] == list(range(30))
+    assert len({spec.start.state.state for spec in found if spec.start}) < 30

@@ -22,6 +22,7 @@ from tsmg import (
     PlayDefault,
     Transition,
     deterministic,
+    with_invalid_rule,
 )
 
 
@@ -73,20 +74,59 @@ def walker(seed: int = 0) -> LanguageAgentPolicy[Any]:
     )
 
 
-def walks() -> dict[tuple[str, ...], Episode[Any]]:
-    """Every walk by what was said."""
+@attrs.frozen(kw_only=True)
+class Baton(AbstractExplicitGame[str, str]):
+    """The runner moves twice: at once again, for 1, or after the mate, for 3. States are who moves, and the last."""
+
+    agents = ("runner", "mate")
+    horizon = 3
+
+    def initial_state_dist(self) -> Distribution[str]:
+        return deterministic("runner first")
+
+    def is_terminal(self, state: str) -> bool:
+        return state == "over"
+
+    def acting_agents(self, state: str) -> tuple[str, ...]:
+        return (state.split(maxsplit=1)[0],)
+
+    def legal_actions(self, state: str, agent: str) -> tuple[str, ...]:
+        return ("go", "stop") if state == "runner first" else ("go",)
+
+    def transition_dist(
+        self, state: str, joint_action: Mapping[str, str]
+    ) -> Distribution[Transition[str]]:
+        if state == "runner first":
+            to = "runner last" if joint_action["runner"] == "go" else "mate moves"
+            return deterministic(Transition(to, (0.0, 0.0)))
+        if state == "mate moves":
+            return deterministic(Transition("runner late", (0.0, 0.0)))
+        return deterministic(Transition("over", (1.0 if state == "runner last" else 3.0, 0.0)))
+
+    def observation_text(self, state: str, agent: str) -> str:
+        return state
+
+    def action_text(self, state: str, agent: str, action: str) -> str:
+        return action
+
+
+def walks(game: Any = None, agent: str = "player") -> dict[tuple[str, ...], Episode[Any]]:
+    """Every walk by what its agent said."""
     return {
-        tuple(
-            step.agent_steps[0].reply.text for step in trajectory.episode.steps
-        ): trajectory.episode
-        for trajectory in trajectories(Road(), walker())
+        tuple(completion.reply_text for _, completion in trajectory.episode.completions(agent)): (
+            trajectory.episode
+        )
+        for trajectory in trajectories(game or Road(), walker())
+        if not trajectory.episode.invalid_count("mate" if agent == "runner" else "nobody")
     }
 
 
-def credited(kind: Any, *said: tuple[str, ...]) -> list[list[float]]:
-    told = walks()
+def credited(
+    kind: Any, *said: tuple[str, ...], game: Any = None, agent: str = "player"
+) -> list[list[float]]:
+    told = walks(game, agent)
     group = EpisodeGroup(episodes=tuple(told[one] for one in said))
-    return credit_rule(kind, std="none", eps=0.0)(group, "player")
+    return credit_rule(kind, std="none", eps=0.0)(group, agent)
 
 
 GROUP = (("go", "go", "go"), ("stop",), ("go", "stop"))
@@ -119,6 +159,27 @@ def test_invalid_texts_cost_in_every_rule() -> None:
     for kind in ("episode", "reward_to_go", "turn"):
         paid, free = credited(kind, ("",), ("stop",))
         assert paid == [pytest.approx(-0.125)] and free == [pytest.approx(0.125)]
+
+
+def test_a_turn_is_the_agents_own_whatever_others_did_in_between() -> None:
+    """The second turn is step 1 of one episode and step 2 of the other; each is compared with the other."""
+    found = credited("turn", ("go", "go"), ("stop", "go"), game=Baton(), agent="runner")
+    assert found == [[-1, -1], [1, 1]]
+
+
+def test_an_anchor_is_all_that_the_agent_read_feedback_included() -> None:
+    """After a text that is no action the second stone reads otherwise, so that nothing is compared with it there."""
+    told = with_invalid_rule(Road(), PlayDefault(action="go", with_feedback=True))
+    said = (("", "stop"), ("go", "go", "stop"))  # returns 1 + 0.5 * 2 and 1 + 0.25 * 2
+    assert credited("anchor_state", *said, game=told) == [
+        pytest.approx([0.25 + 0.25, 0.25]),
+        pytest.approx([-0.25 - 0.25, -0.25, -0.25]),
+    ]
+    silent = with_invalid_rule(Road(), PlayDefault(action="go"))
+    assert credited("anchor_state", *said, game=silent) == [
+        pytest.approx([0.25 + 0.25, 0.25 + 0.5]),
+        pytest.approx([-0.25 - 0.25, -0.25 - 0.5, -0.25]),
+    ]
 
 
 @suppress_type_checks

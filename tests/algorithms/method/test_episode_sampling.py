@@ -124,6 +124,15 @@ def test_only_what_can_be_drawn_is_drawn_and_once(p: list[float], count: int, se
     assert all(p[e] > 0 for e in drawn)
 
 
+@pytest.mark.parametrize(("number", "drawn"), [(0.0, (1, 3)), (1 - 2**-53, (3, 1))])
+def test_the_ends_of_the_range_draw_nothing_of_probability_0(
+    number: float, drawn: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tsmg.Stream, "random", lambda self: number)
+    p = np.array([0.0, 0.3, 0.0, 0.7, 0.0])
+    assert draw_episodes(p, 2, tsmg.Stream("ends")) == drawn
+
+
 def test_draws_depend_on_the_stream_alone() -> None:
     first = [draw_episodes(P4, 3, tsmg.Stream("same", i)) for i in range(20)]
     assert first == [draw_episodes(P4, 3, tsmg.Stream("same", i)) for i in range(20)]

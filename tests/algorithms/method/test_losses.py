@@ -159,6 +159,23 @@ def test_the_gradient_does_not_need_the_caller_to_detach() -> None:
     )
 
 
+def test_no_gradient_flows_into_what_the_loss_only_compares_with() -> None:
+    """References, advantages and weights that hang on the same parameters change nothing."""
+    rows = batch()
+    reference = rows.logprobs_B_L() - 0.3
+    attached = {
+        "reference_logprobs_B_L": reference,
+        "advantages_B": rows.advantages_B + 0 * reference.sum(-1),
+        "weights_B": rows.weights_B * (1 + 0 * reference.sum(-1)),
+    }
+    free = {name: tensor.detach() for name, tensor in attached.items()}
+    found, expected = (
+        policy_loss(**rows.arguments(**changes), kl_coefficient=0.4).loss
+        for changes in (attached, free)
+    )
+    assert_close(gradient(found, rows.logits_B_L_V), gradient(expected, rows.logits_B_L_V))
+
+
 def test_all_terms_by_finite_differences() -> None:
     rows = batch()
     generator = torch.Generator().manual_seed(1)
@@ -217,6 +234,8 @@ def test_the_value_of_all_terms_by_hand() -> None:
         (0.5, 2.0, 1.0, 2.0, 0.0),  # the wrong way: not clipped
         (0.9, -2.0, -1.8, -2.0, 0.0),
         (0.5, -2.0, -1.6, 0.0, 1.0),  # down far enough
+        (0.82, -2.0, -1.64, -2.0, 0.0),  # within 1 - c, though not within 1 / (1 + c)
+        (1000.0, -2.0, -2000.0, -2.0, 0.0),  # no limit on ratios holds here yet
         (1.5, -2.0, -3.0, -2.0, 0.0),  # the wrong way: not clipped
         (1.5, 0.0, 0.0, 0.0, 0.0),
     ],
@@ -271,6 +290,18 @@ def test_extreme_ratios_stay_finite(dtype: torch.dtype, gap: float, advantage: f
     assert gradient(terms.loss, new).isfinite().all()
 
 
+@pytest.mark.parametrize("gap", [-25.0, 25.0])
+def test_log_ratios_of_more_than_20_are_held_there_without_a_gradient(gap: float) -> None:
+    new = torch.tensor([[gap]], dtype=F64, requires_grad=True)
+    old, advantages_B = torch.zeros(1, 1, dtype=F64), torch.tensor([-1.0], dtype=F64)
+    surrogate = clipped_surrogate(new, old, advantages_B, clip=math.inf)
+    k3 = kl_k3(new, old)
+    held = math.copysign(20.0, gap)
+    assert surrogate.item() == pytest.approx(-math.exp(held))
+    assert k3.item() == pytest.approx(math.exp(-held) + held - 1)
+    assert gradient((surrogate + k3).sum(), new).item() == 0
+
+
 # ---- the KL estimate -------------------------------------------------------------------------
 
 
@@ -305,6 +336,12 @@ def check_mean_is_kl(function: Callable[..., Tensor]) -> None:
 @given(st.floats(-15, 0), st.floats(-15, 0) | st.floats(-1e-6, 1e-6))
 def test_k3_is_not_negative(new: float, gap: float) -> None:
     check_not_negative(kl_k3, new, new + gap)
+
+
+@pytest.mark.parametrize("gap", [-15.0, -5.0, 5.0, 15.0])
+def test_k3_of_distant_policies_by_hand(gap: float) -> None:
+    k3 = kl_k3(torch.zeros(1, dtype=F64), torch.tensor([gap], dtype=F64))
+    assert k3.item() == pytest.approx(math.exp(gap) - gap - 1, rel=1e-12)
 
 
 def test_the_mean_of_k3_is_the_divergence() -> None:

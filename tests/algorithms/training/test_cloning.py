@@ -18,18 +18,26 @@ from algorithms import (
     clone_policy,
     run_training,
 )
+from algorithms.cloning.demonstrations import Demonstration
+from algorithms.cloning.recorded import held_out_share
+from algorithms.cloning.run import Shown
 from algorithms.cloning.small import cloned_model
 from algorithms.errors import RunFolderError
+from algorithms.runs.writer import transcript
 from algorithms.training import cloning
 from lap import (
     ContextLengthError,
     LanguageAgentPolicy,
     LoraSettings,
     MemorylessPrompt,
+    Message,
+    Prompt,
+    Sampling,
     ScriptedModel,
+    Segment,
 )
 from tests.checkpoints import tiny_model
-from tsmg import InvalidArgumentError
+from tsmg import InvalidArgumentError, Phase, distinct_episodes, play
 
 SIZES = CloningConfig(width=16, layers=1, heads=2, inner=16, episodes=6, steps=4, batch=4)
 FIT = FitConfig(
@@ -147,9 +155,6 @@ def test_a_saved_policy_is_cloned_by_its_folder(tmp_path):
 
 
 def test_recorded_episodes_are_cloned_and_held_out_starts_are_not(tmp_path):
-    from algorithms.runs.writer import transcript
-    from tsmg import Phase, distinct_episodes, play
-
     game = SPEC.game.build()
     specs = distinct_episodes(game, 12, seed=0, phase=Phase.CLONING)
     records = [transcript(e) for e in play(game, always("down"), specs)]
@@ -186,6 +191,42 @@ def test_replies_have_room_for_what_is_cloned(tmp_path, checkpoint):
     clone_policy(literal, tmp_path / "clone", teacher=long)
     saved = LanguageAgentPolicy.from_pretrained(tmp_path / "clone")
     assert saved.sampling.max_reply_tokens > 30
+
+
+@pytest.mark.parametrize("limit", [3, 500])
+def test_the_limit_grows_to_the_longest_reply_and_its_end_and_never_shrinks(limit):
+    policy = LanguageAgentPolicy(
+        model=tiny_model("chatml"), sampling=Sampling(max_reply_tokens=limit)
+    )
+    prompt = Prompt((Message("user", (Segment("F F", trusted=False),)),))
+    longest = "<action>left</action> and so on"
+    length = policy.model.reply_length(longest)
+    replies = (("<action>up</action>", 0.5), (longest, 0.5))
+    shown = Shown.of([Demonstration(prompt=prompt, reply_dist=replies)], [], count=1)
+    assert 3 < length < 500
+    room = cloning._with_room(policy, shown).sampling.max_reply_tokens
+    assert room == max(limit, length + 1)  # the end is a token, too
+
+
+def test_where_all_recorded_starts_are_held_out_they_are_fitted_all_the_same(tmp_path):
+    game = SPEC.game.build()
+    specs = distinct_episodes(game, 12, seed=0, phase=Phase.CLONING)
+    played = [transcript(e) for e in play(game, always("down"), specs)]
+    _, records = held_out_share(played, SPEC.game.held_out)
+    assert 0 < len(records) < 12
+    file = tmp_path / "episodes.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in records))
+    teller = Teller()
+    clone_policy(attrs.evolve(SPEC, episodes_from=str(file)), tmp_path / "clone", reporter=teller)
+    (said,) = [text for text in teller.heard if "prompts to fit" in str(text)]
+    assert "none are held out" in said
+
+
+@pytest.mark.parametrize(("held_out", "seed"), [(0.0, 6), (0.2, 5)])
+def test_what_is_measured_is_played_by_another_seed_where_no_starts_are_held_out(held_out, seed):
+    """The same seed would play the fitted episodes again."""
+    spec = attrs.evolve(SPEC, game=attrs.evolve(SPEC.game, held_out=held_out))
+    assert cloning._Games.of(spec).other_seed(5) == seed
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,53 @@ def test_the_token_that_is_named_is_the_worst_one() -> None:
     assert recorded - scored == pytest.approx(0.5, abs=1e-3)
 
 
+class WrongAt(Wrong):
+    """Records log-probabilities that are off by little where it sampled, and by much at one position."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+    def sample(self, *given: Any, **named: Any) -> list[Completion]:
+        return [
+            attrs.evolve(one, logprobs=(*one.logprobs[:-1], one.logprobs[-1] + self.off(one)))
+            for one in super().sample(*given, **named)
+        ]
+
+    def off(self, completion: Completion) -> float:
+        return 0.5 if f"You are at {self.position} " in completion.prompt_text else 0.1
+
+
+@pytest.mark.parametrize("position", [1, 2, 3])
+@pytest.mark.parametrize("token_budget", [1, 4096])
+def test_the_worst_token_is_found_in_whichever_micro_batch_it_is(
+    position: int, token_budget: int
+) -> None:
+    with pytest.raises(ModelError, match=r"greatest \|log ratio\| is 0.5, "):
+        trainer(WrongAt(position), token_budget=token_budget).update()
+
+
+class GivesTheFirstToken(Wrong):
+    """Its first token counts as given, with log-probability 0; the last one is off."""
+
+    def sample(self, *given: Any, **named: Any) -> list[Completion]:
+        return [
+            attrs.evolve(
+                one,
+                trainable=(False, *one.trainable[1:]),
+                logprobs=(0.0, *one.logprobs[1:]),
+            )
+            for one in super().sample(*given, **named)
+        ]
+
+
+def test_a_token_that_was_given_is_not_compared() -> None:
+    """It was no draw: that the model would rather have said another one is no disagreement."""
+    trainer(GivesTheFirstToken()).update()
+    with pytest.raises(ModelError, match=r"greatest \|log ratio\| is 0.01, "):
+        trainer(GivesTheFirstToken(shift=0.01)).update()
+
+
 def test_only_the_first_update_that_learns_is_checked_and_that_of_a_resumed_process(
     tmp_path: Path,
 ) -> None:
@@ -142,3 +189,9 @@ def test_the_tolerance_follows_from_the_type_that_is_computed_in(
     policy = attrs.evolve(lap_policy(), model=model)
     expected = 1.0 if autocast else tolerance
     assert ratio_tolerance(learners_of({"player": policy})) == expected
+
+
+def test_of_several_policies_the_coarsest_type_decides() -> None:
+    exact, coarse = (attrs.evolve(lap_policy(), model=tiny_model()) for _ in range(2))
+    coarse.model.network.to(torch.bfloat16)
+    assert ratio_tolerance(learners_of({"one": exact, "other": coarse})) == 1.0

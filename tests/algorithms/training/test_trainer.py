@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
 from algorithms.errors import RunFolderError
 from algorithms.method.batch import RoleGroup, micro_batches, training_rows
@@ -18,10 +19,11 @@ from algorithms.play.optimum import optimal_return
 from algorithms.play.rollouts import collect_groups, fixed_starts
 from algorithms.training.config import RunConfig
 from algorithms.training.drawing import draw_episodes
+from algorithms.training.learner import measured_kl
 from algorithms.training.run import run_training
 from algorithms.training.spec import RunParts, RunSpec
 from games import FrozenLake
-from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
+from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, TagParser, WholeReplyParser
 from tests.checkpoints import tiny_model
 from tests.runs import SMALL_RUN as CONFIG
 from tests.whole_runs import Teller
@@ -306,6 +308,60 @@ def test_a_failed_member_takes_its_whole_group_and_too_many_stop_the_run():
     assert trainer.update().metrics["failed_episodes"] > 0
 
 
+def test_the_seed_of_an_evaluation_decides_its_starts():
+    made = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
+    starts = [made.evaluate(20, seed=seed).starts for seed in (0, 0, 1)]
+    assert starts[0] == starts[1] != starts[2]
+
+
+def test_too_many_failures_stop_an_evaluation_too():
+    def made(accepted):
+        config = attrs.evolve(CONFIG, max_failure_rate=accepted)
+        return MSGRPOTrainer(
+            game=Arms(), evaluation_game=Arms(broken=True), policy=arms_policy(), config=config
+        )
+
+    with pytest.raises(TooManyFailuresError, match="the arm fell off"):
+        made(0.1).evaluate(20)
+    assert 0 < made(1.0).evaluate(20).failures < 20
+
+
+def test_completions_say_which_weights_made_them():
+    made = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
+    for update in range(3):
+        groups = made.update().rollouts.groups
+        assert {
+            completion.weights_version
+            for group in groups
+            for episode in group.episodes
+            for _, completion in episode.completions("player")
+        } == {update}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_the_learning_rate_of_each_update(schedule):
+    """The first step has the whole of it, and the last one is not lost."""
+    config = attrs.evolve(CONFIG, updates=4, schedule=schedule, learning_rate=0.2)
+    made = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=config)
+    expected = (0.2, 0.15, 0.1, 0.05) if schedule == "linear" else (0.2,) * 4
+    for rate in expected:
+        assert made.update().metrics["learning_rate"] == pytest.approx(rate)
+        assert made.batch_learner.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_failed_groups_stay_in_the_denominator():
+    """Every token of a uniform table has the entropy log 3, and the advantages of a group add up to 0."""
+    config = attrs.evolve(
+        CONFIG, groups=8, sampling="all", max_reply_tokens=1, entropy_coefficient=0.5, max_failure_rate=1.0
+    )  # fmt: skip
+    made = MSGRPOTrainer(game=Arms(broken=True), policy=arms_policy(), config=config)
+    update = made.update()
+    played = len(update.rollouts.groups)
+    assert 0 < played < 8
+    assert update.metrics["trained_tokens"] == played * config.group_size
+    assert update.metrics["loss"] == pytest.approx(-0.5 * math.log(3) * played / 8)
+
+
 def test_silent_groups_are_skipped_counted_and_kept_in_the_denominator():
     """A group in which all returns are equal adds no rows, and does not make the others count more."""
     game, rollouts = lake_groups(horizon=2)  # nobody reaches the goal in two steps
@@ -517,6 +573,46 @@ def test_the_kl_term_grows_with_its_coefficient_and_its_schedule():
     )
 
 
-def test_entropy_of_a_uniform_table_is_logged_in_nats():
-    trainer = MSGRPOTrainer(game=Arms(), policy=arms_policy(), config=CONFIG)
+def test_the_kl_is_measured_by_hand_where_the_loss_has_no_such_term():
+    """The mean over tokens of exp(d) - d - 1, d from what was recorded to the reference policy, here uniform."""
+    policy = arms_policy()
+    trainer = MSGRPOTrainer(game=Arms(), policy=policy, config=attrs.evolve(CONFIG, sampling="all"))
+    policy.model.logits.data[:, 0] = torch.linspace(3.0, 0.5, 50)
+    rollouts = collect_groups(
+        trainer.game, trainer.policy, seed=0, update=0, groups=6, group_size=8
+    )
+    rows = trainer_rows(trainer, rollouts)
+    assert len({row.completion.prompt_ids for row in rows}) == 2
+    gaps = [-math.log(3) - old for row in rows for old in row.completion.logprobs]
+    expected = sum(math.exp(d) - d - 1 for d in gaps) / len(gaps)
+    assert expected > 0.1
+    assert measured_kl(trainer.learners, rows, trainer.sharding) == pytest.approx(expected)
+
+
+def test_the_kl_of_each_policy_is_measured_to_its_own_reference():
+    """Nothing has moved yet, so it is 0; from the other one's reference both are far."""
+    game = games.make("MatchingPennies-v0")
+    policies = {
+        agent: LanguageAgentPolicy(
+            model=TabularModel(("heads", "tails")), parser=WholeReplyParser()
+        )
+        for agent in game.agents
+    }
+    for policy, logit in zip(policies.values(), (2.0, -2.0), strict=True):
+        policy.model.logits.data[:, 0] = logit
+    trainer = MSGRPOTrainer(game=game, policy=policies, config=CONFIG)
+    first, second = (trainer.update().metrics["kl"] for _ in range(2))
+    assert first == pytest.approx(0.0, abs=1e-9) and second > 1e-3
+
+
+@pytest.mark.parametrize("prefill", ["", "<action>"])
+def test_entropy_of_a_uniform_table_is_logged_in_nats(prefill):
+    """In the mean over sampled tokens: what was given counts nowhere."""
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(with_rules=False),
+        model=TabularModel(("<action>", "a")),
+        parser=TagParser(),
+        prefill=prefill,
+    )
+    trainer = MSGRPOTrainer(game=Arms(), policy=policy, config=attrs.evolve(CONFIG, sampling="all"))
     assert trainer.update().metrics["entropy"] == pytest.approx(math.log(3))

@@ -63,6 +63,22 @@ def test_rows_hold_every_context_once_and_little_padding(trees, width):
     assert sum(len(row.tokens) for row in rows) <= sum(tree.size for tree in trees)
 
 
+def test_prompts_are_joined_where_they_share_half_as_far_as_rows_stay_short():
+    """Attention grows with the square of a row, so that rows of unlike prompts stop at the width, others at four."""
+
+    def longest_row(trees):
+        return max(len(row.tokens) for batch in pack_rows(trees, width=16) for row in batch)
+
+    unlike = [ReplyTree.of((n, *range(100, 107)), [(1, 2)]) for n in range(20)]  # 9 tokens each
+    assert longest_row(unlike) == 9
+    alike = [
+        ReplyTree.of((*range(100, 107), n), [(1, 2)]) for n in range(40)
+    ]  # 2 beside the beginning
+    assert longest_row(alike) in (63, 64)
+    less_than_half = [ReplyTree.of((1, 2, 3, n, n, n, n, n), [(1, 2)]) for n in range(20)]
+    assert longest_row(less_than_half) == 9
+
+
 @given(trees=TREES, width=st.integers(1, 40), padding=st.sampled_from([None, 0.1, 1.0]))
 def test_batches_hold_every_context_at_its_own_token(trees, width, padding):
     """The last token of every context, prompt or prefix, stands at the place that the batch names for it."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lap import Message, Prompt, Sampling, Segment, TransformersModel
+from lap.engine.hidden_states import agrees
 from tests.checkpoints import tiny_model
 from tsmg import Stream
 
@@ -93,3 +94,14 @@ def test_compiled_layers_learn_by_the_same_law_and_gradient():
     compiled.layout = model.layout
     difference = gradient(compiled, completions) - expected
     assert float(difference.norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-3), (torch.bfloat16, 0.0625)])
+def test_logits_agree_to_within_the_rounding_of_the_networks_type(dtype, allowed):
+    """Relative to the greatest of them, and to 1 where all are smaller."""
+    network = tiny_model().network.to(dtype)
+    for greatest in (100.0, 1.0, 0.01):
+        expected = torch.tensor([[greatest, -greatest / 2, 0.0]])
+        error = allowed * max(greatest, 1.0)
+        assert agrees(network, lambda: expected + 0.9 * error, expected)  # noqa: B023
+        assert not agrees(network, lambda: expected + 1.1 * error, expected)  # noqa: B023

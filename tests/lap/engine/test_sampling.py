@@ -35,6 +35,25 @@ def test_inversion_picks_the_interval_that_the_draw_falls_in(logits, uniform):
     assert below - 1e-12 <= scaled <= below + float(probabilities[token]) + 1e-12
 
 
+@pytest.mark.parametrize("token", [1, 17, 500, 999])
+def test_inversion_tells_tokens_apart_that_float32_cannot(token):
+    """After a token of weight 1, a thousand of weight 2e-9 each: sums in float32 go up once in sixty of them."""
+    dist = torch.tensor([[0.0, *[-20.0] * 1000]])
+    weight = math.exp(-20)
+    assert int(pick_tokens(dist, [(1 + (token - 0.5) * weight) / (1 + 1000 * weight)])) == token
+
+
+def test_many_draws_are_picked_some_at_a_time(monkeypatch):
+    """Each from its own distribution, by its own number."""
+    dists = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    uniforms, rows = [n / 11 for n in range(11)], [n % 3 for n in range(11)]
+    expected = [int(pick_tokens(dists[[row]], [u])) for u, row in zip(uniforms, rows, strict=True)]
+    for at_once in (1, 4, 100):
+        monkeypatch.setattr("lap.engine.sampling._PICKED_AT_ONCE", at_once * 8)
+        assert pick_tokens(dists, uniforms, rows).tolist() == expected
+    assert len(set(expected)) > 3
+
+
 def test_extreme_draws_stay_inside_the_support():
     dist = token_logprobs(torch.tensor([[0.0, -50.0, 1.0, 0.5]]), Sampling(top_k=2))
     assert int(pick_tokens(dist, [0.0])) == 2
@@ -56,6 +75,14 @@ def test_top_p_by_hand():
     assert kept_support(logits, Sampling(top_p=0.5))[0].tolist() == [True, False, False]
     assert kept_support(logits, Sampling(top_p=0.6))[0].tolist() == [True, True, False]
     assert kept_support(logits, Sampling(min_p=0.5))[0].tolist() == [True, True, False]
+
+
+def test_each_rule_looks_at_what_the_one_before_it_left():
+    """Of 0.5, 0.3 and 0.2 the first two are 5/8 and 3/8 among themselves, so that 5/8 alone is a nucleus of 0.6."""
+    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
+    assert kept_support(logits, Sampling(top_k=2, top_p=0.6))[0].tolist() == [False, True, False]
+    assert kept_support(logits, Sampling(top_k=2, top_p=0.63))[0].tolist() == [False, True, True]
+    assert kept_support(logits, Sampling(top_k=2, min_p=0.5))[0].tolist() == [False, True, True]
 
 
 def test_greedy_is_a_point_mass_and_entropy_is_right():
