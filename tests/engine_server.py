@@ -86,6 +86,7 @@ class FakeEngine:
         if path in self.statuses:
             return self.statuses[path]
         if path == "/health":
+            time.sleep(self.hangs)
             return 200, ""
         if path == "/v1/models":
             names = {self.name: None, **dict.fromkeys(self.adapters, self.name)}

@@ -18,6 +18,7 @@ from tsmg import InvalidArgumentError
 
 KEY_VARIABLE = "TSMG_ENGINE_KEY"
 _BUSY = (429, 500, 502, 503, 504)
+_HEALTH = 5.0  # seconds within which a server that is well says so
 _SHOWN = 300  # characters of a server's own words
 
 
@@ -138,11 +139,15 @@ class JsonClient:
         return self._asked("POST", path, json.dumps(body).encode())
 
     def answers(self) -> bool:
-        """Whether the server says that it is well."""
+        """Whether the server says that it is well, and soon."""
+        connection = self._connection(min(_HEALTH, self._timeout))
         try:
-            return self._once("GET", "/health", b"")[0] == http.client.OK
+            connection.request("GET", f"{self._path}/health", headers=self._headers)
+            return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close the connections that are open; others are opened when they are needed."""
@@ -179,7 +184,7 @@ class JsonClient:
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
-            connection = kept or self._connection()
+            connection = kept or self._connection(self._timeout)
             try:
                 with _closed_on_error(connection):
                     connection.request(method, self._path + path, body, self._headers)
@@ -193,9 +198,9 @@ class JsonClient:
                 self._idle.append(connection)
             return status, data
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
-        return kind(self._netloc, timeout=self._timeout)
+        return kind(self._netloc, timeout=timeout)
 
 
 def _close_all(connections: list[http.client.HTTPConnection]) -> None:
