@@ -29,8 +29,9 @@ class FakeEngine:
 
     Attributes: what it was asked (``asked``), and how it goes wrong: it keeps old weights (``stale``), draws at another
     temperature (``heat``), answers with the reply to another prompt (``swaps``), with other ids (``shift``), with text
-    in place of ids (``says_text``), as another model (``says_model``), forgets to reset (``keeps_cache``), sleeps
-    (``hangs``, seconds), dies after so many replies (``lives``), or answers a path with a status (``statuses``).
+    in place of ids (``says_text``), as another model (``says_model``), has another vocabulary (``tokenizer_shift``) or
+    other control tokens (``control_shift``), forgets to reset (``keeps_cache``), sleeps (``hangs``, seconds), dies
+    after so many replies (``lives``), or answers a path with a status (``statuses``).
     """
 
     def __init__(self, folder: Path, *, name: str = "base", context: int = 256) -> None:
@@ -39,7 +40,8 @@ class FakeEngine:
         self.adapters: dict[str, TransformersModel] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.stale, self.swaps, self.says_text, self.keeps_cache = False, False, False, False
-        self.heat, self.shift, self.tokenizer_shift, self.hangs = 1.0, 0, 0, 0.0
+        self.heat, self.shift, self.hangs = 1.0, 0, 0.0
+        self.tokenizer_shift, self.control_shift = 0, 0
         self.says_model, self.lives, self.replies = "", 10**9, 0
         self.statuses: dict[str, tuple[int, Any]] = {}
         self.before: list[int] | None = None
@@ -97,7 +99,11 @@ class FakeEngine:
             return 200, {"data": described}
         if path == "/tokenize":
             ids = self.base.encoder.trusted(body["prompt"])
-            return 200, {"tokens": [i + self.tokenizer_shift for i in ids]}
+            return 200, {"tokens": [i + self.control_shift for i in ids]}
+        if path == "/detokenize":
+            size = len(self.base.tokenizer)
+            ids = [(i + self.tokenizer_shift) % size for i in body["tokens"]]
+            return 200, {"prompt": f" {self.base.encoder.decode(tuple(ids))}"}
         if path == "/v1/completions":
             time.sleep(self.hangs)
             with self.lock:  # it dies in the middle of what it was asked at once

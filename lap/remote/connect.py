@@ -14,8 +14,6 @@ from lap.remote.fleet import Fleet
 from lap.remote.server import EngineServer
 from lap.remote.split import SplitModel
 
-_PROBE = "row 1: P F H G\n\t0123456789 <action>left</action> {x: [y]} naïve 東京 🙂"
-
 
 def connect(addresses: Sequence[Address], *, timeout: float = 300.0) -> Fleet:
     """Servers that answer and serve the model that is asked for.
@@ -61,8 +59,7 @@ def on_engines(
         stops=policy.parser.stops(),
         model_id=learner.model_id,
     )
-    added = [token.content for token in learner.tokenizer.added_tokens_decoder.values()]
-    engine.check_tokenizer([_PROBE, "".join(added)])
+    engine.check_tokenizer()
     return LanguageAgentPolicy(
         model=SplitModel(learner, engine, folder=folder),
         prompt=policy.prompt,

@@ -23,6 +23,7 @@ from lap.remote.fleet import Fleet, Job
 from lap.remote.server import CompletionRequest, DrawnTokens, EngineServer, Ids
 from tsmg import Completion, EpisodeKey, Stream
 
+_COMPARED = 256  # tokens of the vocabulary
 _SEEDS = 2**53  # as many as a draw in [0, 1) can tell apart
 
 
@@ -80,23 +81,32 @@ class EngineModel:
             )
         self.encoder.encode_within(prompts, self.context_length, sampling.max_reply_tokens)
 
-    def check_tokenizer(self, texts: Sequence[str]) -> None:
-        """Refuse servers whose tokenizer is another one.
+    def check_tokenizer(self) -> None:
+        """Refuse servers to which token ids mean something else, or which take other texts for control tokens.
 
-        Args:
-          texts: what is compared.
+        Servers only ever turn ids into text, to look for texts to stop at. How they split a text may differ: some take
+        the rules of an architecture for those that a checkpoint declares.
 
         Raises:
-          EngineError: a server has other ids for a text.
+          EngineError: a server has another tokenizer.
         """
+        control = self.encoder.tokenizer.added_tokens_decoder
+        step = max(1, len(self.encoder.tokenizer) // _COMPARED)
+        ids = [i for i in range(0, len(self.encoder.tokenizer), step) if i not in control]
+        names = "".join(token.content for token in control.values())
+        said, control_ids = self.encoder.decode(tuple(ids)), self.encoder.trusted(names)
         for server in self.fleet.servers:
-            for text in texts:
-                here, there = self.encoder.trusted(text), server.tokenize(text)
-                if here != there:
-                    raise EngineError(
-                        f"the engine at {server.url} has another tokenizer: {text!r} is {there} there and {here} here; "
-                        "serve the checkpoint that is trained"
-                    )
+            there = server.detokenize(ids)
+            if _without_blanks(there) != _without_blanks(said):
+                raise EngineError(
+                    f"the engine at {server.url} has another tokenizer: the ids {ids[:3]} and so on are {there!r:.60} "
+                    f"there and {said!r:.60} here; serve the checkpoint that is trained"
+                )
+            if names and server.tokenize(names) != control_ids:
+                raise EngineError(
+                    f"the engine at {server.url} has another tokenizer: the control tokens {names!r:.100} have other "
+                    "ids there; serve the checkpoint that is trained"
+                )
 
     def given_ids(self, prompt: Prompt) -> Ids:
         """The tokens of ``prompt.prefill``, with which every reply to the prompt begins."""
@@ -204,6 +214,11 @@ class EngineModel:
             model_id=self.model_id,
             weights_version=self.weights_version,
         )
+
+
+def _without_blanks(text: str) -> str:
+    """A text without blanks, of which some tokenizers tidy up a few."""
+    return "".join(text.split())
 
 
 @attrs.define(kw_only=True)

@@ -136,6 +136,18 @@ class EngineServer:
             raise EngineError(f"the engine at {self.url} does not say how it tokenizes a text")
         return ids
 
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of token ids.
+
+        Raises:
+          EngineError: the server does not say.
+        """
+        answer = self._client.post("/detokenize", {"model": self.base, "tokens": list(ids)})
+        text = answer.get("prompt") if isinstance(answer, dict) else None
+        if not isinstance(text, str):
+            raise EngineError(f"the engine at {self.url} does not say what token ids stand for")
+        return text
+
     def load_adapters(self, name: str, folder: Path) -> None:
         """Load adapters under a name, from a folder that the server can read.
 

@@ -17,6 +17,7 @@ The exit status is 1 where something is not as it must be.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -61,7 +62,7 @@ CONFIG = MSGRPOConfig(
 CLONING = CloningConfig(width=64, layers=2, heads=2, inner=176, episodes=200, steps=120)
 COMPARED = 64
 RANK = 8
-STARTING = 240.0  # seconds
+STARTING = 900.0  # seconds, on a machine with other work
 SETTINGS = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     "VLLM_SERVER_DEV_MODE": "1",
@@ -174,12 +175,12 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def end(process: "subprocess.Popen[bytes]", how: signal.Signals = signal.SIGTERM) -> None:
-    """End a server and the processes that it started."""
-    try:
-        os.killpg(process.pid, how)
-    except ProcessLookupError:
-        return
-    process.wait(60)
+    """End a server and the processes that it started; those that do not end soon are killed."""
+    for signal_sent in (how, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_sent)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
 
 
 def learner(folder: Path, *, lora: bool = True) -> LanguageAgentPolicy[TransformersModel]:

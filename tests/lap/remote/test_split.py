@@ -495,19 +495,19 @@ def test_what_passes_is_tried_again_with_the_same_seed(
 # ---- what is refused before a run -------------------------------------------------------------
 
 
-def test_another_tokenizer_is_refused(folder: Path, engine: FakeEngine) -> None:
-    engine.tokenizer_shift = 1
-    with pytest.raises(EngineError, match="has another tokenizer"):
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("tokenizer_shift", r"the ids \[1, 2, 3\] and so on are"),
+        ("control_shift", r"the control tokens '<\|endoftext\|>' have other ids"),
+    ],
+)
+def test_another_tokenizer_is_refused(
+    folder: Path, engine: FakeEngine, fault: str, message: str
+) -> None:
+    vars(engine)[fault] = 1
+    with pytest.raises(EngineError, match=f"has another tokenizer: {message}"):
         split_policy(folder, [engine])
-
-
-def test_another_template_is_refused(folder: Path, tmp_path: Path) -> None:
-    other = checkpoint(tmp_path, style="chatml")
-    with (
-        serving(folder) as engines,
-        pytest.raises(EngineError, match=r"has another tokenizer: '<\|endoftext\|><\|im_start"),
-    ):
-        split_policy(other, engines)
 
 
 @pytest.mark.parametrize(
@@ -517,6 +517,7 @@ def test_another_template_is_refused(folder: Path, tmp_path: Path) -> None:
         ({"/v1/models": (401, {"error": "Unauthorized"})}, "or wants a key"),
         ({"/v1/models": (200, {"data": []})}, "serves no model: name one as"),
         ({"/tokenize": (200, {"tokens": "abc"})}, "does not say how it tokenizes"),
+        ({"/detokenize": (200, {})}, "does not say what token ids stand for"),
     ],
 )
 def test_what_is_no_server_of_completions_is_refused(
