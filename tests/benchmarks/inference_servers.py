@@ -89,39 +89,35 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, default=None, metavar="FILE")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory(prefix="tsmg-servers-") as folder:
-        found = all_figures(arguments, Path(folder))
     rows: list[Row] = [("on vLLM", "found", "must be", "")]
-    rows += [(what, told, must, "" if fine else "NO") for what, told, must, fine in found]
+    with tempfile.TemporaryDirectory(prefix="tsmg-servers-") as folder:
+        for what, told, must, fine in figures(arguments, Path(folder)):
+            rows.append((what, told, must, "" if fine else "NO"))
+            print(*rows[-1], sep="; ", flush=True)  # parts take minutes
     show(rows)
     if arguments.markdown is not None:
         put(arguments.markdown, "inference servers", as_markdown(rows))
-    sys.exit(any(not fine for _, _, _, fine in found))
+    sys.exit(any(row[-1] == "NO" for row in rows))
 
 
 Figure = tuple[str, str, str, bool]
 
 
-def all_figures(arguments: argparse.Namespace, work: Path) -> list[Figure]:
+def figures(arguments: argparse.Namespace, work: Path) -> Iterator[Figure]:
     """Every part, the servers of each started and ended."""
     tied, untied = work / "tied", work / "untied"
     make_checkpoints(tied, untied)
-    found: list[Figure] = []
     with (
         server(arguments, tied, *LORA) as (first, process),
-        server(arguments, tied, *LORA) as (
-            second,
-            _,
-        ),
+        server(arguments, tied, *LORA) as (second, _),
     ):
-        found += one_policy(tied, first, updates=arguments.updates)
-        found += equal_replies(tied, first, second)
-        found += speeds(tied, first)
-        found += killed(tied, first, second, process)
+        yield from one_policy(tied, first, updates=arguments.updates)
+        yield from equal_replies(tied, first, second)
+        yield from speeds(tied, first)
+        yield from killed(tied, first, second, process)
     for name, folder in (("tied", tied), ("untied", untied)):
         with server(arguments, folder) as (url, _):
-            found += whole_weights(name, folder, url)
-    return found
+            yield from whole_weights(name, folder, url)
 
 
 def make_checkpoints(tied: Path, untied: Path) -> None:
