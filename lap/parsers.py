@@ -38,6 +38,13 @@ class AbstractParser(abc.ABC):
     def is_complete(self, prefix: str) -> bool:
         """Whether every continuation of this prefix parses alike, so that the reply may stop."""
 
+    def stops(self) -> tuple[str, ...]:
+        """Texts of which every complete prefix contains one: a server that knows no parser may stop there and ask.
+
+        Empty where nothing is known: a reply then goes on to its end, and is cut afterwards.
+        """
+        return ()
+
     def opening(self) -> str:
         """The beginning that ``wrap(text)`` has whatever the text is; empty where it has none."""
         return ""
@@ -133,6 +140,9 @@ class TagParser(AbstractParser):
 
     def is_complete(self, prefix: str) -> bool:
         return self.match == "first" and isinstance(self.parse(prefix), ActionText)
+
+    def stops(self) -> tuple[str, ...]:
+        return (self._close,) if self.match == "first" else ()
 
     def opening(self) -> str:
         return self.after + self._open

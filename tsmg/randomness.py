@@ -157,6 +157,11 @@ class EpisodeKey:
             completion,
         )
 
+    @staticmethod
+    def group_of(stream: Stream) -> tuple[object, ...]:
+        """What the keys of the streams of all members of a group begin with; other streams' whole keys, if short."""
+        return stream.key[:4]
+
     def shared(self) -> "EpisodeKey":
         """The key without the episode: it is the same for all members of the group."""
         return attrs.evolve(self, episode=-1)

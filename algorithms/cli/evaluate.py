@@ -19,7 +19,7 @@ from algorithms.training.spec import PolicySpec, RunSpec
     PolicySpec,
     only=["model", "chat", "thinking", "dtype", "history", "examples", "prefill", "constrained"],
 )
-@config_options(RunSpec)
+@config_options(RunSpec, only=["opponent", "role", "threads"])
 @click.option(
     "--episodes", type=click.IntRange(1), default=300, show_default=True, help="How many."
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from algorithms.cli.options import (
@@ -21,6 +22,7 @@ from algorithms.method.presets import PRESETS
 from algorithms.runs.records import read_config
 from algorithms.runs.schema import check_resumable
 from algorithms.training.config import RunConfig
+from algorithms.training.engines import ENGINE_PLACES
 from algorithms.training.game_spec import GameSpec
 from algorithms.training.plain_data import read_settings, to_toml
 from algorithms.training.spec import PolicySpec, RunSpec
@@ -44,6 +46,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Evaluation": (
         "evaluate_every", "evaluation_episodes", "final_episodes", "evaluation_seed", "keep_best",
     ),
+    "Play on inference servers": ("engine", "engine_folder", "engine_timeout"),
     "Run": (
         "threads", "checkpoint_every", "keep_checkpoints", "step_deadline", "stop_on_collapse", "episodes_logged",
         "tracker",
@@ -156,16 +159,21 @@ def _recorded_spec(folder: Path, given: Mapping[str, Any], *, is_named: bool) ->
       is_named: whether an option names the game.
 
     Raises:
-      UsageError: a setting differs, or the game is code that the user did not name.
+      UsageError: a setting differs, but for the place of an engine, or the game is code that the user did not name.
       RunFolderError: there is no run, or it cannot be resumed.
     """
     config = read_config(folder)
     check_resumable(config, folder)
     recorded = RunSpec.from_json(config["spec"], source=f"the run in {str(folder)!r}")
     there = recorded.to_json()
-    wanted = RunSpec.from_json(_merged(there, given), source="the options").to_json()
+    moved = RunSpec.from_json(_merged(there, given), source="the options")
+    if (recorded.engine is None) != (moved.engine is None):
+        raise click.UsageError(
+            f"a resumed run keeps its settings: it was played without 'engine' in {str(folder)!r}"
+        )
+    wanted = moved.to_json()
     for section, table in given.items():
-        if section == "labels":  # they compute nothing
+        if section in ("labels", *ENGINE_PLACES):  # they compute nothing
             continue
         names = [f"{section}.{name}" for name in table] if isinstance(table, Mapping) else [section]
         for name in names:
@@ -178,7 +186,7 @@ def _recorded_spec(folder: Path, given: Mapping[str, Any], *, is_named: bool) ->
         raise click.UsageError(
             f"the game of {str(folder)!r} is code: if you trust it, add --game {recorded.game.id}"
         )
-    return recorded
+    return attrs.evolve(recorded, **{name: getattr(moved, name) for name in ENGINE_PLACES})
 
 
 def _setting(spec: Mapping[str, Any], name: str) -> object:

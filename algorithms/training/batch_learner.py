@@ -12,7 +12,7 @@ from algorithms.training.learner import Learner, measured_kl
 from algorithms.training.metrics import Metrics, TokenTally
 from algorithms.training.optimizer import remaining, set_learning_rate
 from algorithms.training.out_of_memory import with_halved_batches
-from algorithms.training.ratio_check import check_ratios
+from algorithms.training.ratio_check import check_ratios, check_versions
 from lap import ModelError
 
 
@@ -47,9 +47,10 @@ class BatchLearner:
           update: how many updates were done.
 
         Raises:
-          ModelError: before the first step of this object, sampling and scoring disagree (see ``ratio_check``); or a
-            gradient is not finite.
+          ModelError: rows are of other weights than these; before the first step of this object, sampling and scoring
+            disagree (see ``ratio_check``); or a gradient is not finite.
         """
+        check_versions(self.learners, rows)
         c, gather = self.config, self.sharding.processes.gather
         learning_rate = c.learning_rate * self._remaining(c.schedule, update)
         set_learning_rate(self.optimizer, learning_rate)

@@ -13,6 +13,7 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.method.losses import LossTerms, kl_k3, policy_loss
 from algorithms.play.evaluation import mean
 from lap import LanguageAgentPolicy, Sampling, TokenLogprobs
+from lap.agreement import recorded_logprobs
 from lap.model import TrainableModel
 from lap.policy import reference_policy
 from tsmg import Completion
@@ -132,17 +133,6 @@ def reply_sampling(config: MSGRPOConfig) -> Sampling:
         top_k=config.top_k,
         top_p=config.top_p,
         min_p=config.min_p,
-    )
-
-
-def recorded_logprobs(completions: Sequence[Completion]) -> Tensor:
-    """The log M_old of the tokens as sampled, 0 after the end of a reply. Shape (B, L), float32."""
-    width = max(len(completion.logprobs) for completion in completions)
-    return torch.tensor(
-        [
-            (*completion.logprobs, *(0.0,) * (width - len(completion.logprobs)))
-            for completion in completions
-        ]
     )
 
 

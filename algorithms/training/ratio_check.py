@@ -8,44 +8,18 @@ kept tokens), and every gradient would be that of another policy.
 import math
 from collections.abc import Sequence
 
-import attrs
 import torch
 
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import TrainingRow
-from algorithms.training.learner import Learner, recorded_logprobs
+from algorithms.training.learner import Learner
 from lap import ModelError
-
-# Greatest |log ratio| that rounding explains, in nats; docs/faults.md says what was measured.
-_TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.125, torch.bfloat16: 1.0}
-
-
-@attrs.frozen(kw_only=True)
-class Disagreement:
-    """A token whose recorded log-probability is not the one that it is scored with.
-
-    Attributes:
-      token: its id.
-      position: its index in the reply.
-      reply: the text of the reply.
-      recorded, scored: the two log-probabilities, in nats.
-    """
-
-    token: int
-    position: int
-    reply: str
-    recorded: float
-    scored: float
-
-    @property
-    def size(self) -> float:
-        """|log ratio|, in nats."""
-        return abs(self.scored - self.recorded)
+from lap.agreement import LOGPROB_TOLERANCES, Disagreement, largest_disagreement
 
 
 def ratio_tolerance(learners: Sequence[Learner]) -> float:
     """The greatest |log ratio| that rounding explains, by the types that the models compute in, in nats."""
-    return max(_TOLERANCES[learner.policy.model.compute_dtype] for learner in learners)
+    return max(LOGPROB_TOLERANCES[learner.policy.model.compute_dtype] for learner in learners)
 
 
 def check_ratios(
@@ -87,6 +61,27 @@ def check_ratios(
     )
 
 
+def check_versions(learners: Sequence[Learner], rows: Sequence[TrainingRow]) -> None:
+    """Refuse to learn from replies of other weights than those that are learnt from here on.
+
+    Args:
+      learners: the policies that learn, with the weights that played.
+      rows: what was played.
+
+    Raises:
+      ModelError: a record is of another version; the message names both.
+    """
+    for learner in learners:
+        version = learner.policy.model.weights_version
+        for row in learner.own(rows):
+            if row.completion.weights_version != version:
+                raise ModelError(
+                    f"a reply of {row.completion.model_id!r} was sampled with the weights of version "
+                    f"{row.completion.weights_version}, but those that learn are of version {version}: "
+                    "what plays has not got the newest weights"
+                )
+
+
 def _as_ratio(tolerance: float) -> float:
     """The smallest |ratio - 1| that a |log ratio| above the tolerance can have."""
     return -math.expm1(-tolerance)
@@ -105,20 +100,7 @@ def _largest_disagreement(
     for learner in learners:
         for batch in sharding.micro_batches(learner.own(rows), token_budget):
             completions = [row.completion for row in batch]
-            policy = learner.policy
-            scores = policy.model.logprobs(completions, sampling=policy.sampling)
-            recorded_B_L = recorded_logprobs(completions).to(scores.logprobs_B_L)
-            distance_B_L = (scores.logprobs_B_L - recorded_B_L).abs()
-            distance_B_L = distance_B_L.masked_fill(~scores.mask_B_L, -1.0)
-            b, token = divmod(int(distance_B_L.argmax()), distance_B_L.shape[1])
-            if distance_B_L[b, token] >= 0:
-                found.append(
-                    Disagreement(
-                        token=completions[b].reply_ids[token],
-                        position=token,
-                        reply=completions[b].reply_text,
-                        recorded=float(recorded_B_L[b, token]),
-                        scored=float(scores.logprobs_B_L[b, token]),
-                    )
-                )
+            scores = learner.policy.model.logprobs(completions, sampling=learner.policy.sampling)
+            worst = largest_disagreement(completions, scores)
+            found += [worst] if worst else []
     return max(found, key=lambda one: one.size, default=None)

@@ -16,6 +16,7 @@ from algorithms.cloning.config import CloningConfig
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
+from algorithms.training.engines import check_engine, connected
 from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
@@ -232,6 +233,7 @@ class RunSpec:
       algorithm: the settings of the method; its seed is the seed of the run.
       run: when the policy is evaluated and saved.
       opponent, role: who plays beside an agent that learns, and which agent that is.
+      engine, engine_folder, engine_timeout: where episodes are played, if not here, and how weights get there.
       threads: CPU threads; sums are rounded otherwise with another number.
       labels: what the run is called in reports (title, scenario, arm); no part of what it computes.
 
@@ -252,6 +254,19 @@ class RunSpec:
     )
     role: str | None = option(
         None, "the agent that learns against an opponent; each in turn if unset"
+    )
+    engine: str | None = option(
+        None,
+        "play on an inference server (vLLM) that serves the checkpoint, as URL or URL#MODEL, several separated by "
+        "commas; unset: play here",
+    )
+    engine_folder: str | None = option(
+        None,
+        "folder that the servers of --engine can read, of this run alone, where new weights are written for them; a "
+        "temporary one if unset",
+    )
+    engine_timeout: float = option(
+        300.0, "seconds within which a server of --engine answers", within(0.0, above=True)
     )
     threads: int = option(2, "CPU threads", within(1))
     labels: Mapping[str, str] = attrs.field(
@@ -289,6 +304,15 @@ class RunSpec:
         check_opponent(game, self.opponent, self.role)
         if self.policy.constrained:
             check_constrained(game, self.algorithm)
+        if self.engine is not None:
+            check_engine(
+                self.engine,
+                model=self.policy.model,
+                constrained=self.policy.constrained,
+                config=self.algorithm,
+            )
+        elif self.engine_folder is not None:
+            raise InvalidArgumentError("'engine_folder' needs 'engine'")
         if not resumes:
             self.policy.check(game, trains=True)
 
@@ -301,19 +325,23 @@ class RunSpec:
 
         Raises:
           InvalidArgumentError: the spec names no such game or player, or settings do not fit together.
-          ModelError: there is no such checkpoint, or it cannot be loaded.
+          ModelError: there is no such checkpoint, it cannot be loaded, or an engine does not serve it.
         """
         import torch
 
         from algorithms.training.learner import reply_sampling
+        from lap.remote.connect import on_engines
 
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
+        fleet = connected(self.engine, timeout=self.engine_timeout) if self.engine else None
         training_game, evaluation_game = self.games()
         constrained = self.policy.constrained
         policy = self.policy.build(
             training_game, seed=self.algorithm.seed, report=report, saved=saved
         ).with_sampling(reply_sampling(self.algorithm))  # past copies of it keep this
+        if fleet is not None:
+            policy = on_engines(policy, fleet, folder=self.engine_folder)
         return RunParts(
             training_game=training_game,
             evaluation_game=evaluation_game,

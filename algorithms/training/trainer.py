@@ -50,7 +50,8 @@ from algorithms.training.out_of_memory import memory_notes
 from algorithms.training.past_opponents import past_opponents, remember_learners
 from algorithms.training.playing import GroupPlayer, playing_policies
 from algorithms.training.snapshot import policy_saver, shard_learners
-from tsmg import AbstractGame
+from lap.model import PushingModel
+from tsmg import AbstractGame, InvalidArgumentError
 
 
 @final
@@ -73,7 +74,7 @@ class MSGRPOTrainer:
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent has no policy or none learns, no action can be written
-        within the reply limit, or the weights cannot be sharded.
+        within the reply limit, the weights cannot be sharded, or several processes share an engine.
       ContextLengthError: the first prompt and a reply do not fit the model's context.
 
     Attributes:
@@ -111,6 +112,10 @@ class MSGRPOTrainer:
         self.processes = self.sharding.processes
         self.sharding.place([policy.model for policy in self.policies.values()])
         self.learners = learners_of(self.policies)
+        if self.processes.count > 1 and self._pushing_models():
+            raise InvalidArgumentError(
+                "an engine plays for one learning process: start it without a launcher, and more engines instead"
+            )
         self.past_opponents = past_opponents(self.matchups, self.learners)
         shard_learners(self.learners, self.past_opponents, self.sharding)
         self.batch_learner = BatchLearner(
@@ -138,6 +143,7 @@ class MSGRPOTrainer:
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy."""
         started, token_budget = time.perf_counter(), self.batch_learner.token_budget
+        pushed = self._push_weights()
         played = self.player.play(self.update_index)
         play_ended = time.perf_counter()
         role_groups, outcomes = played.compare(self.estimator, self.processes)
@@ -148,13 +154,17 @@ class MSGRPOTrainer:
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=played.roles)
         learned = self.batch_learner.learn(rows, self.update_index)
         self._count_update()
-        notes = memory_notes(token_budget, self.batch_learner.token_budget)
+        notes = [
+            *memory_notes(token_budget, self.batch_learner.token_budget),
+            *(note for model in self._pushing_models() for note in model.take_notes()),
+        ]
         return Update(
             metrics={
                 "update": float(self.update_index),
                 **play_metrics(outcomes, role_groups, drawn),
                 "failed_episodes": float(played.failures),
                 **learned,
+                **pushed,
             },
             seconds={
                 "seconds_playing": play_ended - started,
@@ -163,6 +173,16 @@ class MSGRPOTrainer:
             rollouts=played.rollouts,
             notes=tuple(self.processes.gather(notes)),
         )
+
+    def _pushing_models(self) -> list[PushingModel]:
+        """The models that learn and play elsewhere."""
+        models: list[object] = [learner.policy.model for learner in self.learners]
+        return [model for model in models if isinstance(model, PushingModel)]
+
+    def _push_weights(self) -> Metrics:
+        """Bring the weights as they stand to where models play that do not play here."""
+        deviations = [model.push() for model in self._pushing_models()]
+        return {"canary_max_deviation": max(deviations)} if deviations else {}
 
     def _count_update(self) -> None:
         self.update_index += 1
@@ -194,6 +214,7 @@ class MSGRPOTrainer:
           seed: of the evaluation; the same seed gives the same starts to every policy.
           constrained: whether legal actions alone can be said; as in training unless given.
         """
+        self._push_weights()
         limited = self.constrained if constrained is None else constrained
         sampling = reply_sampling(self.config)
         if temperature is not None:

@@ -27,6 +27,7 @@ ORDER = (
     "lap.engine",
     "lap",
     "lap.models",
+    "lap.remote",
     "lap.testing",
     "algorithms.method",
     "algorithms.distributed",

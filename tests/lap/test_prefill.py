@@ -9,7 +9,6 @@ import torch
 import games
 from algorithms.method.losses import policy_loss
 from algorithms.method.weighting import token_weights
-from algorithms.training.learner import recorded_logprobs
 from lap import (
     ConstrainedPolicy,
     EndpointModel,
@@ -26,6 +25,7 @@ from lap import (
     WholeReplyParser,
     reply_dist,
 )
+from lap.agreement import recorded_logprobs
 from lap.model import PrefillingModel
 from tests.checkpoints import tiny_model
 from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, Match, Stream

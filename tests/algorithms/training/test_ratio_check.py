@@ -98,7 +98,7 @@ def test_a_wide_tolerance_is_one_of_log_ratios_on_both_sides_of_1(
     monkeypatch: pytest.MonkeyPatch, shift: float, refused: bool
 ) -> None:
     """A ratio of exp(-1.2) is nearer to 1 than one of exp(0.9)."""
-    monkeypatch.setitem(ratio_check._TOLERANCES, torch.float32, 1.0)
+    monkeypatch.setitem(ratio_check.LOGPROB_TOLERANCES, torch.float32, 1.0)
     expected = pytest.raises(ModelError) if refused else contextlib.nullcontext()
     with expected:
         trainer(Wrong(shift=shift)).update()

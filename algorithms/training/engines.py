@@ -1,0 +1,59 @@
+"""Inference servers of a run: what can be refused before anything is loaded, and where a resumed run finds them."""
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from algorithms.method.config import MSGRPOConfig
+from tsmg import InvalidArgumentError
+
+if TYPE_CHECKING:  # they import torch
+    from lap.remote.fleet import Fleet
+
+ENGINE_PLACES = ("engine", "engine_folder", "engine_timeout")
+"""Fields of ``RunSpec`` that say where something is computed: a resumed run may find it elsewhere."""
+
+
+def check_engine(
+    engine: str, *, model: str | None, constrained: bool, config: MSGRPOConfig
+) -> None:
+    """Refuse settings that do not go with play on an inference server, before one is asked.
+
+    Args:
+      engine: the addresses, as ``RunSpec`` has them.
+      model: the checkpoint that is trained.
+      constrained: whether legal actions alone can be said.
+      config: the settings of the method.
+
+    Raises:
+      InvalidArgumentError: the message says what to leave out.
+    """
+    from lap.remote.client import Address
+
+    Address.parse_all(engine)
+    if model is None:
+        raise InvalidArgumentError(
+            "'engine' plays a checkpoint that it serves; name the same one by 'model'"
+        )
+    if constrained:
+        raise InvalidArgumentError(
+            "'constrained' draws along the legal actions, which an engine does not know; leave it or 'engine' out"
+        )
+    for name in ("top_k", "top_p", "min_p"):
+        value = getattr(config, name)
+        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
+            raise InvalidArgumentError(
+                f"an engine does not say which tokens truncation kept; leave {name!r} or 'engine' out (got {value})"
+            )
+
+
+def connected(engine: str, *, timeout: float) -> "Fleet":
+    """The servers of these addresses.
+
+    Raises:
+      EngineError: one does not answer, or serves something else.
+    """
+    from lap.remote.client import Address
+    from lap.remote.connect import connect
+
+    return connect(Address.parse_all(engine), timeout=timeout)

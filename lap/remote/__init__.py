@@ -1,0 +1,1 @@
+"""Play on inference servers and learning here, held together: the client, the push of weights, the canary."""

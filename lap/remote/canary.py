@@ -1,0 +1,85 @@
+"""The canary: after every push, fresh replies of each server are scored again by the model that learns.
+
+The same weights give a token the same log-probability, but for rounding. So stale, mixed up or half-loaded weights,
+another checkpoint, rows that were exchanged, and log-probabilities of another distribution than the replies were drawn
+from, stop the run before a single episode is played with them. Why a server went wrong is not known here. That is the
+point: what is checked is what is relied on.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+import torch
+
+from lap.agreement import LOGPROB_TOLERANCES, largest_disagreement
+from lap.engine.sampling import Sampling, TokenLogprobs
+from lap.prompts import Message, Prompt, Segment
+from lap.remote.client import EngineError
+from lap.remote.engine import EngineModel
+from lap.remote.server import EngineServer
+from tsmg import Completion, Stream
+
+_LONGEST = 32  # tokens of a reply that is checked
+_TOPICS = ("rain", "chess", "bread", "the sea", "a map", "two dice", "an old tree", "the number 7")
+PROBES = tuple(
+    Prompt((Message("user", (Segment(f"Say something about {topic}.", trusted=True),)),))
+    for topic in _TOPICS
+)
+"""What is asked where no prompts of a game are known yet; all are different, so that exchanged replies are noticed."""
+
+
+class Scorer(Protocol):
+    """The model that learns, as far as it is asked here."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The coarsest type that it computes in."""
+        ...
+
+    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
+        """Log-probabilities of recorded replies."""
+        ...
+
+
+@torch.no_grad()
+def canary_deviation(
+    server: EngineServer,
+    engine: EngineModel,
+    learner: Scorer,
+    prompts: Sequence[Prompt],
+    *,
+    sampling: Sampling,
+) -> float:
+    """The greatest difference between the log-probabilities that a server says and those of the learner, in nats.
+
+    Args:
+      server: the server.
+      engine: samples from it.
+      learner: the model whose weights the server is to have.
+      prompts: what is asked, all at once.
+      sampling: the distribution that replies are drawn from.
+
+    Raises:
+      ServerDownError: the server does not answer.
+      EngineError: the difference is beyond what rounding explains in the learner's type; the message names server,
+        version and token with both log-probabilities.
+    """
+    asked = attrs.evolve(sampling, max_reply_tokens=min(sampling.max_reply_tokens, _LONGEST))
+    place, version = engine.fleet.servers.index(server), engine.weights_version
+    streams = [Stream("canary", place, version, n) for n in range(len(prompts))]
+    replies = engine.sample(prompts, streams, sampling=asked, only=server)
+    worst = largest_disagreement(replies, learner.logprobs(replies, sampling=asked))
+    tolerance = LOGPROB_TOLERANCES[learner.compute_dtype]
+    if worst is None or worst.size <= tolerance:
+        return 0.0 if worst is None else worst.size
+    kind = str(learner.compute_dtype).removeprefix("torch.")
+    size = f"{worst.size:.2g}" if math.isfinite(worst.size) else "not finite"
+    raise EngineError(
+        f"the engine at {server.url} does not play the policy that is learnt: after the push of version {version} "
+        f"token {worst.position} (id {worst.token}) of the reply {worst.reply!r:.100} has the log-probability "
+        f"{worst.recorded:.4f} there and {worst.scored:.4f} here; the difference is {size}, and rounding in {kind} "
+        f"explains {tolerance:g}: serve the checkpoint that is trained, in a type no coarser, with --logprobs-mode "
+        "processed_logprobs, and push adapters (--lora) where whole weights go wrong"
+    )

@@ -1,0 +1,236 @@
+"""An HTTP client that speaks JSON with one server, by the standard library: connections stay open, and are retried."""
+
+import contextlib
+import http.client
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import final
+from urllib.parse import urlsplit
+
+import attrs
+
+from lap.errors import ModelError
+from tsmg import InvalidArgumentError
+
+KEY_VARIABLE = "TSMG_ENGINE_KEY"
+_BUSY = (429, 500, 502, 503, 504)
+_HEALTH = 5.0  # seconds within which a server that is well says so
+_SHOWN = 300  # characters of a server's own words
+
+
+class EngineError(ModelError):
+    """An inference server does not do what was asked of it; the message names the server."""
+
+
+class ServerDownError(EngineError):
+    """A server does not answer, or keeps failing: another one may be asked the same."""
+
+
+class RequestRefusedError(EngineError):
+    """A server says that the request is wrong, so that asking again is of no use.
+
+    Attributes:
+      status: of HTTP, between 400 and 499.
+    """
+
+    status: int = 400
+
+
+@final
+@attrs.frozen
+class Address:
+    """Where a server is asked, and for which model.
+
+    Attributes:
+      url: scheme, host, port and perhaps a path; without ``/v1``.
+      model: the name under which it serves the model; the only model that it serves unless given.
+    """
+
+    url: str
+    model: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """The address in a text of the form ``URL`` or ``URL#MODEL``.
+
+        Raises:
+          InvalidArgumentError: it has no scheme, no host, or holds what must not be written into a run folder.
+
+        Example:
+          >>> Address.parse("http://127.0.0.1:8000/v1#qwen")
+          Address(url='http://127.0.0.1:8000', model='qwen')
+        """
+        parts = urlsplit(text)
+        if "@" in parts.netloc or parts.query:  # not shown: it may hold a secret
+            raise InvalidArgumentError(
+                f"'engine' must be a URL without a user name, a password or a query; a key is read from {KEY_VARIABLE}"
+            )
+        try:
+            is_complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of the port
+            is_complete = False
+        if not is_complete:
+            raise InvalidArgumentError(
+                f"'engine' must be a URL such as http://127.0.0.1:8000, with its scheme (got {text!r})"
+            )
+        path = parts.path.rstrip("/").removesuffix("/v1")
+        return cls(f"{parts.scheme}://{parts.netloc}{path}", parts.fragment)
+
+    @classmethod
+    def parse_all(cls, text: str) -> "tuple[Address, ...]":
+        """The addresses in a text, separated by commas.
+
+        Raises:
+          InvalidArgumentError: one is malformed, or two are equal.
+        """
+        addresses = tuple(cls.parse(part.strip()) for part in text.split(","))
+        if len({address.url for address in addresses}) < len(addresses):
+            raise InvalidArgumentError(f"'engine' must name each server once (got {text!r})")
+        return addresses
+
+
+@final
+class JsonClient:
+    """Asks one server; several threads may do so at once.
+
+    Args:
+      url: its address.
+      timeout: seconds that an answer may take.
+      retries: how often a request is made again that failed for a passing reason.
+      pause: seconds before the first repetition; twice as long before each other one.
+
+    Attributes:
+      url: its address.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 300.0, retries: int = 2, pause: float = 0.5
+    ) -> None:
+        self.url = url
+        self._timeout, self._retries, self._pause = timeout, retries, pause
+        parts = urlsplit(url)
+        self._is_secure, self._netloc, self._path = (
+            parts.scheme == "https",
+            parts.netloc,
+            parts.path,
+        )
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        weakref.finalize(self, _close_all, self._idle)
+        key = os.environ.get(KEY_VARIABLE)
+        self._headers = {"Content-Type": "application/json"}
+        self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
+
+    def get(self, path: str) -> object:
+        """The JSON at a path; see ``post``."""
+        return self._asked("GET", path, b"")
+
+    def post(self, path: str, body: object) -> object:
+        """The JSON that a server answers to JSON; ``None`` where it answers with nothing or with plain text.
+
+        Raises:
+          ServerDownError: it does not answer in time, or still fails after all repetitions.
+          RequestRefusedError: it refuses the request.
+        """
+        return self._asked("POST", path, json.dumps(body).encode())
+
+    def answers(self) -> bool:
+        """Whether the server says that it is well, and soon."""
+        connection = self._connection(min(_HEALTH, self._timeout))
+        try:
+            connection.request("GET", f"{self._path}/health", headers=self._headers)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connections that are open; others are opened when they are needed."""
+        with self._lock:
+            _close_all(self._idle)
+
+    def _asked(self, method: str, path: str, body: bytes) -> object:
+        reason = ""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                time.sleep(self._pause * 2 ** (attempt - 1))
+            try:
+                status, data = self._once(method, path, body)
+            except TimeoutError as error:  # it would take as long again
+                raise ServerDownError(
+                    f"the engine at {self.url} did not answer {method} {path} within {self._timeout:g} s"
+                ) from error
+            except (OSError, http.client.HTTPException) as error:
+                reason = f"{type(error).__name__}: {error}"
+                continue
+            if status < http.client.BAD_REQUEST:
+                return _parsed(data)
+            reason = f"{status}: {_message(data)}"
+            if status not in _BUSY:
+                refused = RequestRefusedError(
+                    f"the engine at {self.url} answers {method} {path} with {reason}"
+                )
+                refused.status = status
+                raise refused
+        raise ServerDownError(f"the engine at {self.url} fails at {method} {path} ({reason})")
+
+    def _once(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """One request; over a connection that had gone stale it is made again at once."""
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            connection = kept or self._connection(self._timeout)
+            try:
+                with _closed_on_error(connection):
+                    connection.request(method, self._path + path, body, self._headers)
+                    answer = connection.getresponse()
+                    status, data = answer.status, answer.read()
+            except ConnectionError:
+                if kept is None:
+                    raise
+                continue
+            with self._lock:
+                self._idle.append(connection)
+            return status, data
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
+        return kind(self._netloc, timeout=timeout)
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: http.client.HTTPConnection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        parsed: object = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return parsed
+
+
+def _message(data: bytes) -> str:
+    """What a server says of an error, in one line."""
+    parsed = _parsed(data)
+    if isinstance(parsed, dict):
+        inner = parsed.get("error", parsed)
+        said = inner.get("message", inner) if isinstance(inner, dict) else inner
+    else:
+        said = data.decode(errors="replace")
+    return " ".join(str(said).split())[:_SHOWN] or "no reason"
