@@ -15,6 +15,7 @@ from tsmg import (
     InvalidArgumentError,
     Transition,
     deterministic,
+    fold,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
 
@@ -173,7 +174,7 @@ def _letters(count: int) -> tuple[str, ...]:
 
 
 def _check_names(name: str, names: tuple[str, ...], count: int) -> None:
-    folded = {text.strip().casefold() for text in names}
+    folded = {fold(text) for text in names}
     if len(names) != count or len(folded) != count:
         raise InvalidArgumentError(f"{name!r} must be {count} different names (got {names!r})")
 

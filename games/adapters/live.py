@@ -25,6 +25,7 @@ from tsmg import (
     Stream,
     TextOutcome,
     Transition,
+    fold,
 )
 
 LISTED_ACTIONS = 4096
@@ -106,7 +107,7 @@ def name_actions(
 
 
 def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if len({text.strip().casefold() for text in texts}) != len(texts) or not texts:
+    if len({fold(text) for text in texts}) != len(texts) or not texts:
         raise InvalidArgumentError(f"'action_names' must differ from each other (got {texts})")
     return texts
 
