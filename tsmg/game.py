@@ -101,6 +101,13 @@ class AbstractGame(abc.ABC, Generic[S, A]):
     def is_terminal(self, state: S) -> bool:
         """Whether the game is over in this state."""
 
+    def is_truncated(self, state: S) -> bool:
+        """Whether a limit outside the rules, not the rules, ended the game in this terminal state.
+
+        An episode that ends there is recorded as truncated; declared return bounds do not apply to it.
+        """
+        return False
+
     @abc.abstractmethod
     def acting_agents(self, state: S) -> tuple[str, ...]:
         """I(s): the agents that act: one in turn-based play, several at once, or none where chance moves alone."""

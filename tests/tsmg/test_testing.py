@@ -467,6 +467,10 @@ class Greedy(tsmg.AbstractPlayer[Any, Any]):
 
 BROKEN: dict[str, list[Callable[[], Any]]] = {
     "agents": [broken(agents=("first", "first")), broken(Memory, agents=())],
+    "method-names": [
+        broken(rules_texts=lambda self, agent: "Take 1 or 2."),
+        broken(Memory, noop_actions=lambda self, state, agent: 0),
+    ],
     "step-limit": [declared(longest_game=None), broken(discount=1.5)],
     "plays-through": [broken(transition_dist=_raises)],
     "types": [

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame, AnyGame
+from tsmg.misnamed import require_complete
 from tsmg.testing import chance, distributions, facts, interface, texts
 from tsmg.testing.report import Report, RuleResult, Status, Violation
 from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule, WalkRule
@@ -47,7 +48,7 @@ def check_game(
       source: code that makes the variable ``game``, for the scripts of violations.
 
     Raises:
-      InvalidArgumentError: a count below 1, an unknown rule, or ``make_game`` makes no game.
+      InvalidArgumentError: a count below 1, an unknown rule, or ``make_game`` makes no game or lacks a method.
 
     Example:
       >>> import tsmg.testing
@@ -81,6 +82,7 @@ def _subject(
         make: Callable[[], AnyGame] = lambda: instance
     else:
         make = make_game
+    require_complete(make_game, getattr(make_game, "__name__", "game"))
     game: object = make()
     if not isinstance(game, AbstractGame):
         raise InvalidArgumentError(f"'make_game' must make a game (got {game!r})")

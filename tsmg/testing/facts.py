@@ -68,9 +68,10 @@ def _zero_sum(case: Case) -> Iterator[Outcome]:
 )
 def _return_bounds(case: Case) -> Iterator[Outcome]:
     low, high = case.game.facts.return_bounds or (-math.inf, math.inf)
-    if not case.walk.is_whole:
+    last = case.walk.visits[-1]
+    if not case.walk.is_whole or (last.is_terminal and case.game.is_truncated(last.state)):
         return
-    at = len(case.walk.visits) - 1
+    at = last.t
     slack = _TOLERANCE * max(1.0, abs(low), abs(high))
     for n, agent in enumerate(case.game.agents):
         total = sum(visit.rewards_N[n] for visit in case.walk.visits[1:])

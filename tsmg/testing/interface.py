@@ -11,6 +11,7 @@ from tsmg.distribution import Distribution
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractExplicitGame, AnyGame
 from tsmg.match import EpisodeSpec, step_limit
+from tsmg.misnamed import misnamed
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
@@ -197,6 +198,19 @@ def _agents(case: Case) -> Iterator[Outcome]:
     yield None if is_right else Finding(0, f"agents are {agents!r}", "game.agents")
 
 
+@walk_rule(
+    name="method-names",
+    requirement="no method is almost named as one of the interface that the game leaves as it is",
+    cause="a misspelt name: nobody calls the method, and the default is used",
+    unit="game",
+    is_static=True,
+)
+def _names(case: Case) -> Iterator[Outcome]:
+    for name, own in misnamed(type(case.game)).items():
+        yield Finding(0, f"{own!r} is defined, and {name!r} is not", f"game.{own}")
+    yield None
+
+
 @attrs.frozen
 class _Follower:
     """A policy that replies with the actions of a walk."""
@@ -249,6 +263,7 @@ def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
 
 RULES: tuple[Rule, ...] = (
     _agents,
+    _names,
     _step_limit,
     _plays_through,
     _types,
