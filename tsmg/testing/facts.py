@@ -8,7 +8,7 @@ from typing import Any
 from tsmg.errors import GameLawError
 from tsmg.game import AbstractExplicitGame, AnyGame, Facts
 from tsmg.randomness import EpisodeKey, Purpose, Stream
-from tsmg.testing.distributions import table
+from tsmg.testing.distributions import joint_code, table
 from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
 from tsmg.testing.walks import Visit
 from tsmg.text import Parsed
@@ -229,7 +229,7 @@ def _steps(case: Case) -> Iterator[Met]:
     for before, after in steps:
         key = (before.state, tuple((after.joint_action or {}).items()))
         seen = f"{after.joint_action!r} leads to {after.state!r:.200}, rewards {after.rewards_N!r}"
-        show = f"game.sample_transition(state, {after.joint_action!r}, tsmg.Stream(0))"
+        show = f"game.sample_transition(state, {joint_code(game, before, after)}, tsmg.Stream(0))"
         value = _outcome(game, after.state, after.rewards_N)
         yield Met(key, value, before.t, seen, show)
     for before, after in steps[len(steps) // 2 :][:1]:
@@ -246,7 +246,8 @@ def _other_draws(case: Case, before: Visit, after: Visit) -> Iterator[Met]:
         except GameLawError:
             return
         seen = f"{joint_action!r} leads to {state!r:.200}, rewards {rewards_N!r}"
-        show = f"game.sample_transition(state, {joint_action!r}, tsmg.Stream({number}))"
+        code = joint_code(case.game, before, after)
+        show = f"game.sample_transition(state, {code}, tsmg.Stream({number}))"
         value = _outcome(case.game, state, rewards_N)
         yield Met((before.state, tuple(joint_action.items())), value, before.t, seen, show)
 

@@ -23,24 +23,42 @@ from tsmg.text import ActionText
 @walk_rule(
     name="plays-through",
     requirement="no method raises on legal play",
-    cause="legal_actions offers an action that the transition does not know, or a state was overlooked",
+    cause="the method does not know a state that can be reached",
     unit="walks",
 )
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
-        yield Finding(len(walk.script.moves), f"raised {walk.error}")
-    elif _is_blind(case):
-        yield Note("legal actions are not listed: walks end early without 'action_texts'")
+        method = walk.error.partition(" ")[0]
+        cause = (
+            "a fault in the step itself, or legal_actions offers an action that it does not know"
+            if method in ("sample_transition", "transition_dist")
+            else ""
+        )
+        yield Finding(len(walk.script.moves), walk.error, cause=cause, is_exception=True)
     yield None
 
 
-def _is_blind(case: Case) -> bool:
-    """Whether a walk has nothing to choose actions from."""
-    game, last = case.game, case.walk.visits[-1]
-    if last.is_terminal or case.subject.action_texts or game.scripted_player() is not None:
-        return False
-    return any(game.legal_actions(last.state, agent) is None for agent in last.acting)
+@walk_rule(
+    name="whole-episodes",
+    requirement="a walk comes to the end of an episode, so that ends and returns are checked at all",
+    cause="legal_actions is None, and nothing says what may be played: ship a scripted_player, or pass action_texts",
+    unit="episodes",
+    one_suffices=True,
+)
+def _whole_episodes(case: Case) -> Iterator[Outcome]:
+    game, walk = case.game, case.walk
+    last = walk.visits[-1]
+    if walk.is_whole:
+        yield None
+    elif walk.error or last.is_terminal:
+        return
+    elif any(game.legal_actions(last.state, agent) is None for agent in last.acting):
+        yield Finding(
+            last.t, f"nothing can be chosen for {last.acting!r}", "game.acting_agents(state)"
+        )
+    elif last.t >= case.subject.limit:
+        yield Note(f"episodes may have more than the {last.t} steps of a walk: pass max_steps")
 
 
 def _wrong_type(value: object, expected: Any) -> str:
@@ -237,7 +255,8 @@ class _Follower:
 def _success(case: Case) -> Iterator[Outcome]:
     game, walk = case.game, case.walk
     at = len(walk.visits) - 1
-    is_played = walk.is_whole and walk.script.redrawn_from is None  # the runner has its own chance
+    has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
+    is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
     if not is_played or not (walk.visits[at].is_terminal or at == game.horizon):
         return
     spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
@@ -266,6 +285,7 @@ RULES: tuple[Rule, ...] = (
     _names,
     _step_limit,
     _plays_through,
+    _whole_episodes,
     _types,
     _acting,
     _legal,
