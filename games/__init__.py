@@ -4,10 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from games.bandit import BernoulliBandit, GaussianBandit
+from games.connect_four import ConnectFour
 from games.frozen_lake import FrozenLake
+from games.hanoi import Hanoi
 from games.kuhn_poker import KuhnPoker
+from games.lights_out import LightsOut
 from games.line_walk import LineWalk
 from games.matrix import MatrixGame
+from games.nim import Nim
 from games.snake import Snake
 from games.tic_tac_toe import TicTacToe
 from tsmg import make, register, registered
@@ -102,14 +106,39 @@ register(
 )
 register("GaussianBandit-v0", GaussianBandit)
 register("LineWalk-v0", LineWalk)
+register("Nim-v0", Nim)
+register("MisereNim-v0", Nim, summary="Nim in which the last object loses.", misere=True)
+register("LightsOut-v0", LightsOut)
+register("LargeLightsOut-v0", LightsOut, summary="Lights Out on 5 x 5 cells.", size=5)
+register("Hanoi-v0", Hanoi)
+register(
+    "ScatteredHanoi-v0",
+    Hanoi,
+    summary="The tower of Hanoi with four disks that begin anywhere.",
+    disks=4,
+    random_start=True,
+)
+register("ConnectFour-v0", ConnectFour)
+register(
+    "SmallConnectFour-v0",
+    ConnectFour,
+    summary="A line of three on a board of 4 x 4.",
+    rows=4,
+    columns=4,
+    line=3,
+)
 
 __all__ = [
     "BernoulliBandit",
+    "ConnectFour",
     "FrozenLake",
     "GaussianBandit",
+    "Hanoi",
     "KuhnPoker",
+    "LightsOut",
     "LineWalk",
     "MatrixGame",
+    "Nim",
     "Snake",
     "TicTacToe",
     "from_gymnasium",
