@@ -141,13 +141,20 @@ def _legal(case: Case) -> Iterator[Outcome]:
             if legal is None:
                 continue
             show = f"game.legal_actions(state, {agent!r})"
-            if not legal or any(action in legal[:i] for i, action in enumerate(legal)):
+            if not legal or _repeats(legal):
                 yield Finding(visit.t, f"{agent!r} acts with legal actions {legal!r}", show)
             noop = game.noop_action(visit.state, agent)
             if noop is not None and noop not in legal:
                 seen = f"noop_action {noop!r} of {agent!r} is not among {legal!r}"
                 yield Finding(visit.t, seen, f"game.noop_action(state, {agent!r})")
             yield None
+
+
+def _repeats(legal: Sequence[Any]) -> bool:
+    try:
+        return len(set(legal)) < len(legal)
+    except TypeError:  # unhashable
+        return any(action in legal[:i] for i, action in enumerate(legal))
 
 
 @walk_rule(
