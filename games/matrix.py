@@ -11,6 +11,7 @@ from games.arguments import integer_field, number
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
+    Episode,
     Facts,
     InvalidArgumentError,
     Transition,
@@ -167,6 +168,32 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
             + "\n".join(lines)
             + f"\nA move is one of: {', '.join(self._names(agent))}."
         )
+
+
+def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
+    """What the best single action would have paid the agent more over all rounds, had the other played as it did.
+
+    Args:
+      game: the game.
+      episode: an episode of it.
+      agent: name of the agent.
+
+    Source: S. Hart, A. Mas-Colell, "A simple adaptive procedure leading to correlated equilibrium", 2000.
+
+    Returns:
+      The external regret of the whole episode; negative where the agent did better than any single action. Unit:
+      reward.
+    """
+    own = _AGENTS.index(agent)
+    played = episode.final_state.state.played
+
+    def pays(mine: int, other: int) -> float:
+        row, column = (mine, other) if own == 0 else (other, mine)
+        return game.payoffs[row][column][own]
+
+    count = len(game.payoffs) if own == 0 else len(game.payoffs[0])
+    fixed = (sum(pays(mine, pair[1 - own]) for pair in played) for mine in range(count))
+    return max(fixed) - sum(pays(pair[own], pair[1 - own]) for pair in played)
 
 
 def _letters(count: int) -> tuple[str, ...]:

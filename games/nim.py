@@ -96,7 +96,8 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
     Action text: ``take 2 from heap 1``.
     Rewards: 1 to the winner and -1 to the loser, at the end.
     Invalid rule: forfeit, at a penalty of 1.
-    Exact values: the first player wins unless the heaps' nim-sum is 0 (``games.nim.wins``).
+    Exact values: the player to move wins unless the heaps' nim-sum is 0; where the last object loses and no heap has
+    two, the other way round (``games.nim.wins``).
 
     Attributes:
       heaps: the sizes of the heaps at the start.
