@@ -146,6 +146,10 @@ ALIKE = [
     ("up", "\u200b\ufeff up\u2060"),  # zero-width characters, within blanks
     ("\u2764", "\u2764\ufe0f"),  # a heart, and the selector of its coloured form
     ("stra\u00dfe", "STRASSE"),
+    (
+        "a\u0323\u0301",
+        "a\u0301\u200b\u0323",
+    ),  # marks that can be put in order once nothing is between them
     ("\u0390", "\u03b9\u0308\u0301"),  # casefolding decomposes it
 ]
 APART = [("up", "u p"), ("cafe", "caf\u00e9"), ("2", "\u00b2"), ("", "\u0301"), ("o", "\u043e")]

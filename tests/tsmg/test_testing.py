@@ -38,6 +38,8 @@ from tsmg import (
     uniform,
 )
 from tsmg.testing import RULES, Report, Status, check_game, replay
+from tsmg.testing.enumeration import enumerate_game
+from tsmg.testing.walks import Subject
 
 LIGHT = {
     "SmallSnake-v0",
@@ -698,6 +700,57 @@ def test_small_games_are_enumerated_whole(fault: str, rule: str) -> None:
     sound = check_game(lambda: Rare(""), max_examples=80, max_steps=30, rules=[rule])
     assert sound.is_conformant and sound.enumerated == sum(17 - 2 * twos for twos in range(9))
     assert "all 81 different ones" in str(sound)
+
+
+class Winding(AbstractExplicitGame[int, int]):
+    """Nine states; at each another one of two actions goes on and pays, and the other one jumps."""
+
+    agents = ("player",)
+    horizon = 20
+
+    def __init__(self, pay: float, **facts: Any) -> None:
+        self.pay, self.facts = pay, Facts(**facts)
+
+    def initial_state_dist(self) -> Distribution[int]:
+        return deterministic(0)
+
+    def is_terminal(self, state: int) -> bool:
+        return state >= 8
+
+    def acting_agents(self, state: int) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else self.agents
+
+    def legal_actions(self, state: int, agent: str) -> tuple[int, ...]:
+        return () if self.is_terminal(state) else (0, 1)
+
+    def transition_dist(self, state: int, joint_action: Mapping[str, int]) -> Any:
+        goes_on = joint_action["player"] == (state // 2) % 2
+        after = min(8, state + (1 if goes_on else 2))
+        return deterministic(Transition(after, (self.pay * goes_on,)))
+
+    def observation_text(self, state: int, agent: str) -> str:
+        return str(state)
+
+    def action_text(self, state: int, agent: str, action: int) -> str:
+        return str(action)
+
+
+@pytest.mark.parametrize(
+    ("rule", "pay", "wrong", "right"),
+    [
+        ("return-bounds", 1.0, {"return_bounds": (0.0, 7.5)}, {"return_bounds": (0.0, 8.0)}),
+        ("return-bounds", -1.0, {"return_bounds": (-7.5, 0.0)}, {"return_bounds": (-8.0, 0.0)}),
+        ("longest-game", 0.0, {"longest_game": 7}, {"longest_game": 8}),
+    ],
+)
+def test_extreme_episodes_are_walked_though_every_step_was_walked_before(
+    rule: str, pay: float, wrong: dict[str, Any], right: dict[str, Any]
+) -> None:
+    found = enumerate_game(Subject(make=Winding, limit=20, full=20), Winding(pay), 64)
+    assert found is not None and found.longest == 8 and not found.is_cut_off
+    report = check_game(lambda: Winding(pay, **wrong), max_examples=1, rules=[rule])
+    assert report.broken == (rule,), str(report)
+    assert check_game(lambda: Winding(pay, **right), max_examples=1, rules=[rule]).is_conformant
 
 
 def test_an_enumeration_notes_bounds_that_are_too_large_and_horizons_that_are_too_small() -> None:

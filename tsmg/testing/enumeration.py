@@ -55,7 +55,7 @@ class Enumeration:
         if self.fault is not None:
             yield _script(self.fault)
             return
-        yield _script(self._extreme(lambda rewards_N: 1.0))
+        yield _script(self._longest())
         if all(_are_rewards(e.rewards_N, agents) for edges in self.edges.values() for e in edges):
             for n, sign in itertools.product(range(agents), (1, -1)):
                 yield _script(self._extreme(functools.partial(_signed, n, sign)))
@@ -64,7 +64,7 @@ class Enumeration:
     @property
     def longest(self) -> int:
         """The number of steps of a longest path."""
-        return len(self._extreme(lambda rewards_N: 1.0)) - 1
+        return len(self._longest()) - 1
 
     @property
     def is_cut_off(self) -> bool:
@@ -88,9 +88,18 @@ class Enumeration:
                     here = edge.after
                 yield tuple(path)
 
-    def _extreme(self, weight: Weight) -> Path:
-        """A path of the greatest total weight, by backward induction over the steps that are left."""
-        best = [dict.fromkeys(self.edges, 0.0)]
+    def _longest(self) -> Path:
+        """A path of the most steps; of two at the limit, one that has not come to its end."""
+        return self._extreme(lambda rewards_N: 1.0, open_end=0.5)
+
+    def _extreme(self, weight: Weight, open_end: float = 0.0) -> Path:
+        """A path of the greatest total weight, by backward induction over the steps that are left.
+
+        Args:
+          weight: the weight of a step, from its rewards.
+          open_end: the weight of a last state that is no end.
+        """
+        best = [{state: open_end if edges else 0.0 for state, edges in self.edges.items()}]
         for _ in range(self.limit):
             ahead = best[-1]
             best.append(

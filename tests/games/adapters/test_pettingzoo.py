@@ -349,9 +349,15 @@ def test_an_end_of_its_own_is_no_truncation() -> None:
     class Cut(Ending4):
         cut = (3,)
 
-    ends = [uniform_episode(games.from_pettingzoo(env, horizon=9)) for env in (Ending4, Cut)]
-    assert [len(episode.steps) for episode in ends] == [3, 3]
-    assert [episode.ending for episode in ends] == [Ending.TERMINATED, Ending.TRUNCATED]
+    class Both(Cut):
+        def step(self, actions: Mapping[int, int]) -> Any:
+            observations, rewards, over, cut, infos = super().step(actions)
+            return observations, rewards, {a: over[a] or cut[a] for a in over}, cut, infos
+
+    ends = [uniform_episode(games.from_pettingzoo(env, horizon=9)) for env in (Ending4, Cut, Both)]
+    assert [len(episode.steps) for episode in ends] == [3, 3, 3]
+    own, cut = Ending.TERMINATED, Ending.TRUNCATED
+    assert [episode.ending for episode in ends] == [own, cut, own]
 
 
 def test_after_the_end_no_step_follows() -> None:
