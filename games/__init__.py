@@ -3,13 +3,22 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from games.auction import Auction
 from games.bandit import BernoulliBandit, GaussianBandit
+from games.blackjack import Blackjack
+from games.connect_four import ConnectFour
 from games.frozen_lake import FrozenLake
+from games.hanoi import Hanoi
 from games.kuhn_poker import KuhnPoker
+from games.lights_out import LightsOut
 from games.line_walk import LineWalk
+from games.mastermind import Mastermind
 from games.matrix import MatrixGame
+from games.nim import Nim
+from games.public_goods import PublicGoods
 from games.snake import Snake
 from games.tic_tac_toe import TicTacToe
+from games.ultimatum import Ultimatum
 from tsmg import make, register, registered
 
 if TYPE_CHECKING:
@@ -102,16 +111,70 @@ register(
 )
 register("GaussianBandit-v0", GaussianBandit)
 register("LineWalk-v0", LineWalk)
+register("Nim-v0", Nim)
+register("MisereNim-v0", Nim, summary="Nim in which the last object loses.", misere=True)
+register("LightsOut-v0", LightsOut)
+register("LargeLightsOut-v0", LightsOut, summary="Lights Out on 5 x 5 cells.", size=5)
+register("Hanoi-v0", Hanoi)
+register(
+    "ScatteredHanoi-v0",
+    Hanoi,
+    summary="The tower of Hanoi with four disks that begin anywhere.",
+    disks=4,
+    random_start=True,
+)
+register("ConnectFour-v0", ConnectFour)
+register(
+    "SmallConnectFour-v0",
+    ConnectFour,
+    summary="A line of three on a board of 4 x 4.",
+    rows=4,
+    columns=4,
+    line=3,
+)
+register("Mastermind-v0", Mastermind)
+register(
+    "SmallMastermind-v0",
+    Mastermind,
+    summary="Mastermind with three digits from 1 to 4, and six guesses.",
+    pegs=3,
+    colours=4,
+    guesses=6,
+)
+register("Blackjack-v0", Blackjack)
+register("Ultimatum-v0", Ultimatum)
+register("PublicGoods-v0", PublicGoods)
+register(
+    "FirstPriceAuction-v0",
+    Auction,
+    summary="A sealed-bid auction in which the winner pays its own bid.",
+    price="first",
+)
+register(
+    "SecondPriceAuction-v0",
+    Auction,
+    summary="A sealed-bid auction in which the winner pays the highest bid of the others.",
+    price="second",
+)
 
 __all__ = [
+    "Auction",
     "BernoulliBandit",
+    "Blackjack",
+    "ConnectFour",
     "FrozenLake",
     "GaussianBandit",
+    "Hanoi",
     "KuhnPoker",
+    "LightsOut",
     "LineWalk",
+    "Mastermind",
     "MatrixGame",
+    "Nim",
+    "PublicGoods",
     "Snake",
     "TicTacToe",
+    "Ultimatum",
     "from_gymnasium",
     "from_open_spiel",
     "from_pettingzoo",

@@ -1,6 +1,7 @@
 """Bandits: pull arms whose means are unknown to the player, with or without contexts."""
 
 import abc
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -12,6 +13,7 @@ from games.arguments import integer_field, number, number_field, probability, to
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
+    Episode,
     Facts,
     Finite,
     InvalidArgumentError,
@@ -97,6 +99,18 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
             return self._context_dist().map(lambda c: Transition(Pulls(c, done), (reward,)))
 
         return self.arm_dist(state.context, arm).bind(next_context)
+
+    def regret_T(self, episode: Episode[Pulls]) -> tuple[float, ...]:  # the axis of time
+        """The expected regret after each pull: what the best arm of the context pays more in the mean than the chosen.
+
+        Source: T. Lattimore, C. Szepesvari, *Bandit Algorithms*, 2020, section 4.4 (pseudo-regret).
+
+        Returns:
+          The sum up to each pull; it never falls. Unit: reward.
+        """
+        means = self.means
+        losses = (max(means[c]) - means[c][arm] for c, arm, _ in episode.final_state.state.done)
+        return tuple(itertools.accumulate(losses))
 
     def observation_text(self, state: Pulls, agent: str) -> str:
         many = len(self.means) > 1

@@ -11,10 +11,12 @@ from games.arguments import integer_field, number
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
+    Episode,
     Facts,
     InvalidArgumentError,
     Transition,
     deterministic,
+    fold,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
 
@@ -168,12 +170,38 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         )
 
 
+def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
+    """What the best single action would have paid the agent more over all rounds, had the other played as it did.
+
+    Args:
+      game: the game.
+      episode: an episode of it.
+      agent: name of the agent.
+
+    Source: S. Hart, A. Mas-Colell, "A simple adaptive procedure leading to correlated equilibrium", 2000.
+
+    Returns:
+      The external regret of the whole episode; negative where the agent did better than any single action. Unit:
+      reward.
+    """
+    own = _AGENTS.index(agent)
+    played = episode.final_state.state.played
+
+    def pays(mine: int, other: int) -> float:
+        row, column = (mine, other) if own == 0 else (other, mine)
+        return game.payoffs[row][column][own]
+
+    count = len(game.payoffs) if own == 0 else len(game.payoffs[0])
+    fixed = (sum(pays(mine, pair[1 - own]) for pair in played) for mine in range(count))
+    return max(fixed) - sum(pays(pair[own], pair[1 - own]) for pair in played)
+
+
 def _letters(count: int) -> tuple[str, ...]:
     return tuple(f"a{i + 1}" for i in range(count))
 
 
 def _check_names(name: str, names: tuple[str, ...], count: int) -> None:
-    folded = {text.strip().casefold() for text in names}
+    folded = {fold(text) for text in names}
     if len(names) != count or len(folded) != count:
         raise InvalidArgumentError(f"{name!r} must be {count} different names (got {names!r})")
 

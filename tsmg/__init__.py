@@ -77,6 +77,7 @@ from tsmg.text import (
     ParseFailure,
     ParserOutcome,
     TextOutcome,
+    fold,
 )
 from tsmg.wrapped import (
     AbstractWrappedExplicitGame,
@@ -153,6 +154,7 @@ __all__ = [
     "deterministic",
     "distinct_episodes",
     "draw_start",
+    "fold",
     "make",
     "mixture",
     "play",

@@ -9,7 +9,6 @@ else is derived from them. A *sampled* game can only be sampled (most adapters).
 """
 
 import abc
-import functools
 from collections.abc import Hashable, Mapping
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -21,7 +20,7 @@ from tsmg.invalid import AbstractInvalidRule, StandStill
 from tsmg.players import AbstractPlayer
 from tsmg.randomness import Stream
 from tsmg.records import Episode
-from tsmg.text import Illegal, Parsed, TextOutcome
+from tsmg.text import Illegal, Parsed, TextOutcome, fold
 
 S = TypeVar("S", bound=Hashable)
 A = TypeVar("A", bound=Hashable)
@@ -102,6 +101,13 @@ class AbstractGame(abc.ABC, Generic[S, A]):
     def is_terminal(self, state: S) -> bool:
         """Whether the game is over in this state."""
 
+    def is_truncated(self, state: S) -> bool:
+        """Whether a limit outside the rules, not the rules, ended the game in this terminal state.
+
+        An episode that ends there is recorded as truncated; declared return bounds do not apply to it.
+        """
+        return False
+
     @abc.abstractmethod
     def acting_agents(self, state: S) -> tuple[str, ...]:
         """I(s): the agents that act: one in turn-based play, several at once, or none where chance moves alone."""
@@ -121,8 +127,8 @@ class AbstractGame(abc.ABC, Generic[S, A]):
     def read_action(self, state: S, agent: str, text: str) -> TextOutcome[A]:
         """psi_i: the action that a text names. Total and pure.
 
-        By default a text names the legal action whose canonical text is equal to it after trimming
-        and case folding; any other text is ``Illegal``.
+        By default a text names the legal action whose canonical text folds to the same text (``tsmg.fold``: blanks at
+        the ends, case and what has no shape do not matter); any other text is ``Illegal``.
 
         Raises:
           GameLawError: the legal actions cannot be listed, and the game does not override this method.
@@ -132,9 +138,9 @@ class AbstractGame(abc.ABC, Generic[S, A]):
             raise GameLawError(
                 f"{self.name}: 'read_action' must be overridden where 'legal_actions' is None"
             )
-        folded = _fold(text)
+        folded = fold(text)
         for action in actions:
-            if _fold(self.action_text(state, agent, action)) == folded:
+            if fold(self.action_text(state, agent, action)) == folded:
                 return Parsed(action)
         return Illegal(text)
 
@@ -195,8 +201,3 @@ class AbstractSampledGame(AbstractGame[S, A]):
 
 AnyGame: TypeAlias = AbstractGame[Any, Any]
 """A game, where the types of its states and actions do not matter."""
-
-
-@functools.lru_cache(maxsize=4096)
-def _fold(text: str) -> str:
-    return text.strip().casefold()

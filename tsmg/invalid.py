@@ -64,18 +64,21 @@ class Offence(Generic[A]):
     """The outcome of a step with at least one invalid text.
 
     Attributes:
+      acting: the agents that act, in order.
       valid: the action of each agent whose text is valid.
       offenders: the agents with an invalid text.
       penalties_N: what each agent pays (at most 0), in the order of ``agents``.
     """
 
+    acting: tuple[str, ...]
     valid: Mapping[str, A]
     offenders: tuple[str, ...]
     penalties_N: tuple[float, ...]
 
     def resolved(self, actions: Mapping[str, A]) -> Resolution[A]:
         """The resolution that plays the valid actions, and these actions for the offenders."""
-        joint_action = tuple({**self.valid, **actions}.items())
+        played = {**self.valid, **actions}
+        joint_action = tuple((agent, played[agent]) for agent in self.acting)
         return Resolution(joint_action=joint_action, penalties_N=self.penalties_N)
 
 
@@ -103,7 +106,9 @@ class AbstractInvalidRule(abc.ABC):
         offenders = tuple(a for a, outcome in outcomes.items() if not isinstance(outcome, Parsed))
         valid = {a: o.action for a, o in outcomes.items() if isinstance(o, Parsed)}
         penalties_N = tuple(-self.penalty if a in offenders else 0.0 for a in game.agents)
-        offence = Offence(valid=valid, offenders=offenders, penalties_N=penalties_N)
+        offence = Offence(
+            acting=tuple(outcomes), valid=valid, offenders=offenders, penalties_N=penalties_N
+        )
         return (
             self._resolve(game, state, offence)
             if offenders

@@ -111,9 +111,12 @@ class Match(Generic[S]):
     @functools.cached_property
     def ending(self) -> Ending | None:
         """How the match ended; ``None`` while it goes on."""
-        if self.closed.is_terminal(self.state):
-            return Ending.FORFEITED if self.state.forfeited else Ending.TERMINATED
-        return Ending.TRUNCATED if self.t >= self.limit else None
+        if self.state.forfeited:
+            return Ending.FORFEITED
+        if not self.closed.is_terminal(self.state):
+            return Ending.TRUNCATED if self.t >= self.limit else None
+        is_truncated = self.game.is_truncated(self.state.state)
+        return Ending.TRUNCATED if is_truncated else Ending.TERMINATED
 
     def observation(self, agent: str) -> Observation:
         """What the agent reads now."""

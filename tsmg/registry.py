@@ -8,15 +8,19 @@ import difflib
 import functools
 import importlib
 import inspect
+import numbers
 import re
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from typing import get_args
 
 import attrs
 
 from tsmg.errors import InvalidArgumentError, UnknownGameError
 from tsmg.game import AbstractGame, AnyGame
+from tsmg.misnamed import require_complete
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*-v[0-9]+")
 _GROUP = "tsmg.games"
@@ -80,18 +84,55 @@ def make(id: str, **kwargs: object) -> AnyGame:
 
     Raises:
       UnknownGameError: nothing is registered under the id, or the module has no such callable.
-      InvalidArgumentError: the builder takes no such argument, refuses a value, or does not return a game.
+      InvalidArgumentError: the builder takes no such argument, refuses a value, or does not return a game; or a method
+        is missing.
     """
     build, fixed = _find(id)
     arguments = {**fixed, **kwargs}
+    require_complete(build, id)
     try:
-        inspect.signature(build).bind(**arguments)
+        signature = inspect.signature(build)
+        signature.bind(**arguments)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{id}: {error}") from error
+    for name, value in kwargs.items():
+        if name in signature.parameters:
+            _check_type(id, name, value, signature.parameters[name].annotation)
     game: object = build(**arguments)
     if not isinstance(game, AbstractGame):
         raise InvalidArgumentError(f"'id' must name a game (got {id!r}: {type(game).__name__})")
     return game
+
+
+def _check_type(id: str, name: str, value: object, annotation: object) -> None:
+    """Check a value against an annotation of plain types; others are left to the builder.
+
+    Raises:
+      InvalidArgumentError: it is of another type.
+    """
+    kinds = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    wanted = [_PLAIN.get(getattr(kind, "__name__", kind)) for kind in kinds]
+    if None in wanted or any(is_kind(value) for is_kind in wanted if is_kind):
+        return
+    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise InvalidArgumentError(f"{id}: {name!r} must be of type {names} (got {value!r:.200})")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_PLAIN: Mapping[object, Callable[[object], bool]] = {
+    "int": _is_integer,
+    "float": _is_real,
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: value in (0, 1),
+    "NoneType": lambda value: value is None,
+}
 
 
 def _find(id: str) -> tuple[Callable[..., object], Mapping[str, object]]:

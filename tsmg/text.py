@@ -7,6 +7,8 @@ reply is data.
 """
 
 import enum
+import functools
+import unicodedata
 from typing import Generic, TypeVar
 
 import attrs
@@ -64,3 +66,28 @@ class Malformed:
 
 
 TextOutcome = Parsed[A_co] | Illegal | Malformed
+
+
+@functools.lru_cache(maxsize=4096)
+def fold(text: str) -> str:
+    """The text without what a reader does not see: texts that fold to the same text name the same action.
+
+    Folding composes accents (Unicode's canonical form), ignores case, and drops characters without a shape of their own
+    (zero-width characters, variation selectors) and blanks at both ends.
+
+    Source: The Unicode Standard, section 3.13, D145 (canonical caseless matching).
+
+    Example:
+      >>> fold("  Cafe\u0301\u200b ") == fold("CAF\u00c9")
+      True
+    """
+    if text.isascii():
+        return text.strip().casefold()
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFC", "".join(c for c in folded if not _is_shapeless(c))).strip()
+
+
+def _is_shapeless(character: str) -> bool:
+    """Whether it is a format character (category Cf) or a variation selector."""
+    is_selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    return is_selector or unicodedata.category(character) == "Cf"

@@ -38,6 +38,9 @@ class AbstractWrappedGame(AbstractGame[S, A]):
     def is_terminal(self, state: S) -> bool:
         return self.inner.is_terminal(state)
 
+    def is_truncated(self, state: S) -> bool:
+        return self.inner.is_truncated(state)
+
     def acting_agents(self, state: S) -> tuple[str, ...]:
         return self.inner.acting_agents(state)
 

@@ -68,7 +68,9 @@ def _scratch_folder() -> Iterator[None]:
 
 def _print_report(report: "Report") -> None:
     table = Table("rule", "what was seen", "result", box=None, pad_edge=False)
-    colours = {"ok": "green", "broken": "bold red", "not seen": "yellow", "not declared": "dim"}
+    colours = {
+        "ok": "green", "broken": "bold red", "follows": "red", "not seen": "yellow", "not declared": "dim",
+    }  # fmt: skip
     for result in report.results:
         unit = result.unit.removesuffix("s") if result.count == 1 else result.unit
         seen = f"{result.count} {unit}" if result.count else ""
@@ -79,10 +81,8 @@ def _print_report(report: "Report") -> None:
     for violation in report.violations:
         click.echo(f"\n{printable(str(violation))}")
     broken = len(report.violations)
-    console.print(
-        f"\n{escape(report.game)}: {report.walks} walks, {report.states} states, {report.whole} whole "
-        f"episodes; {f'rules broken: {broken}' if broken else 'no rule is broken'}"
-    )
+    told = f"rules broken: {broken}" if broken else "no rule is broken"
+    click.echo(f"\n{printable(report.summary)}; {told}")
 
 
 @click.command()

@@ -5,12 +5,20 @@ from typing import Any
 
 import attrs
 import click
+from rich.status import Status
 
 from algorithms.cli.options import config_options, game_options, game_spec
 from algorithms.cli.terminal import console, figures, say
 from algorithms.method.config import MSGRPOConfig
 from algorithms.training.opponents import check_constrained, check_opponent, make_matchups
 from algorithms.training.spec import PolicySpec, RunSpec
+
+
+def _tell_progress(status: Status, stage: str, done: int, total: int) -> None:
+    """Tell how far the making of the policy is: in the terminal's status, or once in a line where there is none."""
+    status.update(f"{stage}: {done}/{total}")
+    if done == 1 and not console.is_terminal:
+        say(f"{stage}: {total} steps")
 
 
 @click.command(short_help="Evaluate a policy or checkpoint on fixed episodes.")
@@ -65,7 +73,7 @@ def evaluate(
         policy = policy_spec.build(
             training_game,
             seed=0,
-            report=lambda stage, done, total: status.update(f"{stage}: {done}/{total}"),
+            report=lambda stage, done, total: _tell_progress(status, stage, done, total),
         )
         constrained = policy_spec.constrained
         matchups = make_matchups(whole_game, policy, opponent, role, constrained=constrained)

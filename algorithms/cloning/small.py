@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from algorithms.cloning.config import CloningConfig
 from algorithms.cloning.demonstrations import A, Demonstration, S, demonstrations
@@ -25,7 +26,7 @@ from lap.models.transformers import TransformersModel
 from lap.parsers import AbstractParser, TagParser
 from lap.policy import LanguageAgentPolicy
 from lap.prompts import AbstractPrompt, MemorylessPrompt
-from tsmg import AbstractGame
+from tsmg import AbstractGame, InvalidArgumentError
 
 _VERSION = 4
 _TOKENS_AT_ONCE = 2**15  # a small network takes a whole batch at once
@@ -111,6 +112,9 @@ def cloned_model(
       config: sizes and steps; of no steps, the model has random weights, and is not put into the cache.
       cache: folder of the cache; ``$TSMG_CACHE`` or ``~/.cache/tsmg`` by default.
       report: called while the model is made.
+
+    Raises:
+      InvalidArgumentError: a prompt and its reply are longer than the model's context is to be.
     """
     prompt = prompt or MemorylessPrompt(with_rules=False)
     parser = parser or TagParser()
@@ -143,6 +147,7 @@ def _small_model(
     """A small model with random weights, and a tokenizer for the texts of demonstrations."""
     texts = [d.prompt.text for d in shown] + [r for d in shown for r, _ in d.reply_dist]
     tokenizer = make_tokenizer([*texts, parser.instructions()], config.vocabulary)
+    _check_context(tokenizer, shown, config)
     network = small_network(
         tokenizer,
         width=config.width,
@@ -153,6 +158,28 @@ def _small_model(
         seed=config.seed,
     )
     return TransformersModel(network, tokenizer, model_id="seed", chat=False)
+
+
+def _check_context(
+    tokenizer: PreTrainedTokenizerFast, shown: Sequence[Demonstration], config: CloningConfig
+) -> None:
+    """Refuse a context that some demonstration does not fit, before anything is cloned.
+
+    Raises:
+      InvalidArgumentError: it is too short; the message says how long it must be.
+    """
+
+    def lengths(texts: list[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+
+    replies = [max((text for text, _ in d.reply_dist), key=len) for d in shown]
+    pairs = zip(lengths([d.prompt.text for d in shown]), lengths(replies), strict=True)
+    needed = max((prompt + reply + 1 for prompt, reply in pairs), default=0)  # and the end token
+    if needed > config.context:
+        raise InvalidArgumentError(
+            f"'context' must be at least {needed} tokens, as many as the game's longest prompt and reply have (got "
+            f"{config.context}): set it in [policy.cloning] of a configuration file, or shorten the game's texts"
+        )
 
 
 def _save_whole(model: TransformersModel, folder: Path) -> None:

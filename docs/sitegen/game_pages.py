@@ -11,8 +11,12 @@ import algorithms
 import games
 import proofs
 import tsmg
+from games import connect_four
+from games.connect_four import ConnectFour
 from games.kuhn_poker import VALUE, KuhnEquilibrium, KuhnPoker
+from games.lights_out import LightsOut, least_solution
 from games.matrix import MatrixGame, equilibria
+from games.nim import Nim, wins
 from games.snake import Snake
 from games.tic_tac_toe import TicTacToe, value
 
@@ -114,7 +118,7 @@ def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str
         "Rewards": _facts(game),
         "Invalid rule": [f"`{game.invalid_rule!r}`"],
         "Horizon": [f"{tsmg.step_limit(game)} steps here; discount {game.discount:g}."],
-        "Exact values": (list(_exact(game, record)) if exact else []) or ["None is known."],
+        "Exact values": list(_exact(game, record)) if exact else [],
         "Transcript": list(_transcript(game, record)),
         "Version history": _history(spec.id),
     }
@@ -123,6 +127,8 @@ def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str
         yield from (f"## {heading}", "")
         if heading in texts:
             yield from (f"{texts[heading][:1].upper()}{texts[heading][1:]}", "")
+        if heading == "Exact values" and not own[heading] and heading not in texts:
+            yield "None is known."
         yield from (*own.get(heading, ()), "")
     yield from _settings(docstring)
 
@@ -187,7 +193,7 @@ def _facts(game: Game) -> list[str]:
 
 
 def _exact(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
-    yield from _known(game)
+    yield from _known(game, record)
     if not isinstance(game, tsmg.AbstractExplicitGame):
         return
     yield from _optimum(game, record)
@@ -205,10 +211,10 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
     steps = tsmg.step_limit(game)
     start = record.start.state.state
     if (
-        isinstance(game, Snake)
+        isinstance(game, Snake | LightsOut)
         or algorithms.play.optimum.optimal_return(game, start, steps) is None
     ):
-        return  # boards of Snake are too many, and counting them takes long
+        return  # boards of Snake and Lights Out are too many, and counting them takes long
     law = _small_law(game)
     if law is None:
         best = algorithms.play.optimum.optimal_return(game, start, steps)
@@ -228,7 +234,7 @@ def _small_law(game: tsmg.AbstractExplicitGame[Any, Any]) -> list[tuple[Any, flo
     return [(state, float(p)) for state, p in law.items()]
 
 
-def _known(game: Game) -> Iterator[str]:
+def _known(game: Game, record: tsmg.Episode[Any]) -> Iterator[str]:
     """Answers that a game's own module knows."""
     if isinstance(game, KuhnPoker):
         yield f"- Value for `first` when both play best: {VALUE} (`games.kuhn_poker.VALUE`)."
@@ -239,6 +245,16 @@ def _known(game: Game) -> Iterator[str]:
     if isinstance(game, TicTacToe):
         (state,) = (state for state, _ in game.initial_state_dist().enumerate())
         yield f"- Value for `x` when both play best: {value(state)} (`games.tic_tac_toe.value`)."
+    if isinstance(game, Nim):
+        first = 1 if wins(game.heaps, misere=game.misere) else -1
+        yield f"- Value for `first` when both play best: {first} (`games.nim.wins`)."
+    if isinstance(game, ConnectFour) and game.line == 3:
+        best = connect_four.value(game.shape, ("",) * game.columns)
+        yield f"- Value for `x` when both play best: {best} (`games.connect_four.value`)."
+    if isinstance(game, LightsOut):
+        least = least_solution(game.size, record.start.state.state) or 0
+        presses = f"{least.bit_count()} (`games.lights_out.least_solution`)"
+        yield f"- Least presses from the start of the transcript: {presses}."
     if isinstance(game, MatrixGame):
         for row, column in equilibria(game):
             laws = (

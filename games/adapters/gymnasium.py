@@ -7,10 +7,9 @@ sampled: it moves along with the episode, and branching replays the actions from
 import functools
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, NamedTuple, final
 
 import attrs
-import gymnasium
 import numpy as np
 from numpy.random.bit_generator import ISpawnableSeedSequence
 from numpy.typing import NDArray
@@ -18,7 +17,17 @@ from numpy.typing import NDArray
 from games.adapters import spaces
 from games.adapters.ansi import legible
 from games.adapters.curated import RawEnv
-from games.adapters.live import Actions, LiveGame, View, masked, name_actions, readable
+from games.adapters.digest import digest
+from games.adapters.live import (
+    Actions,
+    LiveGame,
+    View,
+    masked,
+    name_actions,
+    readable,
+    to_reward,
+)
+from games.adapters.remaking import CHECKS, Env, Make, maker, pair, quintuple
 from tsmg import (
     AbstractExplicitGame,
     AnyGame,
@@ -26,8 +35,10 @@ from tsmg import (
     Facts,
     Finite,
     InvalidArgumentError,
+    StandStill,
     Transition,
 )
+from tsmg.invalid import AbstractInvalidRule
 
 _AGENT = "player"
 _MOVES = ("left", "down", "right", "up")
@@ -42,8 +53,6 @@ _NAMES: Mapping[str, Sequence[str]] = {
 }
 _TAXI_PLACES = ("red", "green", "yellow", "blue", "in the taxi")
 
-Env: TypeAlias = gymnasium.Env[Any, Any]
-Make = Callable[[], Env]
 TextOf = Callable[[Any], str]
 
 
@@ -55,6 +64,7 @@ def from_gymnasium(
     choices: Mapping[str, object] | None = None,
     observation_text: TextOf | None = None,
     rules: str = "",
+    invalid_rule: AbstractInvalidRule | None = None,
     **kwargs: object,
 ) -> AnyGame:
     """A Gymnasium environment as a game of one agent, ``player``.
@@ -62,30 +72,35 @@ def from_gymnasium(
     The game is explicit where the environment publishes its table, and sampled otherwise.
 
     Args:
-      env: an id, an environment that was made from one, or a function that makes one.
+      env: an id; an environment that was made from one, which is made again with its wrappers; or a function that
+        makes one.
       horizon: time limit H, in steps; by default the environment's own.
       action_names: names of the actions of a Discrete space, in order.
       choices: names of chosen actions, for spaces that text cannot name (a Box); the agent has only these.
       observation_text: function from an observation to its text; by default the environment's ansi rendering or
         the observation itself.
       rules: the rules that the agent reads, before the actions.
+      invalid_rule: iota, which determines what follows an invalid text; by default the environment stands still.
       **kwargs: arguments of ``gymnasium.make``.
 
     Raises:
-      InvalidArgumentError: there is no time limit; the actions cannot be named; or the text of the first observation
-        is over 4,000 characters. The message says what to pass.
+      InvalidArgumentError: the environment cannot be made again, or has an older API; there is no time limit; the
+        actions cannot be named; or the text of the first observation is over 4,000 characters. The message says what
+        to pass.
     """
-    make, limit = _maker(env, kwargs)
+    make, made, limit = maker(env, kwargs)
     horizon = horizon if horizon is not None else limit
-    if horizon is None:
-        raise InvalidArgumentError(f"'horizon' must be given: {env!r} has no time limit (got None)")
-    made = make()
+    if horizon is None or horizon < 1:
+        raise InvalidArgumentError(
+            f"'horizon' must be given: {env!r:.200} has no time limit (got {horizon})"
+        )
     name = made.spec.id if made.spec else type(made.unwrapped).__name__
     known = action_names or _NAMES.get(name.partition("-")[0])
     names = tuple(known) if known else None
     actions = name_actions(made.action_space, of=name, names=names, choices=choices)
     if observation_text is None and _has_table(made):
-        return TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
+        table = TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
+        return attrs.evolve(table, invalid_rule=invalid_rule or table.invalid_rule)
     shown = functools.lru_cache(4096)(functools.partial(spaces.text, made.observation_space))
     driver = functools.partial(_Driver, make, actions, name, observation_text, shown)
     game = LiveGame(
@@ -95,41 +110,9 @@ def from_gymnasium(
         actions={_AGENT: actions},
         rules={_AGENT: rules},
         horizon=horizon,
+        invalid_rule=invalid_rule or StandStill(),
     )
     return readable(game)
-
-
-def _maker(env: str | Env | Make, kwargs: Mapping[str, object]) -> tuple[Make, int | None]:
-    """A function that makes the bare environment, and the time limit that it was declared with."""
-    if isinstance(env, gymnasium.Env):
-        made_from = env.spec
-        if made_from is None:
-            raise InvalidArgumentError(
-                "'env' must have been made by gymnasium.make, or be a function that makes it, since replays "
-                f"need a fresh one (got {env!r})"
-            )
-        env, kwargs = made_from.id, {**made_from.kwargs, **kwargs}
-        kwargs.pop("render_mode", None)
-    if not isinstance(env, str):
-        if kwargs:
-            raise InvalidArgumentError("'kwargs' must be empty where 'env' is a function")
-        limit = env().spec
-        return env, limit.max_episode_steps if limit else None
-    try:
-        spec = gymnasium.spec(env)
-    except gymnasium.error.Error as error:
-        raise InvalidArgumentError(
-            f"'env' must be a registered id (got {env!r}): {error}"
-        ) from error
-    entry: object = spec.entry_point
-    if isinstance(entry, str):
-        entry = gymnasium.envs.registration.load_env_creator(entry)
-    modes = getattr(entry, "metadata", {}).get("render_modes", ())
-    mode = {"render_mode": "ansi"} if "ansi" in modes else {}
-    make = functools.partial(
-        gymnasium.make, env, max_episode_steps=-1, disable_env_checker=True, **{**mode, **kwargs}
-    )
-    return make, spec.max_episode_steps
 
 
 # ---- explicit: the published table ------------------------------------------------------------
@@ -137,9 +120,7 @@ def _maker(env: str | Env | Make, kwargs: Mapping[str, object]) -> tuple[Make, i
 
 def _has_table(env: Env) -> bool:
     bare = env
-    while isinstance(
-        bare, gymnasium.wrappers.OrderEnforcing | gymnasium.wrappers.PassiveEnvChecker
-    ):
+    while isinstance(bare, CHECKS):
         bare = bare.env
     return (
         bare is env.unwrapped
@@ -169,6 +150,7 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
       actions: the agent's actions.
       rules: the rules that the agent reads.
       horizon: time limit H, in steps.
+      invalid_rule: iota, which determines what follows an invalid text.
     """
 
     env_name: str
@@ -179,6 +161,7 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
     actions: Actions
     rules: str
     horizon: int
+    invalid_rule: AbstractInvalidRule = StandStill()
     facts: Facts = attrs.field(init=False)
     _first: Distribution[Cell] = attrs.field(init=False, repr=False)
 
@@ -323,8 +306,8 @@ class _Driver:
 
     def reset(self, seed: int) -> View:
         """Begin an episode."""
-        observation, info = self.env.reset(seed=seed)
-        return self._view(observation, info, over=False)
+        observation, info = pair(self.env.reset(seed=seed), self.name)
+        return self._view(observation, info, over=False, truncated=False)
 
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
@@ -332,26 +315,30 @@ class _Driver:
         """One step of the only agent."""
         self.bare.np_random = _generator(chance)
         action = self.actions.native(joint_action[_AGENT])
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        view = self._view(observation, info, over=bool(terminated or truncated))
-        return view, (float(reward),)
+        told = quintuple(self.env.step(action), self.name)
+        observation, reward, terminated, truncated, info = told
+        is_cut = truncated and not terminated
+        view = self._view(observation, info, over=terminated or truncated, truncated=is_cut)
+        return view, (to_reward(reward, f"{self.name}: the reward"),)
 
-    def _view(self, observation: Any, info: Mapping[str, Any], *, over: bool) -> View:
-        plain = spaces.plain(self.env.observation_space, observation)
+    def _view(
+        self, observation: Any, info: Mapping[str, Any], *, over: bool, truncated: bool
+    ) -> View:
         return View(
             acting=() if over else (_AGENT,),
-            texts={_AGENT: self._text(observation, plain)},
+            texts={_AGENT: self._text(observation)},
             legal={_AGENT: () if over else self._legal(observation, info)},
             over=over,
-            observation=plain,
+            truncated=truncated,
+            observation=digest(observation),
         )
 
-    def _text(self, observation: Any, plain: Hashable) -> str:
+    def _text(self, observation: Any) -> str:
         if self.observation_text is not None:
             return self.observation_text(observation)
         if self.env.render_mode == "ansi":
             return legible(str(self.env.render()))
-        return self.shown(plain)
+        return self.shown(spaces.checked(self.env.observation_space, observation, self.name))
 
     def _legal(self, observation: Any, info: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
         mask = info.get("action_mask")

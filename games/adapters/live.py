@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, final
 
 import attrs
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, Text
 
 from games.adapters import spaces
 from games.adapters.spaces import AnySpace, Native
@@ -22,10 +22,13 @@ from tsmg import (
     Illegal,
     InvalidArgumentError,
     Parsed,
+    StandStill,
     Stream,
     TextOutcome,
     Transition,
+    fold,
 )
+from tsmg.invalid import AbstractInvalidRule
 
 LISTED_ACTIONS = 4096
 LONGEST_TEXT = 4000
@@ -68,6 +71,12 @@ class Actions(NamedTuple):
             return f"An action is one of: {', '.join(self.texts)}."
         if self.values is not None:
             return f"An action is one of {len(self.texts)} texts such as {self.texts[0]} or {self.texts[-1]}."
+        if isinstance(self.space, Text):
+            letters = "".join(sorted(self.space.character_set))
+            return (
+                f"An action is a text of {self.space.min_length} to {self.space.max_length} of these characters, "
+                f"without quotes: {letters}"
+            )
         return f"An action is a value of {self.space}, written as JSON."
 
 
@@ -106,7 +115,7 @@ def name_actions(
 
 
 def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if len({text.strip().casefold() for text in texts}) != len(texts) or not texts:
+    if len({fold(text) for text in texts}) != len(texts) or not texts:
         raise InvalidArgumentError(f"'action_names' must differ from each other (got {texts})")
     return texts
 
@@ -152,7 +161,8 @@ class View:
       texts: the text that each agent reads.
       legal: the legal actions of each acting agent; ``None`` where they are not listed.
       over: whether the episode is over.
-      observation: all observations, plain or as a digest, by which a replay is checked.
+      truncated: whether the environment cut it off, so that it did not come to its own end.
+      observation: a digest of all observations, by which a replay is checked.
       names: canonical texts that legal actions have in this state only, by agent.
     """
 
@@ -160,8 +170,9 @@ class View:
     texts: Mapping[str, str]
     legal: Mapping[str, tuple[Hashable, ...] | None]
     over: bool
-    observation: Hashable
+    observation: bytes
     names: Mapping[str, Mapping[Hashable, str]] = {}
+    truncated: bool = False
 
 
 class Driver(Protocol):
@@ -221,6 +232,7 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
       rules: the rules that each agent reads, before the actions.
       horizon: time limit H, in steps.
       facts: the declared facts.
+      invalid_rule: iota, which determines what follows an invalid text.
       fresh_chance: whether episodes that leave the same state draw their chance independently. Otherwise the seed
         of the reset fixes all chance, and episodes of one start share it.
     """
@@ -232,6 +244,7 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
     rules: Mapping[str, str]
     horizon: int
     facts: Facts = Facts()
+    invalid_rule: AbstractInvalidRule = StandStill()
     fresh_chance: bool = True
 
     @property
@@ -249,6 +262,8 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
     def sample_transition(
         self, state: LiveState, joint_action: Mapping[str, Hashable], rng: Stream
     ) -> Transition[LiveState]:
+        if state.view.over:
+            raise GameLawError(f"{self.name}: the episode is over, so that no step follows")
         is_here = state.session.path is state.path
         session = state.session if is_here else self._replayed(state)
         return _step(session, state, tuple(joint_action.items()), rng.seed())
@@ -271,6 +286,9 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
 
     def is_terminal(self, state: LiveState) -> bool:
         return state.view.over
+
+    def is_truncated(self, state: LiveState) -> bool:
+        return state.view.truncated
 
     def acting_agents(self, state: LiveState) -> tuple[str, ...]:
         return state.view.acting
@@ -304,6 +322,22 @@ def _step(
     session.path = (*state.path, (joint_action, chance))
     after = LiveState(seed=state.seed, path=session.path, view=view, session=session)
     return Transition(after, rewards_N)
+
+
+def to_reward(value: object, name: str) -> float:
+    """A reward, as a number or an array that holds one.
+
+    Args:
+      value: what the environment gave.
+      name: what it is, for messages.
+
+    Raises:
+      GameLawError: it is not one finite number.
+    """
+    numbers = np.asarray(value)
+    if numbers.size == 1 and numbers.dtype.kind in "biuf" and np.isfinite(numbers).all():
+        return float(numbers.item())
+    raise GameLawError(f"{name} must be one finite number (got {value!r:.80})")
 
 
 def readable(game: AnyGame) -> AnyGame:

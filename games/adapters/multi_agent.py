@@ -3,10 +3,8 @@
 An agent's name is the text of its id. Once it has left, it keeps the text that it read last.
 """
 
-import hashlib
-import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, SupportsFloat, final
+from typing import Any, final
 
 import attrs
 import numpy as np
@@ -16,7 +14,8 @@ from numpy.typing import NDArray
 from games.adapters import spaces
 from games.adapters.ansi import legible
 from games.adapters.curated import RawEnv, Seen
-from games.adapters.live import Actions, View, masked
+from games.adapters.digest import digest
+from games.adapters.live import Actions, View, masked, to_reward
 from tsmg import GameLawError
 
 _MASK = "action_mask"
@@ -26,6 +25,7 @@ _UNSEEN = "There is nothing to see."
 
 
 Infos = Mapping[Any, Mapping[str, Any]]
+Fates = Mapping[Any, bool]
 
 
 @final
@@ -75,17 +75,30 @@ class Zoo:
             raise GameLawError(f"{self.name}: {strangers[0]!r} is none of its possible agents")
         return {name: agent for name, agent in self.ids.items() if agent in env.agents}
 
-    def paid(self, rewards: Mapping[Any, SupportsFloat]) -> NDArray[np.float64]:
+    def paid(self, rewards: Mapping[Any, object]) -> NDArray[np.float64]:
         """The reward of every agent, 0 where the environment names none. Shape (N,), float64.
 
         Raises:
-          GameLawError: a reward is not finite.
+          GameLawError: a reward is not one finite number.
         """
-        paid_N = [float(rewards.get(agent, 0.0)) for agent in self.ids.values()]
-        for name, reward in zip(self.ids, paid_N, strict=True):
-            if not math.isfinite(reward):
-                raise GameLawError(f"{self.name}: the reward of {name!r} is {reward}")
-        return np.array(paid_N)
+        return np.array(
+            [
+                to_reward(rewards.get(id, 0.0), f"{self.name}: the reward of {name!r}")
+                for name, id in self.ids.items()
+            ]
+        )
+
+    def require(self, what: str, given: Mapping[Any, object], names: Iterable[str]) -> None:
+        """Check that the environment gives each of these agents something.
+
+        Raises:
+          GameLawError: it gives one of them nothing, or ``None``.
+        """
+        for name in names:
+            if given.get(self.ids[name]) is None:
+                raise GameLawError(
+                    f"{self.name}: the environment gives the living agent {name!r} no {what}"
+                )
 
 
 @final
@@ -98,7 +111,14 @@ class _Reader:
         self.seen: dict[str, Any] = {}
         self.texts = dict.fromkeys(zoo.ids, _ABSENT)
 
-    def view(self, acting: tuple[str, ...], observations: Mapping[str, Any], infos: Infos) -> View:
+    def view(
+        self,
+        acting: tuple[str, ...],
+        observations: Mapping[str, Any],
+        infos: Infos,
+        *,
+        truncated: bool,
+    ) -> View:
         """The view where these agents are to act; none of them once the episode is over."""
         legal = {a: self._legal(a, observations.get(a), infos) for a in acting}
         names = {a: self._names(a, actions) for a, actions in legal.items()}
@@ -108,6 +128,7 @@ class _Reader:
             texts=dict(self.texts),
             legal=legal,
             over=not acting,
+            truncated=not acting and truncated,
             observation=digest(self.seen),
             names=names,
         )
@@ -132,7 +153,7 @@ class _Reader:
         if observation is None:
             return _UNSEEN
         space, shown = without_mask(self.env.observation_space(zoo.ids[agent]), observation)
-        return spaces.text(space, spaces.plain(space, shown))
+        return spaces.text(space, spaces.checked(space, shown, f"{zoo.name}, {agent}"))
 
     def _legal(self, agent: str, observation: Any, infos: Infos) -> tuple[Hashable, ...] | None:
         actions = self.zoo.actions[agent]
@@ -161,31 +182,6 @@ def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
         ((name, part),) = parts.items()
         return part, observation[name]
     return Dict(parts), observation
-
-
-def digest(value: object) -> bytes:
-    """A short value that differs between observations, however large they are."""
-    state = hashlib.blake2b(digest_size=16)
-    for part in _parts(value):
-        state.update(part)
-    return state.digest()
-
-
-def _parts(value: object) -> Iterable[bytes]:
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        yield f"{value.dtype}{value.shape}".encode()
-        yield value.tobytes()
-    elif isinstance(value, Mapping):
-        yield f"{{{len(value)}".encode()
-        for name, part in value.items():
-            yield repr(name).encode()
-            yield from _parts(part)
-    elif isinstance(value, list | tuple):
-        yield f"({len(value)}".encode()
-        for part in value:
-            yield from _parts(part)
-    else:
-        yield f"{value!r};".encode()
 
 
 @final
@@ -220,6 +216,7 @@ class TurnDriver:
         return self._view(), tuple(self.paid_N.tolist())
 
     def _view(self) -> View:
+        truncated = _is_truncated(self.env.terminations, self.env.truncations)
         if self._waits_for_the_dead():
             self.reader.read(self._observations(), {})
             self._move_the_dead_out()
@@ -229,7 +226,7 @@ class TurnDriver:
             raise GameLawError(
                 f"{self.zoo.name}: it is the turn of {self.env.agent_selection!r}, which is not in the game"
             )
-        return self.reader.view(acting, self._observations(), self.env.infos)
+        return self.reader.view(acting, self._observations(), self.env.infos, truncated=truncated)
 
     def _observations(self) -> dict[str, Any]:
         return {name: self.env.observe(id) for name, id in self.zoo.present(self.env).items()}
@@ -269,7 +266,7 @@ class ParallelDriver:
         """Begin an episode."""
         self.zoo.make_ready(self.env)
         observations, infos = self.env.reset(seed=seed % _SEEDS)
-        return self._view(observations, infos, dead=set())
+        return self._view(observations, infos, {}, {})
 
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
@@ -281,13 +278,25 @@ class ParallelDriver:
             for agent, action in joint_action.items()
         }
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        paid_N = self.zoo.paid(rewards)
-        dead = {id for ended in (terminations, truncations) for id, over in ended.items() if over}
-        return self._view(observations, infos, dead=dead), tuple(paid_N.tolist())
+        self.zoo.require("reward", rewards, joint_action)
+        view = self._view(observations, infos, terminations, truncations)
+        return view, tuple(self.zoo.paid(rewards).tolist())
 
     def _view(
-        self, observations: Mapping[Hashable, object], infos: Infos, *, dead: set[Hashable]
+        self,
+        observations: Mapping[Hashable, object],
+        infos: Infos,
+        terminations: Fates,
+        truncations: Fates,
     ) -> View:
-        named = {name: observations[id] for name, id in self.zoo.ids.items() if id in observations}
+        dead = {id for ended in (terminations, truncations) for id, over in ended.items() if over}
         acting = tuple(name for name, id in self.zoo.present(self.env).items() if id not in dead)
-        return self.reader.view(acting, named, infos)
+        self.zoo.require("observation", observations, acting)
+        named = {name: observations[id] for name, id in self.zoo.ids.items() if id in observations}
+        truncated = _is_truncated(terminations, truncations)
+        return self.reader.view(acting, named, infos, truncated=truncated)
+
+
+def _is_truncated(terminations: Fates, truncations: Fates) -> bool:
+    """Whether an agent was cut off, and did not come to its own end at the same step."""
+    return any(over and not terminations.get(id) for id, over in truncations.items())

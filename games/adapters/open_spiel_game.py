@@ -19,6 +19,7 @@ from tsmg import (
     NotEnumerableError,
     Stream,
     Transition,
+    fold,
     uniform,
 )
 from tsmg.distribution import ENUMERATION_LIMIT, Probability
@@ -67,9 +68,9 @@ def _named(node: SpielState, player: int) -> dict[int, str]:
     """Legal actions and their texts, which differ also after folding; a number distinguishes equal texts."""
     actions = node.legal_actions(player)
     plain = {a: " ".join(node.action_to_string(player, a).split()) for a in actions}
-    count = Counter(text.casefold() for text in plain.values())
-    texts = {a: t if t and count[t.casefold()] == 1 else f"{t} [{a}]" for a, t in plain.items()}
-    if len({text.strip().casefold() for text in texts.values()}) < len(texts):
+    count = Counter(map(fold, plain.values()))
+    texts = {a: t if t and count[fold(t)] == 1 else f"{t} [{a}]" for a, t in plain.items()}
+    if len(set(map(fold, texts.values()))) < len(texts):
         return {action: str(action) for action in actions}
     return {action: text.strip() for action, text in texts.items()}
 

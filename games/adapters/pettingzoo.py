@@ -21,7 +21,8 @@ from games.adapters.classic import curated
 from games.adapters.curated import Curated, RawEnv
 from games.adapters.live import Actions, LiveGame, name_actions, readable
 from games.adapters.multi_agent import ParallelDriver, TurnDriver, Zoo
-from tsmg import Facts, InvalidArgumentError
+from tsmg import Facts, Forfeit, InvalidArgumentError, PlayRandomLegal, StandStill
+from tsmg.invalid import AbstractInvalidRule
 
 Make = Callable[..., RawEnv]
 TextOf = Callable[[str, Any], str]
@@ -37,6 +38,7 @@ class _Options:
     choices: Mapping[str, object] | None
     observation_text: TextOf | None
     rules: str | None
+    invalid_rule: AbstractInvalidRule | None
     rendering: bool
     fresh_chance: bool | None
 
@@ -49,6 +51,7 @@ def from_pettingzoo(
     choices: Mapping[str, object] | None = None,
     observation_text: TextOf | None = None,
     rules: str | None = None,
+    invalid_rule: AbstractInvalidRule | None = None,
     rendering: bool = True,
     fresh_chance: bool | None = None,
     **kwargs: object,
@@ -66,6 +69,9 @@ def from_pettingzoo(
       observation_text: function from an agent and its observation to its text. By default the curated text, the
         environment's ansi rendering, or the observation without the action mask, whichever exists first.
       rules: the rules that an agent reads, before the actions; by default the curated rules.
+      invalid_rule: iota, which determines what follows an invalid text. By default an AEC environment stands still;
+        in a Parallel one a random legal action is played for the offender, or the offender forfeits where actions are
+        not listed.
       rendering: whether an ansi rendering may be read. All agents read the same one: pass False where it shows
         what an agent must not see.
       fresh_chance: whether chance is drawn anew at every step; by default where the environment is curated or keeps
@@ -75,12 +81,12 @@ def from_pettingzoo(
 
     Raises:
       InvalidArgumentError: the environment cannot be made again or has no time limit; its actions cannot be named; a
-        text of the first observation is over 4,000 characters; or fresh chance is impossible. The message says
-        what to pass.
+        text of the first observation is over 4,000 characters; or fresh chance or the invalid rule is impossible. The
+        message says what to pass.
     """
     options = _Options(
         horizon=horizon, action_names=action_names, choices=choices, observation_text=observation_text,
-        rules=rules, rendering=rendering, fresh_chance=fresh_chance,
+        rules=rules, invalid_rule=invalid_rule, rendering=rendering, fresh_chance=fresh_chance,
     )  # fmt: skip
     return _adapted(env, kwargs, options)
 
@@ -130,6 +136,7 @@ def _adapted(env: object, kwargs: Mapping[str, object], options: _Options) -> Li
         rules=rules,
         horizon=horizon,
         facts=known.facts(made.unwrapped) if known else Facts(),
+        invalid_rule=_invalid_rule(made, actions, options.invalid_rule),
         fresh_chance=renew is not None,
     )
     readable(game)
@@ -212,6 +219,25 @@ def _rendered(make: Make, made: RawEnv) -> tuple[Make, RawEnv]:
         return make, made
     rendered = functools.partial(make, render_mode="ansi")
     return rendered, rendered()
+
+
+def _invalid_rule(
+    made: RawEnv, actions: Mapping[str, Actions], given: AbstractInvalidRule | None
+) -> AbstractInvalidRule:
+    """The given rule, or one that works where several agents may act at once.
+
+    Raises:
+      InvalidArgumentError: the given rule needs an action that does nothing, which no environment declares.
+    """
+    if not isinstance(made, pettingzoo.ParallelEnv):
+        return given or StandStill()
+    if isinstance(given, StandStill) and len(actions) > 1:
+        raise InvalidArgumentError(
+            "'invalid_rule' must not be StandStill where agents act at once, since no action is known that does "
+            f"nothing (got {given!r}): pass tsmg.PlayDefault(action=...) or tsmg.PlayRandomLegal()"
+        )
+    is_listed = all(of.values is not None for of in actions.values())
+    return given or (PlayRandomLegal() if is_listed else Forfeit())
 
 
 # ---- agents, actions and chance --------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import iterate
 
-from tsmg import InvalidArgumentError
+from tsmg import GameLawError, InvalidArgumentError
 
 DIGITS = 4
 
@@ -26,7 +26,7 @@ Native: TypeAlias = Any
 def plain(space: AnySpace, value: Native) -> Hashable:
     """The plain form of a value of the space."""
     if isinstance(space, spaces.Discrete):
-        return int(value)
+        return _integer(np.asarray(value).item())
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary | spaces.Box):
         numbers: Hashable = _nested(np.asarray(value).tolist())
         return numbers
@@ -41,7 +41,34 @@ def plain(space: AnySpace, value: Native) -> Hashable:
     if isinstance(space, spaces.OneOf):
         index = int(value[0])
         return index, plain(space.spaces[index], value[1])
-    raise InvalidArgumentError(f"'space' must be one that text can show (got {space!r})")
+    if isinstance(value, str):
+        return str(value)
+    raise InvalidArgumentError(
+        f"'observation_text' must be given: text cannot show values of {space!r} (got None)"
+    )
+
+
+def checked(space: AnySpace, value: Native, name: str) -> Hashable:
+    """The plain form of an observation.
+
+    Args:
+      space: the space that it should be in; of numbers of another type only the value matters.
+      value: the observation.
+      name: whose observation it is, for messages.
+
+    Raises:
+      GameLawError: it is not in the space.
+    """
+    try:
+        shown = plain(space, value)
+        native(space, shown)
+    except InvalidArgumentError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise GameLawError(
+            f"{name}: the observation {value!r:.200} is not in {space!r:.200}; pass 'observation_text' if that is meant"
+        ) from error
+    return shown
 
 
 def native(space: AnySpace, value: Hashable) -> Native:
@@ -76,7 +103,7 @@ def _native(space: AnySpace, value: Any) -> Native:
     if isinstance(space, spaces.OneOf):
         part, inner = value
         return np.int64(part), _native(_part(space.spaces, part), inner)
-    if isinstance(space, spaces.Text):
+    if isinstance(value, str):
         return value
     raise InvalidArgumentError(f"'space' must be one that text can name (got {space!r})")
 
@@ -169,8 +196,8 @@ def text(space: AnySpace, value: Any) -> str:
 
 
 def _inline(space: AnySpace, value: Any) -> str:
-    if isinstance(space, spaces.Text):
-        return str(value)
+    if isinstance(value, str):
+        return value
     if isinstance(space, spaces.Dict):
         parts = zip(space.spaces.items(), value, strict=True)
         return "{" + ", ".join(f"{name}: {_inline(s, v)}" for (name, s), v in parts) + "}"

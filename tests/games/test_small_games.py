@@ -21,6 +21,7 @@ from games.tic_tac_toe import MyopicTicTacToe, PerfectTicTacToe, TicTacToe
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
+    Episode,
     EpisodeKey,
     EpisodeSpec,
     Illegal,
@@ -234,6 +235,61 @@ def test_no_equilibrium_leaves_a_regret(payoffs: Any) -> None:
 def test_facts_of_matrix_games_follow_the_payoffs() -> None:
     assert PENNIES.facts.zero_sum and not MatrixGame(payoffs=DILEMMA).facts.zero_sum
     assert MatrixGame(payoffs=DILEMMA).facts.symmetric and not PENNIES.facts.symmetric
+
+
+def _episode(game: Any, players: Any, seed: int = 0) -> Episode[Any]:
+    policies = {agent: PlayerPolicy(game, player) for agent, player in players.items()}
+    (episode,) = play(game, policies, [EpisodeSpec(key=EpisodeKey(seed=seed))])
+    assert isinstance(episode, Episode)
+    return episode
+
+
+class Always(AbstractPlayer[Any, Any]):
+    """Plays one action."""
+
+    def __init__(self, action: int) -> None:
+        self.action = action
+
+    def action_dist(self, state: Any, agent: str) -> Any:
+        return deterministic(self.action)
+
+
+def test_regret_is_what_the_best_single_action_would_have_paid_more() -> None:
+    """Against the replay of the other's actions, for every single action, by the game's own transitions."""
+    game = MatrixGame(payoffs=CHICKEN, rounds=6)
+    for seed in range(4):
+        episode = _episode(game, dict.fromkeys(game.agents, UniformPlayer(game)), seed)
+        for n, agent in enumerate(game.agents):
+            best = -float("inf")
+            for action in (0, 1):
+                state, total = matrix.Rounds(), 0.0
+                for pair in episode.final_state.state.played:
+                    joint = {**dict(zip(game.agents, pair, strict=True)), agent: action}
+                    ((state, rewards_N),) = game.transition_dist(state, joint).support()
+                    total += rewards_N[n]
+                best = max(best, total)
+            expected = best - episode.episode_return(agent)
+            assert matrix.regret(game, episode, agent) == pytest.approx(expected)
+    always = _episode(game, {"row": Always(0), "column": Always(0)})
+    assert matrix.regret(game, always, "row") == matrix.regret(game, always, "column") == 12.0
+
+
+def test_the_regret_of_a_bandit_is_the_gap_of_the_means() -> None:
+    game = bandit.BernoulliBandit(means=((0.2, 0.8), (0.7, 0.3)), pulls=4)
+    for arm in (0, 1):
+        episode = _episode(game, {"player": Always(arm)})
+        contexts = [
+            int("context 2" in step.agent_steps[0].observation.text.split("Now")[1])
+            for step in episode.steps
+        ]
+        gaps = [max(game.means[c]) - game.means[c][arm] for c in contexts]
+        assert len(set(contexts)) == 2
+        assert game.regret_T(episode) == pytest.approx(tuple(np.cumsum(gaps)))
+    uniform = [_episode(game, {"player": UniformPlayer(game)}, seed) for seed in range(300)]
+    mean = float(np.mean([game.regret_T(episode)[-1] for episode in uniform]))
+    assert mean == pytest.approx(
+        4 * (0.3 + 0.2) / 2, abs=0.12
+    )  # half the gap of each context, by chance
 
 
 def test_repeated_games_tell_what_was_played() -> None:

@@ -1,8 +1,10 @@
 """The interface: samplers are derived from the distributions, and psi is total, pure and inverts the texts."""
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from tsmg import (
     Parsed,
     Stream,
     TextOutcome,
+    fold,
 )
 
 Reading = Callable[[Any, str, str], TextOutcome[Any]]
@@ -72,7 +75,12 @@ def is_total(read: Reading, game: AbstractGame[Any, Any], state: Any, text: str)
         return False
     legal = game.legal_actions(state, agent) or ()
     canonical = {game.action_text(state, agent, action).casefold() for action in legal}
-    readable = text.strip().casefold() in canonical
+    seen = "".join(
+        c
+        for c in text
+        if unicodedata.category(c) != "Cf" and "VARIATION" not in unicodedata.name(c, "")
+    )
+    readable = seen.strip().casefold() in canonical
     kind = Parsed if readable else Illegal
     return type(outcome) is kind and outcome == again
 
@@ -130,6 +138,51 @@ def test_texts_that_differ_in_case_alone_are_noticed() -> None:
             return ("roll", "ROLL")
 
     assert not round_trips(Cased(), ("choose", 1), str)
+
+
+ALIKE = [
+    ("caf\u00e9", "CAFE\u0301"),  # an accent, composed and decomposed
+    ("\u1e9b\u0323", "\u017f\u0323\u0307"),  # two marks, in either order
+    ("up", "\u200b\ufeff up\u2060"),  # zero-width characters, within blanks
+    ("\u2764", "\u2764\ufe0f"),  # a heart, and the selector of its coloured form
+    ("stra\u00dfe", "STRASSE"),
+    (
+        "a\u0323\u0301",
+        "a\u0301\u200b\u0323",
+    ),  # marks that can be put in order once nothing is between them
+    ("\u0390", "\u03b9\u0308\u0301"),  # casefolding decomposes it
+]
+APART = [("up", "u p"), ("cafe", "caf\u00e9"), ("2", "\u00b2"), ("", "\u0301"), ("o", "\u043e")]
+
+
+@attrs.frozen
+class Named(Dice):
+    """A game whose only action has a given text."""
+
+    text: str = ""
+
+    def legal_actions(self, state: Any, agent: str) -> tuple[str, ...]:
+        return ("only",)
+
+    def action_text(self, state: Any, agent: str, action: str) -> str:
+        return self.text
+
+
+@pytest.mark.parametrize(("canonical", "text"), ALIKE)
+def test_texts_that_look_alike_name_the_same_action(canonical: str, text: str) -> None:
+    assert Named(text=canonical).read_action(("roll", 1), "player", text) == Parsed("only")
+    assert Named(text=text).read_action(("roll", 1), "player", canonical) == Parsed("only")
+
+
+@pytest.mark.parametrize(("canonical", "text"), APART)
+def test_texts_that_look_different_do_not(canonical: str, text: str) -> None:
+    assert Named(text=canonical).read_action(("roll", 1), "player", text) == Illegal(text)
+
+
+@examples(0.3)
+@given(texts())
+def test_folding_is_done_once(text: str) -> None:
+    assert fold(fold(text)) == fold(text) == fold(f" {text}\n")
 
 
 def test_illegal_texts_name_themselves() -> None:

@@ -121,6 +121,17 @@ def test_valid_play_is_left_alone(rule: AbstractInvalidRule) -> None:
     assert pays_only_for_offences(rule)
 
 
+@pytest.mark.parametrize("rule", [StandStill(), PlayDefault(action="Heads"), PlayRandomLegal()])
+@pytest.mark.parametrize("offender", ["even", "odd"])
+def test_actions_are_played_in_the_order_of_the_agents(
+    rule: AbstractInvalidRule, offender: str
+) -> None:
+    """Environments of other libraries take the actions of all agents in order."""
+    outcomes = {agent: BAD if agent == offender else Parsed("Heads") for agent in Coins().agents}
+    for resolution in rule.resolution_dist(Coins(), (), outcomes).support():
+        assert [agent for agent, _ in resolution.joint_action or ()] == list(Coins().agents)
+
+
 @attrs.frozen(kw_only=True)
 class FineEveryone(AbstractInvalidRule):
     """A wrong rule: all agents pay for one offender."""

@@ -1,16 +1,22 @@
 """The registry: ids with a version, builders with their arguments, and one clear sentence else."""
 
+import abc
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+import numpy as np
 import pytest
+from typeguard import suppress_type_checks
 
 from tests.strategies import Countdown
 from tsmg import InvalidArgumentError, UnknownGameError, make, register, registered, registry
+from tsmg.testing import check_game
 
 
 @pytest.fixture(autouse=True)
@@ -130,3 +136,59 @@ def test_wrong_arguments_are_refused(id: str, kwargs: dict[str, Any], message: s
     register("Countdown-v0", Countdown)
     with pytest.raises(InvalidArgumentError, match=message):
         make(id, **kwargs)
+
+
+@attrs.frozen(kw_only=True)
+class Typed(Countdown):
+    """A game with settings of several types."""
+
+    speed: float = 1.0
+    title: str = ""
+    loud: bool = False
+    seat: int | None = None
+    heaps: tuple[int, ...] = ()
+
+
+class Half(Countdown, abc.ABC):
+    """A class that lacks two methods; one of them is misspelt."""
+
+    def action_texts(self, state: Any, agent: str, action: Any) -> str:
+        return str(action)
+
+    @abc.abstractmethod
+    def action_text(self, state: Any, agent: str, action: Any) -> str:
+        """It is left open."""
+
+    @abc.abstractmethod
+    def is_terminal(self, state: Any) -> bool:
+        """It is left open."""
+
+
+FITS: list[dict[str, Any]] = [
+    {"heap": 4}, {"heap": np.int64(4)}, {"speed": 2}, {"speed": 0.5}, {"title": "x"}, {"loud": True}, {"loud": 1},
+    {"seat": None}, {"seat": 2}, {"heaps": "left to the builder"},
+]  # fmt: skip
+DOES_NOT_FIT: list[dict[str, Any]] = [
+    {"heap": "abc"}, {"heap": 1.5}, {"heap": True}, {"speed": "fast"}, {"title": 3}, {"loud": "yes"}, {"seat": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kwargs", FITS)
+def test_settings_of_their_type_are_taken(kwargs: dict[str, Any]) -> None:
+    with suppress_type_checks():
+        assert make("tests.tsmg.test_registry:Typed", **kwargs) == Typed(**kwargs)
+
+
+@pytest.mark.parametrize("kwargs", DOES_NOT_FIT)
+def test_settings_of_another_type_are_refused(kwargs: dict[str, Any]) -> None:
+    ((name, value),) = kwargs.items()
+    with pytest.raises(InvalidArgumentError, match=rf"'{name}' must be of type .*got {value!r}"):
+        make("tests.tsmg.test_registry:Typed", **kwargs)
+
+
+def test_a_class_without_a_method_is_refused_in_one_sentence() -> None:
+    message = "'action_text' (or is 'action_texts' meant to be it?), 'is_terminal'"
+    for refused in (lambda: make("tests.tsmg.test_registry:Half"), lambda: check_game(Half)):
+        with pytest.raises(InvalidArgumentError, match=re.escape(message)) as raised:
+            refused()
+        assert "\n" not in str(raised.value)

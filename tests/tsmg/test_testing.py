@@ -38,6 +38,8 @@ from tsmg import (
     uniform,
 )
 from tsmg.testing import RULES, Report, Status, check_game, replay
+from tsmg.testing.enumeration import enumerate_game
+from tsmg.testing.walks import Subject
 
 LIGHT = {
     "SmallSnake-v0",
@@ -192,6 +194,32 @@ def test_witnesses_are_shrunk() -> None:
     assert violation.script.endswith("# " + "; ".join(["player: 1"] * 8))
     with pytest.raises(ZeroDivisionError, match="burnt out"):
         replay(Lamp(), moves=(1,) * 8)
+
+
+@pytest.mark.parametrize(
+    ("rule", "number"),
+    [("one-law", 0), ("branching", 0), ("same-seed", 0), ("probabilities", 0), ("end", 2)],
+)
+def test_scripts_run_as_they_stand(rule: str, number: int) -> None:
+    """Whatever the script is about: moves of the game, chosen outcomes, streams, or another instance."""
+    source = f"from tests.tsmg.test_testing import BROKEN\ngame = BROKEN[{rule!r}][{number}]()"
+    (violation,) = quick(BROKEN[rule][number], rules=[rule], source=source).violations
+    exec(violation.script, {})
+
+
+def test_actions_of_any_kind_can_be_written_into_scripts() -> None:
+    lake = functools.partial(games.FrozenLake, map=("SF", "FG"), slippery=True)
+    source = "import games\ngame = games.FrozenLake(map=('SF', 'FG'), slippery=True)"
+    wrong = attrs.evolve(lake().facts, stochastic_transitions=False)
+
+    def make() -> Any:
+        game = lake()
+        object.__setattr__(game, "facts", wrong)
+        return game
+
+    (violation,) = quick(make, rules=["stochastic-transitions"], source=source).violations
+    assert "Move" not in violation.script.partition("#")[0]
+    exec(violation.script, {})
 
 
 def test_scripts_run_and_show_what_they_say() -> None:
@@ -410,6 +438,43 @@ class InPlace(Memory):
         return f"step {state.step}"
 
 
+class Unlisted(Memory):
+    """Legal actions that are not listed."""
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return () if self.is_terminal(state) else None
+
+    def read_action(self, state: Any, agent: str, text: str) -> TextOutcome[int]:
+        return Parsed(int(text)) if text in {"0", "1"} else Illegal(text)
+
+
+class Token:
+    """A value without ==."""
+
+
+class Nameless(Memory):
+    """A state that is equal to itself alone."""
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (0, Token())
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((state[0] + len(joint_action), state[1]), (0.0,))
+
+    def is_terminal(self, state: Any) -> bool:
+        return state[0] == 3
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state[0]}"
+
+
+class Basket(Memory):
+    """Shows a set in its own order."""
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"step {state}: {', '.join({'apple', 'pear', 'plum', 'cherry', 'quince'})}"
+
+
 def _halved_start(self: Any) -> Any:
     return Finite([((4, 0), Fraction(1, 2))], trusted=True)
 
@@ -467,6 +532,13 @@ class Greedy(tsmg.AbstractPlayer[Any, Any]):
 
 BROKEN: dict[str, list[Callable[[], Any]]] = {
     "agents": [broken(agents=("first", "first")), broken(Memory, agents=())],
+    "whole-episodes": [Unlisted],
+    "state-copies": [Nameless],
+    "hash-seed": [functools.partial(Basket)],
+    "method-names": [
+        broken(rules_texts=lambda self, agent: "Take 1 or 2."),
+        broken(Memory, noop_actions=lambda self, state, agent: 0),
+    ],
     "step-limit": [declared(longest_game=None), broken(discount=1.5)],
     "plays-through": [broken(transition_dist=_raises)],
     "types": [
@@ -583,6 +655,187 @@ def test_broken_games_are_rejected(rule: str, number: int) -> None:
     assert report.result(rule).status is Status.BROKEN
 
 
+# ---- how faults are found, and which are told -----------------------------------------------------
+
+
+class Rare(Countdown):
+    """Only those who take one at a time, to the last but one, meet the fault."""
+
+    def __init__(self, fault: str, heap: int = 16) -> None:
+        object.__setattr__(self, "heap", heap)
+        object.__setattr__(self, "fault", fault)
+        longest = heap - (fault == "longest")
+        facts = attrs.evolve(Countdown().facts, longest_game=longest, stochastic_transitions=None)
+        object.__setattr__(self, "facts", facts)
+
+    def initial_state_dist(self) -> Distribution[Any]:
+        return deterministic((self.heap, 0, 0))
+
+    def is_terminal(self, state: Any) -> bool:
+        return bool(state[0] == 0)
+
+    def transition_dist(self, state: Any, joint_action: Any) -> Any:
+        ((_, taken),) = joint_action.items()
+        left, ones = state[0] - taken, state[2] + (taken == 1)
+        won = (1.0, -1.0) if state[1] == 0 else (-1.0, 1.0)
+        if ones == self.heap - 1 and self.fault == "raise":
+            raise ZeroDivisionError("rare")
+        if ones == self.heap - 1 and self.fault == "bonus":
+            won = (9.0, -9.0)
+        over = left == 0 or (ones == self.heap - 1 and self.fault == "bonus")
+        return deterministic(Transition((left, 1 - state[1], ones), won if over else (0.0, 0.0)))
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        return f"{state}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [("raise", "plays-through"), ("longest", "longest-game"), ("bonus", "return-bounds")],
+)
+def test_small_games_are_enumerated_whole(fault: str, rule: str) -> None:
+    """One random walk of thirty thousand takes one at a time; the enumeration finds it."""
+    report = check_game(lambda: Rare(fault), max_examples=80, max_steps=30, rules=[rule])
+    assert report.broken == (rule,), str(report)
+    sound = check_game(lambda: Rare(""), max_examples=80, max_steps=30, rules=[rule])
+    assert sound.is_conformant and sound.enumerated == sum(17 - 2 * twos for twos in range(9))
+    assert "all 81 different ones" in str(sound)
+
+
+class Winding(AbstractExplicitGame[int, int]):
+    """Nine states; at each another one of two actions goes on and pays, and the other one jumps."""
+
+    agents = ("player",)
+    horizon = 20
+
+    def __init__(self, pay: float, **facts: Any) -> None:
+        self.pay, self.facts = pay, Facts(**facts)
+
+    def initial_state_dist(self) -> Distribution[int]:
+        return deterministic(0)
+
+    def is_terminal(self, state: int) -> bool:
+        return state >= 8
+
+    def acting_agents(self, state: int) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else self.agents
+
+    def legal_actions(self, state: int, agent: str) -> tuple[int, ...]:
+        return () if self.is_terminal(state) else (0, 1)
+
+    def transition_dist(self, state: int, joint_action: Mapping[str, int]) -> Any:
+        goes_on = joint_action["player"] == (state // 2) % 2
+        after = min(8, state + (1 if goes_on else 2))
+        return deterministic(Transition(after, (self.pay * goes_on,)))
+
+    def observation_text(self, state: int, agent: str) -> str:
+        return str(state)
+
+    def action_text(self, state: int, agent: str, action: int) -> str:
+        return str(action)
+
+
+@pytest.mark.parametrize(
+    ("rule", "pay", "wrong", "right"),
+    [
+        ("return-bounds", 1.0, {"return_bounds": (0.0, 7.5)}, {"return_bounds": (0.0, 8.0)}),
+        ("return-bounds", -1.0, {"return_bounds": (-7.5, 0.0)}, {"return_bounds": (-8.0, 0.0)}),
+        ("longest-game", 0.0, {"longest_game": 7}, {"longest_game": 8}),
+    ],
+)
+def test_extreme_episodes_are_walked_though_every_step_was_walked_before(
+    rule: str, pay: float, wrong: dict[str, Any], right: dict[str, Any]
+) -> None:
+    found = enumerate_game(Subject(make=Winding, limit=20, full=20), Winding(pay), 64)
+    assert found is not None and found.longest == 8 and not found.is_cut_off
+    report = check_game(lambda: Winding(pay, **wrong), max_examples=1, rules=[rule])
+    assert report.broken == (rule,), str(report)
+    assert check_game(lambda: Winding(pay, **right), max_examples=1, rules=[rule]).is_conformant
+
+
+def test_an_enumeration_notes_bounds_that_are_too_large_and_horizons_that_are_too_small() -> None:
+    loose = quick(declared(longest_game=9), rules=["longest-game", "step-limit"])
+    assert loose.result("longest-game").notes == ("the longest game has 4 steps, declared are 9",)
+    short = quick(lambda: broken(horizon=3)(facts=Facts()), rules=["step-limit"])
+    assert short.result("step-limit").notes == ("the horizon of 3 steps cuts some episodes off",)
+    assert quick(Countdown, rules=["step-limit"]).result("step-limit").notes == ()
+
+
+def _unpaid(self: Any, state: Any, joint_action: Any) -> Any:
+    """A transition whose rewards are another NaN each time."""
+    dist = Countdown.transition_dist(self, state, joint_action)
+    return dist.map(lambda move: Transition(move.state, (0.0, float("nan"))))
+
+
+class Late(Memory):
+    """Two players; at the third step one of them reads the other's coin of twenty."""
+
+    agents = ("first", "second")
+
+    def sample_initial_state(self, rng: Stream) -> Any:
+        return (rng.integer(20), ())
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        return Transition((state[0], (*state[1], *joint_action.values())), (0.0, 0.0))
+
+    def is_terminal(self, state: Any) -> bool:
+        return len(state[1]) == 3
+
+    def acting_agents(self, state: Any) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else self.agents[:1]
+
+    def legal_actions(self, state: Any, agent: str) -> Any:
+        return tuple(range(12)) if agent in self.acting_agents(state) else ()
+
+    def observation_text(self, state: Any, agent: str) -> str:
+        leaks = self.is_terminal(state) and agent == "first"
+        return f"{agent}, {state[1]}{state[0] if leaks else ''}"
+
+    def information_key(self, state: Any, agent: str) -> Any:
+        return agent, state[1]
+
+
+def test_the_same_moves_are_played_from_starts_that_look_alike() -> None:
+    report = check_game(Late, max_examples=8, rules=["information"])
+    assert report.broken == ("information",)
+
+
+@pytest.mark.parametrize(
+    ("make", "root", "followers"),
+    [
+        (
+            broken(transition_dist=_unpaid),
+            "rewards",
+            {"same-seed", "interleaving", "branching", "stochastic-transitions", "zero-sum", "one-law"},
+        ),
+        (broken(transition_dist=_raises), "plays-through", set()),
+        (
+            broken(transition_dist=_drawn_globally, observation_text=lambda self, s, agent: f"{s}{random.random()}"),
+            "global-generators",
+            {"observation-pure", "same-seed"},
+        ),
+    ],
+)  # fmt: skip
+def test_what_follows_from_another_fault_is_no_violation(
+    make: Any, root: str, followers: set[str]
+) -> None:
+    report = quick(make, max_examples=8)
+    assert report.broken == (root,), str(report)
+    follows = {r.rule for r in report.results if r.status is Status.FOLLOWS}
+    assert followers <= follows
+    assert all(report.result(rule).notes[0] == f"follows from {root}" for rule in follows)
+
+
+def test_an_exception_is_blamed_on_the_method_that_raised_it() -> None:
+    (violation,) = quick(broken(transition_dist=_raises), rules=["plays-through"]).violations
+    assert violation.seen == "transition_dist raised ZeroDivisionError: two are left"
+    assert violation.cause.startswith("a fault in the step itself")
+    unreadable = broken(observation_text=lambda self, state, agent: f"{1 // (state[0] - 2)}")
+    (violation,) = quick(unreadable, rules=["plays-through"]).violations
+    assert "ZeroDivisionError" in violation.seen
+    assert violation.cause == "the method does not know a state that can be reached"
+
+
 # ---- what is not broken, but not seen either -------------------------------------------------------
 
 
@@ -610,22 +863,39 @@ def test_large_laws_are_sampled_not_enumerated() -> None:
     assert "more than 512 outcomes" in result.notes[0]
 
 
-class Unlisted(Memory):
-    """Legal actions that are not listed."""
-
-    def legal_actions(self, state: Any, agent: str) -> Any:
-        return () if self.is_terminal(state) else None
-
-    def read_action(self, state: Any, agent: str, text: str) -> TextOutcome[int]:
-        return Parsed(int(text)) if text in {"0", "1"} else Illegal(text)
-
-
 def test_actions_that_are_not_listed_are_taken_from_texts() -> None:
     blind = quick(Unlisted)
-    assert blind.whole == 0 and "action_texts" in blind.result("plays-through").notes[0]
+    assert blind.whole == 0 and blind.broken == ("whole-episodes",)
+    assert "ship a scripted_player, or pass action_texts" in blind.violations[0].cause
     told = quick(Unlisted, action_texts=("0", "1", "2"))
     assert told.is_conformant and told.whole > 5
-    assert told.result("plays-through").notes == ()
+
+
+class Timid(Unlisted):
+    """Its scripted player never plays the action that raises."""
+
+    def scripted_player(self) -> Any:
+        return Fixed(0)
+
+    def sample_transition(self, state: Any, joint_action: Any, rng: Stream) -> Transition[Any]:
+        if joint_action["player"] == 1:
+            raise ZeroDivisionError("one")
+        return super().sample_transition(state, joint_action, rng)
+
+
+class Fixed(tsmg.AbstractPlayer[Any, Any]):
+    """Plays one action."""
+
+    def __init__(self, action: Any) -> None:
+        self.action = action
+
+    def action_dist(self, state: Any, agent: str) -> Distribution[Any]:
+        return deterministic(self.action)
+
+
+def test_texts_are_tried_beside_the_scripted_player() -> None:
+    assert quick(Timid).is_conformant
+    assert quick(Timid, action_texts=("1",)).broken == ("plays-through",)
 
 
 class Unbranchable(Memory):

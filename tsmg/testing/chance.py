@@ -51,7 +51,7 @@ def _same_seed(case: Case) -> Iterator[Outcome]:
 
 
 def _show(script: Script) -> str:
-    return f"replay(make_game(), seed={script.seed}, moves={script.moves}).visits"
+    return f"replay(game, {script.arguments()}).visits"
 
 
 @walk_rule(

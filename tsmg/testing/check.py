@@ -5,17 +5,25 @@ from collections.abc import Callable, Sequence
 
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame, AnyGame
-from tsmg.testing import chance, distributions, facts, interface, texts
+from tsmg.misnamed import require_complete
+from tsmg.testing import chance, distributions, elsewhere, facts, interface, texts
+from tsmg.testing.causes import root_of
+from tsmg.testing.enumeration import enumerate_game
 from tsmg.testing.report import Report, RuleResult, Status, Violation
 from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule, WalkRule
 from tsmg.testing.search import MetValues, Pair, Witness, outcomes, search, shrunk, witness
-from tsmg.testing.walks import KnownEpisode, Script, Subject
+from tsmg.testing.twins import Twins
+from tsmg.testing.walks import UNNAMED, KnownEpisode, Script, Subject
+
+_LEAST_EDGES = 64
+_EDGES_PER_EXAMPLE = 4
 
 RULES: tuple[Rule, ...] = (
     *interface.RULES,
     *texts.RULES,
     *distributions.RULES,
     *chance.RULES,
+    *elsewhere.RULES,
     *facts.RULES,
 )
 """Every rule, in the order of the report."""
@@ -47,7 +55,7 @@ def check_game(
       source: code that makes the variable ``game``, for the scripts of violations.
 
     Raises:
-      InvalidArgumentError: a count below 1, an unknown rule, or ``make_game`` makes no game.
+      InvalidArgumentError: a count below 1, an unknown rule, or ``make_game`` makes no game or lacks a method.
 
     Example:
       >>> import tsmg.testing
@@ -63,10 +71,11 @@ def check_game(
     if unknown:
         raise InvalidArgumentError(f"'rules' must be names of rules (got {sorted(unknown)})")
     chosen = tuple(rule for rule in RULES if rule.name in (rules or (rule.name,)))
-    subject, game = _subject(make_game, max_steps, action_texts, known)
+    source = source or source_of(make_game)
+    subject, game = _subject(make_game, max_steps, action_texts, known, source)
     check = _Check(subject, game, chosen)
     check.run(max_examples)
-    return check.report(game.name, source or source_of(make_game), max_examples)
+    return check.report(game.name, source, max_examples)
 
 
 def _subject(
@@ -74,6 +83,7 @@ def _subject(
     max_steps: int,
     action_texts: Sequence[str],
     known: Sequence[KnownEpisode],
+    source: str,
 ) -> tuple[Subject, AnyGame]:
     """The game under test, and one instance of it."""
     if isinstance(make_game, AbstractGame):
@@ -81,6 +91,7 @@ def _subject(
         make: Callable[[], AnyGame] = lambda: instance
     else:
         make = make_game
+    require_complete(make_game, getattr(make_game, "__name__", "game"))
     game: object = make()
     if not isinstance(game, AbstractGame):
         raise InvalidArgumentError(f"'make_game' must make a game (got {game!r})")
@@ -92,6 +103,7 @@ def _subject(
         full=full,
         action_texts=tuple(action_texts),
         known=tuple(known),
+        source=source,
     )
     return subject, game
 
@@ -101,6 +113,7 @@ class _Check:
 
     def __init__(self, subject: Subject, game: AnyGame, chosen: Sequence[Rule]) -> None:
         self.subject = subject
+        self.twins = Twins(subject, game)
         self.chosen = chosen
         self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
         self.opposite = {
@@ -109,6 +122,8 @@ class _Check:
         self.counts = dict.fromkeys((rule.name for rule in RULES), 0)
         self.notes: dict[str, dict[str, None]] = {rule.name: {} for rule in RULES}
         self.found: dict[str, Witness] = {}
+        self.findings = dict.fromkeys((rule.name for rule in RULES), 0)
+        self.enumerated: int | None = None
         self.met_values = {rule.name: MetValues() for rule in RULES}
         self.walks, self.states, self.whole = 0, 0, 0
 
@@ -119,17 +134,39 @@ class _Check:
             if isinstance(rule, WalkRule) and rule.is_static:
                 self._check(rule, case)
         search(self.subject, max_examples, self._check_pair)
+        self._check_all(case.game, max(_LEAST_EDGES, _EDGES_PER_EXAMPLE * max_examples))
 
     def _check_pair(self, pair: Pair) -> bool:
-        for script in pair:
-            case = Case.of(self.subject, script)
-            self.walks += 1
-            self.states += len(case.walk.visits)
-            self.whole += case.walk.is_whole
-            for rule in self.rules:
-                if isinstance(rule, Relation) or not rule.is_static:
-                    self._check(rule, case)
+        for script in (*pair, *self.twins.of(pair[0])):
+            self._check_walk(script)
         return False
+
+    def _check_all(self, game: AnyGame, most_edges: int) -> None:
+        """Check every state and step of a small explicit game."""
+        found = enumerate_game(self.subject, game, most_edges)
+        if found is None:
+            return
+        for script in found.scripts(len(game.agents)):
+            self._check_walk(script)
+        if found.fault is not None:
+            return
+        self.enumerated = len(found.paths)
+        declared = game.facts.longest_game
+        if declared is not None and found.longest < declared <= self.subject.limit:
+            note = f"the longest game has {found.longest} steps, declared are {declared}"
+            self.notes["longest-game"][note] = None
+        if found.is_cut_off and self.subject.limit == game.horizon:
+            note = f"the horizon of {game.horizon} steps cuts some episodes off"
+            self.notes["step-limit"][note] = None
+
+    def _check_walk(self, script: Script) -> None:
+        case = Case.of(self.subject, script)
+        self.walks += 1
+        self.states += len(case.walk.visits)
+        self.whole += case.walk.is_whole
+        for rule in self.rules:
+            if isinstance(rule, Relation) or not rule.is_static:
+                self._check(rule, case)
 
     def _check(self, rule: Rule, case: Case) -> None:
         for outcome in outcomes(rule, case):
@@ -138,6 +175,7 @@ class _Check:
                 continue
             self.counts[rule.name] += 1
             if isinstance(outcome, Finding):
+                self.findings[rule.name] += 1
                 self._found(rule, witness(case, outcome))
             elif isinstance(outcome, Met):
                 self._found(rule, self.met_values[rule.name].add(case, outcome))
@@ -150,14 +188,24 @@ class _Check:
     def report(self, name: str, source: str, max_examples: int) -> Report:
         """The report, with each witness shrunk."""
         declared = {rule.name for rule in self.rules}
+        roots = self._roots()
         results = tuple(
             RuleResult(
                 rule=rule.name,
                 requirement=rule.requirement,
-                status=self._status(rule) if rule.name in declared else Status.NOT_DECLARED,
+                status=(
+                    Status.FOLLOWS
+                    if rule.name in roots
+                    else self._status(rule)
+                    if rule.name in declared
+                    else Status.NOT_DECLARED
+                ),
                 count=self.counts[rule.name],
                 unit=rule.unit,
-                notes=tuple(self.notes[rule.name]),
+                notes=(
+                    *([f"follows from {roots[rule.name]}"] if rule.name in roots else []),
+                    *self.notes[rule.name],
+                ),
             )
             for rule in self.chosen
         )
@@ -173,10 +221,22 @@ class _Check:
             whole=self.whole,
             results=results,
             violations=violations,
+            enumerated=self.enumerated,
         )
+
+    def _roots(self) -> dict[str, str]:
+        """The rules that are broken because another one is, and that one."""
+        broken = [rule.name for rule in self.rules if self._status(rule) is Status.BROKEN]
+        found = {
+            name: root_of(name, broken, is_exception=self.found[name].finding.is_exception)
+            for name in broken
+        }
+        return {name: root for name, root in found.items() if root is not None}
 
     def _status(self, rule: Rule) -> Status:
         found = rule.name in self.found
+        if isinstance(rule, WalkRule) and rule.one_suffices:
+            found = 0 < self.counts[rule.name] == self.findings[rule.name]
         if rule.name in self.opposite:
             return Status.OK if found else Status.NOT_SEEN
         if found:
@@ -191,7 +251,7 @@ class _Check:
             rule=rule.name,
             requirement=rule.requirement,
             seen=found.finding.seen,
-            cause=rule.cause,
+            cause=found.finding.cause or rule.cause,
             script=_code(found, source, self.subject.action_texts),
             steps=sum(len(script.moves) for script in found.scripts),
         )
@@ -207,12 +267,12 @@ def _is_declared(rule: Rule, game: AnyGame, subject: Subject) -> bool:
 
 def _code(found: Witness, source: str, action_texts: Sequence[str]) -> str:
     """Code that makes the walks of a witness, and shows what is wrong there."""
-    lines = ["from tsmg.testing import replay", source]
+    shows_tsmg = any("tsmg." in show for show in found.shows)
+    lines = [*(["import tsmg"] if shows_tsmg else []), "from tsmg.testing import replay", source]
     texts = f", action_texts={tuple(action_texts)!r}" if action_texts else ""
     for script, actions, show in zip(found.scripts, found.actions, found.shows, strict=True):
         comment = f"  # {actions}" if actions else ""
-        fork = "" if script.redrawn_from is None else f", redrawn_from={script.redrawn_from}"
-        call = f"replay(game, seed={script.seed}, moves={script.moves}{fork}{texts})"
+        call = f"replay(game, {script.arguments()}{texts})"
         lines.append(f"state = {call}.state{comment}")
         lines.extend([show] if show else [])
     return "\n".join(lines)
@@ -226,6 +286,6 @@ def source_of(make_game: object) -> str:
         function, arguments = make_game.func, ", ".join((*map(repr, make_game.args), *keywords))
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<")
     if not module or "<" in name:
-        return "game = make_game()"
+        return UNNAMED
     root = name.partition(".")[0]
     return f"from {module} import {root}\ngame = {name}({arguments})"

@@ -1,7 +1,9 @@
 """Rules of the distributions: probabilities, rewards, samplers, and states that are values."""
 
+import copy
 import itertools
 import math
+import pickle
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
@@ -11,7 +13,7 @@ from tsmg.errors import GameLawError, NotEnumerableError
 from tsmg.game import AbstractExplicitGame, AnyGame, Transition
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
-from tsmg.testing.walks import Visit
+from tsmg.testing.walks import Visit, error_line
 
 OUTCOMES = 512
 """Distributions with more outcomes than this are sampled only."""
@@ -56,9 +58,24 @@ def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
     """(visit, code, distribution, the draw that the walk made from it) of every step."""
     game: Any = case.game
     for before, after, _ in _steps(case):
-        code = f"game.transition_dist(state, {after.joint_action!r})"
+        code = f"game.transition_dist(state, {joint_code(game, before, after)})"
         dist = game.transition_dist(before.state, after.joint_action)
         yield before.t, code, dist, Transition(after.state, after.rewards_N)
+
+
+def joint_code(game: AnyGame, before: Visit, after: Visit) -> str:
+    """Code of the joint action between two visits, over ``game`` and ``state``, whatever the actions are."""
+    parts = []
+    for agent, action in (after.joint_action or {}).items():
+        legal = game.legal_actions(before.state, agent)
+        is_listed = legal is not None and action in legal
+        code = (
+            f"game.legal_actions(state, {agent!r})[{legal.index(action)}]"
+            if is_listed and legal
+            else repr(action)
+        )
+        parts.append(f"{agent!r}: {code}")
+    return f"{{{', '.join(parts)}}}"
 
 
 @walk_rule(
@@ -109,6 +126,8 @@ def _probabilities(case: Case) -> Iterator[Outcome]:
 )
 def _samplers(case: Case) -> Iterator[Outcome]:
     game: Any = case.game
+    if case.walk.script.outcomes is not None:
+        return  # nothing was drawn
     start = case.walk.visits[0].state
     stream = EpisodeKey(seed=case.walk.script.seed).stream(Purpose.START)
     dists = [(0, "game.initial_state_dist()", game.initial_state_dist(), start), *_dists(case)]
@@ -155,6 +174,31 @@ def _values(case: Case) -> Iterator[Outcome]:
         yield None
 
 
+@walk_rule(
+    name="state-copies",
+    requirement="a state is equal to its deep copy and to what its pickle gives, with an equal hash",
+    cause="a state whose class defines no ==, or which holds an object that does not",
+    unit="states",
+)
+def _copies(case: Case) -> Iterator[Outcome]:
+    visits = case.walk.visits
+    for visit in {v.t: v for v in (visits[0], visits[len(visits) // 2], visits[-1])}.values():
+        try:
+            stored = pickle.dumps(visit.state)
+        except (
+            Exception
+        ) as error:  # a live environment, a function: such states stay in their process
+            yield Note(f"states cannot be pickled: {error_line(error)}")
+            return
+        unpickled = pickle.loads(stored)  # noqa: S301  # the state itself was pickled here
+        copies = {"its pickle": unpickled, "its deep copy": copy.deepcopy(visit.state)}
+        for name, other in copies.items():
+            is_equal = other == visit.state and hash(other) == hash(visit.state)
+            seen = f"{visit.state!r:.200} is not equal to {name}, {other!r:.200}"
+            show = "import pickle; pickle.loads(pickle.dumps(state)) == state"
+            yield None if is_equal else Finding(visit.t, seen, show)
+
+
 @relation(
     name="state-tells-all",
     requirement="equal states have the same acting agents, legal actions, texts and end",
@@ -177,11 +221,15 @@ def _alike(case: Case) -> Iterator[Met]:
 )
 def _branching(case: Case) -> Iterator[Outcome]:
     """Leave an earlier state a second time, with the same joint action and stream: to the same state."""
+    if case.walk.script.outcomes is not None:
+        return  # nothing was drawn
     pairs = list(_steps(case))
     for before, after, rng in {
         p[0].t: p for p in (*pairs[:1], *pairs[len(pairs) // 2 :][:1])
     }.values():
-        code = f"game.sample_transition(state, {after.joint_action!r}, stream)"
+        code = (
+            f"game.sample_transition(state, {joint_code(case.game, before, after)}, tsmg.Stream())"
+        )
         try:
             again = case.game.sample_transition(before.state, after.joint_action or {}, rng)
         except GameLawError as error:
@@ -224,6 +272,7 @@ RULES: tuple[Rule, ...] = (
     _samplers,
     _rewards,
     _values,
+    _copies,
     _alike,
     _branching,
     _scripted,

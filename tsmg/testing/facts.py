@@ -8,7 +8,7 @@ from typing import Any
 from tsmg.errors import GameLawError
 from tsmg.game import AbstractExplicitGame, AnyGame, Facts
 from tsmg.randomness import EpisodeKey, Purpose, Stream
-from tsmg.testing.distributions import table
+from tsmg.testing.distributions import joint_code, table
 from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
 from tsmg.testing.walks import Visit
 from tsmg.text import Parsed
@@ -68,9 +68,10 @@ def _zero_sum(case: Case) -> Iterator[Outcome]:
 )
 def _return_bounds(case: Case) -> Iterator[Outcome]:
     low, high = case.game.facts.return_bounds or (-math.inf, math.inf)
-    if not case.walk.is_whole:
+    last = case.walk.visits[-1]
+    if not case.walk.is_whole or (last.is_terminal and case.game.is_truncated(last.state)):
         return
-    at = len(case.walk.visits) - 1
+    at = last.t
     slack = _TOLERANCE * max(1.0, abs(low), abs(high))
     for n, agent in enumerate(case.game.agents):
         total = sum(visit.rewards_N[n] for visit in case.walk.visits[1:])
@@ -228,7 +229,7 @@ def _steps(case: Case) -> Iterator[Met]:
     for before, after in steps:
         key = (before.state, tuple((after.joint_action or {}).items()))
         seen = f"{after.joint_action!r} leads to {after.state!r:.200}, rewards {after.rewards_N!r}"
-        show = f"game.sample_transition(state, {after.joint_action!r}, tsmg.Stream(0))"
+        show = f"game.sample_transition(state, {joint_code(game, before, after)}, tsmg.Stream(0))"
         value = _outcome(game, after.state, after.rewards_N)
         yield Met(key, value, before.t, seen, show)
     for before, after in steps[len(steps) // 2 :][:1]:
@@ -245,7 +246,8 @@ def _other_draws(case: Case, before: Visit, after: Visit) -> Iterator[Met]:
         except GameLawError:
             return
         seen = f"{joint_action!r} leads to {state!r:.200}, rewards {rewards_N!r}"
-        show = f"game.sample_transition(state, {joint_action!r}, tsmg.Stream({number}))"
+        code = joint_code(case.game, before, after)
+        show = f"game.sample_transition(state, {code}, tsmg.Stream({number}))"
         value = _outcome(case.game, state, rewards_N)
         yield Met((before.state, tuple(joint_action.items())), value, before.t, seen, show)
 

@@ -11,6 +11,7 @@ from tsmg.distribution import Distribution
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractExplicitGame, AnyGame
 from tsmg.match import EpisodeSpec, step_limit
+from tsmg.misnamed import misnamed
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
@@ -22,24 +23,42 @@ from tsmg.text import ActionText
 @walk_rule(
     name="plays-through",
     requirement="no method raises on legal play",
-    cause="legal_actions offers an action that the transition does not know, or a state was overlooked",
+    cause="the method does not know a state that can be reached",
     unit="walks",
 )
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
-        yield Finding(len(walk.script.moves), f"raised {walk.error}")
-    elif _is_blind(case):
-        yield Note("legal actions are not listed: walks end early without 'action_texts'")
+        method = walk.error.partition(" ")[0]
+        cause = (
+            "a fault in the step itself, or legal_actions offers an action that it does not know"
+            if method in ("sample_transition", "transition_dist")
+            else ""
+        )
+        yield Finding(len(walk.script.moves), walk.error, cause=cause, is_exception=True)
     yield None
 
 
-def _is_blind(case: Case) -> bool:
-    """Whether a walk has nothing to choose actions from."""
-    game, last = case.game, case.walk.visits[-1]
-    if last.is_terminal or case.subject.action_texts or game.scripted_player() is not None:
-        return False
-    return any(game.legal_actions(last.state, agent) is None for agent in last.acting)
+@walk_rule(
+    name="whole-episodes",
+    requirement="a walk comes to the end of an episode, so that ends and returns are checked at all",
+    cause="legal_actions is None, and nothing says what may be played: ship a scripted_player, or pass action_texts",
+    unit="episodes",
+    one_suffices=True,
+)
+def _whole_episodes(case: Case) -> Iterator[Outcome]:
+    game, walk = case.game, case.walk
+    last = walk.visits[-1]
+    if walk.is_whole:
+        yield None
+    elif walk.error or last.is_terminal:
+        return
+    elif any(game.legal_actions(last.state, agent) is None for agent in last.acting):
+        yield Finding(
+            last.t, f"nothing can be chosen for {last.acting!r}", "game.acting_agents(state)"
+        )
+    elif last.t >= case.subject.limit:
+        yield Note(f"episodes may have more than the {last.t} steps of a walk: pass max_steps")
 
 
 def _wrong_type(value: object, expected: Any) -> str:
@@ -122,13 +141,20 @@ def _legal(case: Case) -> Iterator[Outcome]:
             if legal is None:
                 continue
             show = f"game.legal_actions(state, {agent!r})"
-            if not legal or any(action in legal[:i] for i, action in enumerate(legal)):
+            if not legal or _repeats(legal):
                 yield Finding(visit.t, f"{agent!r} acts with legal actions {legal!r}", show)
             noop = game.noop_action(visit.state, agent)
             if noop is not None and noop not in legal:
                 seen = f"noop_action {noop!r} of {agent!r} is not among {legal!r}"
                 yield Finding(visit.t, seen, f"game.noop_action(state, {agent!r})")
             yield None
+
+
+def _repeats(legal: Sequence[Any]) -> bool:
+    try:
+        return len(set(legal)) < len(legal)
+    except TypeError:  # unhashable
+        return any(action in legal[:i] for i, action in enumerate(legal))
 
 
 @walk_rule(
@@ -197,6 +223,19 @@ def _agents(case: Case) -> Iterator[Outcome]:
     yield None if is_right else Finding(0, f"agents are {agents!r}", "game.agents")
 
 
+@walk_rule(
+    name="method-names",
+    requirement="no method is almost named as one of the interface that the game leaves as it is",
+    cause="a misspelt name: nobody calls the method, and the default is used",
+    unit="game",
+    is_static=True,
+)
+def _names(case: Case) -> Iterator[Outcome]:
+    for name, own in misnamed(type(case.game)).items():
+        yield Finding(0, f"{own!r} is defined, and {name!r} is not", f"game.{own}")
+    yield None
+
+
 @attrs.frozen
 class _Follower:
     """A policy that replies with the actions of a walk."""
@@ -223,7 +262,8 @@ class _Follower:
 def _success(case: Case) -> Iterator[Outcome]:
     game, walk = case.game, case.walk
     at = len(walk.visits) - 1
-    is_played = walk.is_whole and walk.script.redrawn_from is None  # the runner has its own chance
+    has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
+    is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
     if not is_played or not (walk.visits[at].is_terminal or at == game.horizon):
         return
     spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
@@ -249,8 +289,10 @@ def sampled(actions: Sequence[Any] | None, count: int = 64) -> Sequence[Any]:
 
 RULES: tuple[Rule, ...] = (
     _agents,
+    _names,
     _step_limit,
     _plays_through,
+    _whole_episodes,
     _types,
     _acting,
     _legal,

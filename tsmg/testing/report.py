@@ -13,6 +13,7 @@ class Status(enum.Enum):
 
     OK = "ok"
     BROKEN = "broken"
+    FOLLOWS = "follows"
     NOT_SEEN = "not seen"
     NOT_DECLARED = "not declared"
 
@@ -51,7 +52,8 @@ class RuleResult:
     Attributes:
       rule: its name.
       requirement: what must hold.
-      status: ok, broken, not seen (declared, but no walk showed it) or not declared (nothing to check).
+      status: ok, broken, follows (it is broken because another rule is), not seen (declared, but no walk showed it) or
+        not declared (nothing to check).
       count: the number of checks.
       unit: what is counted.
       notes: what else the author should know.
@@ -73,7 +75,8 @@ class Report:
       game: its name.
       walks, states, whole: the number of walks, of their states, and of the walks that came to an end.
       results: one per rule.
-      violations: one per broken rule.
+      violations: one per broken rule that does not follow from another one.
+      enumerated: the number of states of the game, where all of them were visited.
     """
 
     game: str
@@ -82,6 +85,7 @@ class Report:
     whole: int
     results: tuple[RuleResult, ...]
     violations: tuple[Violation, ...]
+    enumerated: int | None = None
 
     @property
     def is_conformant(self) -> bool:
@@ -106,10 +110,14 @@ class Report:
         if self.violations:
             raise ConformanceError(str(self))
 
+    @property
+    def summary(self) -> str:
+        """How much was tried, in a line."""
+        every = "" if self.enumerated is None else f", all {self.enumerated} different ones"
+        return f"{self.game}: {self.walks} walks, {self.states} states{every}, {self.whole} whole episodes"
+
     def __str__(self) -> str:
-        summary = (
-            f"{self.game}: {self.walks} walks, {self.states} states, {self.whole} whole episodes"
-        )
+        summary = self.summary
         if self.is_conformant:
             return f"{summary}; no rule is broken"
         count = len(self.violations)

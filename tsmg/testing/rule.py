@@ -16,12 +16,16 @@ class Finding:
     Attributes:
       at: the number of the visit at which it shows.
       seen: what was seen.
-      show: code that shows it, over ``game``, ``state`` and ``make_game``.
+      show: code that shows it, over ``game``, ``state`` and ``tsmg``.
+      cause: the likely cause, where it is another one than the rule's.
+      is_exception: whether the game raised an exception.
     """
 
     at: int
     seen: str
     show: str = ""
+    cause: str = ""
+    is_exception: bool = False
 
 
 @attrs.frozen
@@ -77,6 +81,7 @@ class WalkRule:
       check: yields an outcome per check.
       applies: whether the rule applies to a game.
       is_static: whether it concerns the game, not a walk, so that it is checked once.
+      one_suffices: whether it holds where one check of it holds, over all walks.
     """
 
     name: str
@@ -86,6 +91,7 @@ class WalkRule:
     check: Check
     applies: Callable[[AnyGame], bool] = always
     is_static: bool = False
+    one_suffices: bool = False
 
 
 class Met(NamedTuple):
@@ -140,6 +146,7 @@ def walk_rule(
     unit: str,
     applies: Callable[[AnyGame], bool] = always,
     is_static: bool = False,
+    one_suffices: bool = False,
 ) -> Callable[[Check], WalkRule]:
     """A decorator that makes a ``WalkRule`` of its check; the arguments are the rule's attributes."""
 
@@ -152,6 +159,7 @@ def walk_rule(
             check=check,
             applies=applies,
             is_static=is_static,
+            one_suffices=one_suffices,
         )
 
     return rule

@@ -45,7 +45,15 @@ class Witness:
         moves = [script.moves for script in self.scripts]
         texts = [len(script.text) for script in self.scripts]
         seeds = [script.seed for script in self.scripts]
-        return sum(map(len, moves)), sum(texts), sum(map(sum, moves)), sum(seeds), seeds
+        chosen = [sum(script.outcomes or ()) for script in self.scripts]
+        return (
+            sum(map(len, moves)),
+            sum(texts),
+            sum(map(sum, moves)),
+            sum(chosen),
+            sum(seeds),
+            seeds,
+        )
 
 
 def _pairs(limit: int) -> st.SearchStrategy[Pair]:
@@ -111,7 +119,7 @@ def outcomes(rule: Rule, case: Case) -> Iterator[Finding | Note | Met | None]:
         yield from check(case)
     except Exception as error:
         at = max(len(case.walk.visits) - 1, 0)
-        yield Finding(at, f"raised {error_line(error)}")
+        yield Finding(at, f"raised {error_line(error)}", is_exception=True)
 
 
 def witness(case: Case, finding: Finding) -> Witness:
@@ -190,9 +198,16 @@ def _reduced(subject: Subject, rule: Rule, best: Witness) -> Witness:
 def _simpler(scripts: tuple[Script, ...]) -> Iterator[tuple[Script, ...]]:
     """The same scripts, but for one move less, another seed, or the first choice for another."""
     for n, script in enumerate(scripts):
-        moves = script.moves
+        moves, drawn = script.moves, script.outcomes
         changed = [
-            *(attrs.evolve(script, moves=moves[:i] + moves[i + 1 :]) for i in range(len(moves))),
+            *(
+                attrs.evolve(
+                    script,
+                    moves=moves[:i] + moves[i + 1 :],
+                    outcomes=drawn and drawn[: i + 1] + drawn[i + 2 :],
+                )
+                for i in range(len(moves))
+            ),
             *(
                 attrs.evolve(script, moves=(*moves[:i], 0, *moves[i + 1 :]))
                 for i in range(len(moves))

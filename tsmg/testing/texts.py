@@ -65,8 +65,11 @@ def _read(case: Case, visit: Visit, agent: str, text: str) -> Any:
 
 
 def _variants(case: Case) -> list[str]:
-    """The script's text, alone and joined to a canonical text, and canonical texts of the walk's states."""
+    """The script's text, alone and joined to a canonical text; canonical texts and words of the walk's states."""
     text = case.walk.script.text
+    shown = [case.game.rules_text(agent) for agent in case.game.agents]
+    shown += [told for visit in case.walk.visits[-2:] for told in visit.texts_N]
+    words = sorted({word for told in shown for word in str(told).split()})
     canonical = {
         case.game.action_text(visit.state, agent, action)
         for visit, agent in _turns(case)
@@ -76,6 +79,7 @@ def _variants(case: Case) -> list[str]:
     return [
         text,
         *known,
+        *sampled(words, 12),
         *(word + text for word in known[:1]),
         *(text + word for word in known[:1]),
     ]

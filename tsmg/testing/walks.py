@@ -2,17 +2,23 @@
 
 import itertools
 import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
 
+from tsmg.distribution import Distribution
 from tsmg.errors import GameLawError
-from tsmg.game import AnyGame
+from tsmg.game import AbstractExplicitGame, AnyGame
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.text import Parsed
 
 CHOICES = 2**12
+UNNAMED = "game = make_game()"
+"""The code that makes a game which no other process can make."""
+METHODS = frozenset(name for name in dir(AbstractExplicitGame) if not name.startswith("_"))
+"""The names of the interface."""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +31,8 @@ class Script:
       rest: the number of further moves, drawn from the seed.
       redrawn_from: the step from which chance is drawn anew, so that two walks of one seed fork there.
       text: a text to be read as an action text wherever the game must answer any text.
+      outcomes: the number of the outcome of the start and of each step, in the order of the distributions; ``None``
+        where they are drawn from the seed.
     """
 
     seed: int = 0
@@ -32,11 +40,21 @@ class Script:
     rest: int = 0
     redrawn_from: int | None = None
     text: str = ""
+    outcomes: tuple[int, ...] | None = None
 
     def choices(self) -> Iterator[int]:
         """The moves, those of the rest included."""
         rest = Stream("rest", self.seed)
         return itertools.chain(self.moves, (rest.integer(CHOICES) for _ in range(self.rest)))
+
+    def arguments(self) -> str:
+        """The arguments of ``replay`` that make the walk again, as code; texts of actions apart."""
+        parts = [f"seed={self.seed}", f"moves={self.moves}"]
+        if self.redrawn_from is not None:
+            parts.append(f"redrawn_from={self.redrawn_from}")
+        if self.outcomes is not None:
+            parts.append(f"outcomes={self.outcomes}")
+        return ", ".join(parts)
 
     def chance(self, step: int) -> Stream:
         """The stream of chance of a step."""
@@ -93,6 +111,7 @@ class Walk:
             self.script,
             moves=self.script.moves[:at],
             redrawn_from=self.script.redrawn_from if forks_before else None,
+            outcomes=self.script.outcomes and self.script.outcomes[: at + 1],
         )
 
     def actions_text(self, at: int) -> str:
@@ -131,6 +150,7 @@ class Subject:
       full: the greatest number of steps of an episode; ``None`` where that is not declared.
       action_texts: texts to try where legal actions are not listed.
       known: episodes with known returns.
+      source: code that makes the variable ``game``.
     """
 
     make: Callable[[], AnyGame]
@@ -138,6 +158,7 @@ class Subject:
     full: int | None
     action_texts: tuple[str, ...] = ()
     known: tuple[KnownEpisode, ...] = ()
+    source: str = ""
 
     def walk(self, game: AnyGame, script: Script) -> Walk:
         """The walk of a script, up to its end or to the first error."""
@@ -148,7 +169,7 @@ class Subject:
             for visit in itertools.islice(visits(game, script, self.action_texts), self.limit + 1):
                 seen.append(visit)  # noqa: PERF402  # kept when the next one raises
         except Exception as raised:
-            error = error_line(raised)
+            error = f"{_raising_method(raised)}{error_line(raised)}"
             tried, attempt = self._attempt(game, script, seen)
         explicit = attrs.evolve(script, moves=(*(v.choice for v in seen[1:]), *tried), rest=0)
         is_whole = bool(seen) and not error and (seen[-1].is_terminal or len(seen) - 1 == self.full)
@@ -181,10 +202,18 @@ def error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
 
 
+def _raising_method(error: BaseException) -> str:
+    """The method of the game in which an exception was raised, as the beginning of a sentence."""
+    code = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    method = next((name for name in reversed(code) if name in METHODS), None)
+    if method is None and _step.__name__ in code:
+        method = "transition_dist"  # a function of another name
+    return f"{method} raised " if method else "raised "
+
+
 def visits(game: AnyGame, script: Script, action_texts: Sequence[str] = ()) -> Iterator[Visit]:
     """The states of a script's walk, one at a time; exceptions of the game pass through."""
-    start = EpisodeKey(seed=script.seed).stream(Purpose.START)
-    state = game.sample_initial_state(start)
+    state = _start(game, script)
     visit = observed(game, Visit(0, state, False, (), ()))
     yield visit
     for t, move in enumerate(script.choices()):
@@ -194,9 +223,25 @@ def visits(game: AnyGame, script: Script, action_texts: Sequence[str] = ()) -> I
         if not all(options):
             return  # nothing to choose from; a rule of its own says so
         choice, joint_action = choose(visit.acting, options, move)
-        state, rewards_N = game.sample_transition(state, joint_action, script.chance(t))
+        state, rewards_N = _step(game, script, state, joint_action, t)
         visit = observed(game, Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N))
         yield visit
+
+
+def _start(game: Any, script: Script) -> Any:
+    if script.outcomes is not None:
+        return _chosen(game.initial_state_dist(), script.outcomes[0])
+    return game.sample_initial_state(EpisodeKey(seed=script.seed).stream(Purpose.START))
+
+
+def _step(game: Any, script: Script, state: Any, joint_action: Mapping[str, Any], t: int) -> Any:
+    if script.outcomes is not None:
+        return _chosen(game.transition_dist(state, joint_action), script.outcomes[t + 1])
+    return game.sample_transition(state, joint_action, script.chance(t))
+
+
+def _chosen(dist: Distribution[Any], number: int) -> Any:
+    return next(itertools.islice(dist.enumerate(), number, None))[0]
 
 
 def observed(game: AnyGame, visit: Visit) -> Visit:
@@ -226,11 +271,12 @@ def _options(game: AnyGame, state: Any, agent: str, action_texts: Sequence[str])
     legal = game.legal_actions(state, agent)
     if legal is not None:
         return legal
+    outcomes = [game.read_action(state, agent, text) for text in action_texts]
+    actions = [outcome.action for outcome in outcomes if isinstance(outcome, Parsed)]
     player = game.scripted_player()
     if player is not None:
-        return [player.action_dist(state, agent).sample(Stream("scripted", agent))]
-    outcomes = [game.read_action(state, agent, text) for text in action_texts]
-    return [outcome.action for outcome in outcomes if isinstance(outcome, Parsed)]
+        actions.append(player.action_dist(state, agent).sample(Stream("scripted", agent)))
+    return tuple(dict.fromkeys(actions))
 
 
 def replay(
@@ -239,6 +285,7 @@ def replay(
     seed: int = 0,
     moves: Sequence[int] = (),
     redrawn_from: int | None = None,
+    outcomes: Sequence[int] | None = None,
     action_texts: Sequence[str] = (),
 ) -> Walk:
     """Repeat a walk, as the scripts of violations do; exceptions of the game pass through.
@@ -249,12 +296,15 @@ def replay(
       moves: a number per step. Where one agent acts, it is the index among the legal actions; where
         several act, the first agent's index comes first: ``index_1 + len(legal_1) * (index_2 + ...)``.
       redrawn_from: the step from which chance is drawn anew.
+      outcomes: the number of the outcome of the start and of each step, in the order of the distributions of an
+        explicit game; by default they are drawn from the seed.
       action_texts: texts to choose from where legal actions are not listed.
 
     Raises:
       GameLawError: a move could not be made, since the game was over or nothing was legal.
     """
-    script = Script(seed=seed, moves=tuple(moves), redrawn_from=redrawn_from)
+    chosen = None if outcomes is None else tuple(outcomes)
+    script = Script(seed=seed, moves=tuple(moves), redrawn_from=redrawn_from, outcomes=chosen)
     seen = tuple(visits(game, script, action_texts))
     if len(seen) <= len(moves):
         raise GameLawError(f"{game.name}: move {len(seen)} cannot be made (no legal action there)")

@@ -18,7 +18,7 @@ from lap import (
 )
 from lap.models.small import make_tokenizer, small_network
 from tests.checkpoints import tiny_model
-from tsmg import EpisodeKey, EpisodeSpec, PlayerPolicy, play, split_starts
+from tsmg import EpisodeKey, EpisodeSpec, InvalidArgumentError, PlayerPolicy, play, split_starts
 
 TINY = CloningConfig(
     width=32, layers=1, heads=2, inner=48, episodes=20, steps=200, batch=16, learning_rate=1e-2
@@ -139,3 +139,20 @@ def test_the_tokenizer_keeps_tags_words_and_cells_whole():
     made = make_tokenizer(["P F F H\nF F G F\n<action>left</action>"] * 5, 400)
     tokens = [made.decode([i]) for i in made("P F\n<action>left</action>")["input_ids"]]
     assert tokens == ["P", " F", "\n", "<action>", "left", "</action>"]
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_cloned(tmp_path):
+    game = FrozenLake(map=["SF", "HG"])
+    arguments = {"prompt": PROMPT, "parser": TagParser(), "cache": tmp_path}
+    shown = demonstrations(game, prompt=PROMPT, parser=TagParser(), episodes=20)
+    texts = [d.prompt.text for d in shown] + [r for d in shown for r, _ in d.reply_dist]
+    tokenizer = make_tokenizer([*texts, TagParser().instructions()], TINY.vocabulary)
+    needed = max(
+        len(tokenizer(d.prompt.text)["input_ids"]) + len(tokenizer(reply)["input_ids"]) + 1
+        for d in shown
+        for reply, _ in d.reply_dist
+    )
+    short = attrs.evolve(TINY, context=needed - 1, steps=1)
+    with pytest.raises(InvalidArgumentError, match=f"'context' must be at least {needed} tokens"):
+        cloned_model(game, **arguments, config=short, report=lambda *stage: pytest.fail("cloned"))
+    cloned_model(game, **arguments, config=attrs.evolve(short, context=needed))

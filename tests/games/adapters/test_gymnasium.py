@@ -7,26 +7,32 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces as gym
+from typeguard import suppress_type_checks
 
 import games
 from games.adapters.gymnasium import TableGame, _generator
 from games.adapters.live import LiveGame
 from tsmg import (
     AbstractGame,
+    Ending,
     Episode,
     EpisodeKey,
     EpisodeSpec,
     FailedEpisode,
+    Forfeit,
     GameLawError,
     Illegal,
     InvalidArgumentError,
     Parsed,
     PlayerPolicy,
     Purpose,
+    StandStill,
     Stream,
     UniformPlayer,
     play,
+    with_horizon,
 )
+from tsmg.testing import check_game
 
 TABLES = ["FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v4"]
 LIVE = ["Blackjack-v1", "CartPole-v1", "MountainCar-v0", "Acrobot-v1"]
@@ -246,3 +252,277 @@ def test_names_and_texts_can_be_given() -> None:
     assert game.read_action(state, "player", "East") == Parsed(1)
     assert game.rules_text("player") == "Balance. An action is one of: west, east."
     assert game.horizon == 500
+
+
+# ---- what the environment says, and how ---------------------------------------------------------------
+
+
+class Mission(gym.Space[str]):
+    """A space of texts that is not Gymnasium's, as MiniGrid's missions are."""
+
+    def contains(self, x: object) -> bool:
+        return isinstance(x, str)
+
+
+class Told(Toy):
+    """It says what to do; its observation may hold what no space describes."""
+
+    observation_space = gym.Dict(n=gym.Discrete(10), mission=Mission((), str))  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__((1, 1, 1))
+
+    def _observation(self) -> dict[str, Any]:
+        return {"n": self.n, "mission": "open the door"}
+
+
+def test_texts_of_foreign_spaces_are_shown() -> None:
+    game = games.from_gymnasium(Told, horizon=9)
+    state = game.sample_initial_state(Stream("start"))
+    assert game.observation_text(state, "player") == "n: 0\nmission: open the door"
+
+
+class Odd(Told):
+    """What it shows fits no space."""
+
+    observation_space = Mission((), str)  # type: ignore[assignment]
+
+    def _observation(self) -> Any:
+        return {"n": self.n, "heat": np.array([np.nan, self.n])}
+
+
+def test_an_observation_text_makes_the_space_irrelevant() -> None:
+    game = games.from_gymnasium(Odd, horizon=9, observation_text=lambda seen: f"at {seen['n']}")
+    assert uniform_episode(game).final_observations["player"] == "at 5"
+    check_game(game, max_examples=5).raise_if_broken()
+    with pytest.raises(InvalidArgumentError, match="'observation_text' must be given"):
+        games.from_gymnasium(Odd, horizon=9)
+
+
+def test_an_observation_outside_its_space_is_named() -> None:
+    class Far(Toy):
+        def _observation(self) -> Any:
+            return {"n": self.n + 8, "action_mask": self.mask}
+
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=0))
+    game = games.from_gymnasium(Far, horizon=9)
+    (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
+    assert isinstance(record, FailedEpisode) and len(record.steps) == 1
+    assert "Far: the observation {'n': 10" in record.error and "is not in Dict" in record.error
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"])
+def test_numbers_of_another_type_are_in_their_space(id: str) -> None:
+    class Double(gymnasium.ObservationWrapper[Any, Any, Any]):
+        def observation(self, observation: Any) -> Any:
+            return observation.astype(np.float64)
+
+    game = games.from_gymnasium(lambda: Double(gymnasium.make(id)), horizon=20)
+    assert len(uniform_episode(game).steps) > 5
+
+
+@pytest.mark.parametrize("reward", [np.array([1.0]), np.float32(1), np.array(True), 1])
+def test_a_reward_is_a_number_however_it_is_wrapped(reward: Any) -> None:
+    class Paying(Toy):
+        def step(self, action: int) -> Any:
+            told = super().step(action)
+            return (told[0], reward, *told[2:])
+
+    assert (
+        uniform_episode(games.from_gymnasium(Paying, horizon=9)).rewards_T("player") == (1.0,) * 5
+    )
+
+
+@pytest.mark.parametrize("reward", [np.array([1.0, 2.0]), "1", None, [np.inf]])
+def test_what_is_no_reward_is_named(reward: Any) -> None:
+    class Paying(Toy):
+        def step(self, action: int) -> Any:
+            told = super().step(action)
+            return (told[0], reward, *told[2:])
+
+    game = games.from_gymnasium(Paying, horizon=9)
+    plan = EpisodeSpec[Any](key=EpisodeKey(seed=0))
+    (record,) = play(game, PlayerPolicy(game, UniformPlayer(game)), [plan])
+    assert isinstance(record, FailedEpisode)
+    assert "Paying: the reward must be one finite number (got" in record.error
+
+
+def test_what_the_environment_cuts_off_is_truncated() -> None:
+    class Cut(Toy):
+        fate = (False, True)
+
+        def step(self, action: int) -> Any:
+            observation, reward, over, _, info = super().step(action)
+            return observation, reward, over and self.fate[0], over and self.fate[1], info
+
+    class Both(Cut):
+        fate = (True, True)
+
+    cut, both = (uniform_episode(games.from_gymnasium(env, horizon=9)) for env in (Cut, Both))
+    assert (cut.ending, both.ending) == (Ending.TRUNCATED, Ending.TERMINATED)
+    game = with_horizon(games.from_gymnasium(Cut, horizon=9), 7)
+    assert uniform_episode(game).ending is Ending.TRUNCATED
+    shown = games.to_gymnasium(game)
+    shown.reset(seed=0)
+    assert [shown.step("0")[2:4] for _ in range(5)][-1] == (False, True)
+
+
+def test_after_the_end_no_step_follows() -> None:
+    game = games.from_gymnasium(Toy, horizon=9)
+    state = uniform_episode(game).final_state.state
+    with pytest.raises(GameLawError, match="Toy: the episode is over"):
+        game.sample_transition(state, {"player": 0}, Stream("after"))
+
+
+def test_the_invalid_rule_can_be_given() -> None:
+    for env in ("FrozenLake-v1", "CartPole-v1"):
+        game = games.from_gymnasium(env, horizon=9, invalid_rule=Forfeit(penalty=2))
+        assert game.invalid_rule == Forfeit(penalty=2)
+        assert games.from_gymnasium(env, horizon=9).invalid_rule == StandStill()
+
+
+def test_text_actions_are_written_as_they_are_and_the_rules_say_so() -> None:
+    class Spelling(Toy):
+        action_space = gym.Text(3, min_length=1, charset="ab")  # type: ignore[assignment]
+
+        def _observation(self) -> Any:
+            return {"n": self.n, "action_mask": self.mask}
+
+    class Free(Spelling):
+        observation_space = gym.Discrete(10)  # type: ignore[assignment]
+
+        def _observation(self) -> Any:
+            return self.n
+
+    game = games.from_gymnasium(Free, horizon=9)
+    rules = game.rules_text("player")
+    assert rules == "An action is a text of 1 to 3 of these characters, without quotes: ab"
+    state = game.sample_initial_state(Stream("start"))
+    assert game.read_action(state, "player", "ab") == Parsed("ab")
+    assert game.read_action(state, "player", '"ab"') == Illegal('"ab"')
+
+
+# ---- environments that the caller made ------------------------------------------------------------------
+
+
+def returns(env: Any, **arguments: Any) -> float:
+    game = games.from_gymnasium(env, **arguments)
+    return uniform_episode(game).episode_return("player")
+
+
+gymnasium.register("TestToy-v0", entry_point=lambda: Toy((1, 1, 1)), max_episode_steps=6)
+
+
+def test_wrappers_are_made_again() -> None:
+    toy = gymnasium.make("TestToy-v0")
+    assert returns(toy) == 5.0
+    assert returns(gymnasium.wrappers.TransformReward(toy, lambda r: 10 * r)) == 50.0
+    renamed = gymnasium.wrappers.TransformObservation(
+        gymnasium.make("TestToy-v0"), lambda o: o["n"] + 2, gym.Discrete(10)
+    )
+    game = games.from_gymnasium(renamed)
+    assert uniform_episode(game).final_observations["player"] == "7"
+    assert uniform_episode(game) == uniform_episode(game)
+
+
+def _made(steps: int | None = None) -> Any:
+    return gymnasium.make("TestToy-v0", max_episode_steps=steps)
+
+
+class Twice(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+    """Every action is carried out twice."""
+
+    def __init__(self, env: Any) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    def step(self, action: Any) -> Any:
+        told = self.env.step(action)
+        return told if told[2] or told[3] else self.env.step(action)
+
+
+class Unrecorded(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Its arguments are not recorded."""
+
+
+LIMIT = gymnasium.wrappers.TimeLimit
+
+
+@pytest.mark.parametrize(
+    ("env", "horizon", "steps"),
+    [
+        (_made(), 6, 5),
+        (_made(3), 3, 3),
+        (LIMIT(_made(), 2), 2, 2),
+        (LIMIT(_made(3), 8), 3, 3),
+        (Twice(_made(3)), 3, 2),  # the limit within counts the steps within
+        (LIMIT(Twice(_made()), 1), 1, 1),
+        (LIMIT(Twice(_made()), 3), 3, 3),
+    ],
+)
+def test_time_limits_stay_where_they_were(env: Any, horizon: int, steps: int) -> None:
+    game = games.from_gymnasium(env)
+    assert game.horizon == horizon
+    assert len(uniform_episode(game).steps) == steps
+
+
+def test_a_time_limit_can_be_given_with_an_id() -> None:
+    assert games.from_gymnasium("TestToy-v0", max_episode_steps=3).horizon == 3
+    assert isinstance(games.from_gymnasium(gymnasium.make("FrozenLake-v1")), TableGame)
+
+
+class Old(gymnasium.Env[Any, Any]):
+    """An environment of the older API."""
+
+    observation_space = gym.Discrete(2)
+    action_space = gym.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return 0
+
+    def step(self, action: int) -> Any:
+        return 0, 1.0, True, {}
+
+
+class Unseeded(Old):
+    """Its reset takes no seed."""
+
+    def reset(self) -> Any:  # type: ignore[override]
+        return 0
+
+
+class HalfOld(Old):
+    """Its steps alone are old."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return 0, {}
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Unrecorded(_made()), "does not record Unrecorded"),
+        (Twice(LIMIT(Twice(_made()), 2)), "does not record where among the wrappers"),
+        (gymnasium.make_vec("CartPole-v1", num_envs=2), "not a vector of them"),
+        (object(), "'env' must be an id"),
+        (Old, "present API.*'reset' of Old"),
+        (Unseeded, "present API"),
+        (dict, "'env' must make an environment of Gymnasium"),
+        ("CartPole-v0.5", "'env' must be a registered id"),
+    ],
+)
+def test_what_cannot_be_made_again_is_refused_in_one_sentence(env: Any, message: str) -> None:
+    with suppress_type_checks(), pytest.raises(InvalidArgumentError, match=message):
+        games.from_gymnasium(env, horizon=3)
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'env' must be one that can be made.*wind"):
+        games.from_gymnasium("CartPole-v1", wind=3)
+
+
+def test_a_step_of_the_older_api_is_named() -> None:
+    game = games.from_gymnasium(HalfOld, horizon=3)
+    state = game.sample_initial_state(Stream("start"))
+    with pytest.raises(InvalidArgumentError, match=r"present API.*'step' of HalfOld"):
+        game.sample_transition(state, {"player": 0}, Stream("chance"))

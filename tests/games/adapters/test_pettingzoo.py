@@ -11,25 +11,31 @@ import pytest
 from pettingzoo.utils.conversions import parallel_to_aec
 
 import games
+from games.adapters.digest import digest
 from games.adapters.live import LiveGame
-from games.adapters.multi_agent import digest
 from tsmg import (
     AbstractGame,
+    ClosedGame,
     Ending,
     Episode,
     EpisodeKey,
     EpisodeSpec,
     FailedEpisode,
+    Forfeit,
     GameLawError,
     Illegal,
     InvalidArgumentError,
     Parsed,
+    PlayDefault,
     PlayerPolicy,
+    PlayRandomLegal,
     Purpose,
+    StandStill,
     Stream,
     UniformPlayer,
     play,
 )
+from tsmg.testing import check_game
 
 
 def record(game: AbstractGame[Any, Any], seed: int = 0) -> Episode[Any] | FailedEpisode[Any]:
@@ -162,7 +168,7 @@ def test_the_dead_read_what_they_saw_last() -> None:
 def test_what_the_environment_truncates_is_over() -> None:
     episode = uniform_episode(trio())
     assert len(episode.steps) == 5
-    assert episode.ending is Ending.TERMINATED
+    assert episode.ending is Ending.TRUNCATED
     assert uniform_episode(trio(horizon=3)).ending is Ending.TRUNCATED
 
 
@@ -184,7 +190,7 @@ def test_an_agent_may_vanish() -> None:
 @pytest.mark.parametrize(
     ("fault", "message", "steps"),
     [
-        ("nan", "GameLawError: trio_v0: the reward of 'a' is nan", 1),
+        ("nan", "GameLawError: trio_v0: the reward of 'a' must be one finite number (got nan)", 1),
         ("raise", "RuntimeError: broken", 1),
         ("zombie", "GameLawError: trio_v0: 'b' is dead, but stays in the game", 1),
         ("stranger", "GameLawError: trio_v0: 'd' is none of its possible agents", 2),
@@ -304,7 +310,7 @@ def test_the_dead_do_not_act_though_the_environment_keeps_them() -> None:
     episode = uniform_episode(game)
     acted = [[a.agent for a in step.agent_steps] for step in episode.steps]
     assert acted == [["1", "2", "3"]] * 2 + [["1", "3"]] * 2
-    assert episode.ending is Ending.TERMINATED
+    assert episode.ending is Ending.TRUNCATED
 
 
 def test_together_and_one_after_the_other_are_the_same() -> None:
@@ -324,7 +330,114 @@ def test_together_and_one_after_the_other_are_the_same() -> None:
 def test_a_reward_that_is_not_finite_is_named() -> None:
     failed = record(games.from_pettingzoo(Crowd, horizon=9, fault="nan"))
     assert isinstance(failed, FailedEpisode)
-    assert "crowd_v0: the reward of '3' is inf" in failed.error
+    assert "crowd_v0: the reward of '3' must be one finite number (got inf)" in failed.error
+
+
+def test_an_end_of_its_own_is_no_truncation() -> None:
+    """Two agents come to the end of the round; one that is cut off at the same step makes it a truncation."""
+
+    class Ending4(Crowd):
+        cut: tuple[int, ...] = ()
+
+        def step(self, actions: Mapping[int, int]) -> Any:
+            observations, rewards, _, _, infos = super().step(actions)
+            over = dict.fromkeys(observations, self.n == 3)
+            cut = {agent: self.n == 3 and agent in self.cut for agent in observations}
+            self.agents = [agent for agent in self.agents if not over[agent]]
+            return observations, rewards, {a: over[a] and not cut[a] for a in over}, cut, infos
+
+    class Cut(Ending4):
+        cut = (3,)
+
+    class Both(Cut):
+        def step(self, actions: Mapping[int, int]) -> Any:
+            observations, rewards, over, cut, infos = super().step(actions)
+            return observations, rewards, {a: over[a] or cut[a] for a in over}, cut, infos
+
+    ends = [uniform_episode(games.from_pettingzoo(env, horizon=9)) for env in (Ending4, Cut, Both)]
+    assert [len(episode.steps) for episode in ends] == [3, 3, 3]
+    own, cut = Ending.TERMINATED, Ending.TRUNCATED
+    assert [episode.ending for episode in ends] == [own, cut, own]
+
+
+def test_after_the_end_no_step_follows() -> None:
+    game = games.from_pettingzoo(Crowd, horizon=9)
+    every, two = dict.fromkeys("123", "1"), dict.fromkeys("13", "1")
+    last = said(game, [every, every, two, two])[-1].state
+    with pytest.raises(GameLawError, match="crowd_v0: the episode is over"):
+        game.sample_transition(last, {}, Stream("after"))
+
+
+def test_the_kit_finds_no_fault_where_agents_act_together() -> None:
+    report = check_game(lambda: games.from_pettingzoo(Crowd, horizon=9), max_examples=10)
+    report.raise_if_broken()
+
+
+def test_an_invalid_reply_among_several_does_not_stop_the_episode() -> None:
+    game = games.from_pettingzoo(Crowd, horizon=9)
+    assert game.invalid_rule == PlayRandomLegal()
+    closed = ClosedGame(game)
+    start = closed.close(game.sample_initial_state(Stream("start")))
+    outcomes = {"1": Parsed(1), "2": Illegal("?"), "3": Parsed(1)}
+    after = closed.sample_transition(start, outcomes, Stream("chance"))
+    assert dict(after.played or ())["2"] in {0, 1} and after.rewards_N != (0.0, 0.0, 0.0)
+    chosen = games.from_pettingzoo(Crowd, horizon=9, invalid_rule=PlayDefault(action=0, penalty=1))
+    assert chosen.invalid_rule == PlayDefault(action=0, penalty=1)
+    with pytest.raises(InvalidArgumentError, match=r"'invalid_rule' must not be StandStill .*Play"):
+        games.from_pettingzoo(Crowd, horizon=9, invalid_rule=StandStill())
+    assert trio().invalid_rule == StandStill()
+
+
+class Unlisted(Crowd):
+    """Its actions are texts."""
+
+    def action_space(self, agent: int) -> Any:
+        return gym.Text(5, charset="ab")
+
+
+def test_where_actions_are_not_listed_an_offender_forfeits() -> None:
+    assert games.from_pettingzoo(Unlisted, horizon=9).invalid_rule == Forfeit()
+
+
+class Silent(Crowd):
+    """Tells its living agents too little, or what they should not see."""
+
+    def step(self, actions: Mapping[int, int]) -> Any:
+        observations, rewards, over, late, infos = super().step(actions)
+        if self.fault == "no reward":
+            del rewards[3]
+        if self.fault == "no observation":
+            del observations[1]
+        if self.fault == "None":
+            observations[1] = None  # type: ignore[assignment]
+        if self.fault == "outside":
+            observations = {agent: {"round": 99, "die": 0} for agent in observations}
+        if self.fault == "half":
+            observations = {agent: {"round": 0.5, "die": 0} for agent in observations}
+        return observations, rewards, over, late, infos
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no reward", "crowd_v0: the environment gives the living agent '3' no reward"),
+        ("no observation", "crowd_v0: the environment gives the living agent '1' no observation"),
+        ("None", "crowd_v0: the environment gives the living agent '1' no observation"),
+        ("outside", "crowd_v0, 1: the observation {'round': 99, 'die': 0} is not in Dict"),
+        ("half", "crowd_v0, 1: the observation {'round': 0.5, 'die': 0} is not in Dict"),
+    ],
+)
+def test_what_the_living_are_not_told_is_named(fault: str, message: str) -> None:
+    failed = record(games.from_pettingzoo(Silent, horizon=9, fault=fault))
+    assert isinstance(failed, FailedEpisode)
+    assert message in failed.error and not failed.steps
+
+
+def test_an_observation_text_makes_the_space_irrelevant() -> None:
+    game = games.from_pettingzoo(
+        Silent, horizon=9, fault="outside", observation_text=lambda agent, seen: str(seen["round"])
+    )
+    assert uniform_episode(game).final_observations["1"] == "99"
 
 
 # ---- chance and branching ---------------------------------------------------------------------------

@@ -1,0 +1,31 @@
+"""A short value for whatever an environment shows, by which replays are compared."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+
+def digest(value: object) -> bytes:
+    """A short value that differs between observations, however large they are; NaN is equal to itself."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in _parts(value):
+        state.update(part)
+    return state.digest()
+
+
+def _parts(value: object) -> Iterable[bytes]:
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype}{value.shape}".encode()
+        yield value.tobytes()
+    elif isinstance(value, Mapping):
+        yield f"{{{len(value)}".encode()
+        for name, part in value.items():
+            yield repr(name).encode()
+            yield from _parts(part)
+    elif isinstance(value, list | tuple):
+        yield f"({len(value)}".encode()
+        for part in value:
+            yield from _parts(part)
+    else:
+        yield f"{value!r};".encode()

@@ -1,0 +1,47 @@
+"""Which rules break because another one is broken: the report names the root, and leaves out what follows from it."""
+
+from collections.abc import Collection, Mapping
+
+ROOTS: Mapping[str, tuple[str, ...]] = {
+    "acting-agents": ("legal-actions", "invalid-text"),
+    "types": ("information", "text-separates-states", "perfect-information"),
+    "rewards": (
+        "same-seed", "interleaving", "branching", "one-law", "probabilities", "stochastic-transitions", "zero-sum",
+        "return-bounds", "symmetric",
+        "success",
+    ),
+    "global-generators": (
+        "same-seed", "observation-pure", "interleaving", "branching", "one-law", "state-tells-all", "seed-matters",
+        "stochastic-start", "stochastic-transitions", "hash-seed",
+    ),
+    "observation-pure": (
+        "same-seed", "interleaving", "branching", "state-tells-all", "state-value", "information",
+        "text-separates-states", "perfect-information", "hash-seed",
+    ),
+    "same-seed": (
+        "interleaving", "branching", "one-law", "state-tells-all", "stochastic-start", "stochastic-transitions",
+        "hash-seed",
+    ),
+    "probabilities": ("one-law",),
+    "start-probabilities": ("one-law",),
+    "text-separates-states": ("perfect-information",),
+}  # fmt: skip
+"""A rule, and those that break where it is broken."""
+
+EXCEPTIONS = "plays-through"
+"""The rule that reports exceptions; the same exception in another rule follows from it."""
+
+
+def root_of(rule: str, broken: Collection[str], *, is_exception: bool) -> str | None:
+    """The broken rule from which this broken one follows, or ``None`` where it is a root itself.
+
+    Example:
+      >>> root_of("interleaving", {"interleaving", "rewards"}, is_exception=False)
+      'rewards'
+      >>> root_of("rewards", {"interleaving", "rewards"}, is_exception=False) is None
+      True
+    """
+    if is_exception and rule != EXCEPTIONS and EXCEPTIONS in broken:
+        return EXCEPTIONS
+    root = next((root for root, names in ROOTS.items() if root in broken and rule in names), None)
+    return root and (root_of(root, broken, is_exception=False) or root)
