@@ -48,6 +48,9 @@ LIGHT = {
     "Snake-v0",
     "PoisonSnake-v0",
     "SnakeDuel-v0",
+    "ConnectFour-v0",
+    "LargeLightsOut-v0",
+    "Mastermind-v0",
 }
 Heap = tuple[int, int]
 
