@@ -99,6 +99,8 @@ def run_training(
         made = parts or _built_parts(spec, Path(folder), reporter, resume=resume)
         trainer = _trainer(spec, made)
         config = _config(spec, made, trainer, is_given=parts is not None)
+        if recorded is not None:
+            check_same_run(recorded, config, folder)
         return _recorded_run(spec, made, trainer, config, recorded, Path(folder), reporter, track)
 
 
@@ -140,10 +142,7 @@ def _recorded_run(
     """The run, with what it writes down; ``recorded`` is the configuration of one that is resumed."""
     is_first = trainer.processes.is_first
     reporter = reporter if reporter is not None and is_first else SilentReporter()
-    point = None
-    if recorded is not None:
-        check_same_run(recorded, config, folder)
-        point = _loaded_point(trainer, folder, recorded, reporter)
+    point = _loaded_point(trainer, folder, recorded, reporter) if recorded is not None else None
     baselines = (recorded or {}).get("baselines") or _baselines(spec, parts, trainer)
     tracked = _lines_beyond(folder, point)
     track = track or tracker(spec.run.tracker, folder, flat(config["spec"]))
