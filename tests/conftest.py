@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from collections.abc import Iterator
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 if "torch" in sys.modules:
     sys.modules["torch"].set_num_threads(1)
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the threads of commands leave the cores to other workers
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches the network
 
@@ -39,6 +41,15 @@ settings.register_profile(
 )
 _in_ci = os.environ.get("CI", "").lower() in ("1", "true")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if _in_ci else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_again() -> Iterator[None]:
+    """Commands set the number of threads of the process that they run in; the next test has one again."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ from tsmg import Completion, Finite, InvalidArgumentError, NoSignalError
 SamplingKind = Literal["aaw", "optimal", "uniform", "all"]
 
 _LEAST_RATIO = 1e-100  # the least p_e / max p of an episode with a signal: it stays drawable
-# Of a token, 1 - p: so that no weight of a corrected draw is beyond all measure.
+# Lower bound of a token's 1 - p; it bounds the weights of corrected draws.
 _LEAST_SURPRISE = 0.01
 
 
@@ -151,7 +151,7 @@ def first_draw_probabilities(
     if not 0 <= floor <= 1:
         raise InvalidArgumentError(f"'floor' must be in [0, 1] (got {floor})")
     if kind not in ("aaw", "optimal", "uniform"):
-        raise InvalidArgumentError(f"'kind' must be aaw, optimal, uniform or all (got {kind!r})")
+        raise InvalidArgumentError(f"'kind' must be aaw, optimal or uniform (got {kind!r})")
     if kind == "optimal" and (values_G < 0).any():
         raise InvalidArgumentError(
             f"'values_G' must be at least 0 for 'optimal' (got {values_G.tolist()})"

@@ -55,7 +55,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "ms-grpo": Preset(about="MS-GRPO as the defaults have it"),
     "ms-grpo-corrected": Preset(
-        about="in the mean the direction of the true gradient, whatever the returns and the starts are "
+        about="on average in the direction of the true gradient, whatever the returns and the starts are "
         "(with --credit episode or reward_to_go, --weighting constant)",
         settings={"std": "none", "corrected": True, "floor": 0.1},
     ),

@@ -1,6 +1,7 @@
 """``clone_policy``: a cloning from its spec; what it leaves is trained on; what cannot be cloned is refused."""
 
 import json
+import shutil
 
 import attrs
 import pytest
@@ -175,10 +176,15 @@ def test_recorded_episodes_are_cloned_and_held_out_starts_are_not(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_prompt_that_does_not_fit_is_refused_before_the_fit(tmp_path):
-    short = PolicySpec(cloning=attrs.evolve(SIZES, context=20))
+def test_a_prompt_that_does_not_fit_is_refused_before_the_fit(tmp_path, checkpoint):
+    fresh = PolicySpec(cloning=attrs.evolve(SIZES, context=20))
+    with pytest.raises(InvalidArgumentError, match="'context' must be at least"):
+        clone_policy(attrs.evolve(SPEC, policy=fresh), tmp_path / "clone")
+    short = shutil.copytree(checkpoint, tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 20}))
     with pytest.raises(ContextLengthError, match="do not fit"):
-        clone_policy(attrs.evolve(SPEC, policy=short), tmp_path / "clone")
+        clone_policy(attrs.evolve(SPEC, policy=PolicySpec(model=str(short))), tmp_path / "clone")
 
 
 def test_replies_have_room_for_what_is_cloned(tmp_path, checkpoint):
