@@ -157,11 +157,18 @@ class Replay:
 
 
 def replay(trainer: MSGRPOTrainer) -> None:
-    """From now on the trainer meets episodes that its first weights played, all in one batch."""
+    """From now on the trainer meets episodes that its first weights played, all in one batch.
+
+    They pass for those of the weights of each update, since others are not learnt from.
+    """
     ((matchup, numbers),) = distinct_matchups(
         trainer.matchups, trainer.policies, trainer.config.groups
     )
-    recorded = [trainer.player.collect(matchup, numbers, update) for update in range(UPDATES)]
+    model, recorded = trainer.policy.model, []
+    for update in range(UPDATES):
+        model.weights_version = update
+        recorded.append(trainer.player.collect(matchup, numbers, update))
+    model.weights_version = 0
     trainer.player = Replay(trainer.player, recorded)  # type: ignore[assignment]
 
 
