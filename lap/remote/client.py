@@ -27,7 +27,13 @@ class EngineError(ModelError):
 
 
 class ServerDownError(EngineError):
-    """A server does not answer, or keeps failing: another one may be asked the same."""
+    """A server does not answer, or keeps failing: another one may be asked the same.
+
+    Attributes:
+      status: of HTTP, if it answered: 429, or between 500 and 504.
+    """
+
+    status: int | None = None
 
 
 class RequestRefusedError(EngineError):
@@ -155,7 +161,7 @@ class JsonClient:
             _close_all(self._idle)
 
     def _asked(self, method: str, path: str, body: bytes) -> object:
-        reason = ""
+        reason, failed_with = "", None
         for attempt in range(self._retries + 1):
             if attempt:
                 time.sleep(self._pause * 2 ** (attempt - 1))
@@ -166,18 +172,20 @@ class JsonClient:
                     f"the engine at {self.url} did not answer {method} {path} within {self._timeout:g} s"
                 ) from error
             except (OSError, http.client.HTTPException) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason, failed_with = f"{type(error).__name__}: {error}", None
                 continue
             if status < http.client.BAD_REQUEST:
                 return _parsed(data)
-            reason = f"{status}: {_message(data)}"
+            reason, failed_with = f"{status}: {_message(data)}", status
             if status not in _BUSY:
                 refused = RequestRefusedError(
                     f"the engine at {self.url} answers {method} {path} with {reason}"
                 )
                 refused.status = status
                 raise refused
-        raise ServerDownError(f"the engine at {self.url} fails at {method} {path} ({reason})")
+        down = ServerDownError(f"the engine at {self.url} fails at {method} {path} ({reason})")
+        down.status = failed_with
+        raise down
 
     def _once(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """One request; over a connection that had gone stale it is made again at once."""
