@@ -15,6 +15,7 @@ from lap.lora import is_adapter
 from lap.prompts import Message, Segment
 from lap.remote.client import EngineError, ServerDownError
 from lap.remote.split import SplitModel
+from lap.remote.weights import WeightsFolder
 from tests.engine_server import FakeEngine, checkpoint, serving, split_policy
 from tsmg import Completion, EpisodeKey, Purpose, Stream
 
@@ -184,6 +185,20 @@ def test_the_canary_finds_a_server_that_plays_something_else(
     for part in (engine.url, "version 1 token", "(id ", "there and", "here", "explains 0.001"):
         assert part in told, told
     assert model.pushed_version is None
+
+
+def test_in_a_coarse_type_the_canary_finds_stale_weights_by_the_mean(folder: Path) -> None:
+    """No token is off by 1 nat, which a single one may be by rounding; but most are off by more than that explains."""
+    with serving(folder) as (engine,):
+        model = split_policy(folder, [engine]).model
+        model.network.to(torch.bfloat16)
+        assert model.push() <= 1.0
+        learn(model, scale=0.01)
+        engine.stale = True
+        with pytest.raises(EngineError, match="does not play the policy that is learnt") as caught:
+            model.push()
+        told = str(caught.value)
+        assert "the mean difference over tokens is 0." in told and "bfloat16 explains 0.1:" in told
 
 
 def test_the_canary_names_both_log_probabilities(engine: FakeEngine, model: SplitModel) -> None:
@@ -627,6 +642,27 @@ def test_the_key_is_sent_and_no_more(
     split_policy(folder, [engine]).model.push()
     sent = engine.asked[asked:]
     assert sent and all(b["headers"]["Authorization"] == "Bearer secret" for _, b in sent)
+
+
+def test_only_what_was_written_here_is_removed(tmp_path: Path) -> None:
+    for name in ("version-000000", "version-of-mine", ".unfinished-mine"):
+        (tmp_path / name).mkdir()
+    folder = WeightsFolder(tmp_path)
+
+    def fails(place: Path) -> None:
+        (place / "part").write_text("")
+        raise OSError("disk full")
+
+    with pytest.raises(EngineError, match="disk full"):
+        folder.write(1, fails)
+    for version in (2, 3):
+        folder.write(version, lambda place: None)
+    folder.remove_all_but(3)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"version-000000", "version-of-mine", ".unfinished-mine", "version-000003"}
+    folder.write(4, lambda place: None)
+    folder.remove_all_but(4)
+    assert "version-000003" not in {path.name for path in tmp_path.iterdir()}
 
 
 def test_weights_that_cannot_be_written(folder: Path, engine: FakeEngine, tmp_path: Path) -> None:
