@@ -43,7 +43,8 @@ def check_ratios(
       ModelError: they do; the message names the token with both log-probabilities, and what to do.
     """
     tolerance = ratio_tolerance(learners)
-    if max(sharding.processes.gather([deviation])) <= _as_ratio(tolerance):
+    accepted = _as_ratio(tolerance)
+    if all(one <= accepted for one in sharding.processes.gather([deviation])):  # NaN is not
         return
     found = _largest_disagreement(learners, rows, sharding, token_budget=token_budget)
     everyones = sharding.processes.gather([] if found is None else [found])

@@ -170,15 +170,19 @@ class RunLoop:
         found = new_health_warnings(history)
         if update.index == 1:
             found = [*first_update_warnings(update, self.trainer.game, self.situation), *found]
-        for text in (*update.notes, *(finding.message for finding in found)):
-            self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
-            self.reporter.message(f"update {self.trainer.update_index}: {text}")
+        self._warn((*update.notes, *(finding.message for finding in found)))
         collapses = [finding for finding in health_warnings(history) if finding.is_collapse]
         if collapses and self.run.stop_on_collapse:
             raise RunStoppedError(
                 f"stopped after update {self.trainer.update_index}: {collapses[0].message}; "
                 f"earlier policies are in {self.files.path / CHECKPOINTS}"
             )
+
+    def _warn(self, texts: Sequence[str]) -> None:
+        """Report and record what a person should know."""
+        for text in texts:
+            self.files.write(WARNINGS, {"update": self.trainer.update_index, "warning": text})
+            self.reporter.message(f"update {self.trainer.update_index}: {text}")
 
     def _play(self, episodes: int, *, free: bool = False) -> EvaluationPair:
         """The policy as it stands, at the training temperature and greedy; as it is trained, or without constraint."""
@@ -211,6 +215,7 @@ class RunLoop:
         self.files.write(EVALUATIONS, evaluation_record(index, sampled, greedy))
         self.record_failures([f for one in (sampled, greedy, *(free or ())) for f in one.failed])
         self.reporter.evaluated(self.trainer.update_index, sampled, greedy)
+        self._warn(self.trainer.take_notes())
         return sampled, greedy
 
     def record_episodes(

@@ -266,7 +266,9 @@ class RunSpec:
         "temporary one if unset",
     )
     engine_timeout: float = option(
-        300.0, "seconds within which a server of --engine answers", within(0.0, above=True)
+        300.0,
+        "seconds within which a server of --engine answers, at most a day",
+        within(0.0, 86_400.0, above=True),
     )
     threads: int = option(2, "CPU threads", within(1))
     labels: Mapping[str, str] = attrs.field(

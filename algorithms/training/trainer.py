@@ -156,7 +156,7 @@ class MSGRPOTrainer:
         self._count_update()
         notes = [
             *memory_notes(token_budget, self.batch_learner.token_budget),
-            *(note for model in self._pushing_models() for note in model.take_notes()),
+            *self._notes_of_models(),
         ]
         return Update(
             metrics={
@@ -173,6 +173,13 @@ class MSGRPOTrainer:
             rollouts=played.rollouts,
             notes=tuple(self.processes.gather(notes)),
         )
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What a person should know of servers that play, since this was asked before; all processes ask together."""
+        return tuple(self.processes.gather(self._notes_of_models()))
+
+    def _notes_of_models(self) -> list[str]:
+        return [note for model in self._pushing_models() for note in model.take_notes()]
 
     def _pushing_models(self) -> list[PushingModel]:
         """The models that learn and play elsewhere."""

@@ -80,7 +80,7 @@ def score(
         [number[targets[place]] if place in targets else 0 for place in range(width)]
         for targets in targets_B
     ]
-    gather_B_L = torch.tensor(index, device=logprobs_C.device)
+    gather_B_L = torch.tensor(index, dtype=torch.long, device=logprobs_C.device)
     trainable_B_L = right_padded([completion.trainable for completion in completions], width)
     mask_B_L = trainable_B_L.bool().to(logprobs_C.device)
     return TokenLogprobs(
@@ -98,6 +98,8 @@ def _scored_places(completion: Completion) -> list[int]:
 def _target(completion: Completion, place: int, row_of: Mapping[Context, int]) -> _Target:
     """A token of a reply, with the row of the context that it was drawn at."""
     row = row_of[completion.prompt_ids, completion.reply_ids[:place]]
+    if not completion.reply_ids:  # any token will do: it is left out of the rows
+        return _Target(row, 0, None)
     support = completion.support and completion.support[place]
     return _Target(row, completion.reply_ids[place], support or None)
 

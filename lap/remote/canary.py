@@ -2,8 +2,9 @@
 
 The same weights give a token the same log-probability, but for rounding. So stale, mixed up or half-loaded weights,
 another checkpoint, rows that were exchanged, and log-probabilities of another distribution than the replies were drawn
-from, stop the run before a single episode is played with them. Why a server went wrong is not known here. That is the
-point: what is checked is what is relied on.
+from, stop the run before a single episode is played with them, where they make more of a difference than rounding
+does: in bfloat16 that is much more than in float32. Why a server went wrong is not known here. That is the point: what
+is checked is what is relied on.
 """
 
 import math
@@ -13,7 +14,12 @@ from typing import Protocol
 import attrs
 import torch
 
-from lap.agreement import LOGPROB_TOLERANCES, largest_disagreement
+from lap.agreement import (
+    LOGPROB_TOLERANCES,
+    MEAN_LOGPROB_TOLERANCES,
+    largest_disagreement,
+    mean_disagreement,
+)
 from lap.engine.sampling import Sampling, TokenLogprobs
 from lap.prompts import Message, Prompt, Segment
 from lap.remote.client import EngineError
@@ -63,23 +69,31 @@ def canary_deviation(
 
     Raises:
       ServerDownError: the server does not answer.
-      EngineError: the difference is beyond what rounding explains in the learner's type; the message names server,
-        version and token with both log-probabilities.
+      EngineError: the greatest difference or the mean one is beyond what rounding explains in the learner's type; the
+        message names server, version and the worst token with both log-probabilities.
     """
     asked = attrs.evolve(sampling, max_reply_tokens=min(sampling.max_reply_tokens, _LONGEST))
     place, version = engine.fleet.servers.index(server), engine.weights_version
     streams = [Stream("canary", place, version, n) for n in range(len(prompts))]
     replies = engine.sample(prompts, streams, sampling=asked, only=server)
-    worst = largest_disagreement(replies, learner.logprobs(replies, sampling=asked))
-    tolerance = LOGPROB_TOLERANCES[learner.compute_dtype]
-    if worst is None or worst.size <= tolerance:
-        return 0.0 if worst is None else worst.size
-    kind = str(learner.compute_dtype).removeprefix("torch.")
-    size = f"{worst.size:.2g}" if math.isfinite(worst.size) else "not finite"
+    scores = learner.logprobs(replies, sampling=asked)
+    worst, mean = largest_disagreement(replies, scores), mean_disagreement(replies, scores)
+    if worst is None:
+        return 0.0
+    dtype = learner.compute_dtype
+    tolerance, of_mean = LOGPROB_TOLERANCES[dtype], MEAN_LOGPROB_TOLERANCES[dtype]
+    if worst.size > tolerance:
+        size = f"{worst.size:.2g}" if math.isfinite(worst.size) else "not finite"
+        found = f"the difference is {size}"
+    elif mean > of_mean:
+        found, tolerance = f"the mean difference over tokens is {mean:.2g}", of_mean
+    else:
+        return worst.size
+    kind = str(dtype).removeprefix("torch.")
     raise EngineError(
         f"the engine at {server.url} does not play the policy that is learnt: after the push of version {version} "
         f"token {worst.position} (id {worst.token}) of the reply {worst.reply!r:.100} has the log-probability "
-        f"{worst.recorded:.4f} there and {worst.scored:.4f} here; the difference is {size}, and rounding in {kind} "
-        f"explains {tolerance:g}: serve the checkpoint that is trained, in a type no coarser, with --logprobs-mode "
+        f"{worst.recorded:.4f} there and {worst.scored:.4f} here; {found}, and rounding in {kind} explains "
+        f"{tolerance:g}: serve the checkpoint that is trained, in a type no coarser, with --logprobs-mode "
         "processed_logprobs, and push adapters (--lora) where whole weights go wrong"
     )

@@ -27,7 +27,13 @@ class EngineError(ModelError):
 
 
 class ServerDownError(EngineError):
-    """A server does not answer, or keeps failing: another one may be asked the same."""
+    """A server does not answer, or keeps failing: another one may be asked the same.
+
+    Attributes:
+      status: of HTTP, if it answered: 429, or between 500 and 504.
+    """
+
+    status: int | None = None
 
 
 class RequestRefusedError(EngineError):
@@ -64,15 +70,18 @@ class Address:
           >>> Address.parse("http://127.0.0.1:8000/v1#qwen")
           Address(url='http://127.0.0.1:8000', model='qwen')
         """
-        parts = urlsplit(text)
-        if "@" in parts.netloc or parts.query:  # not shown: it may hold a secret
+        has_secret, is_complete = "@" in text or "?" in text, False
+        try:
+            parts = urlsplit(text)
+            has_secret = "@" in parts.netloc or bool(parts.query)
+            named = bool(parts.hostname) and parts.port != 0
+            is_complete = named and parts.scheme in ("http", "https")
+        except ValueError:  # of brackets or the port
+            pass
+        if has_secret:  # not shown
             raise InvalidArgumentError(
                 f"'engine' must be a URL without a user name, a password or a query; a key is read from {KEY_VARIABLE}"
             )
-        try:
-            is_complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # of the port
-            is_complete = False
         if not is_complete:
             raise InvalidArgumentError(
                 f"'engine' must be a URL such as http://127.0.0.1:8000, with its scheme (got {text!r})"
@@ -103,6 +112,9 @@ class JsonClient:
       retries: how often a request is made again that failed for a passing reason.
       pause: seconds before the first repetition; twice as long before each other one.
 
+    Raises:
+      InvalidArgumentError: the key in the environment cannot be sent.
+
     Attributes:
       url: its address.
     """
@@ -121,7 +133,7 @@ class JsonClient:
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
         weakref.finalize(self, _close_all, self._idle)
-        key = os.environ.get(KEY_VARIABLE)
+        key = _key()
         self._headers = {"Content-Type": "application/json"}
         self._headers |= {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -155,7 +167,7 @@ class JsonClient:
             _close_all(self._idle)
 
     def _asked(self, method: str, path: str, body: bytes) -> object:
-        reason = ""
+        reason, failed_with = "", None
         for attempt in range(self._retries + 1):
             if attempt:
                 time.sleep(self._pause * 2 ** (attempt - 1))
@@ -166,18 +178,20 @@ class JsonClient:
                     f"the engine at {self.url} did not answer {method} {path} within {self._timeout:g} s"
                 ) from error
             except (OSError, http.client.HTTPException) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason, failed_with = f"{type(error).__name__}: {error}", None
                 continue
             if status < http.client.BAD_REQUEST:
                 return _parsed(data)
-            reason = f"{status}: {_message(data)}"
+            reason, failed_with = f"{status}: {_message(data)}", status
             if status not in _BUSY:
                 refused = RequestRefusedError(
                     f"the engine at {self.url} answers {method} {path} with {reason}"
                 )
                 refused.status = status
                 raise refused
-        raise ServerDownError(f"the engine at {self.url} fails at {method} {path} ({reason})")
+        down = ServerDownError(f"the engine at {self.url} fails at {method} {path} ({reason})")
+        down.status = failed_with
+        raise down
 
     def _once(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """One request; over a connection that had gone stale it is made again at once."""
@@ -201,6 +215,16 @@ class JsonClient:
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
         return kind(self._netloc, timeout=timeout)
+
+
+def _key() -> str:
+    """The key of servers, from the environment; empty where there is none."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):  # not shown
+        raise InvalidArgumentError(
+            f"the environment's {KEY_VARIABLE} must be one line of printable ASCII characters"
+        )
+    return key
 
 
 def _close_all(connections: list[http.client.HTTPConnection]) -> None:

@@ -1,6 +1,7 @@
 """Several servers as one: whole groups are dealt to them, and those of a server that fails are dealt again."""
 
 import itertools
+import threading
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ class Fleet:
         self._dealt: dict[Hashable, EngineServer] = {}
         self._turn = itertools.count()
         self._notes: list[str] = []
+        self._lock = threading.Lock()  # of who is alive, and of the notes on it
 
     @property
     def alive(self) -> list[EngineServer]:
@@ -60,9 +62,10 @@ class Fleet:
 
     def drop(self, server: EngineServer, error: ServerDownError) -> None:
         """Ask a server no more; several threads may find so at once."""
-        if server.is_alive:
-            server.is_alive, server.fault = False, str(error)
-            self._notes.append(f"{error}: it is asked no more, and others play what it had")
+        with self._lock:
+            if server.is_alive:
+                server.fault, server.is_alive = str(error), False
+                self._notes.append(f"{error}: it is asked no more, and others play what it had")
 
     def revive(self) -> None:
         """Ask servers again that had failed and say that they are well."""
@@ -73,7 +76,8 @@ class Fleet:
 
     def take_notes(self) -> list[str]:
         """Which servers failed, and which came back, since this was asked before."""
-        notes, self._notes = self._notes, []
+        with self._lock:
+            notes, self._notes = self._notes, []
         return notes
 
     def complete(

@@ -4,6 +4,7 @@ What it answers is checked, field by field. Nothing that another model, another 
 taken for a reply.
 """
 
+import http.client
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -164,14 +165,19 @@ class EngineServer:
                 f"and where it can read {str(folder)!r}"
             ) from error
         except ServerDownError as error:
-            if self._client.answers():  # it is well, and says 500 of adapters that it cannot take
+            is_refusal = error.status == http.client.INTERNAL_SERVER_ERROR  # of such adapters
+            if is_refusal and self._client.answers():
                 raise EngineError(
                     f"{error}; start it with --enable-lora, and with --max-lora-rank of at least the adapters' rank"
                 ) from error
             raise
 
     def unload_adapters(self, name: str) -> None:
-        """Forget adapters, if the server still has them."""
+        """Forget adapters, if the server still has them.
+
+        Raises:
+          ServerDownError: the server does not answer.
+        """
         try:
             self._client.post("/v1/unload_lora_adapter", {"lora_name": name})
         except RequestRefusedError:

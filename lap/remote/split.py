@@ -99,7 +99,7 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
         deviations = [self._push_to(server, engine, place) for server in engine.fleet.alive]
         for server in engine.fleet.alive:
             if before and before != engine.served_name:
-                server.unload_adapters(before)
+                self._unload_from(server, engine, before)
         self._folder.remove_all_but(version)
         self._deviation = max(deviations)
         self.pushed_version = version
@@ -117,6 +117,14 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
         except ServerDownError as error:
             engine.fleet.drop(server, error)
             return 0.0
+
+    @staticmethod
+    def _unload_from(server: EngineServer, engine: EngineModel, name: str) -> None:
+        """Let one server forget adapters; one that fails is asked no more."""
+        try:
+            server.unload_adapters(name)
+        except ServerDownError as error:
+            engine.fleet.drop(server, error)
 
     def take_notes(self) -> list[str]:
         return [] if self.sampler is None else self.sampler.fleet.take_notes()

@@ -17,7 +17,8 @@ class WeightsFolder:
     """Where weights are written for servers to read.
 
     Args:
-      path: the folder, of one run alone; a temporary one unless given, which goes with this object.
+      path: the folder, of one run alone, since what has the name of a version there is replaced; a temporary one
+        unless given, which goes with this object.
 
     Attributes:
       path: the folder.
@@ -28,6 +29,7 @@ class WeightsFolder:
             path = tempfile.mkdtemp(prefix="tsmg-engine-")
             weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         self.path = Path(path).absolute()
+        self._written: set[Path] = set()
 
     def write(self, version: int, save: Callable[[Path], None]) -> Path:
         """Write the weights of a version; what is not whole has another name.
@@ -42,13 +44,14 @@ class WeightsFolder:
         Raises:
           EngineError: it cannot be written.
         """
-        folder = self.path / f"version-{version:06d}"
+        folder = self._folder(version)
         work = folder.with_name(_UNFINISHED + folder.name)
         try:
             for old in (work, folder):
                 if old.exists():
                     shutil.rmtree(old)
             work.mkdir(parents=True)
+            self._written |= {work, folder}
             save(work)
             work.rename(folder)
         except Exception as error:  # several libraries write here, and each has errors of its own
@@ -59,7 +62,11 @@ class WeightsFolder:
         return folder
 
     def remove_all_but(self, version: int) -> None:
-        """Remove the folders of other versions."""
-        for folder in self.path.glob("version-*"):
-            if folder.name != f"version-{version:06d}":
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove what this object wrote of other versions, whole or not."""
+        kept = self._folder(version)
+        for folder in self._written - {kept}:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._written &= {kept}
+
+    def _folder(self, version: int) -> Path:
+        return self.path / f"version-{version:06d}"

@@ -81,6 +81,10 @@ def test_a_server_that_dies_loses_no_group_and_is_told_of(folder: Path) -> None:
         assert len(update.rollouts.groups) == SMALL.groups and update.rollouts.failed == ()
         (note,) = update.notes
         assert engines[0].url in note and "it is asked no more" in note
+        assert run.take_notes() == ()
+        engines[0].lives = 10**9
+        run.evaluate(2)
+        assert run.take_notes() == (f"the engine at {engines[0].url} answers again",)
 
 
 @attrs.define
@@ -153,6 +157,9 @@ def _remove(folder: Path) -> None:
         (("--engine", "http://a:1", "--constrained"), "'constrained' draws along the legal"),
         (("--engine", "http://a:1", "--top-k", "3"), "leave 'top_k' or 'engine' out"),
         (("--engine", "http://a:1", "--engine-timeout", "0"), "must be above 0"),
+        (("--engine", "http://a:1", "--engine-timeout", "inf"), "at most 86400"),
+        (("--engine", "http://a:1", "--engine-timeout", "nan"), "must be above 0"),
+        (("--engine", "http://[::1"), "must be a URL such as"),
         (("--engine-folder", "weights"), "'engine_folder' needs 'engine'"),
     ],
 )

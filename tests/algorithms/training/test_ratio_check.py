@@ -1,20 +1,24 @@
 """Before the first step, sampling and scoring must agree: planted wrong engines are refused, right ones are not."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 import torch
+from typeguard import suppress_type_checks
 
 import games
 from algorithms import MSGRPOTrainer
 from algorithms.runs.state import TrainingState
 from algorithms.training import ratio_check
 from algorithms.training.learner import learners_of
-from algorithms.training.ratio_check import ratio_tolerance
+from algorithms.training.metrics import TokenTally
+from algorithms.training.ratio_check import check_ratios, ratio_tolerance
 from algorithms.training.snapshot import load_training_state, training_state
 from lap import (
     LanguageAgentPolicy,
@@ -24,6 +28,7 @@ from lap import (
     Sampling,
     WholeReplyParser,
 )
+from lap.agreement import Disagreement
 from tests.checkpoints import tiny_model
 from tests.letter_model import LetterModel
 from tests.runs import SMALL_RUN
@@ -140,6 +145,46 @@ def test_the_worst_token_is_found_in_whichever_micro_batch_it_is(
 ) -> None:
     with pytest.raises(ModelError, match=r"greatest \|log ratio\| is 0.5, "):
         trainer(WrongAt(position), token_budget=token_budget).update()
+
+
+class NotANumberAt(WrongAt):
+    """Records no number at one position, and the truth elsewhere."""
+
+    def off(self, completion: Completion) -> float:
+        return 0.0 if super().off(completion) < 0.5 else math.nan
+
+
+@pytest.mark.parametrize("position", [1, 2, 3])
+def test_what_is_not_a_number_is_found_in_whichever_micro_batch_it_is(position: int) -> None:
+    with pytest.raises(ModelError, match=r"but nan was recorded .* \|log ratio\| is inf, "):
+        trainer(NotANumberAt(position), token_budget=1).update()
+
+
+@pytest.mark.parametrize("of_processes", [[math.nan, 0.0], [0.0, math.nan]])
+def test_what_is_not_a_number_is_found_in_whichever_process_it_is(
+    of_processes: list[float],
+) -> None:
+    found = [
+        Disagreement(token=1, position=0, reply="", recorded=0.0, scored=one)
+        for one in of_processes
+    ]
+    gathered = iter([of_processes, found])
+    sharding: Any = SimpleNamespace(
+        processes=SimpleNamespace(gather=lambda own: next(gathered)),
+        micro_batches=lambda rows, token_budget: [],
+    )
+    learners = learners_of({"player": lap_policy()})
+    with (
+        suppress_type_checks(),
+        pytest.raises(ModelError, match=r"greatest \|log ratio\| is inf, "),
+    ):
+        check_ratios(0.0, learners, [], sharding, token_budget=1)
+
+
+def test_a_tally_keeps_what_is_not_a_number() -> None:
+    tallies = [TokenTally() for _ in range(3)]
+    tallies[1].ratio_deviation = math.nan
+    assert math.isnan(TokenTally.total(tallies).ratio_deviation)
 
 
 class GivesTheFirstToken(Wrong):

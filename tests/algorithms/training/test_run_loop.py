@@ -62,11 +62,17 @@ class Played:
         self.processes = SimpleNamespace(gather=list, broadcast=lambda x: x, is_first=True)
         self.game, self.policies, self.path = None, {}, Path("run")
         self.events: list[Any] = []
+        self.notes: tuple[str, ...] = ()
         self.written: list[tuple[str, Any]] = []
 
     def evaluate(self, episodes: int, **settings: Any) -> Evaluation:
         self.events.append((episodes, settings))
+        self.notes += (f"server {len(self.events)} is down",)
         return evaluation(next(self.rewards, 0.0))
+
+    def take_notes(self) -> tuple[str, ...]:
+        notes, self.notes = self.notes, ()
+        return notes
 
     def update(self) -> Update:
         self.update_index += 1
@@ -171,7 +177,15 @@ def test_what_looks_wrong_is_told_once_and_what_happened_each_time() -> None:
     played = Played(metrics={"reward": 0.0, "invalid_rate": 1.0})
     whole(played)
     told = [(one["update"], one["warning"].split()[0]) for one in played.of(WARNINGS)]
-    assert told == [(2, "memory"), (3, "nearly")]
+    assert [one for one in told if one[1] != "server"] == [(2, "memory"), (3, "nearly")]
+
+
+def test_what_servers_did_during_an_evaluation_is_told_with_it() -> None:
+    """After the last update no other would tell."""
+    played = Played()
+    whole(played, attrs.evolve(RUN, keep_best=False))
+    told = [one["update"] for one in played.of(WARNINGS) if "is down" in one["warning"]]
+    assert told == [0, 0, 2, 2, 4, 4, 6, 6] and played.notes == ()
 
 
 def test_a_collapse_stops_a_run_that_asks_for_it() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lap import Message, Prompt, Segment
+from lap.agreement import largest_disagreement, mean_disagreement
 from lap.engine.sampling import Sampling, entropy
 from lap.engine.scoring import _scores_of, _Target
 from tests.checkpoints import tiny_model
@@ -127,3 +128,22 @@ def test_a_batch_in_which_nothing_was_chosen_is_scored_all_the_same():
     scores = model.logprobs(given_all, sampling=Sampling())
     assert scores.logprobs_B_L.tolist() == scores.entropies_B_L.tolist() == [[0.0] * 6] * 2
     assert not scores.mask_B_L.any()
+
+
+@pytest.mark.parametrize("layout", ["tree_attention", "packed", "padded"])
+def test_a_reply_without_tokens_is_a_row_of_zeros(layout):
+    """Others are scored as without it; a batch of such replies alone has no columns."""
+    model = tiny_model(sharp=3.0)
+    model.layout = layout
+    whole = recorded(model, 3)
+    empty = attrs.evolve(whole[1], reply_ids=(), reply_text="", logprobs=(), trainable=())
+    scores = model.logprobs([whole[0], empty, whole[2]], sampling=Sampling())
+    alone = model.logprobs([whole[0], whole[2]], sampling=Sampling())
+    torch.testing.assert_close(scores.logprobs_B_L[[0, 2]], alone.logprobs_B_L, rtol=0, atol=1e-5)
+    assert scores.logprobs_B_L[1].tolist() == scores.entropies_B_L[1].tolist() == [0.0] * 6
+    assert not scores.mask_B_L[1].any() and scores.mask_B_L[[0, 2]].all()
+    none = model.logprobs([empty, empty], sampling=Sampling())
+    assert none.logprobs_B_L.shape == none.mask_B_L.shape == (2, 0)
+    none.logprobs_B_L.sum().backward()  # as every process of several must
+    assert largest_disagreement([empty, empty], none) is None
+    assert mean_disagreement([empty, empty], none) == 0.0

@@ -25,7 +25,16 @@ def test_addresses(text: str, url: str, model: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["127.0.0.1:8000", "localhost", "ftp://a:1", "http://", "http://a:x", "", "http://a:99999"],
+    [
+        "127.0.0.1:8000",
+        "localhost",
+        "ftp://a:1",
+        "http://",
+        "http://a:x",
+        "",
+        "http://a:99999",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match="'engine' must be a URL such as"):
@@ -33,12 +42,36 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://me:secret@a:1", "http://secret@a:1", "http://a:1?k=secret"]
+    "text",
+    [
+        "http://me:secret@a:1",
+        "http://secret@a:1",
+        "http://a:1?k=secret",
+        "http://me:secret@[::1",
+        "http://me:secret@a:x",
+    ],
 )
 def test_a_secret_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match="TSMG_ENGINE_KEY") as caught:
         Address.parse(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sec\nret", "sec\tret", "secrét", "sec\u2028ret"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSMG_ENGINE_KEY", key)
+    with pytest.raises(InvalidArgumentError, match="TSMG_ENGINE_KEY must be one line") as caught:
+        JsonClient("http://a:1")
+    assert "sec" not in str(caught.value)
+
+
+def test_blanks_around_a_key_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSMG_ENGINE_KEY", " secret\n")
+    assert JsonClient("http://a:1")._headers["Authorization"] == "Bearer secret"
+    monkeypatch.setenv("TSMG_ENGINE_KEY", "\n")
+    assert "Authorization" not in JsonClient("http://a:1")._headers
 
 
 def test_several_addresses() -> None:

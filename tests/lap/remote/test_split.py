@@ -1,5 +1,7 @@
 """Play on servers and learning here are one policy: right servers are used, wrong ones are found before they play."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 from lap import ModelError, Prompt, Sampling, TagParser
 from lap.lora import is_adapter
 from lap.prompts import Message, Segment
-from lap.remote.client import EngineError
+from lap.remote.client import EngineError, ServerDownError
 from lap.remote.split import SplitModel
+from lap.remote.weights import WeightsFolder
 from tests.engine_server import FakeEngine, checkpoint, serving, split_policy
 from tsmg import Completion, EpisodeKey, Purpose, Stream
 
@@ -182,6 +185,20 @@ def test_the_canary_finds_a_server_that_plays_something_else(
     for part in (engine.url, "version 1 token", "(id ", "there and", "here", "explains 0.001"):
         assert part in told, told
     assert model.pushed_version is None
+
+
+def test_in_a_coarse_type_the_canary_finds_stale_weights_by_the_mean(folder: Path) -> None:
+    """No token is off by 1 nat, which a single one may be by rounding; but most are off by more than that explains."""
+    with serving(folder) as (engine,):
+        model = split_policy(folder, [engine]).model
+        model.network.to(torch.bfloat16)
+        assert model.push() <= 1.0
+        learn(model, scale=0.01)
+        engine.stale = True
+        with pytest.raises(EngineError, match="does not play the policy that is learnt") as caught:
+            model.push()
+        told = str(caught.value)
+        assert "the mean difference over tokens is 0." in told and "bfloat16 explains 0.1:" in told
 
 
 def test_the_canary_names_both_log_probabilities(engine: FakeEngine, model: SplitModel) -> None:
@@ -474,6 +491,64 @@ def test_a_server_that_fails_while_weights_are_pushed(folder: Path) -> None:
             model.push()
 
 
+def test_a_server_that_fails_while_old_adapters_are_unloaded(folder: Path) -> None:
+    with serving(folder, 2) as engines:
+        model = split_policy(folder, engines).model
+        model.push()
+        learn(model)
+        engines[1].statuses["/v1/unload_lora_adapter"] = (503, {"error": {"message": "dead"}})
+        model.push()
+        (note,) = model.take_notes()
+        assert engines[1].url in note and "it is asked no more" in note
+        asked = len(engines[1].bodies("/v1/completions"))
+        assert model.pushed_version == 1 and largest_difference(model, sampled(model)) < 1e-4
+        assert len(engines[1].bodies("/v1/completions")) == asked
+
+
+@pytest.mark.parametrize("fault", ["hangs", "answers 503"])
+def test_a_server_that_is_well_but_slow_has_not_refused_the_adapters(
+    folder: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Only 500 speaks of the adapters' rank; here the server is down, and with it all that there are."""
+    model = split_policy(folder, [engine]).model
+    if fault == "hangs":
+        load = engine.load
+        monkeypatch.setattr(engine, "load", lambda *given: time.sleep(1.0) or load(*given))
+        assert model.sampler is not None
+        model.sampler.fleet.servers[0]._client._timeout = 0.2
+        model.sampler.fleet.servers[0].close()
+    else:
+        engine.statuses["/v1/load_lora_adapter"] = (503, {"error": {"message": "busy"}})
+    with pytest.raises(EngineError, match="no engine is left to play on") as caught:
+        model.push()
+    assert "--max-lora-rank" not in str(caught.value)
+
+
+def test_many_threads_that_find_a_server_down_tell_it_once(
+    engine: FakeEngine, model: SplitModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model.sampler is not None
+    fleet, barrier = model.sampler.fleet, threading.Barrier(8)
+
+    class Slow(str):  # who looks at it lets the others look first
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            time.sleep(0.01)
+            return "down"
+
+    def drop() -> None:
+        barrier.wait()
+        fleet.drop(fleet.servers[0], ServerDownError(Slow()))
+
+    threads = [threading.Thread(target=drop) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(fleet.take_notes()) == 1 and fleet.take_notes() == []
+
+
 def test_what_passes_is_tried_again_with_the_same_seed(
     model: SplitModel, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,6 +642,27 @@ def test_the_key_is_sent_and_no_more(
     split_policy(folder, [engine]).model.push()
     sent = engine.asked[asked:]
     assert sent and all(b["headers"]["Authorization"] == "Bearer secret" for _, b in sent)
+
+
+def test_only_what_was_written_here_is_removed(tmp_path: Path) -> None:
+    for name in ("version-000000", "version-of-mine", ".unfinished-mine"):
+        (tmp_path / name).mkdir()
+    folder = WeightsFolder(tmp_path)
+
+    def fails(place: Path) -> None:
+        (place / "part").write_text("")
+        raise OSError("disk full")
+
+    with pytest.raises(EngineError, match="disk full"):
+        folder.write(1, fails)
+    for version in (2, 3):
+        folder.write(version, lambda place: None)
+    folder.remove_all_but(3)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"version-000000", "version-of-mine", ".unfinished-mine", "version-000003"}
+    folder.write(4, lambda place: None)
+    folder.remove_all_but(4)
+    assert "version-000003" not in {path.name for path in tmp_path.iterdir()}
 
 
 def test_weights_that_cannot_be_written(folder: Path, engine: FakeEngine, tmp_path: Path) -> None:
