@@ -15,7 +15,7 @@ def digest(value: object) -> bytes:
 
 
 def _parts(value: object) -> Iterable[bytes]:
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         yield f"{value.dtype}{value.shape}".encode()
         yield value.tobytes()
     elif isinstance(value, Mapping):
@@ -27,5 +27,8 @@ def _parts(value: object) -> Iterable[bytes]:
         yield f"({len(value)}".encode()
         for part in value:
             yield from _parts(part)
+    elif hasattr(value, "tolist") and not isinstance(value, np.generic):
+        yield f"[{getattr(value, 'shape', ())}".encode()  # arrays of objects and of other libraries: repr abbreviates them
+        yield from _parts(value.tolist())
     else:
         yield f"{value!r};".encode()
