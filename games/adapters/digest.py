@@ -28,7 +28,8 @@ def _parts(value: object) -> Iterable[bytes]:
         for part in value:
             yield from _parts(part)
     elif hasattr(value, "tolist") and not isinstance(value, np.generic):
-        yield f"[{getattr(value, 'shape', ())}".encode()  # arrays of objects and of other libraries: repr abbreviates them
+        # an array of objects or of another library, which repr abbreviates
+        yield f"[{getattr(value, 'shape', ())}".encode()
         yield from _parts(value.tolist())
     else:
         yield f"{value!r};".encode()
