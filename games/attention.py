@@ -21,7 +21,7 @@ def attentive(
     Example:
       >>> from tsmg import deterministic
       >>> attentive(0.4, deterministic("win"), deterministic("pass")).prob("win")
-      0.4
+      Fraction(2, 5)
     """
     share = Fraction(str(attention))
     return mixture([(share, looking), (1 - share, otherwise)])

@@ -16,7 +16,7 @@ PLAIN: dict[str, Any] = {
     "objects": lambda values: np.array(values, dtype=object),
     "a tensor": torch.tensor,
     "a short tensor": lambda values: torch.tensor(values, dtype=torch.bfloat16),
-    "records": lambda values: np.array([(v,) for v in values], dtype=[("v", object)]),
+    "records": lambda values: np.array([(float(str(v)),) for v in values], dtype=[("v", object)]),
 }
 
 
