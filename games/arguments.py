@@ -21,6 +21,13 @@ def integer(name: str, value: object, *, least: int) -> int:
     raise InvalidArgumentError(f"{name!r} must be an integer of at least {least} (got {value!r})")
 
 
+def boolean(name: str, value: object) -> bool:
+    """``True`` or ``False``."""
+    if isinstance(value, bool):
+        return value
+    raise InvalidArgumentError(f"{name!r} must be True or False (got {value!r})")
+
+
 def number(name: str, value: object) -> float:
     """A finite number."""
     if isinstance(value, numbers.Real) and math.isfinite(float(value)):
@@ -56,6 +63,11 @@ def to_horizon(value: object) -> int:
 def integer_field(name: str, *, default: int, least: int) -> Any:
     """A field of an attrs class: an integer of at least ``least``."""
     return attrs.field(default=default, converter=functools.partial(integer, name, least=least))
+
+
+def boolean_field(name: str, *, default: bool) -> Any:
+    """A field of an attrs class: ``True`` or ``False``."""
+    return attrs.field(default=default, converter=functools.partial(boolean, name))
 
 
 def number_field(name: str, *, default: float) -> Any:

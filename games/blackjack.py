@@ -120,7 +120,7 @@ class Blackjack(AbstractExplicitGame[Table, str]):
     Action text: ``hit`` or ``stick``.
     Rewards: 1 for a win, 0 for a draw, -1 for a loss, at the end.
     Invalid rule: the player stands still (a step passes).
-    Exact values: ``games.blackjack.values``; the best play from every deal loses 0.0466 in the mean.
+    Exact values: ``games.blackjack.values``; the best play from every deal loses 0.0466 on average.
 
     Attributes:
       horizon: time limit H, in steps; a hand has at most 20 more cards.
@@ -213,7 +213,7 @@ def _deal_dist() -> Distribution[Table]:
 @final
 @attrs.frozen(kw_only=True)
 class CautiousPlayer(AbstractPlayer[Table, str]):
-    """Sticks from a total on, whatever the dealer shows; below it, it hits two times out of three.
+    """Sticks at a given total or above, whatever the dealer shows; below it, it hits two times out of three.
 
     Attributes:
       total: the total.

@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import final
 
 import attrs
 
 from games.arguments import integer_field, probability_field
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -19,7 +19,6 @@ from tsmg import (
     InvalidArgumentError,
     Transition,
     deterministic,
-    mixture,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
@@ -168,8 +167,10 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
 
     def observation_text(self, state: Columns, agent: str) -> str:
         grid = [column.ljust(self.rows, ".") for column in state]
-        lines = [" ".join(column[r] for column in grid) for r in reversed(range(self.rows))]
-        lines.append(" ".join(str(c + 1) for c in range(self.columns)))
+        rows = [[column[r] for column in grid] for r in reversed(range(self.rows))]
+        rows.append([str(c + 1) for c in range(self.columns)])
+        width = len(str(self.columns))
+        lines = [" ".join(cell.rjust(width) for cell in row) for row in rows]
         own = _MARKS[_AGENTS.index(agent)]
         told = f"You are {own}."
         if self.is_terminal(state):
@@ -221,6 +222,5 @@ class MyopicConnectFour(AbstractPlayer[Columns, int]):
             ]
             for mark in (mine, yours)
         )
-        attentive = Fraction(str(self.attention))
         looking = uniform(wins or blocks or free)
-        return Finite(mixture([(attentive, looking), (1 - attentive, uniform(free))]).pmf())
+        return Finite(attentive(self.attention, looking, uniform(free)).pmf())

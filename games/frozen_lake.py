@@ -14,6 +14,7 @@ from typing import Literal, final
 import attrs
 
 from games.arguments import integer_field, one_of, probability_field, to_horizon
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -25,7 +26,6 @@ from tsmg import (
     InvalidArgumentError,
     Transition,
     deterministic,
-    mixture,
     product,
     uniform,
 )
@@ -371,6 +371,5 @@ def _myopic_dist(lake: Lake, position: int, attention: float) -> Distribution[Mo
         return uniform(_MOVES)
     distances = {move: lake.distance_to_goal(targets[move]) for move in safe}
     nearest = [move for move in safe if distances[move] == min(distances.values())]
-    attentive = Fraction(str(attention))
-    dist = mixture([(attentive, uniform(nearest)), (1 - attentive, uniform(_MOVES))])
+    dist = attentive(attention, uniform(nearest), uniform(_MOVES))
     return Finite(dist.pmf())

@@ -3,12 +3,12 @@
 import functools
 import itertools
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import NamedTuple, final
 
 import attrs
 
-from games.arguments import integer_field, probability_field, to_horizon
+from games.arguments import boolean_field, integer_field, probability_field, to_horizon
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -19,7 +19,6 @@ from tsmg import (
     Finite,
     Transition,
     deterministic,
-    mixture,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, StandStill
@@ -78,6 +77,13 @@ def least_moves(pegs: Pegs, goal: int = _GOAL) -> int:
     return count
 
 
+@functools.lru_cache(maxsize=4)
+def _starts(disks: int) -> Distribution[Pegs]:
+    """Every placement of the disks but the goal is equally likely."""
+    every = itertools.product(range(3), repeat=disks)
+    return uniform(pegs for pegs in every if any(peg != _GOAL for peg in pegs))
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Hanoi(AbstractExplicitGame[Pegs, Move]):
@@ -100,7 +106,7 @@ class Hanoi(AbstractExplicitGame[Pegs, Move]):
     """
 
     disks: int = integer_field("disks", default=3, least=1)
-    random_start: bool = False
+    random_start: bool = boolean_field("random_start", default=False)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = StandStill(penalty=0.1)
     facts: Facts = attrs.field(init=False)
@@ -125,8 +131,7 @@ class Hanoi(AbstractExplicitGame[Pegs, Move]):
     def initial_state_dist(self) -> Distribution[Pegs]:
         if not self.random_start:
             return deterministic((0,) * self.disks)
-        every = itertools.product(range(3), repeat=self.disks)
-        return uniform(pegs for pegs in every if not self.is_terminal(pegs))
+        return _starts(self.disks)
 
     def is_terminal(self, state: Pegs) -> bool:
         return all(peg == _GOAL for peg in state)
@@ -187,6 +192,5 @@ class AttentiveHanoi(AbstractPlayer[Pegs, Move]):
     def action_dist(self, state: Pegs, agent: str) -> Distribution[Move]:
         every = moves(state)
         nearest = min(every, key=lambda move: least_moves(moved(state, move)))
-        attentive = Fraction(str(self.attention))
-        dist = mixture([(attentive, deterministic(nearest)), (1 - attentive, uniform(every))])
+        dist = attentive(self.attention, deterministic(nearest), uniform(every))
         return Finite(dist.pmf())

@@ -7,12 +7,12 @@ import functools
 import itertools
 import operator
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import final
 
 import attrs
 
 from games.arguments import integer_field, probability_field, to_horizon
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -23,7 +23,6 @@ from tsmg import (
     Finite,
     Transition,
     deterministic,
-    mixture,
     product,
     uniform,
 )
@@ -209,6 +208,5 @@ class AttentiveLightsOut(AbstractPlayer[int, int]):
         cells = range(self.size**2)
         solution = least_solution(self.size, state) or 0
         good = [cell for cell in cells if solution >> cell & 1]
-        attentive = Fraction(str(self.attention))
-        dist = mixture([(attentive, uniform(good or cells)), (1 - attentive, uniform(cells))])
+        dist = attentive(self.attention, uniform(good or cells), uniform(cells))
         return Finite(dist.pmf())

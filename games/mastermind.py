@@ -8,12 +8,12 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from fractions import Fraction
 from typing import NamedTuple, final
 
 import attrs
 
 from games.arguments import integer_field, probability_field
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -28,7 +28,7 @@ from tsmg import (
     TextOutcome,
     Transition,
     deterministic,
-    mixture,
+    fold,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, StandStill
@@ -111,7 +111,7 @@ class Mastermind(AbstractExplicitGame[Board, Code]):
     Rewards: 1 once the code is guessed, else 0.
     Invalid rule: the player stands still (a step passes).
     Exact values: Knuth's player (``games.mastermind.MinimaxPlayer``) finds each of the 1,296 codes of the usual game in
-    five guesses or fewer, in 5801/1296 = 4.476 in the mean.
+    five guesses or fewer, in 5801/1296 = 4.476 on average.
 
     Attributes:
       pegs: the length of the code.
@@ -189,7 +189,7 @@ class Mastermind(AbstractExplicitGame[Board, Code]):
         return action
 
     def read_action(self, state: Board, agent: str, text: str) -> TextOutcome[Code]:
-        guess = text.strip()
+        guess = fold(text)
         is_legal = not self.is_terminal(state) and guess in _known(self.pegs, self.colours)
         return Parsed(guess) if is_legal else Illegal(text)
 
@@ -230,10 +230,9 @@ class ConsistentPlayer(AbstractPlayer[Board, Code]):
     attention: float = probability_field("attention", default=0.6)
 
     def action_dist(self, state: Board, agent: str) -> Distribution[Code]:
-        attentive = Fraction(str(self.attention))
         consistent = uniform(possible(self.pegs, self.colours, state.told))
         every = uniform(codes(self.pegs, self.colours))
-        return mixture([(attentive, consistent), (1 - attentive, every)])
+        return attentive(self.attention, consistent, every)
 
 
 @final

@@ -5,13 +5,13 @@ Source: C. L. Bouton, "Nim, a game with a complete mathematical theory", 1901 (r
 
 import functools
 import operator
-from collections.abc import Mapping
-from fractions import Fraction
-from typing import Any, NamedTuple, final
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, final
 
 import attrs
 
-from games.arguments import integer, probability_field, to_horizon
+from games.arguments import boolean_field, integer, probability_field, to_horizon
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -23,7 +23,6 @@ from tsmg import (
     InvalidArgumentError,
     Transition,
     deterministic,
-    mixture,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
@@ -47,7 +46,9 @@ class Take(NamedTuple):
     heap: int
 
 
-def _sizes(value: Any) -> tuple[int, ...]:
+def _sizes(value: object) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidArgumentError(f"'heaps' must be a sequence of integers (got {value!r})")
     sizes = tuple(integer("heaps", size, least=1) for size in value)
     if not sizes:
         raise InvalidArgumentError("'heaps' must hold at least one heap (got none)")
@@ -108,7 +109,7 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
     """
 
     heaps: tuple[int, ...] = attrs.field(default=(2, 3, 4), converter=_sizes)
-    misere: bool = False
+    misere: bool = boolean_field("misere", default=False)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
     facts: Facts = attrs.field(init=False)
@@ -197,6 +198,5 @@ class AttentiveNim(AbstractPlayer[Heaps, Take]):
     def action_dist(self, state: Heaps, agent: str) -> Distribution[Take]:
         every = takes(state.sizes)
         good = [t for t in every if not wins(taken(state.sizes, t), misere=self.misere)]
-        attentive = Fraction(str(self.attention))
-        dist = mixture([(attentive, uniform(good or every)), (1 - attentive, uniform(every))])
+        dist = attentive(self.attention, uniform(good or every), uniform(every))
         return Finite(dist.pmf())

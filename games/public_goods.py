@@ -3,7 +3,6 @@
 Source: J. O. Ledyard, "Public goods: a survey of experimental research", 1995 (the linear game).
 """
 
-import itertools
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import final
@@ -79,8 +78,13 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
 
     @facts.default
     def _declare(self) -> Facts:
-        corners = itertools.product((0, self.endowment), repeat=self.players)
-        each = [payoff for corner in corners for payoff in self.payoffs(corner)]
+        ends = (
+            0,
+            self.endowment,
+        )  # a payoff is linear in one's own and in the others' contributions
+        each = [
+            self.payoffs((own, *[other] * (self.players - 1)))[0] for own in ends for other in ends
+        ]
         return Facts(
             zero_sum=False,
             perfect_information=True,
@@ -163,7 +167,7 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
 @final
 @attrs.frozen(kw_only=True)
 class Reciprocator(AbstractPlayer[Ledger, int]):
-    """Gives about what the others gave in the mean in the last round, and a half at first.
+    """Gives about what the others gave on average in the last round, and a half at first.
 
     Attributes:
       game: the game.

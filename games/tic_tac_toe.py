@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import final
 
 import attrs
 
 from games.arguments import probability_field
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -18,7 +18,6 @@ from tsmg import (
     Finite,
     Transition,
     deterministic,
-    mixture,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
@@ -202,6 +201,5 @@ def _myopic_dist(board: str, attention: float) -> Distribution[int]:
         [cell for cell in free if winner(f"{board[: cell - 1]}{mark}{board[cell:]}")]
         for mark in (mine, yours)
     )
-    attentive = Fraction(str(attention))
-    dist = mixture([(attentive, uniform(wins or blocks or free)), (1 - attentive, uniform(free))])
+    dist = attentive(attention, uniform(wins or blocks or free), uniform(free))
     return Finite(dist.pmf())

@@ -116,7 +116,7 @@ class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
             )
         if state.answer is not None:
             own = self._shares(state)[_AGENTS.index(agent)]
-            lines.append(f"Answer: {state.answer}. You get {own:g}.")
+            lines.append(f"Answer: {state.answer}. You get {own:.0f}.")
         return "\n".join(lines)
 
     def action_text(self, state: Bargain, agent: str, action: Deed) -> str:
@@ -161,7 +161,7 @@ class FairMinded(AbstractPlayer[Bargain, Deed]):
 
     Attributes:
       total: the sum.
-      patience: the probability of accepting nothing, in [0, 1].
+      patience: the probability of accepting an offer of 0, in [0, 1].
     """
 
     total: int

@@ -8,6 +8,7 @@ reply is data.
 
 import enum
 import functools
+import re
 import unicodedata
 from typing import Generic, TypeVar
 
@@ -68,12 +69,23 @@ class Malformed:
 TextOutcome = Parsed[A_co] | Illegal | Malformed
 
 
+_UNSEEN = dict.fromkeys(
+    [
+        0x00AD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, 0xFEFF,
+        *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0),
+    ]
+)  # fmt: skip
+"""Soft hyphens, characters of zero width, bidirectional controls, invisible operators, variation selectors."""
+_IDLE_JOINERS = re.compile(r"(?<![^\x00-\x7f\s])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f\s])")
+
+
 @functools.lru_cache(maxsize=4096)
 def fold(text: str) -> str:
     """The text without what a reader does not see: texts that fold to the same text name the same action.
 
-    Folding composes accents (Unicode's canonical form), ignores case, and drops characters without a shape of their own
-    (zero-width characters, variation selectors) and blanks at both ends.
+    Folding composes accents (Unicode's canonical form), ignores case, and drops blanks at both ends, characters that
+    have no shape (zero-width and bidirectional ones, soft hyphens) and variation selectors. Joiners are dropped except
+    between two characters beyond ASCII, which they may join to another shape, as those of an emoji.
 
     Source: The Unicode Standard, section 3.13, D145 (canonical caseless matching).
 
@@ -84,10 +96,4 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.strip().casefold()
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
-    return unicodedata.normalize("NFC", "".join(c for c in folded if not _is_shapeless(c))).strip()
-
-
-def _is_shapeless(character: str) -> bool:
-    """Whether it is a format character (category Cf) or a variation selector."""
-    is_selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
-    return is_selector or unicodedata.category(character) == "Cf"
+    return unicodedata.normalize("NFC", _IDLE_JOINERS.sub("", folded.translate(_UNSEEN))).strip()

@@ -15,7 +15,7 @@ def digest(value: object) -> bytes:
 
 
 def _parts(value: object) -> Iterable[bytes]:
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         yield f"{value.dtype}{value.shape}".encode()
         yield value.tobytes()
     elif isinstance(value, Mapping):
@@ -27,5 +27,9 @@ def _parts(value: object) -> Iterable[bytes]:
         yield f"({len(value)}".encode()
         for part in value:
             yield from _parts(part)
+    elif hasattr(value, "tolist") and not isinstance(value, np.generic):
+        # an array of objects or of another library, which repr abbreviates
+        yield f"[{getattr(value, 'shape', ())}".encode()
+        yield from _parts(value.tolist())
     else:
         yield f"{value!r};".encode()

@@ -131,24 +131,41 @@ def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
     Raises:
       GameLawError: it allows no action, or its size is not that of the space.
     """
-    allowed = np.flatnonzero(mask)
-    size = int(spaces.count(actions.space))
-    if np.shape(mask) != (size,):
-        raise GameLawError(
-            f"{name}: the mask must have {size} entries (got the shape {np.shape(mask)})"
-        )
+    allowed = _flags(actions.space, mask, name)
     kept: tuple[Hashable, ...]
-    if not isinstance(actions.space, Discrete):
-        kept = tuple((actions.values or ())[i] for i in allowed.tolist())
-    elif actions.values is None:
-        kept = tuple((allowed + int(actions.space.start)).tolist())
+    if isinstance(actions.space, Discrete):
+        numbers = [int(actions.space.start) + i for i in allowed]
+        if actions.values is None:
+            kept = tuple(numbers)
+        else:
+            pairs = zip(actions.values, map(int, actions.natives), strict=True)
+            kept = tuple(value for value, native in pairs if native in set(numbers))
     else:
-        numbers = set((allowed + int(actions.space.start)).tolist())
-        pairs = zip(actions.values, actions.natives, strict=True)
-        kept = tuple(value for value, native in pairs if int(native) in numbers)
+        listed = tuple(spaces.values(actions.space))
+        plain = {listed[i] for i in allowed}
+        pairs_of = zip(actions.values or (), actions.natives, strict=True)
+        kept = tuple(v for v, native in pairs_of if spaces.plain(actions.space, native) in plain)
     if not kept:
         raise GameLawError(f"{name}: the mask allows no action")
     return kept
+
+
+def _flags(space: AnySpace, mask: Any, name: str) -> list[int]:
+    """The numbers of the values that a mask allows."""
+    size = spaces.count(space)
+    if not isinstance(space, Discrete) and size > LISTED_ACTIONS:
+        raise GameLawError(
+            f"{name}: a mask cannot name the actions of {space}, which are more than {LISTED_ACTIONS}"
+        )
+    try:
+        flags = np.asarray(mask)
+    except ValueError:  # parts of unlike lengths
+        flags = np.empty(0)
+    if flags.shape != (int(size),):
+        raise GameLawError(
+            f"{name}: the mask must have {int(size)} entries, one for each action of {space} (got {mask!r:.80})"
+        )
+    return np.flatnonzero(flags).tolist()
 
 
 @final

@@ -4,11 +4,12 @@ A registered id is made without its time limit, which becomes the game's horizon
 again from its whole spec, with its wrappers; what the spec does not record cannot be made again, and is refused.
 """
 
+import contextlib
 import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -51,7 +52,8 @@ def maker(env: object, kwargs: Mapping[str, Any]) -> tuple[Make, Env, int | None
     elif isinstance(env, str):
         spec = _registered(env)
         limit = spec.max_episode_steps
-        make = _spec_maker(spec, {"max_episode_steps": -1, **kwargs})
+        with _told(env, kwargs):
+            make = _spec_maker(spec, {"max_episode_steps": -1, **kwargs})
     elif isinstance(env, gymnasium.vector.VectorEnv) or not callable(env):
         raise InvalidArgumentError(
             "'env' must be an id, one environment of Gymnasium (not a vector of them, nor one of the older 'gym'), or "
@@ -63,13 +65,21 @@ def maker(env: object, kwargs: Mapping[str, Any]) -> tuple[Make, Env, int | None
         made = _checked(env())
         return env, made, made.spec.max_episode_steps if made.spec else None
     limit = kwargs.get("max_episode_steps", limit)
-    try:
+    with _told(env, kwargs):
         made = make()
-    except (TypeError, ValueError, gymnasium.error.Error) as error:
-        raise InvalidArgumentError(
-            f"'env' must be one that can be made (got {env!r:.200}, {kwargs}): {error}"
-        ) from error
     return make, _checked(made), limit
+
+
+@contextlib.contextmanager
+def _told(env: object, kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """What keeps an environment from being made, as the error of an argument."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, ImportError, gymnasium.error.Error) as error:
+        reason = repr(error) if isinstance(error, KeyError) else error
+        raise InvalidArgumentError(
+            f"'env' must be one that can be made (got {env!r:.200}, {kwargs}): {reason}"
+        ) from error
 
 
 def _checked(made: object) -> Env:

@@ -115,6 +115,10 @@ def test_four_by_four_has_the_published_value_and_number_of_positions() -> None:
 def test_texts_by_hand() -> None:
     game = ConnectFour(rows=2, columns=3, line=3)
     assert game.observation_text(("XO", "", "X"), "o") == "O . .\nX . X\n1 2 3\nYou are O."
+    wide = ConnectFour(rows=1, columns=10).observation_text(("",) * 9 + ("X",), "o")
+    board, numbers, _ = wide.splitlines()
+    assert numbers == " 1  2  3  4  5  6  7  8  9 10"
+    assert board == " ".join([" ."] * 9 + [" X"])
     over = ("XO", "XO", "X")
     assert game.observation_text(over, "x").endswith("You are X. You won.")
     assert game.observation_text(over, "o").endswith("You are O. You lost.")

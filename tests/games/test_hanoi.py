@@ -64,3 +64,9 @@ def test_scattered_disks_begin_anywhere_but_at_the_goal() -> None:
     assert len(set(starts)) == 8 and (2, 2) not in starts
     assert len({game.instance_key(start) for start in starts}) == 8
     assert Hanoi().horizon == 21
+
+
+def test_starts_are_listed_once() -> None:
+    game = Hanoi(disks=2, random_start=True)
+    assert game.initial_state_dist() is Hanoi(disks=2, random_start=True).initial_state_dist()
+    assert len(game.initial_state_dist().pmf()) == 8

@@ -95,6 +95,7 @@ def test_texts_by_hand() -> None:
         == "Guess 1: 1143, 1 in place, 2 misplaced.\nNow: guess 2 of 3."
     )
     assert game.read_action(board, "player", " 6666\n") == Parsed("6666")
+    assert game.read_action(board, "player", "\u200b1213\u200b ") == Parsed("1213")
     for text in ("1237", "123", "12345", "", "1 2 3 4"):
         assert game.read_action(board, "player", text) == Illegal(text)
     over = Board("1234", ("1143", "1234"))

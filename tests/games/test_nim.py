@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
+from typeguard import suppress_type_checks
 
 from games.nim import AttentiveNim, Heaps, Nim, Take, taken, takes, wins
 from tsmg import Illegal, InvalidArgumentError, Parsed
@@ -82,7 +83,15 @@ def test_texts_and_moves_by_hand() -> None:
     assert game.read_action(state, "second", "take 1 from heap 1") == Illegal("take 1 from heap 1")
 
 
-@pytest.mark.parametrize("heaps", [(), (0,), (1.5,), ("x",)])
+@pytest.mark.parametrize("heaps", [(), (0,), (1.5,), ("x",), 3, "345"])
 def test_heaps_are_numbers_of_objects(heaps: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="'heaps' must"):
         Nim(heaps=heaps)
+
+
+def test_misere_is_true_or_false() -> None:
+    with (
+        suppress_type_checks(),
+        pytest.raises(InvalidArgumentError, match="'misere' must be True or False"),
+    ):
+        Nim(misere="no")  # type: ignore[arg-type]

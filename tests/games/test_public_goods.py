@@ -55,6 +55,10 @@ def test_return_bounds_are_reached_and_not_passed() -> None:
     assert game.facts.return_bounds == (2 * min(each), 2 * max(each))
 
 
+def test_many_players_are_no_more_work() -> None:
+    assert PublicGoods(players=60).facts.return_bounds[0] < 0.5
+
+
 def test_an_offender_gives_nothing() -> None:
     game = PublicGoods()
     closed = ClosedGame(game)

@@ -64,6 +64,8 @@ def test_shares_and_texts_by_hand() -> None:
     assert game.observation_text(after, "proposer") == (
         "You are the proposer. The sum is 10.\nOffer: the responder gets 3, the proposer 7.\nAnswer: accept. You get 7."
     )
+    rich = Ultimatum(total=2_469_134).observation_text(Bargain(1_234_567, "accept"), "responder")
+    assert rich.endswith("You get 1234567.")
     ((_, nothing),) = game.transition_dist(offered, {"responder": "reject"}).support()
     assert nothing == (0.0, 0.0)
     assert game.read_action(offered, "responder", "Accept") == Parsed("accept")

@@ -147,12 +147,24 @@ ALIKE = [
     ("\u2764", "\u2764\ufe0f"),  # a heart, and the selector of its coloured form
     ("stra\u00dfe", "STRASSE"),
     (
+        "1213",
+        "1\u200d2\u00ad1\u200e3\u200d",
+    ),  # joiners beside ASCII, a soft hyphen, a mark of direction
+    (
         "a\u0323\u0301",
         "a\u0301\u200b\u0323",
     ),  # marks that can be put in order once nothing is between them
     ("\u0390", "\u03b9\u0308\u0301"),  # casefolding decomposes it
 ]
 APART = [("up", "u p"), ("cafe", "caf\u00e9"), ("2", "\u00b2"), ("", "\u0301"), ("o", "\u043e")]
+APART += [
+    (
+        "\U0001f3f4",
+        "\U0001f3f4\U000e0067\U000e0062\U000e007f",
+    ),  # a flag, and the tags that change it
+    ("\U0001f468\U0001f469", "\U0001f468\u200d\U0001f469"),  # two people, and a couple
+    ("1", "1\u06dd"),  # the Arabic end of ayah
+]
 
 
 @attrs.frozen

@@ -1,6 +1,7 @@
 """The conformance kit: sound games pass, and every rule rejects a game that breaks it."""
 
 import functools
+import importlib
 import itertools
 import math
 import random
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -39,7 +41,8 @@ from tsmg import (
 )
 from tsmg.testing import RULES, Report, Status, check_game, replay
 from tsmg.testing.enumeration import enumerate_game
-from tsmg.testing.walks import Subject
+from tsmg.testing.twins import Twins
+from tsmg.testing.walks import Script, Subject
 
 LIGHT = {
     "SmallSnake-v0",
@@ -113,10 +116,122 @@ def test_a_game_of_thirty_lines_passes() -> None:
     assert report.whole > 20
 
 
-@pytest.mark.parametrize("id", [spec.id for spec in games.registered()])
+IDS = [spec.id for spec in games.registered()]
+IN_ONE_PROCESS = [rule.name for rule in RULES if rule.name != "hash-seed"]
+
+
+@pytest.mark.parametrize("id", IDS)
 def test_every_registered_game_passes(id: str) -> None:
     examples = 4 if id in LIGHT else 10
-    quick(functools.partial(tsmg.make, id), max_examples=examples).raise_if_broken()
+    make = functools.partial(tsmg.make, id)
+    quick(make, max_examples=examples, rules=IN_ONE_PROCESS).raise_if_broken()
+
+
+@pytest.mark.parametrize(
+    "id", [id if id == "Snake-v0" else pytest.param(id, marks=pytest.mark.slow) for id in IDS]
+)
+def test_every_registered_game_is_the_same_in_another_process(id: str) -> None:
+    report = quick(functools.partial(tsmg.make, id), max_examples=1, rules=["hash-seed"])
+    report.raise_if_broken()
+    assert report.result("hash-seed").count > 1
+
+
+@attrs.frozen(kw_only=True)
+class Ladder(AbstractExplicitGame[int, int]):
+    """Counts to 100 alone; one rung pays what is no number."""
+
+    bad: int = 90
+    agents = ("player",)
+    horizon = 100
+
+    def initial_state_dist(self) -> Distribution[int]:
+        return deterministic(0)
+
+    def is_terminal(self, state: int) -> bool:
+        return state == 100
+
+    def acting_agents(self, state: int) -> tuple[str, ...]:
+        return self.agents if state < 100 else ()
+
+    def legal_actions(self, state: int, agent: str) -> tuple[int, ...]:
+        return (1,)
+
+    def transition_dist(
+        self, state: int, joint_action: Mapping[str, int]
+    ) -> Distribution[Transition[int]]:
+        reward = math.nan if state + 1 == self.bad else 0.0
+        return deterministic(Transition(state + 1, (reward,)))
+
+    def observation_text(self, state: int, agent: str) -> str:
+        return str(state)
+
+    def action_text(self, state: int, agent: str, action: int) -> str:
+        return str(action)
+
+
+def test_states_beyond_the_limit_of_the_walks_are_not_called_visited() -> None:
+    report = quick(Ladder, max_examples=40, rules=["plays-through", "rewards"])
+    assert report.is_conformant and report.enumerated is None
+    (note,) = report.result("plays-through").notes
+    assert note.startswith("states more than 64 steps from the start were not visited")
+    whole = quick(
+        lambda: Ladder(bad=0), max_examples=40, max_steps=100, rules=["plays-through", "rewards"]
+    )
+    assert whole.enumerated == 101 and not whole.result("plays-through").notes
+    assert quick(Ladder, max_examples=40, max_steps=100, rules=["rewards"]).broken == ("rewards",)
+
+
+@pytest.mark.parametrize(
+    ("imported", "seen"),
+    [
+        ("print('hello'); os.write(1, b'hello')", ""),
+        ("raise OSError('the disk is full')", "OSError: the disk is full"),
+    ],
+)
+def test_another_process_may_print_and_tells_why_it_fails(
+    imported: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"loud_{bool(seen)}".lower()
+    loud = f"import os\nif os.environ.get('PYTHONHASHSEED') == '20011': {imported}\n"
+    made = "from tests.tsmg.test_testing import Countdown\ndef make():\n    return Countdown()\n"
+    (tmp_path / f"{module}.py").write_text(loud + made)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    report = quick(importlib.import_module(module).make, max_examples=1, rules=["hash-seed"])
+    assert report.is_conformant
+    result = report.result("hash-seed")
+    assert [seen in note for note in result.notes] == ([True] if seen else [])
+    assert (result.count > 1) == (not seen)
+
+
+def test_a_process_that_cannot_start_breaks_no_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    report = quick(Countdown, max_examples=1, rules=["hash-seed"])
+    assert report.is_conformant and "No such file" in report.result("hash-seed").notes[0]
+
+
+def test_twins_play_the_same_moves() -> None:
+    game = tsmg.make("KuhnPoker-v0")
+    script = Script(seed=1, moves=(3,), rest=5)
+    twins = list(Twins(Subject(make=lambda: game, limit=9, full=9), game).of(script))
+    assert twins
+    for twin in twins:
+        assert twin.seed != script.seed and list(twin.choices()) == list(script.choices())
+
+
+def test_only_the_same_exception_follows_from_another() -> None:
+    def text(self: Any, state: Any, agent: str) -> str:
+        if state[0] == 1:
+            raise ValueError(f"no text of {state}")
+        return f"{state}"
+
+    def key(self: Any, start: Any) -> str:
+        raise KeyError("no name")
+
+    report = quick(broken(observation_text=text, instance_key=key))
+    assert {"plays-through", "instance-key"} <= set(report.broken) or "types" in report.broken
+    others = [v for v in report.violations if v.rule != "plays-through"]
+    assert any("KeyError" in v.seen for v in others), report
+    assert not any("ValueError" in v.seen for v in others), report
 
 
 def test_an_instance_can_be_checked_too() -> None:

@@ -32,16 +32,21 @@ EXCEPTIONS = "plays-through"
 """The rule that reports exceptions; the same exception in another rule follows from it."""
 
 
-def root_of(rule: str, broken: Collection[str], *, is_exception: bool) -> str | None:
+def root_of(rule: str, broken: Collection[str], *, repeats_exception: bool = False) -> str | None:
     """The broken rule from which this broken one follows, or ``None`` where it is a root itself.
 
+    Args:
+      rule: the broken rule.
+      broken: all broken rules.
+      repeats_exception: whether it was broken by the exception that ``plays-through`` reports.
+
     Example:
-      >>> root_of("interleaving", {"interleaving", "rewards"}, is_exception=False)
+      >>> root_of("interleaving", {"interleaving", "rewards"})
       'rewards'
-      >>> root_of("rewards", {"interleaving", "rewards"}, is_exception=False) is None
+      >>> root_of("rewards", {"interleaving", "rewards"}) is None
       True
     """
-    if is_exception and rule != EXCEPTIONS and EXCEPTIONS in broken:
+    if repeats_exception and rule != EXCEPTIONS and EXCEPTIONS in broken:
         return EXCEPTIONS
     root = next((root for root, names in ROOTS.items() if root in broken and rule in names), None)
-    return root and (root_of(root, broken, is_exception=False) or root)
+    return root and (root_of(root, broken) or root)

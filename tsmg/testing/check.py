@@ -7,7 +7,7 @@ from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame, AnyGame
 from tsmg.misnamed import require_complete
 from tsmg.testing import chance, distributions, elsewhere, facts, interface, texts
-from tsmg.testing.causes import root_of
+from tsmg.testing.causes import EXCEPTIONS, root_of
 from tsmg.testing.enumeration import enumerate_game
 from tsmg.testing.report import Report, RuleResult, Status, Violation
 from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule, WalkRule
@@ -150,7 +150,11 @@ class _Check:
             self._check_walk(script)
         if found.fault is not None:
             return
-        self.enumerated = len(found.paths)
+        if found.within == len(found.paths) or self.subject.limit == game.horizon:
+            self.enumerated = found.within
+        else:
+            note = f"states more than {found.limit} steps from the start were not visited (raise 'max_steps')"
+            self.notes["plays-through"][note] = None
         declared = game.facts.longest_game
         if declared is not None and found.longest < declared <= self.subject.limit:
             note = f"the longest game has {found.longest} steps, declared are {declared}"
@@ -227,9 +231,10 @@ class _Check:
     def _roots(self) -> dict[str, str]:
         """The rules that are broken because another one is, and that one."""
         broken = [rule.name for rule in self.rules if self._status(rule) is Status.BROKEN]
+        kinds = {name: self.found[name].finding.exception for name in broken}
+        raised = kinds.get(EXCEPTIONS) or None
         found = {
-            name: root_of(name, broken, is_exception=self.found[name].finding.is_exception)
-            for name in broken
+            name: root_of(name, broken, repeats_exception=kinds[name] == raised) for name in broken
         }
         return {name: root for name, root in found.items() if root is not None}
 

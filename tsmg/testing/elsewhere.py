@@ -13,11 +13,14 @@ SCRIPTS = 8
 _SECONDS = 60
 _HASH_SEED = "20011"
 _PROGRAM = """
-import sys
+import os, sys
+channel = os.dup(1)
+os.dup2(2, 1)  # whatever the game prints goes elsewhere
 sys.path[:] = {path!r}
 {source}
 from tsmg.testing.elsewhere import told
-sys.stdout.buffer.write("\\n".join(told(game, {limit}, {texts})).encode("utf-8", "backslashreplace"))
+with open(channel, "wb") as lines:
+    lines.write("\\n".join(told(game, {limit}, {texts})).encode("utf-8", "backslashreplace"))
 """
 
 
@@ -28,7 +31,7 @@ def told(game: AnyGame, limit: int, action_texts: tuple[str, ...]) -> list[str]:
         moves = tuple(seed * step % CHOICES for step in range(limit))
         subject = Subject(make=lambda: game, limit=limit, full=None, action_texts=action_texts)
         walk = subject.walk(game, Script(seed=seed, moves=moves))
-        lines.append(repr([visit.seen for visit in walk.visits]))
+        lines.append(repr([visit.seen for visit in walk.visits]).replace("\n", "\\n"))
     return lines
 
 
@@ -59,8 +62,8 @@ def _hash_seed(case: Case) -> Iterator[Outcome]:
             timeout=_SECONDS,
             check=True,
         )
-    except subprocess.SubprocessError as error:
-        yield Note(f"not tried: another process cannot make the game ({error!s:.200})")
+    except (subprocess.SubprocessError, OSError) as error:
+        yield Note(f"not tried: another process cannot make the game ({_reason(error):.200})")
         return
     theirs = process.stdout.decode("utf-8").split("\n")
     ours = told(subject.make(), limit, subject.action_texts)
@@ -70,6 +73,13 @@ def _hash_seed(case: Case) -> Iterator[Outcome]:
         part = slice(max(0, at - 60), at + 60)
         seen = f"with seed {seed} one process gives ...{written[part]}..., the other ...{there[part]}..."
         yield None if written == there else Finding(0, seen)
+
+
+def _reason(error: Exception) -> str:
+    """Why there is nothing from the other process: the last line that it wrote, if there is one."""
+    written = error.stderr if isinstance(error, subprocess.CalledProcessError) else b""
+    lines = written.decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), str(error))
 
 
 RULES: tuple[Rule, ...] = (_hash_seed,)

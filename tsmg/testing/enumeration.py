@@ -39,8 +39,8 @@ class Enumeration:
     """All that can happen in a small game within the limit of a walk.
 
     Attributes:
-      paths: a shortest path to each state.
-      edges: the steps that leave each state; none at the end.
+      paths: a shortest path to each state within the limit, and to those one step beyond it.
+      edges: the steps that leave each state; none at the end, nor beyond the limit.
       limit: the greatest number of steps of a path.
       fault: a path whose last step raises, if there is one.
     """
@@ -60,6 +60,11 @@ class Enumeration:
             for n, sign in itertools.product(range(agents), (1, -1)):
                 yield _script(self._extreme(functools.partial(_signed, n, sign)))
         yield from map(_script, self._cover())
+
+    @property
+    def within(self) -> int:
+        """The number of states that are at most as many steps from a start as are allowed."""
+        return sum(len(path) - 1 <= self.limit for path in self.paths.values())
 
     @property
     def longest(self) -> int:
@@ -146,13 +151,24 @@ def enumerate_game(subject: Subject, game: Any, most_edges: int) -> Enumeration 
             found.paths.setdefault(start, (Edge(-1, number, start, ()),))
     except Exception:  # whatever the game raises: a rule of its own says so
         return None
+    return _explored(found, game, most_edges)
+
+
+def _explored(found: Enumeration, game: Explicit, most_edges: int) -> Enumeration | None:
+    """The enumeration that has the starts, with what can be reached from them."""
     waiting = deque(found.paths)
     count = len(waiting)
     while waiting:
         state = waiting.popleft()
+        depth = len(found.paths[state]) - 1
+        found.edges[state] = ()
+        if depth > found.limit:
+            continue  # no walk comes here
         try:
             found.edges[state] = tuple(_edges(game, state, most_edges))
         except _Faulty as fault:
+            if depth == found.limit:
+                continue  # no walk takes this step
             path = (*found.paths[state], Edge(fault.choice, 0, None, ()))
             return attrs.evolve(found, fault=path)
         except TSMGError:

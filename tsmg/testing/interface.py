@@ -35,7 +35,7 @@ def _plays_through(case: Case) -> Iterator[Outcome]:
             if method in ("sample_transition", "transition_dist")
             else ""
         )
-        yield Finding(len(walk.script.moves), walk.error, cause=cause, is_exception=True)
+        yield Finding(len(walk.script.moves), walk.error, cause=cause, exception=walk.exception)
     yield None
 
 

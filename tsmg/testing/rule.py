@@ -18,14 +18,14 @@ class Finding:
       seen: what was seen.
       show: code that shows it, over ``game``, ``state`` and ``tsmg``.
       cause: the likely cause, where it is another one than the rule's.
-      is_exception: whether the game raised an exception.
+      exception: the method that raised and the exception's class, as the beginning of a sentence; empty if none did.
     """
 
     at: int
     seen: str
     show: str = ""
     cause: str = ""
-    is_exception: bool = False
+    exception: str = ""
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, errors, given, settings
 from hypothesis import strategies as st
 
 from tsmg.testing.rule import Case, Finding, Met, Note, Relation, Rule
-from tsmg.testing.walks import CHOICES, Script, Subject, error_line
+from tsmg.testing.walks import CHOICES, Script, Subject, error_line, kind_of
 
 Pair = tuple[Script, Script]
 
@@ -119,7 +119,7 @@ def outcomes(rule: Rule, case: Case) -> Iterator[Finding | Note | Met | None]:
         yield from check(case)
     except Exception as error:
         at = max(len(case.walk.visits) - 1, 0)
-        yield Finding(at, f"raised {error_line(error)}", is_exception=True)
+        yield Finding(at, f"raised {error_line(error)}", exception=kind_of(error))
 
 
 def witness(case: Case, finding: Finding) -> Witness:

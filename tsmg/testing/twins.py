@@ -38,7 +38,8 @@ class Twins:
             for seed in range(SEEDS):
                 there = self._start(seed)
                 if there is not None and there[0] != here[0] and there[1][agent] == known:
-                    yield attrs.evolve(script, seed=seed, redrawn_from=None)
+                    moves = tuple(script.choices())  # the rest depends on the seed
+                    yield attrs.evolve(script, seed=seed, moves=moves, rest=0, redrawn_from=None)
                     break
 
     @functools.lru_cache(maxsize=512)  # noqa: B019  # used once, and thrown away with its check

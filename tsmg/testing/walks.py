@@ -89,6 +89,7 @@ class Walk:
       script: its script, with every move written out, the one that raised included.
       visits: the states in order.
       error: the exception of the game that ended the walk, as text; empty if there was none.
+      exception: the method that raised it and its class.
       attempt: the joint action that raised.
       is_whole: whether it reached the end of an episode.
     """
@@ -96,6 +97,7 @@ class Walk:
     script: Script
     visits: tuple[Visit, ...]
     error: str = ""
+    exception: str = ""
     attempt: Mapping[str, Any] | None = None
     is_whole: bool = False
 
@@ -163,13 +165,14 @@ class Subject:
     def walk(self, game: AnyGame, script: Script) -> Walk:
         """The walk of a script, up to its end or to the first error."""
         seen: list[Visit] = []
-        error, attempt = "", None
+        error, exception, attempt = "", "", None
         tried: list[int] = []
         try:
             for visit in itertools.islice(visits(game, script, self.action_texts), self.limit + 1):
                 seen.append(visit)  # noqa: PERF402  # kept when the next one raises
         except Exception as raised:
             error = f"{_raising_method(raised)}{error_line(raised)}"
+            exception = kind_of(raised)
             tried, attempt = self._attempt(game, script, seen)
         explicit = attrs.evolve(script, moves=(*(v.choice for v in seen[1:]), *tried), rest=0)
         is_whole = bool(seen) and not error and (seen[-1].is_terminal or len(seen) - 1 == self.full)
@@ -177,6 +180,7 @@ class Subject:
             script=explicit,
             visits=tuple(seen),
             error=error,
+            exception=exception,
             attempt=attempt,
             is_whole=bool(is_whole),
         )
@@ -200,6 +204,11 @@ class Subject:
 def error_line(error: BaseException) -> str:
     """An exception in one line."""
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+
+
+def kind_of(error: BaseException) -> str:
+    """The method that raised an exception and its class; messages may name a state, and differ from state to state."""
+    return f"{_raising_method(error)}{type(error).__name__}"
 
 
 def _raising_method(error: BaseException) -> str:

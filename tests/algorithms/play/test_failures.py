@@ -139,9 +139,13 @@ GAMES = {
 }
 TOLD = {
     "raise": ("Pond, step 1", "OSError: the pond is dry"),
-    "nan": ("Pond, step 1", "GameLawError: rewards of ('player',)", "nan"),
+    "nan": ("Pond, step 1", "GameLawError: Pond: the reward must be one finite number (got nan)"),
     "mask": ("Pond, step 0", "GameLawError: Pond: the mask allows no action"),
-    "vanish": ("pair_v0, step 0", "GameLawError", "'nobody' is none of its possible agents"),
+    "vanish": (
+        "pair_v0, step 0",
+        "GameLawError",
+        "the environment gives the living agent 'right' no reward",
+    ),
     "law": ("Native, step 1", "'stranger'"),
     "text": ("Native, step 1", "agent 'player'", "UnicodeError: no text"),
 }

@@ -521,6 +521,27 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         games.from_gymnasium("CartPole-v1", wind=3)
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_what_cannot_be_imported_is_refused(made: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As LunarLander-v3 is without Box2D, when its module is imported or when it is made."""
+
+    def missing(*_: Any, **__: Any) -> Any:
+        raise gymnasium.error.DependencyNotInstalled("Box2D is not installed")
+
+    monkeypatch.setattr(
+        "gymnasium.make" if made else "games.adapters.remaking.load_env_creator", missing
+    )
+    with pytest.raises(
+        InvalidArgumentError, match=r"can be made .*CartPole.*Box2D is not installed"
+    ):
+        games.from_gymnasium("CartPole-v1")
+
+
+def test_an_unknown_map_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"can be made .*KeyError\('9x9'\)"):
+        games.from_gymnasium("FrozenLake-v1", map_name="9x9")
+
+
 def test_a_step_of_the_older_api_is_named() -> None:
     game = games.from_gymnasium(HalfOld, horizon=3)
     state = game.sample_initial_state(Stream("start"))

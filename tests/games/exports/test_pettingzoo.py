@@ -43,6 +43,7 @@ EXPECTED_WARNINGS = (
     "Observation space for each agent probably should be",
     "Action space for each agent probably should be",
     "We recommend agents to be named",
+    "Agents have different observation space sizes",  # unlike roles have masks of unlike lengths
 )
 
 
