@@ -14,7 +14,9 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 if "torch" in sys.modules:
     sys.modules["torch"].set_num_threads(1)
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the threads of commands leave the cores to other workers
+os.environ["OMP_WAIT_POLICY"] = (
+    "PASSIVE"  # the threads of commands leave the cores to other workers
+)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches the network
 

@@ -60,7 +60,9 @@ def run(
     track: Any = None,
 ) -> list[str]:
     """A run, by default on a game whose returns vary whatever is said; what its reporter was told."""
-    game = game or with_invalid_rule(games.make("LineWalk-v0", horizon=8), PlayRandomLegal(penalty=0.1))
+    game = game or with_invalid_rule(
+        games.make("LineWalk-v0", horizon=8), PlayRandomLegal(penalty=0.1)
+    )
     teller = Teller()
     run_training(
         RunSpec(algorithm=config, run=settings, labels={"title": "a test"}),

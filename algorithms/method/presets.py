@@ -29,7 +29,7 @@ class Preset:
     def _check(self, attribute: "attrs.Attribute[Any]", value: Mapping[str, Any]) -> None:
         MSGRPOConfig(**value)
 
-    def differences(self, overridden: Mapping[str, Any]) -> str:
+    def differences(self, overridden: Mapping[str, object]) -> str:
         """How the method differs from the default, in words.
 
         Args:

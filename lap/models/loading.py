@@ -38,9 +38,9 @@ def load_checkpoint(name: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def own_device() -> torch.device:
     """The accelerator of this process, or the CPU if there is none; each process of a launcher has one of its own."""
-    if not torch.accelerator.is_available():
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if kind is None:
         return torch.device("cpu")
-    kind: Any = torch.accelerator.current_accelerator()
     return torch.device(kind.type, int(os.environ.get("LOCAL_RANK", "0")))
 
 
