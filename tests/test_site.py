@@ -104,6 +104,12 @@ def test_only_literals_and_emphasis_are_markup(written: str, shown: str) -> None
     assert api.escaped(written) == shown
 
 
+def test_what_a_game_tells_of_itself_may_take_several_lines() -> None:
+    lines = ["Take objects.", "", "Agents: two.", "Exact values: the nim-sum", "decides."]
+    told = ["* **Agents:** two.", "* **Exact values:** the nim-sum", "  decides.", ""]
+    assert docstrings.readable(lines) == ["Take objects.", "", *told]
+
+
 def test_docstrings_keep_examples_and_layout() -> None:
     lines = ["Sums |x|.", "", "file    what it is", "", "Example:", "  >>> abs(-1) | 0", "  1"]
     assert docstrings.readable(lines)[0] == "Sums \\|x\\|."

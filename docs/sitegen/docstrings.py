@@ -20,7 +20,7 @@ def readable(lines: list[str]) -> list[str]:
         elif _is_layout(paragraph, out):
             out += ["::", "", *(f"    {line}" for line in paragraph)]
         else:
-            out += [_listed(escaped(line)) for line in _apart(paragraph)]
+            out += _listed([escaped(line) for line in _apart(paragraph)])
         out.append("")
     return out
 
@@ -74,6 +74,15 @@ def _apart(paragraph: list[str]) -> list[str]:
     return out
 
 
-def _listed(line: str) -> str:
-    match = _TOLD.match(line)
-    return f"* **{match[1]}:** {line[match.end() :]}" if match else line
+def _listed(lines: list[str]) -> list[str]:
+    """What a game tells of itself as a list, an entry of which may go on over several lines."""
+    out: list[str] = []
+    told = False
+    for line in lines:
+        match = _TOLD.match(line)
+        told = told or match is not None
+        if match:
+            out.append(f"* **{match[1]}:** {line[match.end() :]}")
+        else:
+            out.append(f"  {line}" if told else line)
+    return out
