@@ -223,7 +223,7 @@ def test_a_floor_is_a_share(floor: float) -> None:
 
 
 def test_what_cannot_be_drawn_by() -> None:
-    with pytest.raises(tsmg.InvalidArgumentError, match="'kind' must be aaw, optimal, uniform"):
+    with pytest.raises(tsmg.InvalidArgumentError, match="'kind' must be aaw, optimal or uniform"):
         first_draw_probabilities(np.array([1.0]), "all")
     with pytest.raises(tsmg.InvalidArgumentError, match="at least 0 for 'optimal'"):
         first_draw_probabilities(np.array([1.0, -1.0]), "optimal")
