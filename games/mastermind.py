@@ -46,9 +46,8 @@ class Answer(NamedTuple):
     misplaced: int
 
 
-_shared = functools.cache(
-    Answer
-)  # one object for each answer, since a table of a game holds millions
+# one object for each answer, since a table of a game holds millions
+_shared = functools.cache(Answer)
 
 
 @functools.lru_cache(maxsize=8192)

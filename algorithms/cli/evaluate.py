@@ -5,20 +5,12 @@ from typing import Any
 
 import attrs
 import click
-from rich.status import Status
 
 from algorithms.cli.options import config_options, game_options, game_spec
-from algorithms.cli.terminal import console, figures, say
+from algorithms.cli.terminal import PlainLines, console, figures, say
 from algorithms.method.config import MSGRPOConfig
 from algorithms.training.opponents import check_constrained, check_opponent, make_matchups
 from algorithms.training.spec import PolicySpec, RunSpec
-
-
-def _tell_progress(status: Status, stage: str, done: int, total: int) -> None:
-    """Tell how far the making of the policy is: in the terminal's status, or once in a line where there is none."""
-    status.update(f"{stage}: {done}/{total}")
-    if done == 1 and not console.is_terminal:
-        say(f"{stage}: {total} steps")
 
 
 @click.command(short_help="Evaluate a policy or checkpoint on fixed episodes.")
@@ -70,11 +62,12 @@ def evaluate(
 
     torch.set_num_threads(threads)
     with without_progress_bars(), console.status("making the policy") as status:
-        policy = policy_spec.build(
-            training_game,
-            seed=0,
-            report=lambda stage, done, total: _tell_progress(status, stage, done, total),
-        )
+
+        def tell(stage: str, done: int, total: int) -> None:
+            status.update(f"{stage}: {done}/{total}")
+
+        report = tell if console.is_terminal else PlainLines(updates=0).progress
+        policy = policy_spec.build(training_game, seed=0, report=report)
         constrained = policy_spec.constrained
         matchups = make_matchups(whole_game, policy, opponent, role, constrained=constrained)
     if temperature is not None:

@@ -22,7 +22,7 @@ from algorithms.method.presets import PRESETS
 from algorithms.runs.records import read_config
 from algorithms.runs.schema import check_resumable
 from algorithms.training.config import RunConfig
-from algorithms.training.engines import ENGINE_PLACES
+from algorithms.training.engines import ENGINE_PLACES, may_have_moved
 from algorithms.training.game_spec import GameSpec
 from algorithms.training.plain_data import read_settings, to_toml
 from algorithms.training.spec import PolicySpec, RunSpec
@@ -167,9 +167,12 @@ def _recorded_spec(folder: Path, given: Mapping[str, Any], *, is_named: bool) ->
     recorded = RunSpec.from_json(config["spec"], source=f"the run in {str(folder)!r}")
     there = recorded.to_json()
     moved = RunSpec.from_json(_merged(there, given), source="the options")
-    if (recorded.engine is None) != (moved.engine is None):
+    if recorded.engine != moved.engine and not may_have_moved(
+        "engine", recorded.engine, moved.engine
+    ):
+        how = "with" if recorded.engine else "without"
         raise click.UsageError(
-            f"a resumed run keeps its settings: it was played without 'engine' in {str(folder)!r}"
+            f"a resumed run keeps its settings: it was played {how} 'engine' in {str(folder)!r}"
         )
     wanted = moved.to_json()
     for section, table in given.items():

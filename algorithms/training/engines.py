@@ -1,17 +1,23 @@
 """Inference servers of a run: what can be refused before anything is loaded, and where a resumed run finds them."""
 
-from typing import TYPE_CHECKING
-
 import attrs
 
 from algorithms.method.config import MSGRPOConfig
 from tsmg import InvalidArgumentError
 
-if TYPE_CHECKING:  # they import torch
-    from lap.remote.fleet import Fleet
-
 ENGINE_PLACES = ("engine", "engine_folder", "engine_timeout")
 """Fields of ``RunSpec`` that say where something is computed: a resumed run may find it elsewhere."""
+
+
+def may_have_moved(name: str, old: object, new: object) -> bool:
+    """Whether a resumed run may have another value of a field; it may not begin or cease to play on an engine.
+
+    Args:
+      name: of the field of ``RunSpec``.
+      old: its value in the run; ``None`` where it is not set.
+      new: its value now; likewise.
+    """
+    return name in ENGINE_PLACES and (name != "engine" or None not in (old, new))
 
 
 def check_engine(
@@ -45,15 +51,3 @@ def check_engine(
             raise InvalidArgumentError(
                 f"an engine does not say which tokens truncation kept; leave {name!r} or 'engine' out (got {value})"
             )
-
-
-def connected(engine: str, *, timeout: float) -> "Fleet":
-    """The servers of these addresses.
-
-    Raises:
-      EngineError: one does not answer, or serves something else.
-    """
-    from lap.remote.client import Address
-    from lap.remote.connect import connect
-
-    return connect(Address.parse_all(engine), timeout=timeout)

@@ -61,7 +61,8 @@ class TokenTally:
           entropy: the sum of the entropies of its tokens, in nats. Shape ().
         """
         tokens = int(terms.tokens)
-        self.ratio_deviation = _greater(self.ratio_deviation, float(terms.ratio_max_deviation))
+        found = float(terms.ratio_max_deviation)
+        self.ratio_deviation = float(np.maximum(self.ratio_deviation, found))  # NaN stays
         self.tokens += tokens
         self.sums["clip_ratio"] += float(terms.clip_ratio) * tokens
         self.sums["kl"] += float(terms.kl) * tokens
@@ -75,7 +76,8 @@ class TokenTally:
         for tally in tallies:
             total.tokens += tally.tokens
             total.sums = {name: total.sums[name] + tally.sums[name] for name in total.sums}
-            total.ratio_deviation = _greater(total.ratio_deviation, tally.ratio_deviation)
+            found = np.maximum(total.ratio_deviation, tally.ratio_deviation)
+            total.ratio_deviation = float(found)
         return total
 
     def metrics(self, *, grad_norm: float) -> Metrics:
@@ -88,11 +90,6 @@ class TokenTally:
             "ratio_max_deviation": self.ratio_deviation,
             "trained_tokens": float(self.tokens),
         }
-
-
-def _greater(a: float, b: float) -> float:
-    """The greater number; NaN where either is, which ``max`` may lose."""
-    return math.nan if math.isnan(a) or math.isnan(b) else max(a, b)
 
 
 def play_metrics(

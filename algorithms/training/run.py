@@ -19,7 +19,7 @@ from algorithms.runs.reader import flat
 from algorithms.runs.records import read_config, read_lines
 from algorithms.runs.schema import check_resumable
 from algorithms.runs.writer import METRICS, NullRunFolder, RunFolder, versions
-from algorithms.training.engines import ENGINE_PLACES
+from algorithms.training.engines import may_have_moved
 from algorithms.training.first_update import Situation
 from algorithms.training.interruption import Interruption
 from algorithms.training.metrics import Metrics
@@ -236,9 +236,7 @@ def check_same_run(recorded: Config, config: Config, folder: str | Path) -> None
         if name.startswith("labels"):  # they compute nothing
             continue
         old, new = there.get(name, _ABSENT), here.get(name, _ABSENT)
-        if name in ENGINE_PLACES and (name != "engine" or None not in (old, new)):
-            continue  # it may have moved
-        if old != new:
+        if old != new and not may_have_moved(name, old, new):
             raise RunFolderError(
                 f"a resumed run keeps its settings: {name!r} is {_shown(old)} in {str(folder)!r} (got {_shown(new)})"
             )

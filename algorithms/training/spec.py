@@ -16,7 +16,7 @@ from algorithms.cloning.config import CloningConfig
 from algorithms.method.config import MSGRPOConfig, one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
-from algorithms.training.engines import check_engine, connected
+from algorithms.training.engines import check_engine
 from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
@@ -332,11 +332,13 @@ class RunSpec:
         import torch
 
         from algorithms.training.learner import reply_sampling
-        from lap.remote.connect import on_engines
+        from lap.remote.client import Address
+        from lap.remote.connect import connect, on_engines
 
         self.check(resumes=saved is not None)
         torch.set_num_threads(self.threads)
-        fleet = connected(self.engine, timeout=self.engine_timeout) if self.engine else None
+        addresses = Address.parse_all(self.engine) if self.engine else ()
+        fleet = connect(addresses, timeout=self.engine_timeout) if addresses else None
         training_game, evaluation_game = self.games()
         constrained = self.policy.constrained
         policy = self.policy.build(

@@ -99,8 +99,14 @@ def from_gymnasium(
     names = tuple(known) if known else None
     actions = name_actions(made.action_space, of=name, names=names, choices=choices)
     if observation_text is None and _has_table(made):
-        table = TableGame.of(made, name=name, actions=actions, horizon=horizon, rules=rules)
-        return attrs.evolve(table, invalid_rule=invalid_rule or table.invalid_rule)
+        return TableGame.of(
+            made,
+            name=name,
+            actions=actions,
+            horizon=horizon,
+            rules=rules,
+            invalid_rule=invalid_rule,
+        )
     shown = functools.lru_cache(4096)(functools.partial(spaces.text, made.observation_space))
     driver = functools.partial(_Driver, make, actions, name, observation_text, shown)
     game = LiveGame(
@@ -180,7 +186,16 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
         )
 
     @classmethod
-    def of(cls, env: Env, *, name: str, actions: Actions, horizon: int, rules: str) -> "TableGame":
+    def of(
+        cls,
+        env: Env,
+        *,
+        name: str,
+        actions: Actions,
+        horizon: int,
+        rules: str,
+        invalid_rule: AbstractInvalidRule | None = None,
+    ) -> "TableGame":
         """The game of an environment that publishes its table."""
         bare: RawEnv = env.unwrapped
         bare.reset(seed=0)
@@ -210,6 +225,7 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
             actions=actions,
             rules=rules,
             horizon=horizon,
+            invalid_rule=invalid_rule or StandStill(),
         )
 
     @property

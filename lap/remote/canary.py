@@ -9,7 +9,6 @@ is checked is what is relied on.
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import attrs
 import torch
@@ -20,12 +19,13 @@ from lap.agreement import (
     largest_disagreement,
     mean_disagreement,
 )
-from lap.engine.sampling import Sampling, TokenLogprobs
+from lap.engine.sampling import Sampling
+from lap.model import TrainableModel
 from lap.prompts import Message, Prompt, Segment
 from lap.remote.client import EngineError
 from lap.remote.engine import EngineModel
 from lap.remote.server import EngineServer
-from tsmg import Completion, Stream
+from tsmg import Stream
 
 _LONGEST = 32  # tokens of a reply that is checked
 _TOPICS = ("rain", "chess", "bread", "the sea", "a map", "two dice", "an old tree", "the number 7")
@@ -36,24 +36,11 @@ PROBES = tuple(
 """What is asked where no prompts of a game are known yet; all are different, so that exchanged replies are noticed."""
 
 
-class Scorer(Protocol):
-    """The model that learns, as far as it is asked here."""
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """The coarsest type that it computes in."""
-        ...
-
-    def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:
-        """Log-probabilities of recorded replies."""
-        ...
-
-
 @torch.no_grad()
 def canary_deviation(
     server: EngineServer,
     engine: EngineModel,
-    learner: Scorer,
+    learner: TrainableModel,
     prompts: Sequence[Prompt],
     *,
     sampling: Sampling,

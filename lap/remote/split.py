@@ -52,9 +52,8 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
         self.model_id, self.backend = learner.model_id, learner.backend
         self.pushed_version: int | None = None
         self._folder = None if sampler is None else WeightsFolder(folder)
-        self._run = uuid.uuid4().hex[
-            :8
-        ]  # names of adapters, which other runs on the servers must not share
+        # in the names of adapters, which other runs on the servers must not share
+        self._run = uuid.uuid4().hex[:8]
         self._canary, self._deviation = canary, 0.0
         self._asked: tuple[Prompt, ...] = ()
         self._sampling = Sampling()

@@ -68,12 +68,9 @@ def joint_code(game: AnyGame, before: Visit, after: Visit) -> str:
     parts = []
     for agent, action in (after.joint_action or {}).items():
         legal = game.legal_actions(before.state, agent)
-        is_listed = legal is not None and action in legal
-        code = (
-            f"game.legal_actions(state, {agent!r})[{legal.index(action)}]"
-            if is_listed and legal
-            else repr(action)
-        )
+        code = repr(action)
+        if legal is not None and action in legal:
+            code = f"game.legal_actions(state, {agent!r})[{legal.index(action)}]"
         parts.append(f"{agent!r}: {code}")
     return f"{{{', '.join(parts)}}}"
 
@@ -185,9 +182,7 @@ def _copies(case: Case) -> Iterator[Outcome]:
     for visit in {v.t: v for v in (visits[0], visits[len(visits) // 2], visits[-1])}.values():
         try:
             stored = pickle.dumps(visit.state)
-        except (
-            Exception
-        ) as error:  # a live environment, a function: such states stay in their process
+        except Exception as error:  # of a live environment, say: such states stay in their process
             yield Note(f"states cannot be pickled: {error_line(error)}")
             return
         unpickled = pickle.loads(stored)  # noqa: S301  # the state itself was pickled here

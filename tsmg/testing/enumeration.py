@@ -55,7 +55,7 @@ class Enumeration:
         if self.fault is not None:
             yield _script(self.fault)
             return
-        yield _script(self._longest())
+        yield _script(self._longest)
         if all(_are_rewards(e.rewards_N, agents) for edges in self.edges.values() for e in edges):
             for n, sign in itertools.product(range(agents), (1, -1)):
                 yield _script(self._extreme(functools.partial(_signed, n, sign)))
@@ -69,7 +69,7 @@ class Enumeration:
     @property
     def longest(self) -> int:
         """The number of steps of a longest path."""
-        return len(self._longest()) - 1
+        return len(self._longest) - 1
 
     @property
     def is_cut_off(self) -> bool:
@@ -93,6 +93,7 @@ class Enumeration:
                     here = edge.after
                 yield tuple(path)
 
+    @functools.cached_property
     def _longest(self) -> Path:
         """A path of the most steps; of two at the limit, one that has not come to its end."""
         return self._extreme(lambda rewards_N: 1.0, open_end=0.5)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import strategies as st
@@ -73,11 +73,9 @@ def _inverse_gain(starts: Starts) -> float:
     return signal * refilled_noise / plain_noise
 
 
-def _moments(
-    starts: Starts, wanted: Iterator[int] | range | list[int]
-) -> tuple[float, Array, float]:
+def _moments(starts: Starts, numbers: Sequence[int]) -> tuple[float, Array, float]:
     """P, and sums over groups with a signal, with their probabilities: of the estimate, and of its squared norm."""
-    case, numbers = starts.case, list(wanted)
+    case = starts.case
     share = sum(starts.shares[start] for start in numbers)
     members: dict[int, list[int]] = {start: [] for start in numbers}
     for place, trajectory in enumerate(case.dist.trajectories):
