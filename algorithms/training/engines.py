@@ -16,6 +16,11 @@ def may_have_moved(name: str, old: object, new: object) -> bool:
       name: of the field of ``RunSpec``.
       old: its value in the run; ``None`` where it is not set.
       new: its value now; likewise.
+
+    Example:
+      >>> here, there = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+      >>> may_have_moved("engine", here, there), may_have_moved("engine", here, None)
+      (True, False)
     """
     return name in ENGINE_PLACES and (name != "engine" or None not in (old, new))
 
