@@ -154,10 +154,11 @@ def training_rows(
     weights = token_weights(
         weighting,
         episode_weights_E=[s.weight for s in selected],
-        tokens_per_completion=[
-            [sum(completion.trainable) for completion in row] for row in completions
-        ],
+        tokens_per_completion=_trainable_tokens(completions),
         denominator_episodes=denominator_episodes,
+        drawn_from=_trainable_tokens([row for group in role_groups for row in group.completions_G])
+        if weighting in ("step", "token")
+        else None,
     )
     rows = [
         TrainingRow(
@@ -183,6 +184,10 @@ def training_rows(
             row.completion.reply_ids,
         ),
     )
+
+
+def _trainable_tokens(episodes: Sequence[Sequence[Completion]]) -> list[list[int]]:
+    return [[sum(completion.trainable) for completion in row] for row in episodes]
 
 
 def micro_batches(rows: Sequence[TrainingRow], tokens: int) -> Iterator[list[TrainingRow]]:

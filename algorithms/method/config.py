@@ -158,14 +158,13 @@ class MSGRPOConfig:
     )
     corrected: bool = option(
         False,
-        "divide the weights of drawn episodes by their inclusion probabilities; restores the mean of the whole group "
-        "with the weighting constant, episode or sequence, and with --sampling aaw the credit episode or a --floor "
-        "above 0",
+        "divide the weights of drawn episodes by their inclusion probabilities; restores the mean of the whole group, "
+        "with --sampling aaw if the credit is episode or --floor above 0",
     )
     weighting: WeightingKind = option(
         "constant",
         "weight of a token; constant: equal; episode: divided by the completions of its episode; sequence: by its "
-        "tokens; step: by the mean number of completions; token: by the mean number of tokens",
+        "tokens; step: by the mean number of completions of the played episodes; token: by that of tokens",
         one_of,
     )
     ratio: str = rule_option(
@@ -358,11 +357,6 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
                 "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "
                 f"'optimal' or 'all', or {name} {restored[0]!r})"
             )
-    if config.corrected and config.sampling != "all" and config.weighting in ("step", "token"):
-        found.append(
-            f"'corrected' draws do not restore the weighting {config.weighting!r}: its denominator depends on what is "
-            "drawn (weighting 'constant', 'episode' or 'sequence')"
-        )
     return found
 
 

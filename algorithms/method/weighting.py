@@ -8,20 +8,18 @@ on (groups times ``Estimator.kept_episodes``):
     constant   omega_e / D                  unbiased up to the baseline
     episode    omega_e / (D T_e)            T_e: the agent's completions; long episodes count less
     sequence   omega_e / (D n_e)            n_e: the episode's trained tokens, as 1 / |o_i| in GRPO
-    step       omega_e / (D mean(T))        mean over the kept episodes: random, so biased
+    step       omega_e / (D mean(T))        mean over the played episodes: random, so biased
     token      omega_e / (D mean(tokens))   likewise
 
-Where nothing was skipped and every omega is 1, D mean(T) is sum_e T_e over the kept episodes, the
-plain denominator. Where fewer than D episodes were kept, the missing ones (groups without signal)
-count in the denominator as episodes of mean size, so that a batch with many such groups takes a
-smaller step in all of them. The mean is weighted by omega: corrected weights make it an
-estimate of the mean over all episodes that could have been drawn, whatever the sampling preferred.
+The means are over all episodes of the groups, drawn or not, so that they do not depend on the draw:
+corrected draws then have the mean of the full group with every weighting. Where all episodes are kept,
+D mean(T) is sum_e T_e, the plain denominator.
 
 No weighting divides by the tokens of a single reply: with one reply an episode, "sequence" is GRPO's.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from tsmg import InvalidArgumentError, ShapeError
@@ -35,6 +33,7 @@ def token_weights(
     episode_weights_E: Sequence[float],
     tokens_per_completion: Sequence[Sequence[int]],
     denominator_episodes: int,
+    drawn_from: Sequence[Sequence[int]] | None = None,
 ) -> list[list[float]]:
     """The weight w of every token of each completion of each kept episode.
 
@@ -48,6 +47,8 @@ def token_weights(
         Shape (E,).
       tokens_per_completion: trainable tokens of each of the agent's completions. E rows of T_e numbers.
       denominator_episodes: D, at least 1; E may be smaller, where groups were skipped.
+      drawn_from: trainable tokens of each completion of every played episode, for the means of "step" and "token";
+        ``None`` if all of them were kept.
 
     Returns:
       w, E rows of T_e numbers; each holds for every token of its completion. Unit: 1 for "constant",
@@ -64,7 +65,9 @@ def token_weights(
       [[0.5], [0.25, 0.25]]
     """
     _check(episode_weights_E, tokens_per_completion, denominator_episodes)
-    sizes_E = _sizes(kind, episode_weights_E, tokens_per_completion)
+    sizes_E = _sizes(
+        kind, tokens_per_completion, tokens_per_completion if drawn_from is None else drawn_from
+    )
     return [
         [weight / (denominator_episodes * size) if size else 0.0] * len(completions)
         for weight, size, completions in zip(
@@ -74,32 +77,25 @@ def token_weights(
 
 
 def _sizes(
-    kind: WeightingKind, weights_E: Sequence[float], tokens_per_completion: Sequence[Sequence[int]]
+    kind: WeightingKind,
+    tokens_per_completion: Sequence[Sequence[int]],
+    drawn_from: Sequence[Sequence[int]],
 ) -> list[float]:
-    """What each episode is divided by, beside D."""
-    completions_E = [float(len(completions)) for completions in tokens_per_completion]
+    """What each episode is divided by, beside D; 0 where there is nothing to divide."""
     if kind == "constant":
-        return [1.0] * len(completions_E)
-    if kind == "episode":
-        return completions_E
-    tokens_E = [float(sum(completions)) for completions in tokens_per_completion]
-    if kind == "sequence":
-        return tokens_E
-    if kind == "step":
-        return [_mean(completions_E, weights_E)] * len(completions_E)
-    if kind == "token":
-        return [_mean(tokens_E, weights_E)] * len(completions_E)
-    raise InvalidArgumentError(
-        f"'kind' must be constant, episode, sequence, step or token (got {kind!r})"
-    )
-
-
-def _mean(sizes_E: Sequence[float], weights_E: Sequence[float]) -> float:
-    """The weighted mean; 0 where no weight is above 0, since then nothing is to be divided."""
-    total = math.fsum(weights_E)
-    return (
-        math.fsum(w * n for w, n in zip(weights_E, sizes_E, strict=True)) / total if total else 0.0
-    )
+        return [1.0] * len(tokens_per_completion)
+    if kind in ("episode", "step"):
+        size: Callable[[Sequence[int]], int] = len
+    elif kind in ("sequence", "token"):
+        size = sum
+    else:
+        raise InvalidArgumentError(
+            f"'kind' must be constant, episode, sequence, step or token (got {kind!r})"
+        )
+    if kind in ("episode", "sequence"):
+        return [float(size(completions)) for completions in tokens_per_completion]
+    mean = sum(map(size, drawn_from)) / len(drawn_from) if drawn_from else 0.0
+    return [mean] * len(tokens_per_completion)
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""What corrected draws do not restore: credit of steps without a floor, and denominators that depend on draws."""
+"""What corrected draws restore: credit of steps only with a floor, and every weighting."""
 
 import warnings
 from typing import Any
@@ -144,26 +144,8 @@ def _full_group_D(case: Case) -> Array:
     return share_D
 
 
-def _steps_of_the_full_group(case: Case) -> Sides:
-    """Corrected sampling has the mean of the full group, whatever the weighting."""
-    found = _corrected_D(case, weighting="step", kept_episodes=1)
-    return found, case.estimate_D(weighting="step")
-
-
-@statement(
-    routes=(BY_ESTIMATOR, "every ordered group, each episode divided by its own length"),
-    example=ROAD,
-    cases=random_cases(states=1),
-    sweep=15,
-    wrong=_steps_of_the_full_group,
-)
-def corrected_draws_leave_a_denominator_of_their_own(case: Case) -> Sides:
-    """With one corrected draw the weighting "step" has the mean of "episode", not that of the full group's "step".
-
-    The weighting divides by the mean length of the kept episodes: with one, by its own. With "token" it is likewise.
-
-    Assumes: whole-episode credit, the group's mean, no std; K = 1. Source: reconstructed.
-    """
+def _divided_by_what_was_drawn(case: Case) -> Sides:
+    """The weighting "step" divides by the mean length of the drawn episodes: with one, by its own."""
 
     def per_step(group: Group) -> list[list[float]]:
         return [
@@ -172,6 +154,25 @@ def corrected_draws_leave_a_denominator_of_their_own(case: Case) -> Sides:
         ]
 
     return _corrected_D(case, weighting="step", kept_episodes=1), expected_D(case, per_step)
+
+
+@statement(
+    routes=(BY_ESTIMATOR + ", drawn", BY_ESTIMATOR + ", all episodes"),
+    example=ROAD,
+    cases=random_cases(states=1),
+    sweep=15,
+    wrong=_divided_by_what_was_drawn,
+)
+def corrected_draws_keep_the_weightings_by_mean_size(case: Case) -> Sides:
+    """With the weightings "step" and "token" corrected draws have the mean of the full group.
+
+    The mean sizes that they divide by are those of all played episodes.
+
+    Assumes: whole-episode credit, the group's mean, no std. Source: reconstructed.
+    """
+    kinds = ("step", "token")
+    drawn = [_corrected_D(case, kept_episodes=1, weighting=kind) for kind in kinds]
+    return np.concatenate(drawn), np.concatenate([case.estimate_D(weighting=k) for k in kinds])
 
 
 def _uncorrected_per_step(case: Case) -> Sides:

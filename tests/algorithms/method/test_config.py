@@ -47,31 +47,24 @@ def test_none_is_not_said_to_help_where_the_draw_reverses():
 
 
 @pytest.mark.parametrize(
-    ("credit", "weighting", "sampling", "corrected", "floor"),
+    ("credit", "sampling", "corrected", "floor"),
     list(
         itertools.product(
             ("episode", "reward_to_go", "turn", "anchor_state"),
-            ("constant", "episode", "step", "token"),
             ("aaw", "optimal", "uniform", "all"),
             (True, False),
             (0.0, 0.1),
         )
     ),
 )
-def test_corrections_that_do_not_correct_are_warned_of(
-    credit, weighting, sampling, corrected, floor
-):
-    config = MSGRPOConfig(
-        credit=credit, weighting=weighting, sampling=sampling, corrected=corrected, floor=floor
-    )
+def test_corrections_that_do_not_correct_are_warned_of(credit, sampling, corrected, floor):
+    config = MSGRPOConfig(credit=credit, sampling=sampling, corrected=corrected, floor=floor)
     found = " ".join(bias_warnings(config, SEEN))
     lost = corrected and sampling == "aaw" and credit != "episode" and not floor
     assert (f"do not restore credit {credit!r}" in found) == lost
-    ratio = corrected and sampling != "all" and weighting in ("step", "token")
-    assert (f"do not restore the weighting {weighting!r}" in found) == ratio
     bare = sampling == "optimal" and not corrected
     assert ("surprising replies are weighed more" in found) == bare
-    assert bool(found) == (lost or ratio or bare)
+    assert bool(found) == (lost or bare)
 
 
 def test_an_estimator_warns_and_is_made_all_the_same():

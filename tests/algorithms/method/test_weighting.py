@@ -1,4 +1,4 @@
-"""Weightings: a hand-written example, the cosines of the design, splits, random denominators."""
+"""Weightings: a hand-written example, the cosines of the design, splits, denominators under draws."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ from algorithms.method.weighting import WeightingKind, token_weights
 Floats = NDArray[np.float64]
 Weights = Callable[..., list[list[float]]]
 
-KINDS: tuple[WeightingKind, ...] = ("constant", "episode", "step", "token")
+KINDS: tuple[WeightingKind, ...] = ("constant", "episode", "sequence", "step", "token")
 
 # Three kept episodes of 1, 1 and 20 calls, of 4 + 6 + 20 = 30 tokens.
 TOKENS = [[4], [6], [1] * 20]
@@ -29,6 +29,7 @@ TOKENS = [[4], [6], [1] * 20]
 BY_HAND: dict[WeightingKind, tuple[float, float, float]] = {
     "constant": (1 / 3, 1 / 3, 1 / 3),
     "episode": (1 / 3, 1 / 3, 1 / 60),
+    "sequence": (1 / 12, 1 / 18, 1 / 60),
     "step": (1 / 22, 1 / 22, 1 / 22),
     "token": (1 / 30, 1 / 30, 1 / 30),
 }
@@ -64,16 +65,10 @@ def test_a_skipped_group_stays_in_the_denominator(kind: WeightingKind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_episode_weights_multiply(kind: WeightingKind) -> None:
-    """Beside the mean size, which they weight: 2, 1, 1 count the first episode twice."""
-    weights = weigh(kind, episode_weights_E=[2.0, 1.0, 1.0])
-    twice = token_weights(
-        kind,
-        episode_weights_E=[1.0] * 4,
-        tokens_per_completion=[TOKENS[0], *TOKENS],
-        denominator_episodes=3,
-    )
-    assert weights[0] == pytest.approx([a + b for a, b in zip(twice[0], twice[1], strict=True)])
-    assert flat(weights[1:]) == pytest.approx(flat(twice[2:]))
+    weights = weigh(kind, episode_weights_E=[2.0, 0.5, 0.0])
+    once = weigh(kind)
+    for row, factor, plain in zip(weights, (2.0, 0.5, 0.0), once, strict=True):
+        assert row == pytest.approx([factor * w for w in plain])
 
 
 SIZES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=6)
@@ -87,9 +82,10 @@ def test_each_weighting_is_a_mean(tokens: list[list[int]]) -> None:
         "tokens_per_completion": tokens,
         "denominator_episodes": len(tokens),
     }
-    constant, episode, step, token = (token_weights(kind, **options) for kind in KINDS)
+    constant, episode, sequence, step, token = (token_weights(kind, **options) for kind in KINDS)
     assert sum(row[0] for row in constant) == pytest.approx(1)
     assert sum(flat(episode)) == pytest.approx(1)
+    assert np.dot(flat(sequence), flat(tokens)) == pytest.approx(1)
     assert sum(flat(step)) == pytest.approx(1)
     assert np.dot(flat(token), flat(tokens)) == pytest.approx(1)
 
@@ -193,40 +189,42 @@ def test_step_rows_as_baseline_turn_a_component_round() -> None:
     assert np.sign(gradient).tolist() == np.sign(TRUE_GRADIENT).tolist()
 
 
-# ---- the random denominators under correction ------------------------------------------------
+# ---- denominators do not depend on the draw --------------------------------------------------
 
 
-def plain_mean(kind: WeightingKind, **options: Any) -> list[list[float]]:
-    """The mean size of the kept episodes as they were drawn, long ones too often."""
-    sizes = [len(completions) for completions in options["tokens_per_completion"]]
-    d = options["denominator_episodes"] * np.mean(sizes)
-    return [[w / d] * n for w, n in zip(options["episode_weights_E"], sizes, strict=True)]
+def of_the_drawn(kind: WeightingKind, *, drawn_from: object, **options: Any) -> list[list[float]]:
+    """The mean size of the drawn episodes alone."""
+    return token_weights(kind, **options)
 
 
-def check_denominator(function: Weights) -> None:
-    """Corrected, mean(T) is (sum of omega T) / (sum of omega), whose two parts are unbiased."""
-    lengths, kept = [2, 5, 20], 2
-    p = np.array([float(sampling_weights([1.0, 2.0, -3.0]).prob(e)) for e in range(3)])
+def check_draws(function: Weights, kind: WeightingKind) -> None:
+    """Over corrected draws of two of three episodes, every token counts in the mean what it counts without a draw."""
+    kept, p = 2, np.array([float(sampling_weights([1.0, 2.0, -3.0]).prob(e)) for e in range(3)])
     omega = kept / (3 * inclusion_probabilities(p, kept))
-    total = np.zeros(2)
-    for first, second in itertools.permutations(range(3), kept):
-        chance = p[first] * p[second] / (1 - p[first])
-        weights = [float(omega[first]), float(omega[second])]
+    mean = [np.zeros(len(tokens)) for tokens in TOKENS]
+    for pair in itertools.permutations(range(3), kept):
         rows = function(
-            "step",
-            episode_weights_E=weights,
-            tokens_per_completion=[[1] * lengths[first], [1] * lengths[second]],
-            denominator_episodes=1,
+            kind,
+            episode_weights_E=[float(omega[e]) for e in pair],
+            tokens_per_completion=[TOKENS[e] for e in pair],
+            denominator_episodes=kept,
+            drawn_from=TOKENS,
         )
-        mean = weights[0] / rows[0][0]
-        total += chance * np.array([mean * sum(weights), sum(weights)])
-    assert total == pytest.approx([kept * np.mean(lengths), kept])
+        chance = p[pair[0]] * p[pair[1]] / (1 - p[pair[0]])
+        for e, row in zip(pair, rows, strict=True):
+            mean[e] += chance * np.array(row)
+    assert np.concatenate(mean) == pytest.approx(flat(weigh(kind)))
 
 
-def test_the_denominator_under_correction() -> None:
-    check_denominator(token_weights)
-    with pytest.raises(AssertionError):
-        check_denominator(plain_mean)
+@pytest.mark.parametrize("kind", KINDS)
+def test_corrected_draws_restore_the_weights_of_the_whole_group(kind: WeightingKind) -> None:
+    check_draws(token_weights, kind)
+
+
+def test_the_sizes_of_what_was_drawn_do_not() -> None:
+    for kind in ("step", "token"):
+        with pytest.raises(AssertionError):
+            check_draws(of_the_drawn, kind)
 
 
 # ---- corners ---------------------------------------------------------------------------------
@@ -236,7 +234,13 @@ def test_the_denominator_under_correction() -> None:
 def test_an_episode_in_which_the_agent_never_acts(kind: WeightingKind) -> None:
     weights = weigh(kind, episode_weights_E=[1.0, 1.0], tokens_per_completion=[[], [4, 4]])
     assert weights[0] == []
-    expected = {"constant": 1 / 3, "episode": 1 / 6, "step": 1 / 3, "token": 1 / 12}[kind]
+    expected = {
+        "constant": 1 / 3,
+        "episode": 1 / 6,
+        "sequence": 1 / 24,
+        "step": 1 / 3,
+        "token": 1 / 12,
+    }[kind]
     assert weights[1] == pytest.approx([expected] * 2)
 
 
