@@ -223,7 +223,13 @@ def trained_tokens(updates: Sequence[Record]) -> float:
 
 
 def generated_tokens(run: Run, updates: Sequence[Record]) -> float:
-    """Tokens of all replies of these updates of a run in which one agent acts at each step; 0 where it is unknown."""
+    """Tokens of all replies of these updates of a run.
+
+    Older runs did not record them: there they are the product of the mean lengths, right where one agent acts at each
+    step; 0 where the size of a group is unknown.
+    """
+    if all("generated_tokens" in record for record in updates):
+        return _sum_of_products(updates, ("generated_tokens",))
     sizes = [run.setting(f"algorithm.{name}") for name in ("groups", "group_size")]
     if not all(isinstance(size, int) for size in sizes):
         return 0.0

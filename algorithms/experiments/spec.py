@@ -1,5 +1,6 @@
 """The declaration of an experiment: a TOML file of scenarios and arms; each pair makes a ``RunSpec`` for every seed."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -10,6 +11,7 @@ import attrs
 
 from algorithms.cloning.config import CloningConfig
 from algorithms.method.config import MSGRPOConfig
+from algorithms.method.presets import PRESETS
 from algorithms.method.settings import one_of, within
 from algorithms.training.config import RunConfig
 from algorithms.training.game_spec import GameSpec
@@ -41,6 +43,13 @@ def _check_measures(
     if not set(value) <= set(MEASURES):
         raise InvalidArgumentError(
             f"{attribute.name!r} must hold names among {', '.join(MEASURES)} (got {list(value)})"
+        )
+
+
+def _check_method(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    if value not in PRESETS:
+        raise InvalidArgumentError(
+            f"{attribute.name!r} must be one of {', '.join(PRESETS)} (got {value!r})"
         )
 
 
@@ -82,6 +91,7 @@ class Scenario:
       name: in folders and tables.
       game: the game, its arguments and the share of its starts that is held out.
       algorithm: settings that differ from the experiment's algorithm, for every arm.
+      opponent: who plays beside an agent that learns, as ``RunSpec`` has it.
       trained_on: name of the scenario whose policies are evaluated here, seed for seed (transfer); ``None``: its own.
       factor: duration of its episodes and updates, relative to the first scenario.
     """
@@ -89,6 +99,7 @@ class Scenario:
     name: str = attrs.field(validator=_check_name)
     game: GameSpec = attrs.field()
     algorithm: Mapping[str, object] = attrs.field(factory=dict)
+    opponent: str = "self"
     trained_on: str | None = None
     factor: float = attrs.field(default=1.0, validator=_check_size)
 
@@ -102,6 +113,8 @@ class Arm:
       note: what it is for.
       kind: ``train``: train, then evaluate; ``evaluate``: evaluate without training.
       runs: number of seeds.
+      method: name of a method, one of ``PRESETS``; other settings override what it suggests, and cannot
+        change what makes it.
       algorithm: settings that differ from the experiment's algorithm.
       policy: the policy that training starts from; a clone takes the seed of the run.
       decoding: temperatures to choose among on other episodes; empty: the training temperature.
@@ -111,9 +124,10 @@ class Arm:
     """
 
     name: str = attrs.field(validator=_check_name)
-    note: str = attrs.field()
+    note: str = ""
     kind: Literal["train", "evaluate"] = attrs.field(default="train", validator=one_of)
     runs: int = attrs.field(validator=within(1, _MOST_RUNS))
+    method: str = attrs.field(default="ms-grpo", validator=_check_method)
     algorithm: Mapping[str, object] = attrs.field(factory=dict)
     policy: PolicySpec = PolicySpec()
     decoding: tuple[float, ...] = attrs.field(
@@ -201,6 +215,7 @@ class Experiment:
             policy=policy,
             algorithm=from_plain(MSGRPOConfig, settings, source=repr(self.source)),
             run=self.run,
+            opponent=job.scenario.opponent,
             threads=1,
             labels={
                 "title": f"{self.title} ({self.scale})",
@@ -213,7 +228,11 @@ class Experiment:
 
 
 def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, object]:
-    return {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}
+    """What is given, over what the method suggests; what makes the method holds in any case."""
+    method = PRESETS[arm.method]
+    given = {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}
+    method.check(given, name=arm.method)
+    return {**method.settings, **given}
 
 
 def jobs(experiment: Experiment, only: Sequence[str] = ()) -> list[Job]:
@@ -274,10 +293,13 @@ def read_experiment(file: str | Path) -> Experiment:
                     f"{kind!r} must be at least one table [[{kind}]], with names that differ (got {names})"
                 )
         _check_seeds(experiment)
+        _check_opponents(experiment)
         _check_transfer(experiment)
         for path in experiment.ours:
             if not _leads_somewhere(experiment, path.split(".")):
                 raise InvalidArgumentError(f"'ours' names no setting of this file: {path!r}")
+        for scenario, arm in itertools.product(experiment.scenarios, experiment.arms):
+            _settings(experiment, scenario, arm)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{source}: {error}") from error
     for m, scenario in enumerate(experiment.scenarios):
@@ -301,6 +323,22 @@ def _check_seeds(experiment: Experiment) -> None:
         if arm.policy.cloning is not None and arm.policy.cloning.seed != CloningConfig().seed:
             raise InvalidArgumentError(
                 f"'arms.{arm.name}.policy.cloning.seed' comes from 'runs', and cannot be given"
+            )
+
+
+def _check_opponents(experiment: Experiment) -> None:
+    """An opponent is there where agents are trained; what is evaluated without training plays with itself."""
+    for scenario in experiment.scenarios:
+        evaluated = [
+            arm.name
+            for arm in experiment.arms
+            if (arm.kind == "evaluate" or scenario.trained_on)
+            and (not arm.scenarios or scenario.name in arm.scenarios)
+        ]
+        if scenario.opponent != "self" and evaluated:
+            raise InvalidArgumentError(
+                f"'scenarios.{scenario.name}.opponent' plays beside agents that are trained there alone (the arm "
+                f"{evaluated[0]!r} is not)"
             )
 
 

@@ -17,6 +17,7 @@ from algorithms.cli import main as cli
 from algorithms.cloning import small
 from algorithms.experiments import Job, jobs, read_experiment, run_jobs, scheduler, shipped, worker
 from algorithms.experiments.scheduler import estimated_seconds, is_done
+from algorithms.method.presets import PRESETS
 from algorithms.runs.reader import read_run
 from algorithms.training import run as training
 from algorithms.training import run_loop
@@ -42,7 +43,8 @@ def check_equal_tokens(aaw, trained, generated):
 
 
 def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
-    assert set(shipped()) == {f"paper-{s}" for s in ("laptop", "paper", "small", "smoke")}
+    papers = {f"paper-{s}" for s in ("laptop", "paper", "small", "smoke")}
+    assert set(shipped()) == papers | {"methods-laptop"}
     compared = {
         "aaw",
         "uniform",
@@ -67,6 +69,21 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
         for n in range(0, len(configs), 3):
             check_equal_tokens(*configs[n : n + 3])
     assert read_experiment(shipped()["paper-paper"]).algorithm["updates"] == 700
+
+
+def test_every_method_is_an_arm_from_equal_clones_on_as_many_episodes():
+    experiment = read_experiment(shipped()["methods-laptop"])
+    assert {arm.method for arm in experiment.arms} == set(PRESETS)
+    for scenario in experiment.scenarios:
+        made = [Job(scenario=scenario, arm=arm, seed=3) for arm in experiment.arms]
+        specs = [experiment.run_spec(job) for job in made]
+        assert all(job.clone == made[0].clone for job in made)
+        assert {spec.opponent for spec in specs} == {scenario.opponent}
+        shared = ("updates", "groups", "group_size", "learning_rate", "kl_coefficient")
+        assert len({tuple(getattr(s.algorithm, name) for name in shared) for s in specs}) == 1
+        for arm, spec in zip(experiment.arms, specs, strict=True):
+            for name, value in PRESETS[arm.method].fixed.items():
+                assert getattr(spec.algorithm, name) == value
 
 
 def test_the_large_model_has_24_times_the_parameters():
@@ -108,6 +125,21 @@ def test_the_large_model_has_24_times_the_parameters():
         ("horizon = 6", "horizon = true", "'scenarios[0].game.horizon' must be of type int"),
         ('sampling = "uniform"', 'sampling = "best"', "in section 'arms[1].algorithm', 'sampling'"),
         ("runs = 2", "runs = 0", "in section 'arms[0]', 'runs' must be at least 1"),
+        (
+            "runs = 2",
+            'runs = 2\nmethod = "gippo"',
+            "in section 'arms[0]', 'method' must be one of ms-grpo, ",
+        ),
+        (
+            'algorithm = { sampling = "uniform" }',
+            'method = "grpo"\nalgorithm = { sampling = "uniform" }',
+            "the method 'grpo' is not 'grpo' with 'sampling' 'uniform'",
+        ),
+        (
+            "game.horizon = 6",
+            'opponent = "uniform"\ngame.horizon = 6',
+            "'scenarios.lake.opponent' plays beside agents that are trained there alone (the arm 'optimal-clone'",
+        ),
         ("runs = 2", "runs = 10001", "in section 'arms[0]', 'runs' must be at least 1"),
         ('name = "uniform"', 'name = "aaw"', "'arms' must be at least one table [[arms]], with"),
         ('name = "uniform"', 'name = "../up"', "'name' must consist of letters"),

@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from algorithms.analysis.comparison import compare_runs
+from algorithms.analysis.comparison import compare_runs, generated_tokens
 from algorithms.analysis.groups import group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
@@ -266,6 +266,8 @@ def test_every_evaluation_of_every_run_is_a_row(tmp_path):
     assert trained == [0, sum(per_update[:5]), sum(per_update[:10])]
     played = 2 * 4 * 2.0 * 3.0  # tokens an update: episodes, steps of each, tokens of a reply
     assert [int(row["generated_tokens"]) for row in unfinished] == [0, 5 * played, 10 * played]
+    recorded = [{**record, "generated_tokens": 7.0} for record in run.updates]
+    assert generated_tokens(run, recorded) == 7.0 * len(recorded)
     assert compare(tmp_path, "--csv", tmp_path / "nowhere" / "numbers.csv").exit_code != 0
 
 
