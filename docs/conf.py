@@ -133,13 +133,8 @@ def plain_attributes(app: Any, tree: nodes.document) -> None:
 
 
 def read_page(app: Any, page: str, source: list[str]) -> None:
-    """Turn links to copied pages; leave out lines of the contents such as ``formalism/*`` that have no page yet."""
+    """Turn links to copied pages."""
     source[0] = within_site(source[0], page.count("/"))
-    if page == "index":
-        lines = source[0].split("\n")
-        source[0] = "\n".join(
-            line for line in lines if not line.endswith("*") or any(HERE.glob(f"{line}.md"))
-        )
 
 
 def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

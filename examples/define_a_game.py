@@ -1,6 +1,6 @@
 """A game: its rules, its texts, the kit that checks it, and an episode of it: ``python examples/define_a_game.py``.
 
-``docs/define_a_game.md`` grows such a game line by line.
+``docs/tutorials/define_a_game.md`` grows such a game line by line.
 """
 
 from collections.abc import Mapping

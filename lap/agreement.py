@@ -13,7 +13,7 @@ from torch import Tensor
 from lap.engine.sampling import TokenLogprobs
 from tsmg import Completion
 
-# Greatest |log ratio| that rounding explains, in nats; docs/faults.md says what was measured.
+# Greatest |log ratio| that rounding explains, in nats; docs/reference/faults.md says what was measured.
 LOGPROB_TOLERANCES = {
     torch.float64: 1e-3,
     torch.float32: 1e-3,
@@ -21,7 +21,7 @@ LOGPROB_TOLERANCES = {
     torch.bfloat16: 1.0,
 }
 
-# Greatest mean |log ratio| over tokens that rounding explains, in nats; docs/endpoints.md says what was measured.
+# Greatest mean |log ratio| over tokens that rounding explains, in nats; docs/how_to/endpoints.md has what was measured.
 MEAN_LOGPROB_TOLERANCES = {
     torch.float64: 1e-4,
     torch.float32: 1e-4,

@@ -31,7 +31,9 @@ WRITTEN = subprocess.run(
 )
 PAGES = [ROOT / name for name in sorted(WRITTEN.stdout.split())]  # none that the site generates
 READ = [*PAGES, *sorted(ROOT.glob("*.md"))]
-FORMALISM = [page for page in PAGES if page.parent.name == "formalism"]
+FORMALISM = [
+    page for page in PAGES if re.match(r"index|\d\d_", page.name) and page.parent.name == "theory"
+]
 DATA = re.compile(r"\]\((\w+\.csv)\)")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -239,7 +241,7 @@ def axes(source: str) -> set[str]:
 
 
 def test_every_axis_suffix_is_in_the_notation() -> None:
-    page = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/theory/notation.md").read_text(encoding="utf-8")
     table = page.partition("## Axis suffixes")[2]
     known = {
         name
@@ -268,11 +270,13 @@ def rows_of(glossary: str) -> int:
 
 
 def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
-    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/theory/glossary.md").read_text(encoding="utf-8")
     terms = TERM.findall(text)
     assert len(terms) == rows_of(text) > 30
     assert [name for _, _, name in terms if not is_defined(name)] == []
-    assert [term for term, page, _ in terms if not (ROOT / "docs" / page).is_file()] == []
+    assert [
+        to for _, to, _ in terms if not (ROOT / "docs/theory" / to.split("#")[0]).is_file()
+    ] == []
     names = [term.lower() for term, _, _ in terms]
     assert names == sorted(set(names))
 
@@ -335,7 +339,7 @@ def test_every_equation_and_every_number_has_a_check(page: Path) -> None:
     assert unexecuted(text) == []
 
 
-@pytest.mark.parametrize("page", ["choosing.md", "experiment.md"])
+@pytest.mark.parametrize("page", ["how_to/choosing.md", "theory/experiment.md"])
 def test_every_number_comes_out_of_an_example(page: str) -> None:
     assert unexecuted((ROOT / "docs" / page).read_text(encoding="utf-8")) == []
 
@@ -369,7 +373,7 @@ FAULT_PARTS = ("In the metrics.", "Here.", "Test.")
 
 def unguarded(page: str) -> list[str]:
     """The faults of the page that lack a part or a test."""
-    faults = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    faults = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
     return [
         fault.partition("\n")[0]
         for fault in faults
@@ -379,8 +383,8 @@ def unguarded(page: str) -> list[str]:
 
 
 def test_every_known_fault_has_its_signs_and_its_test() -> None:
-    page = (ROOT / "docs" / "pitfalls.md").read_text(encoding="utf-8")
-    numbers = re.findall(r"^## (\d+)\. ", page, re.MULTILINE)
+    page = (ROOT / "docs/reference/faults.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"^### (\d+)\. ", page, re.MULTILINE)
     assert [int(number) for number in numbers] == list(range(1, 16))
     assert unguarded(page) == []
     assert unguarded(page.replace("- **Here.** A cache lives", "A cache lives")) == [
@@ -393,7 +397,7 @@ def test_every_known_fault_has_its_signs_and_its_test() -> None:
 
 
 def the_documented_game(
-    name: str, change: tuple[str, str] = ("", ""), page_name: str = "define_a_game.md"
+    name: str, change: tuple[str, str] = ("", ""), page_name: str = "tutorials/define_a_game.md"
 ) -> tuple[str, Any]:
     """The file of a page that grows a game, and the class of that name, perhaps with a mistake planted."""
     page = (ROOT / "docs" / page_name).read_text(encoding="utf-8")
@@ -416,7 +420,7 @@ def test_the_documented_games_are_short_and_conformant(name: str, lines: int) ->
 
 def test_the_documented_dialogue_is_short_and_its_mistakes_are_named() -> None:
     """The page itself checks it; a player that says too much breaks several rules."""
-    make = functools.partial(the_documented_game, "Appointment", page_name="how_to/messages.md")
+    make = functools.partial(the_documented_game, "Appointment", page_name="tutorials/messages.md")
     code, _ = make()
     assert len(code.splitlines()) <= 60
     for change, rule in (

@@ -1,4 +1,4 @@
-"""A game by someone who has read ``docs/define_a_game.md`` and nothing else: it is checked, played and trained on."""
+"""A game by a reader of ``docs/tutorials/define_a_game.md`` and nothing else: it is checked, played and trained on."""
 
 from pathlib import Path
 

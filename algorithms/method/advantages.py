@@ -42,7 +42,7 @@ def group_relative_advantages(
     Source: arXiv:2508.10839 (the return of the whole episode, relative to its group) [paper]; the
     formula, the kind of std and eps are reconstructed [ours]. Dividing by the std is not harmless:
     when a group shares something that the agent cannot see, or when returns take more than two
-    values, it can reverse which action is better (``docs/formalism/06_baselines_and_std.md``);
+    values, it can reverse which action is better (``docs/theory/06_baselines_and_std.md``);
     ``std="none"`` switches it off.
 
     Args:

@@ -307,7 +307,7 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
 
     Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
     standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
-    on (``docs/formalism/06_baselines_and_std.md``).
+    on (``docs/theory/06_baselines_and_std.md``).
     """
     if config.std != "auto":
         return config.std
@@ -319,7 +319,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
 
     Named are combinations that a neighbouring setting mends: weights of groups that share what agents cannot see, and
     corrections that do not correct. That starts of unlike difficulty have unlike weights is not among them
-    (``docs/formalism/06_baselines_and_std.md``, "Several starts").
+    (``docs/theory/06_baselines_and_std.md``, "Several starts").
 
     Args:
       config: the settings.

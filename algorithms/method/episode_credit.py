@@ -1,7 +1,7 @@
 """Credit rules of published methods that give all of an episode's completions one advantage.
 
 Each is taken from where it is named, as far as it says; what it leaves open, or what games of many steps add, is marked
-[ours]. ``docs/methods.md`` has them in a table, with the settings that make a method of them.
+[ours]. ``docs/reference/methods.md`` has them in a table, with the settings that make a method of them.
 
 Example:
   >>> import functools, games, lap, tsmg

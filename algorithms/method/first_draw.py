@@ -91,7 +91,7 @@ def gradient_sizes(
     average return counts as far as its steps do, and an episode whose steps are all without credit not at all. A
     token that was likelier than 0.99 counts as if it were not, which bounds the weights of corrected draws.
 
-    Source: ``docs/formalism/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
+    Source: ``docs/theory/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
 
     Args:
       credits_G: for each episode, the advantage of each of the agent's completions, or of each token, finite.

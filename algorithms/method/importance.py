@@ -10,7 +10,7 @@ and the ratio of the surrogate is then to the policy that learns.
 
 Unlimited weights at the level "episode" restore the expected gradient where one agent's replies are sampled so; so do
 those at the level "step" where an episode is one step. Others do not, in general: they leave out how likely the policy
-that learns would have come to the token's context, and what follows it (``docs/formalism/11_ratios.md``).
+that learns would have come to the token's context, and what follows it (``docs/theory/11_ratios.md``).
 
 Source: truncation (TIS) and masking (MIS) of tokens and sequences as in TRL (``vllm_importance_sampling_mode``) and
 verl (``rollout_corr_helper``), whose bounds [1 / cap, cap] of a mask these are; a sequence there is a completion. The

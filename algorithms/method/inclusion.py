@@ -1,6 +1,6 @@
 """Inclusion probabilities: how likely an episode is to be among K successive draws.
 
-Corrected sampling divides by them; see ``docs/formalism/08_aaw_episode_sampling.md``.
+Corrected sampling divides by them; see ``docs/theory/08_aaw_episode_sampling.md``.
 """
 
 import math
@@ -34,7 +34,7 @@ def inclusion_probabilities(
     t = exp(s - exp(-s)), which converges geometrically: relative error about 1e-14, for small pi_e too. Cost: O(G K)
     for each of some hundred nodes.
 
-    Source: ours; proved in ``docs/formalism/08_aaw_episode_sampling.md``, section "Inclusion" (the second form).
+    Source: ours; proved in ``docs/theory/08_aaw_episode_sampling.md``, section "Inclusion" (the second form).
 
     Args:
       probabilities: p. Shape (G,); each 0 or at least 1e-200, sum 1.

@@ -1,7 +1,8 @@
 """Methods by name: settings that belong together, as differences from the defaults of ``MSGRPOConfig``.
 
 A preset is data, and nothing remembers it: a run records the settings that it came to. A further method is an entry
-here. What it has from its source, and what is ours, is said with it; ``docs/methods.md`` has the sources in a table.
+here. What it has from its source, and what is ours, is said with it; ``docs/reference/methods.md`` has the sources in
+a table.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Weightings: how much each token of a kept episode counts in the loss.
 
 The objective is a sum over kept episodes e, completions and tokens of w times the surrogate
-(``docs/formalism/07_weighting.md``). The weightings are different estimators [ours]; with
+(``docs/theory/07_weighting.md``). The weightings are different estimators [ours]; with
 omega_e the sampling weight of the episode and D the number of episodes that are meant to be trained
 on (groups times ``Estimator.kept_episodes``):
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-# How many updates in a row must look alike, and from which value on; see docs/faults.md.
+# How many updates in a row must look alike, and from which value on; see docs/reference/faults.md.
 _SHORT, _LONG = 3, 10
 _ALL, _MOST, _MANY = 0.99, 0.95, 0.9
 _FAR, _CERTAIN, _SUCCEEDS = 1.0, 1e-3, 0.5

@@ -100,7 +100,7 @@ def _settings() -> Iterator[str]:
     yield from ("# Settings of a training run", "")
     yield (
         "Each is an option of `tsmg train` and a field of `algorithms.MSGRPOConfig` or `algorithms.RunConfig`. "
-        "What an update writes down is in [metrics](../metrics.md)."
+        "What an update writes down is in [metrics](metrics.md)."
     )
     for title, config, how in (
         ("The algorithm", MSGRPOConfig, "algorithms.MSGRPOConfig"),

@@ -96,7 +96,7 @@ def game_pages() -> dict[str, str]:
 def index_lines() -> Iterator[str]:
     """The lines of the list of games."""
     yield from ("# Games that come with the library", "")
-    yield "Made with `games.make(id)`. [Define a game](../../define_a_game.md) says how to add one."
+    yield "Made with `games.make(id)`. [Define a game](../../tutorials/define_a_game.md) says how to add one."
     yield from ("", "| id | what it is | agents | horizon |", "|---|---|---|---|")
     for spec in shipped():
         game = games.make(spec.id)

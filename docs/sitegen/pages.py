@@ -7,7 +7,7 @@ from sitegen.commands import command_pages
 from sitegen.game_pages import game_pages
 from sitegen.project_pages import project_pages
 
-FOLDERS = ("reference", "project")
+FOLDERS = ("reference/api", "reference/games", "project")
 
 
 def all_pages() -> dict[str, str]:

@@ -34,7 +34,7 @@ from tsmg import Finite
 DATA = Path(__file__).parents[1] / "pictures" / "default_run.jsonl"
 REAL_MODEL = DATA.parent / "real_model.jsonl"  # three runs of docs/how_to/real_checkpoints.md
 OVERVIEW = DATA.parent / "overview.png"
-EXPERIMENT = Path(__file__).parents[1] / "experiment.csv"
+EXPERIMENT = Path(__file__).parents[1] / "theory/experiment.csv"
 SHOWN = ("update", "reward", "invalid_rate", "entropy", "eval/reward", "eval_greedy/reward")
 INK = "#010203"  # stands for the colour of the text, whatever it will be
 BLUE, ORANGE = "#2f7fc1", "#d9730d"  # at least 3 to 1 against both backgrounds

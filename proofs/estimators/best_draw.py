@@ -4,7 +4,7 @@ A corrected draw has the mean of the whole group, whatever the probabilities p (
 moment is sum_e |A_e S_e|^2 / (G^2 p_e), and it trains sum_e p_e n_e tokens. Their product, which is what a given noise
 costs, is least at p in proportion to |A| |S| / sqrt(n), by the inequality of Cauchy and Schwarz.
 
-Source: ``docs/formalism/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
+Source: ``docs/theory/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
 """
 
 import math

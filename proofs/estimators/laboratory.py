@@ -9,7 +9,7 @@ gradient of the loss is minus the sum of weight times advantage times score: the
 entropy terms are left out, but the zero-variance groups that the trainer keeps for them are counted (and count, where a
 credit rule gives their steps an advantage). With N learners every weight is divided by N, as the trainer does.
 
-Source: ``docs/formalism/10_estimator.md`` [ours].
+Source: ``docs/theory/10_estimator.md`` [ours].
 """
 
 import functools

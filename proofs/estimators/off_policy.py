@@ -7,7 +7,7 @@ and the estimate is for the policy that learns, before its first step on them:
 
 Its expectation and its variance are sums over all groups that the sampler can play, and all draws from them.
 
-Source: ``docs/formalism/11_ratios.md`` [ours]; the weights are those of ``algorithms.method.importance``.
+Source: ``docs/theory/11_ratios.md`` [ours]; the weights are those of ``algorithms.method.importance``.
 """
 
 import math

@@ -9,7 +9,7 @@ where c(r; j) is the expected coefficient of the score of an episode whose retur
 members succeed. Where kappa is not constant, starts are weighed by how hard they are. With returns of more values the
 expected estimate is the sum over r of u(r) grad P(R = r), with u(r) = G E[c(r; the others)]: ``return_weights``.
 
-Source: ``docs/formalism/06_baselines_and_std.md`` (eq-start-weight) [ours].
+Source: ``docs/theory/06_baselines_and_std.md`` (eq-start-weight) [ours].
 """
 
 import itertools

@@ -276,7 +276,7 @@ def weightings_and_baselines_turn_the_gradient(case: Case) -> Sides:
     1.000 (constant), 0.825 (episode) and 0.833 (step) with the mean over episodes as baseline, and 0.991, 0.981 and
     0.694 with the mean over step rows.
 
-    Assumes: no std. Source: reconstructed; the six figures were computed elsewhere first (``docs/laboratory.md``).
+    Assumes: no std. Source: reconstructed; six figures were first computed elsewhere (``docs/theory/laboratory.md``).
     """
     cosines = [analysis.cosine for analysis in _six_analyses(case, _over_rows)]
     truth = _truth_of_three_choices()
@@ -311,7 +311,7 @@ def a_mean_over_rows_with_step_weighting_can_have_a_wrong_sign(case: Case) -> Si
     In the same game: the first action pays 0.5 where the policy earns 0.58 in the mean, so that its logit should fall.
     Both sides: that component of the estimate and of the truth.
 
-    Assumes: no std. Source: reconstructed; see ``docs/formalism/07_weighting.md``.
+    Assumes: no std. Source: reconstructed; see ``docs/theory/07_weighting.md``.
     """
     dist = case.dist
     analysis = case.analysis(weighting="step", rule=_over_rows)

@@ -195,7 +195,7 @@ def verifiers() -> None:
 
 
 def stable_baselines3() -> None:
-    """PPO learns a map of Frozen Lake; ``docs/exports.md`` has the same program."""
+    """PPO learns a map of Frozen Lake; ``docs/how_to/exports.md`` has the same program."""
     import gymnasium
     import numpy as np
     from gymnasium.wrappers import TransformObservation

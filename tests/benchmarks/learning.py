@@ -1,5 +1,5 @@
 """Learning in games of several players, and in Snake: from the behaviour-cloned model to the figures of
-docs/several_learners.md.
+docs/how_to/self_play.md.
 
     python tests/benchmarks/learning.py tic-tac-toe | kuhn-fixed | kuhn-self | snake [--seeds 0 1 ...] [--updates N]
 

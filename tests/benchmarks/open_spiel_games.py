@@ -1,6 +1,6 @@
 """Which OpenSpiel games play through the adapter: a few random episodes of each, replayed in OpenSpiel itself.
 
-    python tests/benchmarks/open_spiel_games.py [--episodes 3] [--page docs/open_spiel.md] [names ...]
+    python tests/benchmarks/open_spiel_games.py [--episodes 3] [--page docs/how_to/open_spiel.md] [names ...]
 
 Of every episode: the rewards sum to OpenSpiel's returns of the same actions, lie within the declared bounds and sum to
 0 where that is declared; no episode is longer than declared; every agent's text can be read; every legal action is

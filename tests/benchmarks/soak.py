@@ -1,6 +1,6 @@
 """A run at full speed for a long time: does its memory grow, does it leak files, does it slow down?
 
-    python tests/benchmarks/soak.py [--minutes 45] [--output runs/soak] [--markdown docs/faults.md]
+    python tests/benchmarks/soak.py [--minutes 45] [--output runs/soak] [--markdown docs/reference/faults.md]
 
 Starts ``tsmg train`` as a process of its own, with a learning rate so small that the policy stays as it is: every
 update is then the same amount of work. Evaluations, checkpoints and transcripts are written as usual, but more often.

@@ -86,7 +86,7 @@ def credit_per_step_leaves_the_draw_to_whole_episodes(case: Case) -> Sides:
     Sides: the expected number of trained tokens, and the expected estimate, when one member of a group is drawn.
 
     Assumes: alpha 1, K = 1, no std. Source: reconstructed
-    (``docs/formalism/09_other_credit_rules.md``).
+    (``docs/theory/09_other_credit_rules.md``).
     """
     analysis = case.analysis(credit="reward_to_go", sampling="aaw", kept_episodes=1, alpha=1.0)
     return np.array([analysis.trained_tokens, *analysis.mean_D]), _drawn_one(

@@ -139,7 +139,7 @@ def test_a_method_says_what_is_its_sources_and_what_is_ours() -> None:
 
 
 def test_the_page_has_every_method_as_it_is() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "methods.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/reference/methods.md").read_text()
     for name, preset in PRESETS.items():
         cells = [f"`{name}`", preset.about, preset.differences({}), preset.source, preset.ours]
         assert f"| {' | '.join(cells)} |" in page, name

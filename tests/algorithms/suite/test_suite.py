@@ -353,7 +353,7 @@ def test_games_that_are_alike_but_for_the_opponent_have_names():
 
 
 def test_the_file_on_the_page_is_a_suite(tmp_path):
-    page = (ROOT / "docs" / "suite.md").read_text()
+    page = (ROOT / "docs/reference/suite.md").read_text()
     (tmp_path / "mine.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
     suite = read_suite(tmp_path / "mine.toml")
     assert [game.title for game in suite.games] == ["FrozenLake-v0", "Nim against its own player"]
@@ -365,7 +365,7 @@ def test_the_page_shows_what_the_command_prints(tmp_path):
     command = [sys.executable, "-m", "algorithms.cli", "suite", "--output", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
     written = (tmp_path / "suite.md").read_text().splitlines()
-    page = (ROOT / "docs" / "suite.md").read_text()
+    page = (ROOT / "docs/reference/suite.md").read_text()
     shown = page[page.index("| game | level |") :].partition("\n\n")[0].splitlines()
     width = len(written[0].split(" | "))
     assert [line.rstrip(" |").split(" | ")[:width] for line in shown] == [

@@ -1,4 +1,4 @@
-"""Faults from outside, in whole runs: one sentence, nothing lost; docs/faults.md has the table."""
+"""Faults from outside, in whole runs: one sentence, nothing lost; docs/reference/faults.md has the table."""
 
 import errno
 import os

@@ -92,7 +92,7 @@ def _texts_of(game: AbstractGame[Any, Any]) -> Any:
 
 
 def test_the_upstream_fault_is_still_there() -> None:
-    """docs/exports.md tells of it; where this fails, a newer PettingZoo admits Text observations."""
+    """docs/how_to/exports.md tells of it; where this fails, a newer PettingZoo admits Text observations."""
     env = games.to_pettingzoo(GAMES["FrozenLake-v0"])
     with pytest.raises(AttributeError, match="'str' object has no attribute 'dtype'") as caught:
         passes(api_test, env, 20)

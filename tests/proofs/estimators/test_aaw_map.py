@@ -101,7 +101,7 @@ def test_figures_are_those_of_the_laboratory(
 
 def test_the_page_holds_the_present_map() -> None:
     """The committed table is what the command makes; the counts and ends in the page are its own."""
-    with (DOCS / "aaw_map.csv").open() as stream:
+    with (DOCS / "theory/aaw_map.csv").open() as stream:
         written = list(csv.DictReader(stream))
     points = the_map()
     assert len(written) == len(points) == 546
@@ -109,7 +109,7 @@ def test_the_page_holds_the_present_map() -> None:
         for name, value in row.items():
             assert float(value) == pytest.approx(getattr(point, name), rel=1e-3)
     assert {p.horizon for p in points} == set(HORIZONS) and {p.size for p in points} == set(SIZES)
-    page = (DOCS / "aaw_map.md").read_text()
+    page = (DOCS / "theory/aaw_map.md").read_text()
     for name, ends in (
         ("over_uniform", "0.85 to 17.8 | 518 of 546 cells"),
         ("over_full_trained", "0.42 to 15.8 | 491 of 546"),
@@ -149,7 +149,7 @@ def test_steps_that_do_not_matter_take_the_gain_per_generated_step(
     learnt = [p.over_full_trained for p in points]
     assert sum(ratio > 1 for ratio in learnt) == trained
     assert round(max(learnt), 1) == most
-    page = (DOCS / "aaw_map.md").read_text()
+    page = (DOCS / "theory/aaw_map.md").read_text()
     assert f"| {irrelevant:g} | {ahead} | {greatest:.2f} | {trained} of 546 | {most} |" in page
 
 
@@ -157,7 +157,7 @@ def test_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["aaw-map", "--output", str(tmp_path), "--size", "4"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "aaw_map.png").stat().st_size > 10_000
-    assert (tmp_path / "aaw_map.csv").read_text() == (DOCS / "aaw_map.csv").read_text()
+    assert (tmp_path / "aaw_map.csv").read_text() == (DOCS / "theory/aaw_map.csv").read_text()
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, float("nan")])

@@ -76,7 +76,7 @@ def test_the_page_shows_what_the_command_prints(
     found: dict[str, list[tuple[str, ...]]],
 ) -> None:
     """Two exact methods; those of drawn batches take minutes."""
-    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference/methods.md").read_text(encoding="utf-8")
     shown = {tuple(line.split()) for line in page.splitlines()}
     every = list(found.values())
     for rows in (every[0], every[3], every[5]):
