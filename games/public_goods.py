@@ -10,6 +10,7 @@ from typing import final
 import attrs
 
 from games.arguments import integer_field, number_field
+from games.social import equality_metric
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -47,7 +48,7 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
     Action text: the contribution's number.
     Rewards: in each round what the player kept, and an equal share of the multiplied pool.
     Invalid rule: the offender gives nothing, and pays nothing.
-    Metrics: efficiency, the share of the endowments that is given.
+    Metrics: efficiency, the share of the endowments that is given, and the equality of the returns (``games.social``).
     Exact values: with a multiplier between 1 and the number of players, to give nothing is the only best reply to
     anything, and to give everything is best for all together (``PublicGoods.payoffs``).
 
@@ -162,9 +163,11 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
         return sum(given) / (self.endowment * max(len(given), 1))
 
     def metrics(self, episode: Episode[Ledger], agent: str) -> Mapping[str, float]:
-        """``efficiency``; none where no round was paid."""
-        is_paid = bool(episode.final_state.state.rounds)
-        return {"efficiency": self.efficiency(episode)} if is_paid else {}
+        """``efficiency`` and ``equality``; none where no round was paid."""
+        if not episode.final_state.state.rounds:
+            return {}
+        returns_N = [episode.episode_return(a, penalties=False) for a in self.agents]
+        return {"efficiency": self.efficiency(episode), **equality_metric(returns_N)}
 
     def scripted_player(self) -> "Reciprocator":
         return Reciprocator(game=self)

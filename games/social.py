@@ -52,6 +52,22 @@ def equality(returns_N: Sequence[float]) -> float | None:
     return 1 - differences / (len(returns_N) * sum(returns_N))
 
 
+def equality_metric(returns_N: Sequence[float]) -> dict[str, float]:
+    """``equality`` by its name, as a game's metrics have it; nothing where it is not defined.
+
+    Args:
+      returns_N: the return of each agent. Shape (N,); unit: reward.
+
+    Source: J. Perolat et al., 2017.
+
+    Example:
+      >>> equality_metric([3, 1]), equality_metric([0, 0])
+      ({'equality': 0.75}, {})
+    """
+    found = equality(returns_N)
+    return {} if found is None else {"equality": found}
+
+
 def sustainability(rewards_N_T: Sequence[Sequence[float]]) -> float | None:
     """S: the mean time at which an agent gets its rewards, in the mean over the agents that get any.
 

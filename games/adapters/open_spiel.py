@@ -11,6 +11,7 @@ from types import ModuleType
 
 from games.adapters.live import nearest, readable
 from games.adapters.open_spiel_game import OpenSpielGame, Source, SpielGame, SpielState, TextOf
+from games.adapters.open_spiel_wording import Wording, wording_of
 from tsmg import Facts, InvalidArgumentError, MissingPackageError, Stream
 from tsmg.invalid import Forfeit
 
@@ -26,7 +27,7 @@ def from_open_spiel(
     horizon: int | None = None,
     text: Source | None = None,
     observation_text: TextOf | None = None,
-    rules: str = "",
+    rules: str | None = None,
     **parameters: object,
 ) -> OpenSpielGame:
     """An OpenSpiel game as an explicit game of the agents ``player_0``, ``player_1``, ...
@@ -42,7 +43,8 @@ def from_open_spiel(
         imperfect and the game has one, otherwise the observation.
       observation_text: function from an OpenSpiel state (which it must not change) and a player's number to the
         text that replaces OpenSpiel's own.
-      rules: the rules that an agent reads.
+      rules: the rules that an agent reads; by default those of ``games.adapters.open_spiel_wording``, if it has the
+        game, with a legend of its text.
       **parameters: parameters of the game.
 
     Raises:
@@ -108,16 +110,23 @@ def _checked(
     spiel: SpielGame,
     text: Source | None,
     observation_text: TextOf | None,
-    rules: str,
+    rules: str | None,
     horizon: int | None,
 ) -> OpenSpielGame:
     """The adapted game, once its first legal actions and texts were read."""
     loss = -float(spiel.min_utility())
+    source = _source(library, spiel, text, observation_text)
+    wording = wording_of(spiel.get_type().short_name, spiel.get_parameters())
+    if wording is not None and (
+        observation_text is not None or source != _source(library, spiel, None, None)
+    ):
+        wording = wording._replace(legend={}, text=())  # they are made for the usual text
     game = OpenSpielGame(
         spiel=spiel,
-        source=_source(library, spiel, text, observation_text),
+        source=source,
         own_text=observation_text,
-        rules=rules,
+        rules=_rules(library, spiel, wording) if rules is None else rules,
+        wording=wording,
         horizon=spiel.max_game_length() if horizon is None else horizon,
         invalid_rule=Forfeit(penalty=max(1.0, loss) if math.isfinite(loss) else 1.0),
         facts=_facts(library, spiel, with_own_text=observation_text is not None),
@@ -133,6 +142,23 @@ def _checked(
         ) from error
     readable(game)
     return game
+
+
+def _rules(library: ModuleType, spiel: SpielGame, wording: Wording | None) -> str:
+    """The rules and the legend of a game that has a wording, and the payoffs of a matrix game; else nothing."""
+    if wording is None:
+        return ""
+    rules = wording.rules_text(spiel.get_parameters())
+    if not isinstance(spiel, library.MatrixGame):
+        return rules
+    payoffs = [
+        f"{spiel.row_action_name(i)} and {spiel.col_action_name(j)}: {row:g} and {column:g}"
+        for i, (rows, columns) in enumerate(
+            zip(spiel.row_utilities(), spiel.col_utilities(), strict=True)
+        )
+        for j, (row, column) in enumerate(zip(rows, columns, strict=True))
+    ]
+    return f"{rules} Choices and pay, of player_0 and of player_1: {'; '.join(payoffs)}."
 
 
 def _source(

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import attrs
 
+from games.adapters.open_spiel_wording import Wording
 from games.arguments import to_horizon
 from tsmg import (
     AbstractExplicitGame,
@@ -46,10 +47,12 @@ class Position:
     Attributes:
       history: the actions so far, including those of chance; joint actions player by player.
       node: OpenSpiel's state, which is never changed.
+      wording: how the game's actions are worded, if not as in OpenSpiel.
     """
 
     history: tuple[int, ...]
     node: SpielState = attrs.field(eq=False, repr=False)
+    wording: Wording | None = attrs.field(default=None, eq=False, repr=False)
 
     @functools.cached_property
     def choices(self) -> Mapping[int, Mapping[int, str]]:
@@ -59,15 +62,17 @@ class Position:
             return {}
         if not node.is_simultaneous_node():
             player = node.current_player()
-            return {player: _named(node, player)}
-        players = range(node.num_players())
-        return {player: _named(node, player) for player in players if node.legal_actions(player)}
+            return {player: _named(node, player, self.wording)}
+        players = [p for p in range(node.num_players()) if node.legal_actions(p)]
+        return {player: _named(node, player, self.wording) for player in players}
 
 
-def _named(node: SpielState, player: int) -> dict[int, str]:
+def _named(node: SpielState, player: int, wording: Wording | None = None) -> dict[int, str]:
     """Legal actions and their texts, which differ also after folding; a number distinguishes equal texts."""
     actions = node.legal_actions(player)
     plain = {a: " ".join(node.action_to_string(player, a).split()) for a in actions}
+    if wording is not None:
+        plain = {action: wording.reworded_action(text) for action, text in plain.items()}
     count = Counter(map(fold, plain.values()))
     texts = {a: t if t and count[fold(t)] == 1 else f"{t} [{a}]" for a, t in plain.items()}
     if len(set(map(fold, texts.values()))) < len(texts):
@@ -84,10 +89,11 @@ class Chance(Distribution[Transition[Position]]):
 
     Args:
       node: OpenSpiel's state, which is not changed.
+      wording: of the positions.
     """
 
-    def __init__(self, node: SpielState) -> None:
-        self._node = node
+    def __init__(self, node: SpielState, wording: Wording | None = None) -> None:
+        self._node, self._wording = node, wording
 
     def __repr__(self) -> str:
         return f"Chance(after {self._node.history()})"
@@ -102,7 +108,7 @@ class Chance(Distribution[Transition[Position]]):
             node = node.child(_outcomes(node).sample(rng))  # the only copy: states may be large
             while node.is_chance_node():
                 node.apply_action(_outcomes(node).sample(rng))
-        return _arrived(node)
+        return _arrived(node, self._wording)
 
     def enumerate(
         self, limit: int = ENUMERATION_LIMIT
@@ -113,7 +119,7 @@ class Chance(Distribution[Transition[Position]]):
             if node is None:
                 waiting.pop()
             elif not node.is_chance_node():
-                yield _arrived(node), probability
+                yield _arrived(node, self._wording), probability
             elif len(waiting) <= _LONGEST_CHANCE:
                 waiting.append(_followers(node, probability))
             else:
@@ -147,12 +153,13 @@ def _outcomes(node: SpielState) -> Finite[int]:
     return Finite(outcomes)
 
 
-def _arrived(node: SpielState) -> Transition[Position]:
+def _arrived(node: SpielState, wording: Wording | None) -> Transition[Position]:
     """A decision or terminal node, and the rewards since the decision before it.
 
     At a chance node OpenSpiel's rewards are not defined: some games repeat there what was paid before.
     """
-    return Transition(Position(tuple(node.history()), node), tuple(map(float, node.rewards())))
+    position = Position(tuple(node.history()), node, wording)
+    return Transition(position, tuple(map(float, node.rewards())))
 
 
 @final
@@ -165,6 +172,7 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
       source: which of OpenSpiel's strings an agent reads.
       own_text: function that writes the text that an agent reads instead.
       rules: the rules that an agent reads.
+      wording: replacements in OpenSpiel's texts.
       horizon: time limit H, in steps.
       invalid_rule: iota, which determines what follows an invalid text.
       facts: what OpenSpiel declares.
@@ -174,6 +182,7 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
     source: Source = "observation"
     own_text: TextOf | None = None
     rules: str = ""
+    wording: Wording | None = attrs.field(default=None, repr=False)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
     facts: Facts = Facts()
@@ -188,7 +197,9 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
         return str(self.spiel).removesuffix("()")
 
     def initial_state_dist(self) -> Distribution[Position]:
-        return Chance(self.spiel.new_initial_state()).map(lambda arrival: arrival.state)
+        return Chance(self.spiel.new_initial_state(), self.wording).map(
+            lambda arrival: arrival.state
+        )
 
     def transition_dist(
         self, state: Position, joint_action: Mapping[str, int]
@@ -205,7 +216,7 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
             node.apply_actions([actions.get(p, 0) for p in range(len(self.agents))])
         else:
             node.apply_action(actions[node.current_player()])
-        return Chance(node)
+        return Chance(node, self.wording)
 
     def is_terminal(self, state: Position) -> bool:
         return bool(state.node.is_terminal())
@@ -221,7 +232,8 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
         if self.own_text is not None:
             return self.own_text(state.node, player)
         lines = [f"You are {agent}."] if len(self.agents) > 1 else []
-        lines.append(_COLOURS.sub("", self._string(state, player, self.source)).strip("\n"))
+        shown = _COLOURS.sub("", self._string(state, player, self.source)).strip("\n")
+        lines.append(shown if self.wording is None else self.wording.reworded_text(shown))
         legal = tuple(state.choices.get(player, {}).values())
         if sum(map(len, legal)) > _LISTED:
             lines += [f"Legal actions: {len(legal)}, such as", legal[0], legal[-1]]

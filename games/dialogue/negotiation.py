@@ -21,6 +21,7 @@ from games.dialogue.base import AbstractDialogue
 from games.dialogue.moves import Form, Move, Slot, Speech, grammar_text
 from games.dialogue.offers import ANSWERS, accepted_offer, answers, offer_form, standing_offer
 from games.dialogue.transcript import Talk, Utterance
+from games.social import equality_metric
 from tsmg import (
     AbstractPlayer,
     Distribution,
@@ -253,16 +254,17 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
         )
 
     def metrics(self, episode: Episode[Table], agent: str) -> Mapping[str, float]:
-        """The efficiency of the episode, and the agent's share.
+        """The efficiency and equality of the deal, and the agent's share.
 
         ``efficiency`` is the joint worth of the deal as a share of the greatest possible one, 0 without a deal;
-        ``share`` is the agent's part of the joint worth, left out where that is 0.
+        ``share`` is the agent's part of the joint worth, and ``equality`` (``games.social``) compares both parts; they
+        are left out where the joint worth is 0.
         """
         final = episode.final_state.state
         gains = self.rewards(final)
         efficiency = sum(gains) / efficient_worth(self.counts, final.world)
         share = {"share": gains[_AGENTS.index(agent)] / sum(gains)} if any(gains) else {}
-        return {"efficiency": efficiency, **share}
+        return {"efficiency": efficiency, **equality_metric(gains), **share}
 
     def success(self, episode: Episode[Table], agent: str) -> bool:
         """There was a deal."""

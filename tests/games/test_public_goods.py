@@ -85,7 +85,12 @@ def test_efficiency_is_the_share_that_was_given() -> None:
     assert len(given) == 12
     assert game.efficiency(episode) == pytest.approx(np.mean(given) / 4)
     ended = attrs.evolve(episode.final_state, state=Ledger())
-    assert game.metrics(episode, "player_1") == {"efficiency": game.efficiency(episode)}
+    returns = [episode.episode_return(agent) for agent in game.agents]
+    gini = sum(abs(a - b) for a in returns for b in returns) / (2 * len(returns) * sum(returns))
+    assert game.metrics(episode, "player_1") == {
+        "efficiency": game.efficiency(episode),
+        "equality": pytest.approx(1 - gini),
+    }
     assert game.metrics(attrs.evolve(episode, final_state=ended), "player_1") == {}
 
 
