@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.batch_rules import find_batch_rule
+from algorithms.method.bias import bias_warnings
 from algorithms.method.config import (
     GroupOn,
     MSGRPOConfig,
-    bias_warnings,
     resolved_group_on,
     resolved_std,
 )
