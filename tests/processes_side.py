@@ -157,10 +157,12 @@ class Replay:
     def play_until_enough(self, update: int, estimator: Estimator) -> Any:
         return GroupPlayer.play_until_enough(self, update, estimator)  # type: ignore[arg-type]
 
-    def play(self, update: int, *, first_group: int = 0) -> Any:
-        return GroupPlayer.play(self, update, first_group=first_group)  # type: ignore[arg-type]
+    def play(self, update: int, **options: Any) -> Any:
+        return GroupPlayer.play(self, update, **options)  # type: ignore[arg-type]
 
-    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+    def collect(
+        self, matchup: Matchup, groups: Sequence[int], update: int, starts: Any = None
+    ) -> Rollouts:
         played = self.recorded[update].groups
         share = tuple(group for group in played if group.episodes[0].key.group in groups)
         return Rollouts(groups=share, failed=())

@@ -58,4 +58,15 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
             f"'corrected' draws do not restore the weighting {config.weighting!r}: its denominator depends on what is "
             "drawn (weighting 'constant', 'episode' or 'sequence')"
         )
+    if config.correct_starts and (
+        config.group_filter != "all"
+        or config.batch_rule != "none"
+        or config.weighting in ("step", "token")
+        or (config.scope == "batch" and weighed and not config.corrected)
+    ):
+        found.append(
+            "'correct_starts' does not restore the game's own starts where the groups of a batch are compared or "
+            "weighed together ('group_filter' 'all', 'batch_rule' 'none', 'scope' 'group', and weighting 'constant', "
+            "'episode' or 'sequence' leave them apart)"
+        )
     return found

@@ -23,6 +23,7 @@ from tsmg import Facts, InvalidArgumentError
 Sharding = Literal["none", "zero1", "fsdp"]
 Schedule = Literal["linear", "constant"]
 GroupOn = Literal["initial_state", "initial_information", "nothing"]
+START_NAMES = ("law", "learnability")  # of starts.START_RULES, which knows of groups
 RATIO_NAMES = ("token", "gspo", "gspo-episode", "cispo")  # of ratios.RATIOS, which needs torch
 
 
@@ -225,6 +226,32 @@ class MSGRPOConfig:
         "nothing in games of hidden information, else the initial state",
         one_of,
     )
+    starts: str = rule_option(
+        "law",
+        "starts that groups begin on; law: as the game draws them; learnability: more often those that are neither "
+        "always won nor always lost, of what the run has seen of each",
+        START_NAMES,
+    )
+    start_floor: float = option(
+        0.2,
+        "share of the groups that begin as the game draws, whatever --starts says",
+        within(0.0, 1.0),
+    )
+    start_memory: float = option(
+        0.9,
+        "share of what --starts learnability knows of a start that is kept from update to update",
+        within(0.0, 1.0),
+    )
+    start_pool: int = option(
+        200,
+        "greatest number of starts that --starts chooses among: all of the game's, or so many that the game draws once",
+        within(1),
+    )
+    correct_starts: bool = option(
+        False,
+        "multiply the loss of a group by how likely its start is in the game over how likely under --starts; restores "
+        "the mean over the game's own starts",
+    )
     common_chance: bool = option(
         False, "use the same chance draws of the game for all members of a group"
     )
@@ -311,6 +338,33 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     if config.std != "auto":
         return config.std
     return "none" if shares_what_is_hidden(config, facts) else "population"
+
+
+def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = None) -> None:
+    """Refuse settings of a start rule where there is none, and a start rule where a group's members share no start.
+
+    Args:
+      config: the settings.
+      facts: facts of the game that is played.
+      chosen: whether there is a start rule; as the settings say unless given.
+
+    Raises:
+      InvalidArgumentError: it is so.
+    """
+    if config.starts != "law" if chosen is None else chosen:
+        if resolved_group_on(config, facts) == "nothing":
+            raise InvalidArgumentError(
+                "'starts' chooses the start of a group, and the members of a group share none here ('group_on' "
+                f"{config.group_on!r}): set 'group_on' to initial_information or initial_state"
+            )
+        return
+    for name in ("start_floor", "start_memory", "start_pool", "correct_starts"):
+        value = getattr(config, name)
+        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
+            raise InvalidArgumentError(
+                f"{name!r} has no effect where the game draws the starts: set 'starts' to learnability or a rule of "
+                f"your own, or leave {name!r} out (got {value!r})"
+            )
 
 
 def _check_importance(config: MSGRPOConfig) -> None:
