@@ -35,13 +35,23 @@ class CandidateStart:
 
     Attributes:
       number: its place in the list of the run, which is the same in every process and after a run is resumed.
-      state: the game's own state.
       share: mu, its probability under the game's law, or among the candidates that were drawn from it.
+      reached: gives the game's own state: a foreign environment is brought there whenever it is asked for.
     """
 
     number: int
-    state: Any
     share: float
+    reached: Callable[[], Any] = attrs.field(eq=False, repr=False)
+
+    @property
+    def state(self) -> Any:
+        """The game's own state."""
+        return self.reached()
+
+    @classmethod
+    def at(cls, state: Any, *, number: int, share: float) -> "CandidateStart":
+        """The start at a state that is known."""
+        return cls(number=number, share=share, reached=lambda: state)
 
 
 class StartRule(Protocol):
@@ -62,7 +72,7 @@ class StartLaw:
       probabilities: q of each.
 
     Example:
-      >>> starts = [CandidateStart(number=n, state=s, share=0.5) for n, s in enumerate("ab")]
+      >>> starts = [CandidateStart.at(s, number=n, share=0.5) for n, s in enumerate("ab")]
       >>> law = StartLaw.of(starts, lambda starts: [3.0, 1.0], floor=0.2)
       >>> law.probabilities
       (0.7, 0.3)
@@ -145,7 +155,7 @@ class Learnability:
     Example:
       >>> rule = Learnability(memory=0.5)
       >>> rule.counts = {0: (3.0, 0.0), 1: (2.0, 2.0)}
-      >>> starts = [CandidateStart(number=n, state=n, share=1 / 3) for n in range(3)]
+      >>> starts = [CandidateStart.at(n, number=n, share=1 / 3) for n in range(3)]
       >>> [round(factor, 4) for factor in rule(starts)]  # 4/30, 9/42, 1/6
       [0.1333, 0.2143, 0.1667]
     """

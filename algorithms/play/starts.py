@@ -1,5 +1,7 @@
 """The starts that a run chooses among: all of a game's, or candidates that were drawn from its law once."""
 
+import functools
+from collections import Counter
 from typing import Any
 
 from algorithms.method.starts import CandidateStart
@@ -19,8 +21,9 @@ def listed_starts(
 ) -> tuple[CandidateStart, ...]:
     """A game's starts with their probabilities; where there are too many, or no list, so many that were drawn.
 
-    A foreign environment's starts are drawn by seed, as its starts always are. Candidates that are equal are one start,
-    with their shares together.
+    The starts of a game that can only be sampled are drawn by seed, and anew whenever one is begun on, so that no
+    foreign environment is held open for them. Where candidates are drawn of a law, equal ones are one start with their
+    shares together.
 
     Args:
       game: what is played.
@@ -33,23 +36,21 @@ def listed_starts(
       >>> [(start.number, start.share) for start in listed_starts(walk, seed=0, most=9)]
       [(0, 1.0)]
     """
-    if isinstance(game, AbstractExplicitGame):
-        try:
-            pmf = game.initial_state_dist().pmf(most)
-        except NotEnumerableError:
-            pass
-        else:
-            return _numbered({state: float(p) for state, p in pmf.items()})
-    shares: dict[Any, float] = {}
-    for n in range(most):
-        key = EpisodeKey(seed=seed, update=_POOL, group=n).shared()
-        state = game.sample_initial_state(key.stream(Purpose.START))
-        shares[state] = shares.get(state, 0.0) + 1 / most
-    return _numbered(shares)
-
-
-def _numbered(shares: dict[Any, float]) -> tuple[CandidateStart, ...]:
+    keys = [EpisodeKey(seed=seed, update=_POOL, group=n).shared() for n in range(most)]
+    draws = [functools.partial(_drawn, game, key) for key in keys]
+    if not isinstance(game, AbstractExplicitGame):
+        return tuple(
+            CandidateStart(number=n, share=1 / most, reached=draw) for n, draw in enumerate(draws)
+        )
+    try:
+        shares = {s: float(p) for s, p in game.initial_state_dist().pmf(most).items()}
+    except NotEnumerableError:
+        shares = {state: n / most for state, n in Counter(draw() for draw in draws).items()}
     return tuple(
-        CandidateStart(number=n, state=state, share=share)
+        CandidateStart.at(state, number=n, share=share)
         for n, (state, share) in enumerate(shares.items())
     )
+
+
+def _drawn(game: AbstractGame[Any, Any], key: EpisodeKey) -> Any:
+    return game.sample_initial_state(key.stream(Purpose.START))

@@ -46,7 +46,7 @@ def candidate_starts(dist: TrajectoryDistribution) -> list[CandidateStart]:
     for trajectory, p in zip(dist.trajectories, dist.probabilities_E.tolist(), strict=True):
         states[trajectory.start] = trajectory.episode.start.state.state
         shares[trajectory.start] = shares.get(trajectory.start, 0.0) + p
-    return [CandidateStart(number=n, state=states[n], share=shares[n]) for n in sorted(states)]
+    return [CandidateStart.at(states[n], number=n, share=shares[n]) for n in sorted(states)]
 
 
 @attrs.frozen(kw_only=True, eq=False)

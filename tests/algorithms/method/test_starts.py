@@ -21,7 +21,7 @@ from tsmg import EpisodeKey, Facts, InvalidArgumentError
 
 
 def starts(*shares: float) -> list[CandidateStart]:
-    return [CandidateStart(number=n, state=n, share=share) for n, share in enumerate(shares)]
+    return [CandidateStart.at(n, number=n, share=share) for n, share in enumerate(shares)]
 
 
 def group(start: int | None, *successes_G: bool | None, agent: str = "player") -> RoleGroup:

@@ -12,7 +12,9 @@ from algorithms.method.starts import CandidateStart, StartLaw
 from algorithms.play.rollouts import collect_groups
 from algorithms.play.starts import listed_starts
 from algorithms.runs.state import TrainingState
+from algorithms.training.game_spec import GameSpec
 from algorithms.training.snapshot import load_training_state, training_state
+from algorithms.training.spec import RunSpec
 from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
 from proofs.small_games import FiniteGame
 from tests.runs import SMALL_RUN
@@ -50,16 +52,15 @@ def test_all_starts_of_a_game_or_candidates_by_its_law() -> None:
     listed = listed_starts(HANOI, seed=0, most=8)
     law = HANOI.initial_state_dist().pmf()
     assert {start.state: start.share for start in listed} == {s: float(p) for s, p in law.items()}
-    drawn = listed_starts(HANOI, seed=0, most=len(listed) - 1)
-    assert sum(start.share for start in drawn) == pytest.approx(1) and set(law) >= {
-        start.state for start in drawn
+    sampled = [start.state for start in listed_starts(Unlisted(HANOI), seed=0, most=7)]
+    drawn = listed_starts(HANOI, seed=0, most=7)
+    assert {start.state: start.share for start in drawn} == {  # equal candidates are one start
+        state: sampled.count(state) / 7 for state in sampled
     }
-    assert drawn == listed_starts(Unlisted(HANOI), seed=0, most=len(listed) - 1)
-    assert drawn != listed_starts(HANOI, seed=1, most=len(listed) - 1)
-    many = listed_starts(Unlisted(HANOI), seed=0, most=2000)
-    assert len(many) == len(law)  # equal candidates are one start
-    assert all(start.share == pytest.approx(law[start.state], abs=0.04) for start in many)
-    assert [start.number for start in many] == list(range(len(law)))
+    assert len(drawn) < 7 and [start.number for start in drawn] == list(range(len(drawn)))
+    many = [start.state for start in listed_starts(Unlisted(HANOI), seed=1, most=2000)]
+    assert many[:7] != sampled
+    assert all(many.count(state) / 2000 == pytest.approx(p, abs=0.04) for state, p in law.items())
 
 
 def test_groups_begin_where_the_rule_says_and_are_weighed() -> None:
@@ -141,7 +142,11 @@ def test_what_is_known_of_starts_is_saved_and_changes_what_is_played(tmp_path: P
     assert [forgetful.update().metrics for _ in range(2)] != rest
 
 
-def test_a_run_that_hides_starts_is_refused_before_it_plays() -> None:
+def test_a_run_that_hides_starts_is_refused_before_a_model_is_made() -> None:
+    with pytest.raises(InvalidArgumentError, match="the members of a group share none here"):
+        RunSpec(game=GameSpec(id="KuhnPoker-v0"), algorithm=LEARNS).check()
+    with pytest.raises(InvalidArgumentError, match="'correct_starts' has no effect"):
+        RunSpec(algorithm=attrs.evolve(SMALL_RUN, correct_starts=True)).check()
     with pytest.raises(InvalidArgumentError, match="the members of a group share none here"):
         trainer(LEARNS, games.make("KuhnPoker-v0"))
 
@@ -157,3 +162,19 @@ def test_a_start_rule_of_ones_own_sees_states(monkeypatch: pytest.MonkeyPatch) -
     made = trainer(attrs.evolve(LEARNS, starts="tests.own_rules:by_state"))
     made.update()
     assert seen == list(made.player.starts)
+
+
+def test_starts_of_a_foreign_environment_are_seeds_and_can_be_begun_on_again() -> None:
+    """Groups on one candidate begin alike in every update, and no environment is held for it."""
+    made = games.from_gymnasium("CartPole-v1", horizon=3)
+    law = StartLaw.of(listed_starts(made, seed=0, most=4), lambda listed: [0, 1, 0, 0], floor=0.0)
+    player = PlayerPolicy(made, UniformPlayer(made))
+    seeds = {
+        episode.start.state.state.seed
+        for update in range(2)
+        for group in collect_groups(
+            made, player, seed=0, update=update, groups=2, group_size=2, starts=law
+        ).groups
+        for episode in group.episodes
+    }
+    assert seeds == {law.starts[1].state.seed} and law.starts[1].state is not law.starts[1].state
