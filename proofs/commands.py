@@ -35,6 +35,7 @@ _ESTIMATOR = (
 _COMPARED = (
     *_ESTIMATOR,
     *("groups", "scope", "group_filter", "kept_groups", "max_plays", "batch_rule", "group_on"),
+    *("starts", "start_floor", "correct_starts"),
 )
 # Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.
 _MEASURED = (

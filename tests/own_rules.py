@@ -6,6 +6,7 @@ from typing import Any, final
 
 from algorithms.method.batch import RoleGroup
 from algorithms.method.credit import Group
+from algorithms.method.starts import CandidateStart
 from tsmg import Distribution, Finite
 
 
@@ -57,3 +58,8 @@ class MovingAverage:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.averages = dict(state["averages"])
+
+
+def later_first(starts: Sequence[CandidateStart]) -> list[float]:
+    """Starts in proportion to their place in the list, the first one never."""
+    return [float(start.number) for start in starts]

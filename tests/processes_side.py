@@ -31,7 +31,7 @@ from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling
 from lap.testing.report import perturb
 from tests.checkpoints import tiny_model
 from tests.whole_runs import CONFIG, RUN, Teller
-from tsmg import AbstractGame, PlayRandomLegal, with_invalid_rule
+from tsmg import AbstractGame, PlayRandomLegal, with_horizon, with_invalid_rule
 
 UPDATES = 5
 CASES: dict[str, dict[str, Any]] = {
@@ -40,6 +40,9 @@ CASES: dict[str, dict[str, Any]] = {
     "no signal": {"groups": 3, "kl_coefficient": 0.0, "game": "silent"},  # nothing to learn
     "a rule with a state, played again": {
         "groups": 3, "credit": "tests.own_rules:MovingAverage", "group_filter": "signal", "max_plays": 2,
+    },
+    "starts chosen by success": {
+        "groups": 3, "game": "Hanoi-v0", "starts": "learnability", "correct_starts": True,
     },
     "two roles": {"groups": 3, "game": "PrisonersDilemma-v0"},
     "whole episodes": {
@@ -60,6 +63,9 @@ def game_of(name: str) -> AbstractGame[Any, Any]:
     """A game in which whatever is said leads somewhere; ``silent`` is one where it earns nothing."""
     if name == "silent":
         return games.make("FrozenLake-v0", horizon=1)
+    if name == "Hanoi-v0":
+        disks = with_horizon(games.make(name, disks=2, random_start=True), 4)
+        return with_invalid_rule(disks, PlayRandomLegal(penalty=0.1))
     return with_invalid_rule(games.make(name), PlayRandomLegal(penalty=0.1))
 
 
@@ -157,10 +163,12 @@ class Replay:
     def play_until_enough(self, update: int, estimator: Estimator) -> Any:
         return GroupPlayer.play_until_enough(self, update, estimator)  # type: ignore[arg-type]
 
-    def play(self, update: int, *, first_group: int = 0) -> Any:
-        return GroupPlayer.play(self, update, first_group=first_group)  # type: ignore[arg-type]
+    def play(self, update: int, **options: Any) -> Any:
+        return GroupPlayer.play(self, update, **options)  # type: ignore[arg-type]
 
-    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+    def collect(
+        self, matchup: Matchup, groups: Sequence[int], update: int, starts: Any = None
+    ) -> Rollouts:
         played = self.recorded[update].groups
         share = tuple(group for group in played if group.episodes[0].key.group in groups)
         return Rollouts(groups=share, failed=())

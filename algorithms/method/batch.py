@@ -49,6 +49,9 @@ class RoleGroup:
       credits_G: for each episode, the advantage of each of the agent's completions, or of each of its tokens.
       completions_G: for each episode, the agent's completions.
       rewards_to_go_G: for each of them, the return from its step on, discounted from that step; empty unless asked for.
+      start: number of the start that a start rule chose for the group; ``None`` where the game drew it.
+      start_weight: w, by which the group's loss is multiplied to follow the game's law of starts.
+      successes_G: whether each episode is a success, as far as the game says; empty where no start rule asks for it.
     """
 
     number: int
@@ -58,6 +61,9 @@ class RoleGroup:
     credits_G: tuple[tuple[Advantage, ...], ...]
     completions_G: tuple[tuple[Completion, ...], ...]
     rewards_to_go_G: tuple[tuple[float, ...], ...] = ()
+    start: int | None = None
+    start_weight: float = 1.0
+    successes_G: tuple[bool | None, ...] = ()
 
     @classmethod
     def of(

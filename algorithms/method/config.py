@@ -20,11 +20,10 @@ from algorithms.method.settings import one_of, option, rule_option, within
 from algorithms.method.weighting import WeightingKind
 from tsmg import Facts, InvalidArgumentError
 
-# Rules whose credit is 0 exactly where the score is by which an episode is drawn.
-_CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline")
 Sharding = Literal["none", "zero1", "fsdp"]
 Schedule = Literal["linear", "constant"]
 GroupOn = Literal["initial_state", "initial_information", "nothing"]
+START_NAMES = ("law", "learnability")  # of starts.START_RULES, which knows of groups
 RATIO_NAMES = ("token", "gspo", "gspo-episode", "cispo")  # of ratios.RATIOS, which needs torch
 
 
@@ -226,6 +225,32 @@ class MSGRPOConfig:
         "nothing in games of hidden information, else the initial state",
         one_of,
     )
+    starts: str = rule_option(
+        "law",
+        "starts that groups begin on; law: as the game draws them; learnability: more often those that are neither "
+        "always won nor always lost, of what the run has seen of each",
+        START_NAMES,
+    )
+    start_floor: float = option(
+        0.2,
+        "share of the groups that begin as the game draws, whatever --starts says",
+        within(0.0, 1.0),
+    )
+    start_memory: float = option(
+        0.9,
+        "share of what --starts learnability knows of a start that is kept from update to update",
+        within(0.0, 1.0),
+    )
+    start_pool: int = option(
+        200,
+        "greatest number of starts that --starts chooses among: all of the game's, or so many that the game draws once",
+        within(1),
+    )
+    correct_starts: bool = option(
+        False,
+        "multiply the loss of a group by how likely its start is in the game over how likely under --starts; restores "
+        "the mean over the game's own starts",
+    )
     common_chance: bool = option(
         False, "use the same chance draws of the game for all members of a group"
     )
@@ -311,53 +336,34 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     """
     if config.std != "auto":
         return config.std
-    return "none" if _shares_what_is_hidden(config, facts) else "population"
+    return "none" if shares_what_is_hidden(config, facts) else "population"
 
 
-def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
-    """What the settings get wrong in a game with these facts: why the expected estimate turns away from the gradient.
-
-    Named are combinations that a neighbouring setting mends: weights of groups that share what agents cannot see, and
-    corrections that do not correct. That starts of unlike difficulty have unlike weights is not among them
-    (``docs/theory/06_baselines_and_std.md``, "Several starts").
+def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = None) -> None:
+    """Refuse settings of a start rule where there is none, and a start rule where a group's members share no start.
 
     Args:
       config: the settings.
       facts: facts of the game that is played.
+      chosen: whether there is a start rule; as the settings say unless given.
 
-    Returns:
-      A sentence for each; nothing where there is nothing to say.
+    Raises:
+      InvalidArgumentError: it is so.
     """
-    found = []
-    weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
-    if _shares_what_is_hidden(config, facts):
-        shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
-        if config.credit == "mean_divided":
-            found.append(f"'credit' 'mean_divided' divides by the group's mean return {shared}")
-        if resolved_std(config, facts) != "none":
-            found.append(
-                f"'std' is {config.std!r} {shared} (std 'none' cannot, without a draw by advantage or with 'corrected')"
+    if config.starts != "law" if chosen is None else chosen:
+        if resolved_group_on(config, facts) == "nothing":
+            raise InvalidArgumentError(
+                "'starts' chooses the start of a group, and the members of a group share none here ('group_on' "
+                f"{config.group_on!r}): set 'group_on' to initial_information or initial_state"
             )
-        if weighed and not config.corrected:
-            found.append(
-                f"'sampling' is {config.sampling!r} without 'corrected' {shared}, with std 'none' too ('corrected' "
-                "cannot)"
-            )
-    if config.sampling == "optimal" and weighed and not config.corrected:
-        found.append(
-            "'sampling' is 'optimal' without 'corrected': surprising replies are weighed more than their share, which "
-            "turns the direction ('corrected', or sampling 'aaw' or 'all')"
-        )
-    bare = config.sampling == "aaw" and not config.floor
-    for name, restored in (("credit", _CREDIT_WITH_SCORE), ("batch_rule", ("none",))):
+        return
+    for name in ("start_floor", "start_memory", "start_pool", "correct_starts"):
         value = getattr(config, name)
-        if config.corrected and bare and value not in restored:
-            found.append(
-                f"'corrected' draws do not restore {name.replace('_', ' ')} {value!r}: an episode of score 0 (of "
-                "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "
-                f"'optimal' or 'all', or {name} {restored[0]!r})"
+        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
+            raise InvalidArgumentError(
+                f"{name!r} has no effect where the game draws the starts: set 'starts' to learnability or a rule of "
+                f"your own, or leave {name!r} out (got {value!r})"
             )
-    return found
 
 
 def _check_importance(config: MSGRPOConfig) -> None:
@@ -374,7 +380,7 @@ def _check_importance(config: MSGRPOConfig) -> None:
             )
 
 
-def _shares_what_is_hidden(config: MSGRPOConfig, facts: Facts) -> bool:
+def shares_what_is_hidden(config: MSGRPOConfig, facts: Facts) -> bool:
     """Whether the members of a group share what the agents cannot see."""
     hidden = facts.perfect_information is False
     return config.common_chance or (hidden and resolved_group_on(config, facts) == "initial_state")

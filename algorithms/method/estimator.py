@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.batch_rules import find_batch_rule
+from algorithms.method.bias import bias_warnings
 from algorithms.method.config import (
     GroupOn,
     MSGRPOConfig,
-    bias_warnings,
+    check_starts,
     resolved_group_on,
     resolved_std,
 )
@@ -52,6 +53,7 @@ from algorithms.method.rules import (
     made_rule,
     rule_name,
 )
+from algorithms.method.starts import CandidateStart, StartLaw, StartRule, find_start_rule
 from algorithms.method.weighting import WeightingKind
 from tsmg import Distribution, Facts, InvalidArgumentError, Stream, product
 
@@ -73,6 +75,9 @@ class Estimator:
       sampling: which episodes are trained on: a ``SamplingRule``, or a draw of one's own.
       kept_episodes: how many episodes of a group are meant to be trained on: the loss is a mean over so many.
       weighting: how tokens are weighted.
+      starts: which starts groups begin on; those that the game draws if ``None``.
+      start_floor: share of the groups that begin by the game's law all the same.
+      correct_starts: whether the loss of each group is multiplied by its start's weight, to follow the game's law.
     """
 
     group_on: GroupOn
@@ -87,6 +92,9 @@ class Estimator:
     sampling: SamplingRule | EpisodeDraw
     kept_episodes: int
     weighting: WeightingKind
+    starts: StartRule | None = None
+    start_floor: float = 0.0
+    correct_starts: bool = False
 
     @classmethod
     def of(
@@ -98,6 +106,7 @@ class Estimator:
         group_filter: GroupFilter | None = None,
         batch_rule: BatchRule | None = None,
         sampling: EpisodeDraw | None = None,
+        starts: StartRule | None = None,
     ) -> "Estimator":
         """The estimator of a configuration, with every ``auto`` resolved; warns of ``bias_warnings``.
 
@@ -108,13 +117,17 @@ class Estimator:
           group_filter: which groups are learnt from.
           batch_rule: how advantages are compared over the batch.
           sampling: which episodes are trained on.
+          starts: which starts groups begin on.
 
         Raises:
-          InvalidArgumentError: a rule of the user's own cannot be loaded.
+          InvalidArgumentError: a rule of the user's own cannot be loaded, or settings of starts do not fit (see
+            ``check_starts``).
         """
         for warning in bias_warnings(config, facts):
             warnings.warn(warning, stacklevel=2)
         std = resolved_std(config, facts)
+        starts = starts or find_start_rule(config.starts, memory=config.start_memory)
+        check_starts(config, facts, chosen=starts is not None)
         return cls(
             group_on=resolved_group_on(config, facts),
             common_chance=config.common_chance,
@@ -141,7 +154,27 @@ class Estimator:
             if sampling is None and config.sampling == "all"
             else config.kept_episodes,
             weighting=config.weighting,
+            starts=starts,
+            start_floor=config.start_floor,
+            correct_starts=config.correct_starts,
         )
+
+    def start_law(self, starts: Sequence[CandidateStart]) -> StartLaw | None:
+        """The distribution of a group's start, as the start rule stands; ``None`` where the game draws it.
+
+        Args:
+          starts: those that there are.
+
+        Raises:
+          InvalidArgumentError: the rule returns something else than factors, or leaves out starts that weights are to
+            restore.
+        """
+        if self.starts is None:
+            return None
+        law = StartLaw.of(starts, self.starts, floor=self.start_floor)
+        if self.correct_starts:
+            law.check_correctable()
+        return law
 
     def role_groups(self, groups: Sequence[Group], agents: Sequence[str]) -> list[RoleGroup]:
         """Each group in each role that learns, with the advantages of its episodes and of their completions.
@@ -258,6 +291,11 @@ class Estimator:
             filter, those that passed are the denominator.
         """
         groups = asked if self.group_filter is None else max(1, len(role_groups))
+        if self.correct_starts:
+            selected = [
+                attrs.evolve(s, weight=s.weight * role_groups[s.group].start_weight)
+                for s in selected
+            ]
         return training_rows(
             role_groups,
             selected,
@@ -304,6 +342,7 @@ class Estimator:
             "group_filter": self.group_filter,
             "batch_rule": self.batch_rule,
             "sampling": self.sampling,
+            "starts": self.starts,
         }
         return {place: rule for place, rule in rules.items() if isinstance(rule, StatefulRule)}
 

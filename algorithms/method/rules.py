@@ -4,6 +4,7 @@
     group filter    the batch's groups -> which of them are learnt from
     batch rule      those groups -> their advantages, compared over the batch
     episode draw    a group -> a distribution of episodes to train on
+    start rule      the starts of the game -> a factor for each, by which its probability is multiplied (``starts``)
 
 A setting names a rule of the library, or ``module:object`` one of the user's: a function, or a class, of which an
 object is made without arguments. A rule is a function of what it is given: the trainer and the laboratory may call it

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from algorithms.method.config import GroupOn
+from algorithms.method.starts import StartLaw
 from tsmg import (
     AbstractExplicitGame,
     AbstractGame,
@@ -55,6 +56,7 @@ def collect_groups(
     group_on: GroupOn = "initial_state",
     common_chance: bool = False,
     max_failure_rate: float = 0.1,
+    starts: StartLaw | None = None,
 ) -> Rollouts:
     """Play groups of ``group_size`` episodes in one lockstep batch.
 
@@ -71,6 +73,7 @@ def collect_groups(
       group_on: what the members of a group share: the first state, what each agent knows of it, or nothing.
       common_chance: whether they also share the game's chance draws.
       max_failure_rate: the greatest share of failed episodes that is accepted.
+      starts: the distribution of the start of a group; the game's own unless given.
 
     Raises:
       TooManyFailuresError: more episodes failed; the message holds the first failure.
@@ -83,7 +86,7 @@ def collect_groups(
     specs = [
         EpisodeSpec[Any](key=key, start=start, common_chance=common_chance)
         for members in keys
-        for key, start in zip(members, group_starts(game, members, group_on), strict=True)
+        for key, start in zip(members, group_starts(game, members, group_on, starts), strict=True)
     ]
     records = play_checked(game, policy, specs)
     failed = [record for record in records if isinstance(record, FailedEpisode)]
@@ -164,13 +167,19 @@ def check_failures(
 
 
 def group_starts(
-    game: AbstractGame[Any, Any], members: list[EpisodeKey], group_on: GroupOn
+    game: AbstractGame[Any, Any],
+    members: list[EpisodeKey],
+    group_on: GroupOn,
+    starts: StartLaw | None = None,
 ) -> list[Start[Any] | None]:
     """Where each member of a group begins; ``None`` leaves the draw (and its failures) to the runner."""
     if group_on == "nothing":
         return [None] * len(members)
     try:
-        first = draw_start(game, members[0].shared())
+        if starts is None:
+            first = draw_start(game, members[0].shared())
+        else:
+            first = Start(state=ClosedGame(game).close(starts.draw(members[0]).state))
         if group_on == "initial_state" or game.facts.perfect_information:
             return [first] * len(members)
         return [_alike(game, first, key) for key in members]

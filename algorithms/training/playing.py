@@ -1,6 +1,6 @@
 """The episodes of an update: groups that all processes play together, and what their roles came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import attrs
@@ -10,12 +10,13 @@ from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import RoleGroup
 from algorithms.method.config import MSGRPOConfig, resolved_group_on
 from algorithms.method.estimator import Estimator
+from algorithms.method.starts import CandidateStart, StartLaw
 from algorithms.play.evaluation import Outcome
 from algorithms.play.matchups import AbstractMatchups, Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts, check_failures, collect_groups
 from algorithms.training.learner import TrainablePolicy
 from lap import ConstrainedPolicy, with_logit_cache
-from tsmg import AbstractGame, AgentPolicy
+from tsmg import AbstractGame, AgentPolicy, EpisodeGroup
 
 
 def playing_policies(
@@ -57,11 +58,13 @@ class Played:
       game: the game that was played.
       parts: the groups by matchup.
       failures: how many episodes failed, in all processes.
+      starts: the distribution of the start of a group; ``None`` where the game drew them.
     """
 
     game: AbstractGame[Any, Any]
     parts: tuple[PlayedMatchup, ...]
     failures: int
+    starts: StartLaw | None = None
 
     @property
     def rollouts(self) -> Rollouts:
@@ -86,15 +89,33 @@ class Played:
           The groups in their roles, and the outcome of each of their episodes.
         """
         played_here = [
-            (role_group, [Outcome.of(self.game, e, role_group.agent) for e in group.episodes])
+            seen
             for part in self.parts
             for group in part.rollouts.groups
-            for role_group in estimator.role_groups([group], part.matchup.learners)
+            for seen in self._seen(group, estimator, part.matchup.learners)
         ]
         order = {g: n for n, g in enumerate(g for part in self.parts for g in part.groups)}
         played = sorted(processes.gather(played_here), key=lambda pair: order[pair[0].number])
         role_groups = [role_group for role_group, _ in played]
         return role_groups, [outcome for _, outcomes_G in played for outcome in outcomes_G]
+
+    def _seen(
+        self, group: EpisodeGroup[Any], estimator: Estimator, learners: Sequence[str]
+    ) -> Iterator[tuple[RoleGroup, list[Outcome]]]:
+        """A group in each role that learns, with what start rules look at; and the outcome of each of its episodes."""
+        for role_group in estimator.role_groups([group], learners):
+            outcomes_G = [Outcome.of(self.game, e, role_group.agent) for e in group.episodes]
+            if self.starts is None:
+                yield role_group, outcomes_G
+                continue
+            start = self.starts.draw(group.episodes[0].key).number
+            placed = attrs.evolve(
+                role_group,
+                start=start,
+                start_weight=self.starts.weight(start),
+                successes_G=tuple(outcome.success for outcome in outcomes_G),
+            )
+            yield placed, outcomes_G
 
 
 @final
@@ -131,6 +152,7 @@ class GroupPlayer:
       config: the settings, with every ``auto`` resolved.
       sharding: how weights and groups are divided.
       constrained: whether these policies can say legal actions alone.
+      starts: the starts that a start rule chooses among.
     """
 
     game: AbstractGame[Any, Any]
@@ -139,6 +161,7 @@ class GroupPlayer:
     config: MSGRPOConfig
     sharding: Sharding
     constrained: bool = False
+    starts: tuple[CandidateStart, ...] = ()
 
     def play_until_enough(self, update: int, estimator: Estimator) -> Compared:
         """Play the groups of an update, and again while fewer pass the estimator's filter than there are groups.
@@ -156,8 +179,10 @@ class GroupPlayer:
         role_groups: list[RoleGroup] = []
         outcomes: list[Outcome] = []
         passed: list[RoleGroup] = []
+        law = estimator.start_law(self.starts)
         while not plays or (len(passed) < plays[0].roles and len(plays) < self.config.max_plays):
-            plays.append(self.play(update, first_group=len(plays) * self.config.groups))
+            first = len(plays) * self.config.groups
+            plays.append(self.play(update, first_group=first, starts=law))
             compared, ended = plays[-1].compare(estimator, self.sharding.processes)
             role_groups += compared
             outcomes += ended
@@ -171,12 +196,13 @@ class GroupPlayer:
             rollouts=_joined([played.rollouts for played in plays]),
         )
 
-    def play(self, update: int, *, first_group: int = 0) -> Played:
+    def play(self, update: int, *, first_group: int = 0, starts: StartLaw | None = None) -> Played:
         """Play all groups of an update.
 
         Args:
           update: its number, by which all randomness is keyed.
           first_group: number of the first group.
+          starts: the distribution of the start of a group; the game's own unless given.
 
         Raises:
           TooManyFailuresError: more episodes failed than the settings accept.
@@ -188,7 +214,7 @@ class GroupPlayer:
                 PlayedMatchup(
                     matchup=matchup,
                     groups=groups,
-                    rollouts=self.collect(matchup, processes.scatter(groups), update),
+                    rollouts=self.collect(matchup, processes.scatter(groups), update, starts),
                 )
                 for matchup, places in distinct_matchups(self.matchups, playing, c.groups)
                 for groups in [[first_group + place for place in places]]
@@ -198,15 +224,22 @@ class GroupPlayer:
         failures = check_failures(
             failed, c.groups * c.group_size, c.max_failure_rate, errors=errors
         )
-        return Played(game=self.game, parts=parts, failures=failures)
+        return Played(game=self.game, parts=parts, failures=failures, starts=starts)
 
-    def collect(self, matchup: Matchup, groups: Sequence[int], update: int) -> Rollouts:
+    def collect(
+        self,
+        matchup: Matchup,
+        groups: Sequence[int],
+        update: int,
+        starts: StartLaw | None = None,
+    ) -> Rollouts:
         """Play groups of a matchup in this process.
 
         Args:
           matchup: the policies that play.
           groups: the numbers of the groups.
           update: the number of the update.
+          starts: the distribution of the start of a group; the game's own unless given.
         """
         c = self.config
         return collect_groups(
@@ -219,6 +252,7 @@ class GroupPlayer:
             group_on=resolved_group_on(c, self.game.facts),
             common_chance=c.common_chance,
             max_failure_rate=1.0,  # the rate over all processes is what counts
+            starts=starts,
         )
 
 

@@ -12,7 +12,7 @@ import attrs
 
 import tsmg
 from algorithms.cloning.config import CloningConfig
-from algorithms.method.config import MSGRPOConfig
+from algorithms.method.config import MSGRPOConfig, check_starts
 from algorithms.method.settings import one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
@@ -305,6 +305,7 @@ class RunSpec:
         """
         game, config, policy = self.game.build(), self.algorithm, self.policy
         check_own_rules(config)
+        check_starts(config, game.facts)
         check_opponent(game, self.opponent, self.role)
         if policy.constrained:
             check_constrained(game, config)

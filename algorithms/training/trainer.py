@@ -37,6 +37,7 @@ from algorithms.method.ratios import RatioKind
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
 from algorithms.play.rollouts import fixed_starts
+from algorithms.play.starts import listed_starts
 from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.drawing import draw_episodes, zero_variance_episodes
 from algorithms.training.learner import (
@@ -134,6 +135,9 @@ class MSGRPOTrainer:
             config=self.config,
             sharding=self.sharding,
             constrained=constrained,
+            starts=listed_starts(game, seed=self.config.seed, most=self.config.start_pool)
+            if self.estimator.starts is not None
+            else (),
         )
         self.update_index = 0
 

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,6 +14,7 @@ from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.batch import RoleGroup, TrainingRow
 from algorithms.method.episode_sampling import Selected
 from algorithms.method.rules import rule_name
+from algorithms.method.starts import CandidateStart, StartLaw
 from algorithms.training.drawing import zero_variance_episodes
 from proofs.estimators.moments import Batch
 from proofs.exact.enumeration import Trajectory
@@ -36,6 +39,31 @@ def group_classes(dist: TrajectoryDistribution, group_on: str) -> list[Array]:
     return [np.array(members) for members in classes.values()]
 
 
+def candidate_starts(dist: TrajectoryDistribution) -> list[CandidateStart]:
+    """The starts of a distribution with their probabilities, numbered as the trainer numbers those of the game."""
+    states: dict[int, Any] = {}
+    shares: dict[int, float] = {}
+    for trajectory, p in zip(dist.trajectories, dist.probabilities_E.tolist(), strict=True):
+        states[trajectory.start] = trajectory.episode.start.state.state
+        shares[trajectory.start] = shares.get(trajectory.start, 0.0) + p
+    return [CandidateStart.at(states[n], number=n, share=shares[n]) for n in sorted(states)]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Kind:
+    """A kind of group.
+
+    Attributes:
+      members: the numbers of the trajectories that can stand in it.
+      share: how likely a group is of this kind.
+      start_weight: w of the start that was drawn for it.
+    """
+
+    members: Array
+    share: float
+    start_weight: float = 1.0
+
+
 @attrs.frozen(kw_only=True, eq=False, slots=False)
 class Batches:
     """The batches of an estimator, over all groups of trajectories.
@@ -45,12 +73,29 @@ class Batches:
       estimator: the estimator.
       config: the settings; of the estimator, of play, and of the regularisers.
       classes: the numbers of the trajectories that can stand in one group, for each thing that groups can share.
+      starts: the distribution of the start of a group; ``None`` where it is the game's own.
     """
 
     dist: TrajectoryDistribution
     estimator: Estimator
     config: MSGRPOConfig
     classes: list[Array]
+    starts: StartLaw | None = None
+
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        """What groups can begin as: what the members share, and the start that was drawn for them."""
+        found = []
+        for members in self.classes:
+            if self.starts is None:
+                share = float(self.dist.probabilities_E[members].sum())
+                found.append(Kind(members=members, share=share))
+                continue
+            for start in sorted({self.dist.trajectories[int(e)].start for e in members}):
+                if q := self.starts.probabilities[start]:
+                    weight = self.starts.weight(start)
+                    found.append(Kind(members=members, share=q, start_weight=weight))
+        return found
 
     @property
     def size(self) -> int:
@@ -59,7 +104,7 @@ class Batches:
 
     def count(self) -> int:
         """The number of distinct groups."""
-        return sum(math.comb(len(members) + self.size - 1, self.size) for members in self.classes)
+        return sum(math.comb(len(x.members) + self.size - 1, self.size) for x in self.kinds)
 
     def listed(self) -> Iterator[Batch]:
         """Every group with every selection from it; a group that is played again counts with all that it cost.
@@ -80,18 +125,17 @@ class Batches:
 
     def _groups(self) -> Iterator[tuple[float, list[RoleGroup], list[RoleGroup]]]:
         """The probability of each group, its roles, and those that are learnt from."""
-        for members in self.classes:
-            p_E = self.dist.probabilities_E[members]
-            share = float(p_E.sum())
-            conditional_E = p_E / share
-            for chosen, orders in multisets(len(members), self.size):
-                group_p = share * (orders * math.prod(float(conditional_E[e]) for e in chosen))
-                roles = self._roles([members[list(chosen)]])
+        for kind in self.kinds:
+            p_E = self.dist.probabilities_E[kind.members]
+            conditional_E = p_E / float(p_E.sum())
+            for chosen, orders in multisets(len(kind.members), self.size):
+                group_p = kind.share * (orders * math.prod(float(conditional_E[e]) for e in chosen))
+                roles = self._roles([kind.members[list(chosen)]], [kind.start_weight])
                 yield group_p, roles, self.estimator.over_batch(self.estimator.passed(roles))
 
     def drawn(self, numbers: Iterable[int], seed: int, groups: int) -> Iterator[Batch]:
         """The batches of these numbers, each drawn from streams of its own."""
-        shares = np.array([self.dist.probabilities_E[members].sum() for members in self.classes])
+        shares = np.array([kind.share for kind in self.kinds])
         for i in numbers:
             roles: list[RoleGroup] = []
             passed: list[RoleGroup] = []
@@ -99,7 +143,8 @@ class Batches:
             while not plays or (len(passed) < asked and plays < self.config.max_plays):
                 numbers_here = range(plays * groups, (plays + 1) * groups)
                 streams = [Stream("members", seed, i, g) for g in numbers_here]
-                roles += self._roles([self._drawn_group(shares, stream) for stream in streams])
+                drawn = [self._drawn_group(shares, stream) for stream in streams]
+                roles += self._roles([group for group, _ in drawn], [w for _, w in drawn])
                 passed, plays = self.estimator.passed(roles)[:asked], plays + 1
             passed = self.estimator.over_batch(passed)
             rngs = [Stream("selection", seed, i, r) for r in range(len(passed))]
@@ -113,10 +158,11 @@ class Batches:
           InvalidArgumentError: they do not.
         """
         roles = [self._roles([np.resize(self.classes[0], self.size)]) for _ in range(2)]
-        answers: tuple[tuple[object, list[list[RoleGroup]]], ...] = (
+        answers: tuple[tuple[object, Sequence[object]], ...] = (
             (self.estimator.credit, roles),
             (self.estimator.group_filter, [self.estimator.passed(once) for once in roles]),
             (self.estimator.batch_rule, [self.estimator.over_batch(once) for once in roles]),
+            (self.estimator.starts, self._start_probabilities()),
         )
         for rule, (first, second) in answers:
             if first != second:
@@ -125,19 +171,34 @@ class Batches:
                     "(algorithms.method.rules.StatefulRule)"
                 )
 
-    def _drawn_group(self, shares: Array, rng: Stream) -> Array:
-        """The numbers of a group's trajectories."""
-        members = self.classes[_pick(shares, rng)]
-        p_E = self.dist.probabilities_E[members]
-        return members[[_pick(p_E, rng) for _ in range(self.size)]]
+    def _start_probabilities(self) -> list[tuple[float, ...]]:
+        """What the start rule makes of the starts, asked twice."""
+        starts = candidate_starts(self.dist) if self.starts else []
+        laws = [self.estimator.start_law(starts) for _ in range(2)]
+        return [law.probabilities if law else () for law in laws]
 
-    def _roles(self, groups: Sequence[Array]) -> list[RoleGroup]:
-        """Groups of these trajectories in the roles of the learners."""
+    def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Array, float]:
+        """The numbers of a group's trajectories, and the weight of its start."""
+        kind = self.kinds[_pick(shares, rng)]
+        p_E = self.dist.probabilities_E[kind.members]
+        return kind.members[[_pick(p_E, rng) for _ in range(self.size)]], kind.start_weight
+
+    def _roles(
+        self, groups: Sequence[Array], start_weights: Sequence[float] = ()
+    ) -> list[RoleGroup]:
+        """Groups of these trajectories in the roles of the learners; the weights of their starts are 1 unless given."""
         trajectories = self.dist.trajectories
-        return self.estimator.role_groups(
+        roles = self.estimator.role_groups(
             [EpisodeGroup(episodes=tuple(trajectories[int(e)].episode for e in g)) for g in groups],
             self.dist.learners,
         )
+        if self.starts is None:
+            return roles
+        weights = np.repeat(start_weights or [1.0] * len(groups), len(self.dist.learners))
+        return [
+            attrs.evolve(role, start_weight=weight)
+            for role, weight in zip(roles, weights.tolist(), strict=True)
+        ]
 
     def _batch(
         self,

@@ -23,7 +23,7 @@ import attrs
 import numpy as np
 
 from algorithms import Estimator, MSGRPOConfig
-from proofs.estimators.batches import Batches, group_classes, groups_are_apart
+from proofs.estimators.batches import Batches, candidate_starts, group_classes, groups_are_apart
 from proofs.estimators.moments import BLOCKS, Moments, jackknife
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import InvalidArgumentError
@@ -219,6 +219,7 @@ def analyse_estimator(
         estimator=estimator,
         config=config,
         classes=group_classes(dist, estimator.group_on),
+        starts=estimator.start_law(candidate_starts(dist)),
     )
     batches_of.check_rules()
     apart = config.groups == 1 or groups_are_apart(estimator, config)

@@ -1,0 +1,223 @@
+"""Start rules: which of a game's starts the groups of a run begin on.
+
+A run chooses among a list of starts s, each with its share mu(s) under the game's own law. Where the law can be listed
+these are all of its starts; otherwise they are candidates that were drawn from it once, with equal shares. A rule gives
+each start a factor f(s), by which its share is multiplied:
+
+    q(s) = floor mu(s) + (1 - floor) mu(s) f(s) / sum_s' mu(s') f(s'),      w(s) = mu(s) / q(s)
+
+Groups that begin on q instead of mu ascend the mean return over q. Where the loss of each is multiplied by w(s), the
+expected gradient is that over mu again, in both cases exactly; where candidates were drawn, mu is their even
+distribution, whose mean over the draw of the candidates is the game's law.
+
+Source: choosing levels by a score is prioritised level replay, arXiv:2010.03934; that rule and floor multiply and mix
+shares of a law, and the weights, are ours [ours]. ``proofs.statements.starts.curricula`` has the statements.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol, final
+
+import attrs
+import numpy as np
+
+from algorithms.method.batch import RoleGroup
+from algorithms.method.rules import checked_numbers, made_rule, rule_name
+from tsmg import EpisodeKey, Finite, InvalidArgumentError, Purpose
+
+_FORGOTTEN = 0.01  # episodes: a start of which less is left is one that was never met
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CandidateStart:
+    """A start that groups may begin on.
+
+    Attributes:
+      number: its place in the list of the run, which is the same in every process and after a run is resumed.
+      share: mu, its probability under the game's law, or among the candidates that were drawn from it.
+      reached: gives the game's own state: a foreign environment is brought there whenever it is asked for.
+    """
+
+    number: int
+    share: float
+    reached: Callable[[], Any] = attrs.field(eq=False, repr=False)
+
+    @property
+    def state(self) -> Any:
+        """The game's own state."""
+        return self.reached()
+
+    @classmethod
+    def at(cls, state: Any, *, number: int, share: float) -> "CandidateStart":
+        """The start at a state that is known."""
+        return cls(number=number, share=share, reached=lambda: state)
+
+
+class StartRule(Protocol):
+    """Which starts groups begin on."""
+
+    def __call__(self, starts: Sequence[CandidateStart]) -> Sequence[float]:
+        """A factor for each start, at least 0, by which its share is multiplied; 1 for all is the game's law."""
+        ...
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False, slots=False)
+class StartLaw:
+    """The distribution q of the start of a group.
+
+    Attributes:
+      starts: those that there are.
+      probabilities: q of each.
+
+    Example:
+      >>> starts = [CandidateStart.at(s, number=n, share=0.5) for n, s in enumerate("ab")]
+      >>> law = StartLaw.of(starts, lambda starts: [3.0, 1.0], floor=0.2)
+      >>> law.probabilities
+      (0.7, 0.3)
+      >>> [round(law.weight(n), 3) for n in range(2)]
+      [0.714, 1.667]
+    """
+
+    starts: tuple[CandidateStart, ...]
+    probabilities: tuple[float, ...]
+
+    @classmethod
+    def of(cls, starts: Sequence[CandidateStart], rule: StartRule, *, floor: float) -> "StartLaw":
+        """The distribution that a rule makes of these starts.
+
+        Args:
+          starts: those that there are, in the order of their numbers.
+          rule: the rule, as its state stands.
+          floor: share of the groups that begin by the game's law, whatever the rule says.
+
+        Raises:
+          InvalidArgumentError: the rule returns something else than a finite factor of at least 0 for each start, or 0
+            for all.
+        """
+        factors = checked_numbers(rule(starts), len(starts), rule=rule)
+        shares_S = np.array([start.share for start in starts])
+        chosen_S = shares_S * factors
+        total = float(chosen_S.sum())
+        if min(factors) < 0 or not 0 < total < np.inf:
+            raise InvalidArgumentError(
+                f"{rule_name(rule)} must return factors of at least 0, not all of them 0 (got {factors})"
+            )
+        mixed_S = floor * shares_S + (1 - floor) * chosen_S / total
+        return cls(starts=tuple(starts), probabilities=tuple(mixed_S.tolist()))
+
+    @cached_property
+    def dist(self) -> Finite[int]:
+        """The distribution of a start's number."""
+        return Finite(dict(enumerate(self.probabilities)))
+
+    def draw(self, key: EpisodeKey) -> CandidateStart:
+        """The start of the group that an episode belongs to, a function of the group's key alone."""
+        return self.starts[self.dist.sample(key.shared().stream(Purpose.START))]
+
+    def weight(self, number: int) -> float:
+        """W = mu / q, by which the loss of a group on this start is multiplied to follow the game's law."""
+        return self.starts[number].share / self.probabilities[number]
+
+    def check_correctable(self) -> None:
+        """Check that weights can restore the game's law.
+
+        Raises:
+          InvalidArgumentError: a start of the game is never begun on.
+        """
+        if min(self.probabilities) <= 0:
+            raise InvalidArgumentError(
+                "'correct_starts' needs every start to be possible, and the rule leaves some out: set 'start_floor' "
+                "above 0 to keep them"
+            )
+
+
+@final
+class Learnability:
+    """Starts that are sometimes won and sometimes lost, in proportion to p (1 - p) of their success rate p.
+
+    Of each start, wins and losses are counted, and a count is multiplied by ``memory`` with every update. The factor is
+    the mean of p (1 - p) under what is known of p, a Beta distribution with the counts plus 1:
+
+        f = (wins + 1) (losses + 1) / ((n + 2) (n + 3)),     n = wins + losses
+
+    So a start that was not met for long becomes again like one that was never met, whose factor is 1/6; that of a start
+    that is always won, or always lost, goes to 0, and that of one that is won half the time to 1/4.
+
+    Source: p (1 - p) is the learnability of SFL, arXiv:2408.15099, which plays further episodes to measure p, and takes
+    the best levels alike. A draw in proportion to the score is the transform "power" of prioritised level replay,
+    arXiv:2010.03934. To count what training plays anyway, the Beta distribution and forgetting are ours [ours].
+
+    Args:
+      memory: share of the counts that is kept from update to update, in [0, 1].
+
+    Example:
+      >>> rule = Learnability(memory=0.5)
+      >>> rule.counts = {0: (3.0, 0.0), 1: (2.0, 2.0)}
+      >>> starts = [CandidateStart.at(n, number=n, share=1 / 3) for n in range(3)]
+      >>> [round(factor, 4) for factor in rule(starts)]  # 4/30, 9/42, 1/6
+      [0.1333, 0.2143, 0.1667]
+    """
+
+    def __init__(self, *, memory: float) -> None:
+        self.memory = memory
+        self.counts: dict[int, tuple[float, float]] = {}
+
+    def __call__(self, starts: Sequence[CandidateStart]) -> list[float]:
+        """The expected p (1 - p) of each start."""
+        return [self._learnability(*self.counts.get(start.number, (0.0, 0.0))) for start in starts]
+
+    @staticmethod
+    def _learnability(wins: float, losses: float) -> float:
+        n = wins + losses
+        return (wins + 1) * (losses + 1) / ((n + 2) * (n + 3))
+
+    def observe(self, role_groups: Sequence[RoleGroup]) -> None:
+        """Forget a little, and count the wins and losses of an update.
+
+        Raises:
+          InvalidArgumentError: the game says of no episode whether it was a success.
+        """
+        known = [(g.start, s) for g in role_groups for s in g.successes_G if s is not None]
+        if role_groups and not known:
+            raise InvalidArgumentError(
+                "'starts' 'learnability' needs a game that says what a success is, and this one does not: choose "
+                "'starts' 'law', or a rule of your own that looks at returns"
+            )
+        counts = {s: (self.memory * a, self.memory * b) for s, (a, b) in self.counts.items()}
+        for start, success in known:
+            if start is not None:
+                wins, losses = counts.get(start, (0.0, 0.0))
+                counts[start] = (wins + success, losses + (not success))
+        self.counts = {start: pair for start, pair in counts.items() if sum(pair) >= _FORGOTTEN}
+
+    def state(self) -> dict[str, Any]:
+        """The counts, by the number of the start."""
+        return {"counts": {str(start): list(pair) for start, pair in self.counts.items()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Count on from what ``state`` gave."""
+        self.counts = {
+            int(start): (wins, losses) for start, (wins, losses) in state["counts"].items()
+        }
+
+
+START_RULES: Mapping[str, Callable[[float], StartRule | None]] = {
+    "law": lambda memory: None,
+    "learnability": lambda memory: Learnability(memory=memory),
+}
+"""Each makes its rule of the memory; ``None`` leaves the draw to the game."""
+
+
+def find_start_rule(setting: str, *, memory: float) -> StartRule | None:
+    """The start rule of a setting.
+
+    Args:
+      setting: a name, or ``module:object``.
+      memory: what a rule that remembers keeps from update to update.
+
+    Raises:
+      InvalidArgumentError: nothing has the name, or the module has no such rule.
+    """
+    return made_rule(setting, START_RULES, memory, option="starts")
