@@ -15,7 +15,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
 
     Named are combinations that a neighbouring setting mends: weights of groups that share what agents cannot see, and
     corrections that do not correct. That starts of unlike difficulty have unlike weights is not among them
-    (``docs/formalism/06_baselines_and_std.md``, "Several starts").
+    (``docs/theory/06_baselines_and_std.md``, "Several starts").
 
     Args:
       config: the settings.
