@@ -73,6 +73,8 @@ class Estimator:
       sampling: which episodes are trained on: a ``SamplingRule``, or a draw of one's own.
       kept_episodes: how many episodes of a group are meant to be trained on: the loss is a mean over so many.
       weighting: how tokens are weighted.
+
+    Theory: Definition 10.1, Equation 5.2.
     """
 
     group_on: GroupOn

@@ -117,6 +117,8 @@ def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
 
     Assumes: one step a batch, no KL and no entropy term.
     Source: a standard fact of the clipped surrogate (PPO, arXiv:1707.06347).
+
+    Theory: Equation 5.8.
     """
     return _loss_gradient(case, case.logits_S_V), _score_sum(case)
 
