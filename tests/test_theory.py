@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sitegen import theory
+from sitegen import game_tree, theory
 from sitegen.citing import CITE, INDEX, bibtex, citing_pages
 
 ROOT = Path(__file__).parent.parent
@@ -98,4 +98,35 @@ def test_entries_of_bibtex_follow_the_citation_file() -> None:
         "  year    = {2031},",
         "  version = {2},",
         "}",
+    ]
+
+
+# ---- the tree of the running example
+
+
+def test_the_drawn_tree_has_the_trajectories_of_the_policy_and_no_more() -> None:
+    ends = game_tree.leaves(game_tree.tree())
+    drawn = {(x.path, x.earned): (float(x.probability), x.ending) for x in ends if x.probability}
+    example = game_tree.running_example()
+    assert len(ends) == 8
+    assert drawn == {
+        (example["words_of"](one), one.episode.episode_return("walker")): (
+            pytest.approx(float(one.probability)),
+            one.episode.ending.value,
+        )
+        for one in example["PLAY"].trajectories
+    }
+
+
+def test_what_stands_at_the_ends_of_the_drawn_trees() -> None:
+    ends = game_tree.leaves(game_tree.tree())
+    assert game_tree.policy_label(ends[1]) == "luck: p = 1/10, R = 4"
+    assert [game_tree.advantage_label(x) for x in ends if game_tree.advantage_label(x)] == [
+        "coin twice: A = -1/3",
+        "luck: A = 5/3",
+        "slip: A = -1",
+    ]
+    assert [game_tree.rules_label(x) for x in ends][3:5] == [
+        "R = -1, time is up",
+        "R = -2, time is up",
     ]
