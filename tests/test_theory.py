@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from algorithms import MSGRPOConfig
 from sitegen import game_tree, theory
 from sitegen.citing import CITE, INDEX, bibtex, citing_pages
 
@@ -130,3 +131,21 @@ def test_what_stands_at_the_ends_of_the_drawn_trees() -> None:
         "R = -1, time is up",
         "R = -2, time is up",
     ]
+
+
+# ---- the defaults that the page of MS-GRPO shows
+
+DEFAULT = re.compile(r"^\| `(\w+)` \| (\S+) \| ", re.MULTILINE)
+
+
+def wrong_defaults(page: str) -> list[str]:
+    """The settings of a page whose default in the code is another one."""
+    config = MSGRPOConfig()
+    return [name for name, shown in DEFAULT.findall(page) if repr(getattr(config, name)) != shown]
+
+
+def test_the_defaults_of_ms_grpo_are_those_of_the_code() -> None:
+    (page,) = (text for page, text in theory.theory_pages().items() if page.endswith("15_ms_grpo"))
+    assert len(DEFAULT.findall(page)) > 20
+    assert wrong_defaults(page) == []
+    assert wrong_defaults(page.replace("| `groups` | 32 |", "| `groups` | 16 |")) == ["groups"]

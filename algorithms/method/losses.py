@@ -66,7 +66,7 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
       >>> kl_k3(torch.tensor([0.0]), torch.tensor([0.0])).item()
       0.0
 
-    Theory: Equation 5.6.
+    Theory: Theorem 12.1, Equation 5.6, Equation 12.1.
     """
     check_shapes(logprobs, reference_logprobs=reference_logprobs)
     d = bounded(reference_logprobs.detach() - logprobs)

@@ -176,6 +176,8 @@ def k3_has_the_right_value(case: Logits) -> Sides:
 
     Assumes: the tokens are sampled from M_theta itself; the reference gives every token a positive probability.
     Source: Schulman, "Approximating KL divergence" (2020).
+
+    Theory: Theorem 12.1, Equation 12.2.
     """
     return _value(case, kl_k3), case.kl
 
@@ -204,6 +206,8 @@ def k3_has_the_gradient_of_the_other_divergence(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.3.
     """
     return _mean_gradient(case, kl_k3), case.reverse_kl_gradient_V
 
@@ -226,6 +230,8 @@ def k1_has_the_right_value_and_no_gradient(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.2, Equation 12.3.
     """
     return _value_and_gradient(case, _k1), [case.kl, *np.zeros(len(case.logits_V))]
 
@@ -251,6 +257,8 @@ def k2_has_a_wrong_value_and_the_right_gradient(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.2, Equation 12.3.
     """
     error, *gradient_V = _value_and_gradient(case, _k2)
     return [error - case.kl, *gradient_V], [_error_of_k2(case), *case.kl_gradient_V]
@@ -273,6 +281,8 @@ def k1_as_a_reward_has_the_right_gradient(case: Logits) -> Sides:
     So a penalty of k1 in the reward is right where k1 in the loss is not: in the loss, the score term is missing.
 
     Assumes: as for the value of k3. Source: a standard fact (the policy gradient of a reward).
+
+    Theory: Theorem 12.1.
     """
     return _mean_gradient(case, _k1_times_logprob), case.kl_gradient_V
 
