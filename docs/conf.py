@@ -24,7 +24,13 @@ author = "The tsmg developers"
 project_copyright = author
 version = release = installed_version("tsmg")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sitegen.mathml"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sitegen.mathml",
+    "sitegen.numbering",
+]
 exclude_patterns = ["_build", "sitegen"]
 nitpicky = True
 smartquotes = False  # options begin with two hyphens

@@ -47,6 +47,8 @@ class CanonicalReply:
       reply: the record, with the log-probabilities of constrained decoding.
       probability: under constrained decoding; those of all legal actions sum to 1.
       mass: under the free model, which bounds Pi(action) from below.
+
+    Theory: Equation 14.1, Equation 14.2.
     """
 
     action: Any
@@ -73,6 +75,8 @@ class ConstrainedPolicy:
       >>> match = tsmg.Match.begin(game, tsmg.EpisodeSpec(key=tsmg.EpisodeKey(seed=0)))
       >>> [(r.action, round(r.probability, 3), round(r.mass, 4)) for r in policy.canonical(match.requests[0])]
       [(0, 0.333, 0.0625), (1, 0.333, 0.0625), (2, 0.333, 0.0625)]
+
+    Theory: Definition 14.1, Equation 14.1.
     """
 
     game: AbstractGame[Any, Any]

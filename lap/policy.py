@@ -91,6 +91,8 @@ class LanguageAgentPolicy(Generic[M_co]):
     Raises:
       InvalidArgumentError: the parser's own replies do not begin with ``prefill``.
       ModelError: the model cannot be given the beginning of a reply.
+
+    Theory: Definition 3.1.
     """
 
     model: M_co

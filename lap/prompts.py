@@ -99,6 +99,8 @@ class MemorylessPrompt(AbstractPrompt):
       with_rules: whether a system message tells the game's rules and the reply format. A model that was
         trained on one game (a behaviour-cloned model) does without, which makes its prompts short.
       examples: turns of other episodes, shown as turns of a chat; the system message says that they are examples.
+
+    Theory: Definition 13.1, Equation 13.1.
     """
 
     with_rules: bool = True

@@ -46,6 +46,8 @@ def reply_dist(
       >>> dist = reply_dist(TabularModel(("a", "b")), Prompt(()), sampling=Sampling(max_reply_tokens=1))
       >>> sorted((completion.reply_text, round(p, 4)) for completion, p in dist.enumerate())
       [('', 0.3333), ('a', 0.3333), ('b', 0.3333)]
+
+    Theory: Equation 3.1.
     """
     found: list[tuple[Completion, float]] = []
     given = model.given_ids(prompt) if isinstance(model, PrefillingModel) else ()

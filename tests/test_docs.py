@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from sitegen.theory import REFERENCE
 from tests.pages import Reader, blocks_of, unrun
 from tsmg.testing import check_game
 
@@ -315,8 +316,8 @@ def unlabelled(text: str) -> int:
 
 
 def prose_of(text: str) -> str:
-    """A page without its examples and its displayed equations."""
-    return re.sub(r"```.*?```|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    """A page without its examples, its displayed equations, and references to what is numbered."""
+    return REFERENCE.sub("", re.sub(r"```.*?```|\$\$.*?\$\$", "", text, flags=re.DOTALL))
 
 
 def values_of(text: str) -> set[Fraction]:

@@ -13,6 +13,7 @@ import pytest
 from typeguard import suppress_type_checks
 
 from sitegen import api, diagram, docstrings, game_pages, links, pictures
+from sitegen.citing import CITE, INDEX
 from sitegen.commands import COMMANDS, SETTINGS, command_pages, commands
 from sitegen.project_pages import COPIED, turned, within_site
 from tests.pages import blocks_of
@@ -212,7 +213,7 @@ def written_pages() -> list[str]:
 def test_every_page_is_in_the_contents_and_every_entry_exists() -> None:
     listed = entries((DOCS / "index.md").read_text(encoding="utf-8"))
     made = {api.page_of(p): "" for p in api.PACKAGES} | dict.fromkeys(
-        [COMMANDS, SETTINGS, *COPIED.values(), f"{game_pages.FOLDER}/index.md"], ""
+        [CITE, INDEX, COMMANDS, SETTINGS, *COPIED.values(), f"{game_pages.FOLDER}/index.md"], ""
     )
     known = {*written_pages(), *(str(Path(path).with_suffix("")) for path in made)}
     assert left_out(listed, written_pages()) == []

@@ -21,6 +21,8 @@ class ClosedState(Generic[S]):
       state: the game's own state.
       last_N: the kind of each agent's last text outcome; ``None`` before its first text.
       forfeited: the agents that have lost by forfeit.
+
+    Theory: Equation 2.1.
     """
 
     state: S

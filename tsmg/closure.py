@@ -24,6 +24,8 @@ class ClosedGame(Generic[S, A]):
 
     Attributes:
       game: the game; its own invalid rule closes it.
+
+    Theory: Definition 2.1, Theorem 2.1.
     """
 
     game: AbstractGame[S, A]
@@ -64,6 +66,8 @@ class ClosedGame(Generic[S, A]):
 
         Raises:
           NotEnumerableError: the game is not explicit.
+
+        Theory: Equation 2.2.
         """
         game = _explicit(self.game)
         last_N = self._last_N(closed, outcomes)

@@ -74,6 +74,8 @@ class AbstractGame(abc.ABC, Generic[S, A]):
       horizon: H, the number of steps after which an episode is truncated; ``None`` for no limit.
       invalid_rule: iota, which determines what follows an invalid text.
       facts: what the game declares about itself.
+
+    Theory: Definition 1.1, Equation 1.1.
     """
 
     agents: tuple[str, ...]
@@ -182,7 +184,10 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
 
 class AbstractExplicitGame(AbstractGame[S, A]):
-    """A game that states its distributions; samplers are derived from them, and never written a second time."""
+    """A game that states its distributions; samplers are derived from them, and never written a second time.
+
+    Theory: Equation 1.2.
+    """
 
     @abc.abstractmethod
     def initial_state_dist(self) -> Distribution[S]:

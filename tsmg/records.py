@@ -217,7 +217,10 @@ class Episode(Generic[S]):
         )
 
     def episode_return(self, agent: str, *, penalties: bool = True) -> float:
-        """R = sum_t gamma^t r_t, counted from the first step of the record."""
+        """R = sum_t gamma^t r_t, counted from the first step of the record.
+
+        Theory: Definition 1.2, Equation 1.4.
+        """
         rewards_T = self.rewards_T(agent, penalties=penalties)
         return sum(self.discount**t * reward for t, reward in enumerate(rewards_T))
 

@@ -68,6 +68,8 @@ def group_relative_advantages(
       [1.0, -1.0, -1.0, 1.0]
       >>> group_relative_advantages([0.1 + 0.2, 0.3]).tolist()
       [0.0, 0.0]
+
+    Theory: Definition 5.1, Equation 5.3, Equation 6.1, Equation 6.3, Equation 6.4.
     """
     returns_G = finite_vector("returns_G", returns_G)
     if returns_G.size < 2:

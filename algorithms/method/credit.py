@@ -175,6 +175,8 @@ def whole_episode_credit(group: Group, agent: str, *, relative: Relative) -> lis
     """A_{e,t,l} = A_e: the whole episode's advantage for every step and token.
 
     Source: arXiv:2508.10839 [paper].
+
+    Theory: Definition 5.2, Equation 5.4.
     """
     return over_episodes(group, agent, relative(group.returns_G(agent)).tolist())
 
@@ -184,6 +186,8 @@ def reward_to_go_credit(group: Group, agent: str, *, relative: Relative) -> list
 
     An episode that is over at t has a reward-to-go of 0 there and stays in the comparison; leaving it out would bias
     the gradient (see ``turn_credit``).
+
+    Theory: Theorem 9.1, Equation 9.1.
     """
     to_go = [_to_go(episode, agent, from_start=True) for episode in group.episodes]
     advantages_T_G = [
@@ -202,6 +206,8 @@ def turn_credit(group: Group, agent: str, *, relative: Relative) -> list[list[fl
     Biased where the policy decides how long an episode lasts: the only episode with an n-th step gets the advantage 0
     there, so with the leave-one-out baseline the n-th turn's part of the gradient is scaled by 1 - (1 - q_n)^(G - 1),
     with q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
+
+    Theory: Theorem 9.2, Equation 9.3.
     """
 
     def turn(episode: Episode[object], t: int) -> int:
@@ -223,6 +229,8 @@ def anchor_state_credit(
     Source: GiGPO, arXiv:2505.10978 (where the weight is called omega, and is 1). Its public code takes the mean of the
     returns over the steps of the group, so that long episodes count more in it; here it is over the episodes, as in the
     paper.
+
+    Theory: Equation 9.5.
     """
 
     def anchor(episode: Episode[object], t: int) -> Hashable:

@@ -171,6 +171,8 @@ def select_episodes(
       ...     SamplingRule(kind="aaw", kept=2, corrected=True), rngs=[Stream(0), Stream(1)])
       >>> sorted((s.group, s.episode, round(s.weight, 4)) for s in chosen)
       [(0, 0, 0.6667), (0, 1, 0.6667)]
+
+    Theory: Definition 8.1, Equation 8.4.
     """
     groups = _checked_groups(advantages_by_group)
     if rule.kind == "all":
@@ -207,6 +209,8 @@ def selection_dist(
       >>> dist = selection_dist([np.array([2.0, -1.0, -1.0])], SamplingRule(kind="aaw", kept=1))
       >>> [(s.episode, p) for (s,), p in dist.enumerate()]
       [(0, 0.5), (1, 0.25), (2, 0.25)]
+
+    Theory: Definition 8.1, Equation 8.4.
     """
     groups = _checked_groups(advantages_by_group)
     if rule.kind == "all":

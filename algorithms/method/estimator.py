@@ -78,6 +78,8 @@ class Estimator:
       starts: which starts groups begin on; those that the game draws if ``None``.
       start_floor: share of the groups that begin by the game's law all the same.
       correct_starts: whether the loss of each group is multiplied by its start's weight, to follow the game's law.
+
+    Theory: Definition 10.1, Equation 5.2.
     """
 
     group_on: GroupOn

@@ -66,6 +66,8 @@ def sampling_weights(
       0.5
       >>> dict(sampling_weights([1.0, -1.0, 0.0, 0.0], floor=0.5).enumerate())
       {0: 0.375, 1: 0.375, 2: 0.125, 3: 0.125}
+
+    Theory: Definition 8.1, Equation 8.1, Equation 8.5.
     """
     vector_G = finite_vector("advantages_G", advantages_G)
     probabilities_G = first_draw_probabilities(vector_G, "aaw", alpha=alpha, floor=floor)
@@ -107,6 +109,8 @@ def gradient_sizes(
       >>> sampled = Completion(prompt_ids=(), reply_ids=(3,), trainable=(True,), logprobs=(math.log(0.5),))
       >>> gradient_sizes([[1.0], [-3.0, 1.0]], [[sampled], [sampled, sampled]]).round(3).tolist()
       [0.5, 1.118]
+
+    Theory: Equation 8.10.
     """
     moves_G = [
         [move for pair in zip(*of_episode, strict=True) for move in _token_moves(*pair)]
@@ -157,6 +161,8 @@ def first_draw_probabilities(
       [0.625, 0.275, 0.1]
       >>> first_draw_probabilities(np.zeros(2), "aaw", floor=0.3).tolist()
       [0.5, 0.5]
+
+    Theory: Equation 8.1, Equation 8.5, Equation 8.10.
     """
     if not 0 <= alpha < math.inf:
         raise InvalidArgumentError(f"'alpha' must be finite and at least 0 (got {alpha})")

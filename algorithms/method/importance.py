@@ -45,6 +45,8 @@ class ImportanceRule:
 
     Raises:
       InvalidArgumentError: a cap of at most 1, or a mask without one.
+
+    Theory: Equation 11.6.
     """
 
     kind: ImportanceKind
@@ -112,6 +114,8 @@ def importance_weights(
       [2.0, 3.0]
       [6.0, 6.0]
       [9.0, 9.0]
+
+    Theory: Definition 11.1, Equation 11.5.
     """
     of_tokens_L = np.asarray(log_ratios_L, dtype=np.float64)
     logs_L = {

@@ -55,6 +55,8 @@ def inclusion_probabilities(
       [0.833333, 0.583333, 0.583333]
       >>> inclusion_probabilities(np.array([0.5, 0.25, 0.25]), 2, replacement=True).tolist()
       [1.0, 0.5, 0.5]
+
+    Theory: Theorem 8.2, Equation 8.3.
     """
     probabilities = checked_probabilities(probabilities, count)
     if replacement:

@@ -65,6 +65,8 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     Example:
       >>> kl_k3(torch.tensor([0.0]), torch.tensor([0.0])).item()
       0.0
+
+    Theory: Theorem 12.1, Equation 5.6, Equation 12.1.
     """
     check_shapes(logprobs, reference_logprobs=reference_logprobs)
     d = bounded(reference_logprobs.detach() - logprobs)
@@ -125,6 +127,8 @@ def policy_loss(
       ...     weights_B=torch.tensor([0.5]), clip=ClipRange())
       >>> terms.loss.item(), terms.tokens.item()
       (-1.5, 1)
+
+    Theory: Equation 5.5, Equation 5.8.
     """
     check_matrix(logprobs_B_L)
     check_shapes(

@@ -129,6 +129,8 @@ class TokenRatio:
       ...     mask_B_L=torch.ones(1, 2).bool(), advantages_B_L=torch.ones(1, 2), episodes_B=torch.tensor([0]))
       >>> TokenRatio()(tokens, ClipRange()).values_B_L
       tensor([[0.5000, 1.2000]])
+
+    Theory: Equation 11.1.
     """
 
     whole_episodes: bool = attrs.field(default=False, init=False)
@@ -161,6 +163,8 @@ class SequenceRatio:
       [[1.0, 1.0], [4.0, 4.0]]
       >>> SequenceRatio(whole_episodes=True)(tokens, no_limit).values_B_L.tolist()
       [[2.0, 2.0], [2.0, 2.0]]
+
+    Theory: Equation 11.2, Equation 11.3.
     """
 
     whole_episodes: bool = False
@@ -190,6 +194,8 @@ class ClippedWeight:
       ...     mask_B_L=torch.ones(1, 1).bool(), advantages_B_L=torch.ones(1, 1), episodes_B=torch.tensor([0]))
       >>> round(ClippedWeight()(tokens, ClipRange()).values_B_L.item(), 4)  # 1.2 log 1.5
       0.4866
+
+    Theory: Equation 11.4.
     """
 
     whole_episodes: bool = attrs.field(default=False, init=False)
@@ -241,6 +247,8 @@ def clipped(ratio_B_L: Tensor, advantages_B_L: Tensor, clip: ClipRange) -> Surro
     Example:
       >>> clipped(torch.tensor([[2.0, 2.0]]), torch.tensor([[1.0, -1.0]]), ClipRange()).values_B_L
       tensor([[ 1.2000, -2.0000]])
+
+    Theory: Equation 5.5, Equation 11.1.
     """
     least, greatest = clip.limits
     limited_B_L = ratio_B_L.clamp(least, greatest)

@@ -63,6 +63,8 @@ def token_weights(
       >>> token_weights("episode", episode_weights_E=[1.0, 1.0], tokens_per_completion=[[5], [5, 5]],
       ...     denominator_episodes=2)
       [[0.5], [0.25, 0.25]]
+
+    Theory: Definition 7.1, Equation 7.1.
     """
     _check(episode_weights_E, tokens_per_completion, denominator_episodes)
     sizes_E = _sizes(

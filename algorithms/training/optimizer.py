@@ -16,6 +16,8 @@ def remaining(schedule: Schedule, *, done: int, total: int) -> float:
     Example:
       >>> [remaining("linear", done=n, total=4) for n in range(4)]
       [1.0, 0.75, 0.5, 0.25]
+
+    Theory: Equation 5.7.
     """
     return 1.0 if schedule == "constant" else 1 - done / total
 

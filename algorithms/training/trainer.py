@@ -151,7 +151,10 @@ class MSGRPOTrainer:
         return [self.update().metrics for _ in range(self.update_index, self.config.updates)]
 
     def update(self) -> Update:
-        """Play, compare, draw, learn: one update of the policy."""
+        """Play, compare, draw, learn: one update of the policy.
+
+        Theory: Definition 15.1, Equation 15.1.
+        """
         started, token_budget = time.perf_counter(), self.batch_learner.token_budget
         pushed = self._push_weights()
         compared = self.player.play_until_enough(self.update_index, self.estimator)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sitegen.api import api_pages
+from sitegen.citing import citing_pages
 from sitegen.commands import command_pages
 from sitegen.game_pages import game_pages
 from sitegen.project_pages import project_pages
@@ -12,7 +13,13 @@ FOLDERS = ("reference/api", "reference/games", "project")
 
 def all_pages() -> dict[str, str]:
     """Path below ``docs`` to text."""
-    return {**api_pages(), **game_pages(), **command_pages(), **project_pages()}
+    return {
+        **api_pages(),
+        **game_pages(),
+        **command_pages(),
+        **citing_pages(),
+        **project_pages(),
+    }
 
 
 def write_pages(docs: Path) -> None:

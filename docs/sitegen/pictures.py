@@ -5,6 +5,7 @@ README's picture anew.
 """
 
 import csv
+import functools
 import io
 import json
 import re
@@ -29,6 +30,7 @@ from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_d
 from proofs.estimators.risk import boundary, draw_boundary, limit_weights
 from proofs.estimators.weight_curves import draw_weights, ten_designs
 from proofs.statements.cases import choice_case
+from sitegen import game_tree as game_tree_of
 from tsmg import Finite
 
 DATA = Path(__file__).parents[1] / "pictures" / "default_run.jsonl"
@@ -215,6 +217,13 @@ def weights_of_starts() -> Figure:
     return draw_weights(ten_designs(), colours=(INK, BLUE, ORANGE), size=(5, 9))
 
 
+def game_tree(label: Callable[[game_tree_of.Node], str]) -> Figure:
+    """The tree of the running example, with this at each leaf."""
+    figure = _figure((5.6, 4.2))
+    game_tree_of.draw(figure.subplots(), label, (INK, BLUE, ORANGE))
+    return figure
+
+
 def risk() -> Figure:
     """From what chance of a prize on a risky arm is preferred, over how many episodes are kept."""
     kept = (1, 4, 8, 12, 16)
@@ -260,6 +269,9 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "default-run": default_run,
     "division": division,
     "experiment": experiment,
+    "game-tree": functools.partial(game_tree, game_tree_of.rules_label),
+    "game-tree-advantages": functools.partial(game_tree, game_tree_of.advantage_label),
+    "game-tree-policy": functools.partial(game_tree, game_tree_of.policy_label),
     "kuhn-estimators": kuhn_estimators,
     "overview": overview,
     "risk": risk,

@@ -33,6 +33,8 @@ def best_probabilities(products_G: Array, tokens_G: Array) -> Array:
     Example:
       >>> best_probabilities(np.array([2.0, 1.0, 0.0]), np.array([4.0, 1.0, 1.0])).tolist()
       [0.5, 0.5, 0.0]
+
+    Theory: Theorem 8.6, Equation 8.9.
     """
     weights_G = products_G / np.sqrt(tokens_G)
     p_G: Array = weights_G / weights_G.sum()
@@ -50,6 +52,8 @@ def price(products_G: Array, tokens_G: Array, p_G: Array) -> float:
     Example:
       >>> price(np.array([2.0, 1.0]), np.array([1.0, 1.0]), np.array([0.5, 0.5]))
       2.5
+
+    Theory: Equation 8.9.
     """
     needed_G = products_G > 0
     second = float((products_G[needed_G] ** 2 / p_G[needed_G]).sum()) / len(products_G) ** 2

@@ -45,6 +45,8 @@ class EstimatorAnalysis:
       estimator: the estimator that was analysed.
       exact: whether all groups were listed; if not, ``batches`` were drawn.
       batches: number of batches that were evaluated.
+
+    Theory: Definition 10.1, Equation 10.1, Equation 10.2, Equation 10.4.
     """
 
     dist: TrajectoryDistribution
@@ -206,6 +208,8 @@ def analyse_estimator(
       >>> analysis = analyse_estimator(TrajectoryDistribution.of(game, policy), plain)
       >>> analysis.exact, round(analysis.cosine, 6), round(analysis.scale, 6)  # the group's mean: (G - 1) / G
       (True, 1.0, 0.75)
+
+    Theory: Definition 10.1.
     """
     if config.common_chance:
         raise InvalidArgumentError(

@@ -65,6 +65,8 @@ class OffPolicy:
     Attributes:
       learner: the trajectory distribution of the policy that learns, and its gradient.
       sampler: that of the policy that plays.
+
+    Theory: Theorem 11.1, Equation 11.5.
     """
 
     learner: TrajectoryDistribution

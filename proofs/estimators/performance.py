@@ -126,6 +126,8 @@ class Performance:
       played: expected number of generated tokens.
       trained: expected number of trained tokens, of groups with a signal.
       signal_share: P, how likely a group has a signal.
+
+    Theory: Theorem 8.4, Equation 8.6.
     """
 
     product: float

@@ -37,6 +37,8 @@ def limit_weights(law: Law, *, alpha: float = 1.0) -> dict[float, float]:
     Example:
       >>> limit_weights({1.0: 0.5, -1.0: 0.5})
       {1.0: 1.0, -1.0: -1.0}
+
+    Theory: Theorem 8.5, Equation 8.8.
     """
     mean = sum(p * r for r, p in law.items())
     size = sum(p * abs(r - mean) ** alpha for r, p in law.items())

@@ -170,6 +170,8 @@ def success_gains(design: MSGRPOConfig | Design) -> Array:
 
     The weight of a start is G times its mean over J ~ Bin(G - 1, q): a polynomial whose coefficients in Bernstein's
     basis are G times the gains. So the weight is the same for all q where, and only where, all gains are equal.
+
+    Theory: Equation 6.6, Equation 6.7.
     """
     made = _designed(design)
     size = made.size
@@ -202,6 +204,8 @@ def start_weights(
       [6.21, 2.02]
       >>> start_weights(MSGRPOConfig(sampling="all", std="none"), [0.05, 0.5]).round(4).tolist()  # (G - 1) / G
       [0.9375, 0.9375]
+
+    Theory: Theorem 6.3, Equation 6.6.
     """
     rates_S = np.atleast_1d(np.asarray(success_rates, dtype=np.float64))
     if rates_S.ndim != 1 or not ((rates_S >= 0) & (rates_S <= 1)).all():
@@ -230,6 +234,8 @@ def return_weights(design: MSGRPOConfig | Design, law: Mapping[float, float]) ->
       >>> weights = return_weights(config, {3.0: 0.25, 0.0: 0.75})
       >>> round(weights[3.0] - weights[0.0], 6)  # 3 (G - 1) / G
       2.25
+
+    Theory: Theorem 6.5, Equation 6.8.
     """
     made = _designed(design)
     others = made.size - 1

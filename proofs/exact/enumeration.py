@@ -98,6 +98,8 @@ def trajectories(
       >>> uniform = tsmg.PlayerPolicy(game, tsmg.UniformPlayer(game))
       >>> sorted(str(trajectory.probability) for trajectory in trajectories(game, uniform))
       ['1/2', '1/2']
+
+    Theory: Equation 3.3, Equation 4.1.
     """
     by_agent = policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
     missing = [agent for agent in game.agents if agent not in by_agent]

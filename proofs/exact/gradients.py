@@ -60,6 +60,8 @@ class TrajectoryDistribution:
       0.333333
       >>> dist.gradient_D.round(6).tolist()
       [-0.027778, 0.138889, -0.111111]
+
+    Theory: Theorem 5.1, Equation 4.3, Equation 5.1.
     """
 
     game: AbstractExplicitGame[Any, Any]

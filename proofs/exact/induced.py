@@ -40,6 +40,8 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
       InvalidArgumentError: ``least`` is not in (0, 1], or the prompt shows past turns.
 
     Source: the formula is reconstructed from arXiv:2508.10839.
+
+    Theory: Definition 3.2, Equation 3.2.
     """
 
     def __init__(

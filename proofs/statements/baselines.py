@@ -35,6 +35,8 @@ def the_groups_own_mean_gives_a_share_of_the_gradient(case: Case) -> Sides:
 
     Assumes: constant weighting, no std, episodes drawn independently from the policy itself.
     Source: a standard fact; reconstructed for whole episodes.
+
+    Theory: Theorem 6.1, Equation 6.2.
     """
     dist = case.dist
     share = (case.size - 1) / case.size
@@ -56,6 +58,8 @@ def the_mean_of_the_others_gives_the_gradient(case: Case) -> Sides:
     """Relative to the mean of the other members, the expected estimate is the true gradient.
 
     Assumes: as for the group's own mean. Source: RLOO, arXiv:2402.14740.
+
+    Theory: Theorem 6.1, Equation 6.3.
     """
     dist = case.dist
     return case.estimate_D(baseline="leave_one_out"), dist.autodiff_gradient_D()
@@ -84,6 +88,8 @@ def each_role_has_its_own_baseline(case: Case) -> Sides:
     the roles.
 
     Assumes: as for the group's own mean; all roles share their weights. Source: reconstructed.
+
+    Theory: Theorem 6.1.
     """
     dist = case.dist
     share = (case.size - 1) / (case.size * len(dist.learners))

@@ -126,5 +126,7 @@ def what_is_drawn_along_a_trie_is_learnt_on_its_recorded_support(case: SpeltCase
 
     Assumes: the legal actions and their texts do not depend on the weights.
     Source: REINFORCE (R. J. Williams, 1992) in the distribution that is drawn from; reconstructed.
+
+    Theory: Theorem 14.1, Equation 14.3.
     """
     return case.differences_D(), case.expected_scores_D(on_support=True)

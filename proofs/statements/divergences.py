@@ -117,6 +117,8 @@ def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
 
     Assumes: one step a batch, no KL and no entropy term.
     Source: a standard fact of the clipped surrogate (PPO, arXiv:1707.06347).
+
+    Theory: Equation 5.8.
     """
     return _loss_gradient(case, case.logits_S_V), _score_sum(case)
 
@@ -174,6 +176,8 @@ def k3_has_the_right_value(case: Logits) -> Sides:
 
     Assumes: the tokens are sampled from M_theta itself; the reference gives every token a positive probability.
     Source: Schulman, "Approximating KL divergence" (2020).
+
+    Theory: Theorem 12.1, Equation 12.2.
     """
     return _value(case, kl_k3), case.kl
 
@@ -202,6 +206,8 @@ def k3_has_the_gradient_of_the_other_divergence(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.3.
     """
     return _mean_gradient(case, kl_k3), case.reverse_kl_gradient_V
 
@@ -224,6 +230,8 @@ def k1_has_the_right_value_and_no_gradient(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.2, Equation 12.3.
     """
     return _value_and_gradient(case, _k1), [case.kl, *np.zeros(len(case.logits_V))]
 
@@ -249,6 +257,8 @@ def k2_has_a_wrong_value_and_the_right_gradient(case: Logits) -> Sides:
 
     Assumes: as for the value of k3. Source: Schulman, "Approximating KL divergence" (2020); the gradient is a standard
     fact.
+
+    Theory: Theorem 12.1, Equation 12.2, Equation 12.3.
     """
     error, *gradient_V = _value_and_gradient(case, _k2)
     return [error - case.kl, *gradient_V], [_error_of_k2(case), *case.kl_gradient_V]
@@ -271,6 +281,8 @@ def k1_as_a_reward_has_the_right_gradient(case: Logits) -> Sides:
     So a penalty of k1 in the reward is right where k1 in the loss is not: in the loss, the score term is missing.
 
     Assumes: as for the value of k3. Source: a standard fact (the policy gradient of a reward).
+
+    Theory: Theorem 12.1.
     """
     return _mean_gradient(case, _k1_times_logprob), case.kl_gradient_V
 

@@ -56,6 +56,8 @@ def best_without_memory(game: Game, *, parts: int = 1) -> float:
     Args:
       game: a game of one agent.
       parts: probabilities are multiples of 1 / parts; 1 tries the deterministic policies alone.
+
+    Theory: Equation 13.2.
     """
     actions = _actions(game)
     choices = [list(_dists(actions[text], parts)) for text in actions]
@@ -98,7 +100,10 @@ def _value(game: Game, player: _Table) -> float:
 
 
 def best_with_memory(game: Game) -> float:
-    """The greatest expected return of one agent with perfect recall, by backward induction."""
+    """The greatest expected return of one agent with perfect recall, by backward induction.
+
+    Theory: Equation 13.2.
+    """
     (agent,) = game.agents
     return best_response_return(game, {}, agent)
 
@@ -164,6 +169,8 @@ def a_prompt_without_memory_loses_nothing_where_the_text_tells_state_and_time(
     Assumes: one agent, whose replies are valid; the text separates (state, time left); the next state and reward
     depend on no more.
     Source: a standard fact on finite-horizon Markov decision problems (M. L. Puterman, 1994).
+
+    Theory: Theorem 13.1, Equation 13.2.
     """
     return best_without_memory(game), best_with_memory(game)
 
@@ -194,6 +201,8 @@ def memory_can_gain_where_the_text_hides_the_state(share: float) -> Sides:
     smaller one.
 
     Source: reconstructed; a standard fact (S. P. Singh, T. Jaakkola, M. I. Jordan, 1994).
+
+    Theory: Theorem 13.1, Equation 13.3.
     """
     return gain_of_memory(_signs(share, hidden=True)), min(share, 1 - share) / 2
 
@@ -235,6 +244,8 @@ def memory_can_gain_where_the_text_hides_the_time_left(last: float) -> Sides:
     last + p + p^2 (1 - last), which for 1 < last <= 1.5 is greatest at p = 1: 2. The gain is last - 1.
 
     Source: reconstructed; a standard fact on finite horizons.
+
+    Theory: Theorem 13.1.
     """
     return gain_of_memory(_hurry(last)), last - 1
 
@@ -260,6 +271,8 @@ def memory_can_gain_where_another_agent_remembers(share: float) -> Sides:
     probabilities. The gain is the smaller one.
 
     Source: reconstructed; see the game that fixed other agents leave.
+
+    Theory: Theorem 13.1.
     """
     return gain_of_memory(_picking(share, LAST_TURN)), min(share, 1 - share)
 

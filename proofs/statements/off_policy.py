@@ -93,6 +93,8 @@ def episode_weights_restore_the_gradient(case: Moved) -> Sides:
     Assumes: no cap, std none, the baseline of the others, every episode trained on, one agent whose sampler can say
     whatever the policy that learns may say. The game's own chance cancels in the ratio.
     Source: importance sampling; TIS of sequences in verl and TRL; for episodes reconstructed.
+
+    Theory: Theorem 11.1, Equation 11.7.
     """
     return case.estimate_D("episode"), case.pair.learner.autodiff_gradient_D()
 
@@ -201,6 +203,8 @@ def importance_weights_and_inclusion_probabilities_multiply(case: Moved) -> Side
 
     Assumes: as for whole episodes; the draw goes by the advantages, which know nothing of the weights.
     Source: reconstructed [ours]: Horvitz and Thompson's estimator over importance sampling.
+
+    Theory: Theorem 11.2, Equation 11.8.
     """
     drawn = case.estimate_D("episode", sampling="aaw", kept_episodes=2, corrected=True)
     return drawn, case.pair.learner.autodiff_gradient_D()
@@ -229,6 +233,8 @@ def a_cap_takes_the_mean_excess_from_the_mean_weight(case: Moved) -> Sides:
 
     Assumes: weights of whole episodes.
     Source: Ionides, "Truncated importance sampling" (2008); reconstructed.
+
+    Theory: Equation 11.6.
     """
     return _mean_weight(case, "truncated"), _what_the_cap_leaves(case)
 

@@ -78,6 +78,8 @@ def the_kl_term_holds_on_to_the_policy_that_training_started_from(case: Training
 
     Assumes: the tokens are sampled from M_theta itself; no advantage and no entropy term. Source: arXiv:2402.03300 (the
     term); that its reference is the starting policy is this library's reading.
+
+    Theory: Equation 12.4.
     """
     policy = case.policy()
     _add(policy.model, case.before_V)

@@ -75,6 +75,8 @@ def the_policy_gradient_is_the_sum_of_returns_times_scores(case: Case) -> Sides:
 
     Assumes: the game's distributions do not depend on the weights.
     Source: a standard fact (REINFORCE: R. J. Williams, 1992); in self-play, reconstructed.
+
+    Theory: Theorem 5.1, Definition 4.1, Equation 4.4.
     """
     dist = case.dist
     return dist.gradient_D, central_differences(dist)
@@ -105,6 +107,8 @@ def the_score_of_an_episode_is_the_sum_over_its_tokens(case: Case) -> Sides:
 
     Assumes: the game's distributions do not depend on the weights.
     Source: arXiv:2508.10839 (the idea); reconstructed.
+
+    Theory: Proposition 3.1, Equation 3.4.
     """
     return _score_differences(case), _score_sums(case, last_tokens_alone=False)
 
@@ -178,6 +182,8 @@ def whole_episode_credit_without_a_baseline_is_unbiased(case: Case) -> Sides:
     """Every completion is credited with the whole return: the expected estimate is the true gradient.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact (R. J. Williams, 1992).
+
+    Theory: Theorem 5.1, Equation 5.2.
     """
     dist = case.dist
     return case.estimate_D(baseline="none"), dist.autodiff_gradient_D()
@@ -200,6 +206,8 @@ def rewards_before_a_step_contribute_nothing(case: Case) -> Sides:
     The rewards before a step do not depend on the reply there, and the expectation of a score is 0.
 
     Assumes: penalties count at the step where they are paid. Source: a standard fact.
+
+    Theory: Theorem 9.1, Equation 9.2.
     """
     return _credited_D(case, after=False), np.zeros(case.policy.model.logits.numel())
 
@@ -240,6 +248,8 @@ def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
     Discounts count from the first step of the episode, as in the return itself.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: a standard fact.
+
+    Theory: Theorem 9.1.
     """
     return case.estimate_D(baseline="none", credit="reward_to_go"), case.dist.autodiff_gradient_D()
 
@@ -304,6 +314,8 @@ def reward_to_go_can_scatter_less_than_whole_episode_credit(case: Case) -> Sides
     of G independent episodes is that of one over G.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: measured here; a common remark.
+
+    Theory: Equation 10.3.
     """
     return _variances(case), _by_hand(case, from_step=0) / case.size
 
@@ -325,6 +337,8 @@ def reward_to_go_can_scatter_more_than_whole_episode_credit(case: Case) -> Sides
     So "reward-to-go has the lower variance" is no theorem.
 
     Assumes: constant weighting, no baseline, no std, on-policy. Source: this library (measured).
+
+    Theory: Equation 10.3.
     """
     return _variances(case), _by_hand(case, from_step=0) / case.size
 

@@ -158,6 +158,8 @@ def shaping_leaves_whole_episode_advantages_as_they_are(case: Shaped) -> Sides:
     Assumes: members of a group share their start; every episode ends in a terminal state, where Phi is 0; every step is
     a transition of the game (none stands still at a discount below 1, none is forfeited).
     Source: the potential of A. Y. Ng, D. Harada, S. Russell, 1999; for group advantages, reconstructed.
+
+    Theory: Proposition 9.1.
     """
     return _advantages(case.shaped_trajectories()), _advantages(case.trajectories())
 
@@ -189,6 +191,8 @@ def shaping_shifts_the_reward_to_go_by_the_potential(case: Shaped) -> Sides:
 
     Assumes: as for whole episodes; but groups need not share their start.
     Source: a standard fact (E. Wiewiora, 2003, on potentials as initial values); reconstructed.
+
+    Theory: Proposition 9.1, Equation 9.6.
     """
     return _to_go(case.shaped_trajectories()), _shifted(case, with_discount=True)
 
@@ -254,6 +258,8 @@ def shaping_can_change_advantages_where_episodes_are_cut(case: Shaped) -> Sides:
 
     Assumes: members of a group share their start; some episodes are truncated where Phi is not 0.
     Source: a standard caveat (M. Grzes, 2017, on episodic shaping); reconstructed for groups.
+
+    Theory: Proposition 9.1, Equation 9.6.
     """
     return _change(case), _left_over(case)
 
@@ -281,6 +287,8 @@ def forfeits_can_change_advantages_under_shaping(case: Shaped) -> Sides:
 
     Assumes: members of a group share their start; forfeits end some episodes where Phi is not 0.
     Source: this library.
+
+    Theory: Proposition 9.1, Equation 9.6.
     """
     return _change(case), _left_over(case)
 

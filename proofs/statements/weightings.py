@@ -72,6 +72,8 @@ def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
 
     Assumes: no baseline, no std, independent episodes. Source: reconstructed; the length bias that dividing by the
     length makes is in Dr. GRPO, arXiv:2503.20783.
+
+    Theory: Theorem 7.1, Equation 7.2.
     """
     dist = case.dist
     return case.estimate_D(weighting="episode", baseline="none"), dist.expectation_gradient_D(
@@ -101,6 +103,8 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
     positive, the second term makes episodes longer.
 
     Assumes: the group's mean, no std, independent episodes. Source: reconstructed.
+
+    Theory: Theorem 7.1, Equation 7.3.
     """
     dist = case.dist
     lengths_E, returns_E = _lengths_E(dist), dist.returns_E("player")
@@ -147,6 +151,8 @@ def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
     """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e T_e: a ratio of two random numbers.
 
     Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
+
+    Theory: Equation 7.4.
     """
     dist = case.dist
     return case.estimate_D(weighting="step"), expected_estimate_D(
@@ -191,6 +197,8 @@ def token_weighting_divides_by_the_tokens_of_the_group(case: Case) -> Sides:
 
     Assumes: the group's mean, no std, one group a batch, every token of a reply chosen by the policy.
     Source: reconstructed; the weighting is that of DAPO, arXiv:2503.14476, with the sum over one group.
+
+    Theory: Equation 7.4.
     """
     dist = case.dist
     return case.estimate_D(weighting="token"), expected_estimate_D(

@@ -106,6 +106,8 @@ def anchor_states_weigh_states_by_how_often_they_are_shared(case: Case) -> Sides
 
     Assumes: constant weighting, the mean, no std. Source: GiGPO, arXiv:2505.10978, with a step's weight of 1 and no
     std; the bias is reconstructed.
+
+    Theory: Equation 9.5.
     """
     dist = case.dist
     analysis = case.analysis(credit="anchor_state")

@@ -30,6 +30,8 @@ def rewards_to_go_keep_the_gradient(case: Case) -> Sides:
 
     Assumes: constant weighting, no std, independent episodes. Source: the policy gradient theorem; reconstructed for
     groups.
+
+    Theory: Theorem 9.1.
     """
     dist = case.dist
     share = (case.size - 1) / case.size

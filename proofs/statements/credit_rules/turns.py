@@ -57,6 +57,8 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
     example.
 
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.
+
+    Theory: Theorem 9.2.
     """
     dist = case.dist
     analysis = case.analysis(credit="turn", baseline="leave_one_out")
@@ -85,6 +87,8 @@ def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
     the others earn from their n-th turns on does not depend on a member's own actions.
 
     Assumes: constant weighting, the mean of the others, no std, independent episodes. Source: reconstructed.
+
+    Theory: Theorem 9.2, Equation 9.4.
     """
     return case.estimate_D(credit="turn", baseline="leave_one_out"), _by_turns(case, company=True)
 

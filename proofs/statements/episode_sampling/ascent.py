@@ -91,6 +91,8 @@ def few_drawn_by_size_ascend_signed_powers_of_deviations(law: Law) -> Sides:
 
     Assumes: no correction, no std, whole-episode credit, constant weighting, groups on one start; K / G to 0 as G
     grows. Source: reconstructed.
+
+    Theory: Theorem 8.5, Equation 8.8.
     """
     u = limit_weights(law.table, alpha=law.alpha)
     return _in_the_limit(law), _gaps(np.array([u[r] for r in law.returns]))
@@ -156,5 +158,7 @@ def the_best_corrected_draw_is_by_advantage_and_score_over_root_of_tokens(drawn:
 
     Assumes: one draw, or draws with replacement; corrected; advantages of 0 have nothing to be drawn for.
     Source: the inequality of Cauchy and Schwarz; Neyman (1934) for samples of unequal cost; reconstructed.
+
+    Theory: Theorem 8.6, Equation 8.9.
     """
     return drawn.prices(), [drawn.least() + drawn.excess(), drawn.least()]

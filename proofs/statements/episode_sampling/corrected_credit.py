@@ -84,6 +84,8 @@ def corrected_draws_lose_the_steps_of_average_episodes(case: Case) -> Sides:
     loss. Each side ends with the cosine with the true gradient.
 
     Assumes: constant weighting, the group's mean, no std. Source: reconstructed.
+
+    Theory: Theorem 8.3.
     """
     found = _corrected_D(case, credit="reward_to_go", kept_episodes=1)
     by_hand = expected_D(case, _without_the_average)
@@ -110,6 +112,8 @@ def a_floor_keeps_the_gradient_under_rewards_to_go(case: Case) -> Sides:
     drawn from, too. So the expected estimate is that of the whole groups: (G - 1) / G of the true gradient.
 
     Assumes: constant weighting, the group's mean, no std; a floor above 0. Source: reconstructed.
+
+    Theory: Theorem 8.3, Equation 8.5.
     """
     return _corrected_D(case, credit="reward_to_go", kept_episodes=1, floor=0.25), _full_group_D(
         case
@@ -134,6 +138,8 @@ def draws_by_credit_keep_the_gradient_without_a_floor(case: Case) -> Sides:
     Its probabilities follow from the credit of the steps: what is never drawn has none, and adds nothing.
 
     Assumes: constant weighting, the group's mean, no std. Source: reconstructed.
+
+    Theory: Theorem 8.3, Equation 8.10.
     """
     found = _corrected_D(case, sampling="optimal", credit="reward_to_go", kept_episodes=1)
     return found, _full_group_D(case)
@@ -169,6 +175,8 @@ def corrected_draws_keep_the_weightings_by_mean_size(case: Case) -> Sides:
     The mean sizes that they divide by are those of all played episodes.
 
     Assumes: whole-episode credit, the group's mean, no std. Source: reconstructed.
+
+    Theory: Theorem 8.3.
     """
     kinds = ("step", "token")
     drawn = [_corrected_D(case, kept_episodes=1, weighting=kind) for kind in kinds]
@@ -192,6 +200,8 @@ def corrected_draws_keep_the_weighting_by_episode(case: Case) -> Sides:
     """With the weighting "episode" corrected draws have the mean of the full group: its denominator is the episode's.
 
     Assumes: whole-episode credit, the group's mean, no std. Source: reconstructed.
+
+    Theory: Theorem 8.3.
     """
     found = _corrected_D(case, kept_episodes=1, weighting="episode")
     return found, np.asarray(case.estimate_D(weighting="episode"))

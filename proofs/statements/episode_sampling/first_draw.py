@@ -61,6 +61,8 @@ def the_first_draw_is_by_absolute_advantage(returns_G: Returns) -> Sides:
 
     Assumes: alpha = 1; returns that are not all equal.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
+
+    Theory: Definition 8.1, Equation 8.1.
     """
     dist = selection_dist([group_relative_advantages(returns_G)], SamplingRule(kind="aaw", kept=1))
     drawn_G = np.zeros(len(returns_G))
@@ -136,6 +138,8 @@ def the_first_draw_is_above_the_mean_half_the_time(returns_G: Returns) -> Sides:
 
     Assumes: alpha = 1; returns that are not all equal.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
+
+    Theory: Theorem 8.1, Equation 8.2.
     """
     return _above_the_mean(returns_G, alpha=1.0), 0.5
 
@@ -165,6 +169,8 @@ def with_binary_returns_the_first_draw_is_a_success_half_the_time(case: Successe
 
     Assumes: alpha = 1; 1 <= k < G; the population std, eps 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
+
+    Theory: Theorem 8.1.
     """
     return _successes(case, "population"), _closed_form_of_successes(case)
 

@@ -67,6 +67,8 @@ def inclusion_is_one_integral_over_clocks(case: Draws) -> Sides:
     With T_j ~ Exp(p_j), it is the integral over t of p_e exp(- p_e t) P(fewer than K of the others ring before t).
 
     Assumes: nothing else. Source: a standard fact of successive sampling; reconstructed.
+
+    Theory: Theorem 8.2, Equation 8.3.
     """
     return inclusion_probabilities(_probabilities(case), case.count), _listed_inclusion(case)
 
@@ -110,6 +112,8 @@ def corrected_draws_give_each_group_its_whole_sum(case: Kept) -> Sides:
 
     Assumes: 1 <= K <= G; no std here, which would be a common factor of both sides.
     Source: arXiv:2508.10839 (the idea); the correction is Horvitz and Thompson's (1952), reconstructed.
+
+    Theory: Theorem 8.3, Equation 8.4.
     """
     return _expected_coefficients_G(case, corrected=True), _whole_coefficients_G(case)
 
@@ -153,6 +157,8 @@ def corrected_sampling_keeps_the_expected_gradient(case: Case) -> Sides:
     Assumes: whole-episode credit, constant weighting, no std, the group's mean as baseline, and neither KL nor entropy
     term: these would not be restored, nor would credit of single steps (``corrected_credit``).
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
+
+    Theory: Theorem 8.3.
     """
     dist = case.dist
     share = (case.size - 1) / case.size

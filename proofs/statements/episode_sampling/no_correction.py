@@ -44,6 +44,8 @@ def drawn_with_replacement_the_effective_advantage_is_a_times_its_size(case: Cas
 
     Assumes: alpha = 1, constant weighting, no std. A group whose returns are all equal adds 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
+
+    Theory: Equation 8.7.
     """
     dist = case.dist
     returns_E = dist.returns_E("player").tolist()

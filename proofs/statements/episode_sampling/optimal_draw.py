@@ -61,6 +61,8 @@ def the_optimal_draw_is_by_the_true_score_of_two_words(case: Case) -> Sides:
 
     Assumes: a context is met at most once in an episode, and each has logits of its own; no word likelier than 0.99;
     whole-episode credit, constant weighting; K = 1. Source: reconstructed.
+
+    Theory: Equation 8.10.
     """
     return _drawn(case, sampling="optimal"), _by_hand(case)
 

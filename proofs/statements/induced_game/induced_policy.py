@@ -89,6 +89,8 @@ def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
 
     Assumes: the prompt shows the present observation and feedback alone, which the extended state decides.
     Source: arXiv:2508.10839 (the idea); reconstructed.
+
+    Theory: Theorem 3.1.
     """
     return aligned(_return_dist_by_tokens(case), _return_dist_by_outcomes(case, _induced(case)))
 
@@ -237,6 +239,8 @@ def a_prompt_that_shows_past_replies_can_leave_the_induced_policy_behind(
     q after a).
 
     Source: reconstructed.
+
+    Theory: Theorem 3.1.
     """
     return _gap(case, LAST_TURN), case.capital * (case.after_capital - case.after_small)
 

@@ -71,6 +71,8 @@ def a_game_with_an_invalid_rule_is_a_game_over_texts(game: FiniteGame) -> Sides:
     to 1.
 
     Assumes: one agent acts. Source: arXiv:2508.10839 (the idea); the rules are reconstructed.
+
+    Theory: Theorem 2.1, Equation 2.2.
     """
     return _closed_sides(game, valid_texts_cost=0.0)
 

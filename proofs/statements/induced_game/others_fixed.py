@@ -212,6 +212,8 @@ def other_agents_that_are_fixed_leave_a_game_of_ones_own(case: Case) -> Sides:
 
     Assumes: the others keep their policies; the invalid rule gives no feedback.
     Source: a standard fact; reconstructed for language agents (arXiv:2508.10839, the idea).
+
+    Theory: Theorem 4.1, Equation 4.2.
     """
     return _fixed_sides(case, forgetful=False)
 

@@ -75,6 +75,8 @@ def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
     component of risky minus that of safe.
 
     Assumes: as for two values, but for the returns; G = 4 in the example. Source: reconstructed.
+
+    Theory: Equation 6.4.
     """
     dist = case.dist
     analysis = case.analysis(**POPULATION)

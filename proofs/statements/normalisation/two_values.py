@@ -76,6 +76,8 @@ def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Side
 
     Assumes: groups on one start, constant weighting, the group's mean, population std, eps 0, independent episodes.
     Source: reconstructed; the uneven weight of hard and easy tasks is in Dr. GRPO, arXiv:2503.20783.
+
+    Theory: Theorem 6.2, Equation 6.5.
     """
     q, gradient_D = _success(case.dist)
     return case.estimate_D(**POPULATION), (coefficient(q, case.size) * gradient_D)
@@ -101,6 +103,8 @@ def for_large_groups_the_objective_is_an_arcsine(q: float) -> Sides:
     what the tolerance allows.
 
     Assumes: as for two values. Source: reconstructed.
+
+    Theory: Theorem 6.2.
     """
     return coefficient(q, _LARGE), _slope(lambda x: 2 * math.asin(math.sqrt(x)), q)
 

@@ -47,6 +47,8 @@ def refilling_groups_without_a_signal_is_neutral_in_direction(starts: Starts) ->
 
     Assumes: an estimate of 0 where there is no signal. Source: dynamic sampling is DAPO's, arXiv:2503.14476; the gain
     is reconstructed.
+
+    Theory: Theorem 8.4.
     """
     signal, first_D, _ = _moments(starts, range(len(starts.shares)))
     return _gain_by_estimator(starts), [_inverse_gain(starts), *first_D / signal]

@@ -79,6 +79,8 @@ def two_values_can_be_reversed_over_two_starts(weighed: Weighed) -> Sides:
     root of kappa(q') / kappa(q): their sum has the sign of the first, and the weighted sum that of the second.
 
     Assumes: as for weights of starts; a policy that shares weights between the starts. Source: reconstructed.
+
+    Theory: Theorem 6.4.
     """
     starts = weighed.starts()
     truth = _direction(starts.case.dist.gradient_D)
@@ -142,6 +144,8 @@ def equal_gains_reverse_no_gradient(starts: Starts) -> Sides:
     the same for all j up to G = 3 alone.
 
     Assumes: as for weights of starts. Source: reconstructed.
+
+    Theory: Theorem 6.4, Equation 6.7.
     """
     return _against_truth(starts)
 

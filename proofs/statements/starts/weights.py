@@ -36,6 +36,8 @@ def each_start_has_a_weight_of_its_own(starts: Starts) -> Sides:
 
     Assumes: returns of 0 or 1, groups on one start each, whole-episode credit, constant weighting, draws within groups.
     Source: reconstructed; that a std weighs tasks by their difficulty is in Dr. GRPO, arXiv:2503.20783.
+
+    Theory: Theorem 6.3, Equation 6.6.
     """
     return starts.expected(), starts.weighted(starts.weights())
 
@@ -124,6 +126,8 @@ def the_weight_of_a_start_is_the_mean_gain_of_a_success(rate: Rate) -> Sides:
     the successes of the group, those among the drawn ones, and their mean scores: grad q / q, - grad q / (1 - q).
 
     Assumes: as for weights of starts. Source: reconstructed.
+
+    Theory: Theorem 6.3, Equation 6.6.
     """
     return rate.weight(), rate.listed()
 
@@ -150,6 +154,8 @@ def weights_of_starts_have_closed_forms(rate: Rate) -> Sides:
     (1 - q^G - p^G) / (2 q p).
 
     Assumes: as for weights of starts; alpha = 1, eps 0. Source: reconstructed; PODS is arXiv:2504.13818.
+
+    Theory: Theorem 6.3.
     """
     q, size = rate.q, rate.size
     rest = 1 - q
@@ -200,6 +206,8 @@ def the_estimate_follows_a_weight_of_each_return(case: Case) -> Sides:
 
     Assumes: groups on one start, whole-episode credit, constant weighting; one episode by |A|, population std.
     Source: reconstructed.
+
+    Theory: Theorem 6.5, Equation 6.8.
     """
     config = case.config(**WEIGHING)
     return _followed(case, lambda law: return_weights(config, law))
