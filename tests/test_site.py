@@ -400,7 +400,8 @@ def test_the_page_of_metrics_lists_what_is_written() -> None:
         agents = {re.sub(r"/(row|column)$", "/AGENT", str(name)) for name in names}
         return {re.sub(r"game/regret$", "game/NAME", name) for name in agents}
 
-    assert keys(page, "What was played", "What was learnt from") == generic(done.metrics)
+    updates = keys(page, "What was played", "What was learnt from", "Coverage of starts")
+    assert updates == generic(done.metrics)
     assert {f"eval/{key}" for key in keys(page, "Evaluations")} == generic(evaluated)
     assert keys(page, "Timings") == generic(done.seconds)
 
@@ -408,3 +409,23 @@ def test_the_page_of_metrics_lists_what_is_written() -> None:
 def test_a_metric_that_is_not_written_is_noticed() -> None:
     page = "## A\n| `x` | told |\n| `y/AGENT` | told |\n## B\n| `z` | told |\n"
     assert keys(page, "A") == {"x", "y/AGENT"} and keys(page, "A", "B") - keys(page, "A") == {"z"}
+
+
+def test_the_page_of_metrics_lists_what_several_epochs_add() -> None:
+    from algorithms import MSGRPOTrainer
+    from games import make
+    from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
+    from tests.runs import SMALL_RUN
+
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    policy = LanguageAgentPolicy(
+        prompt=MemorylessPrompt(),
+        model=TabularModel(vocabulary=("left", "right")),
+        parser=WholeReplyParser(),
+    )
+    game = make("LineWalk-v0", length=3, horizon=2)
+    once, twice = (
+        set(MSGRPOTrainer(game=game, policy=policy, config=config).update().metrics)
+        for config in (SMALL_RUN, attrs.evolve(SMALL_RUN, epochs=2))
+    )
+    assert keys(page, "How far ratios go") == twice - once

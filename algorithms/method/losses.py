@@ -25,7 +25,7 @@ from tsmg import InvalidArgumentError
 
 @attrs.frozen(kw_only=True, eq=False)
 class LossTerms:
-    """A loss and what to log beside it. All are tensors of shape (); only the loss has a gradient.
+    """A loss and what to log beside it. All but the last are tensors of shape (); only the loss has a gradient.
 
     Attributes:
       loss: to be minimised; losses of mini-batches add up.
@@ -34,6 +34,7 @@ class LossTerms:
       ratio_max_deviation: the largest |rho - 1| of a token, whatever the ratio kind; 0 to within rounding in the
         first pass of every update.
       tokens: how many tokens count, to pool the two means over mini-batches.
+      scored: the tokens themselves.
     """
 
     loss: Tensor
@@ -41,6 +42,7 @@ class LossTerms:
     kl: Tensor
     ratio_max_deviation: Tensor
     tokens: Tensor
+    scored: ScoredTokens
 
 
 def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
@@ -163,6 +165,7 @@ def policy_loss(
         kl=_mean(kl_B_L.detach(), mask_B_L),
         ratio_max_deviation=_largest((tokens.log_ratios_B_L.detach().exp() - 1).abs()),
         tokens=mask_B_L.sum(),
+        scored=tokens,
     )
 
 

@@ -57,7 +57,7 @@ class CandidateStart:
 class StartRule(Protocol):
     """Which starts groups begin on."""
 
-    def __call__(self, starts: Sequence[CandidateStart]) -> Sequence[float]:
+    def __call__(self, starts: Sequence[CandidateStart], /) -> Sequence[float]:
         """A factor for each start, at least 0, by which its share is multiplied; 1 for all is the game's law."""
         ...
 

@@ -9,6 +9,7 @@ from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import TrainingRow
 from algorithms.method.config import MSGRPOConfig, Schedule
 from algorithms.method.ratios import RatioKind, find_ratio
+from algorithms.training.health_metrics import RatioTail
 from algorithms.training.learner import Learner, measured_kl
 from algorithms.training.metrics import Metrics, TokenTally
 from algorithms.training.optimizer import remaining, set_learning_rate
@@ -21,6 +22,7 @@ from algorithms.training.rescoring import (
     with_importance,
 )
 from lap import ModelError
+from lap.model import PushingModel
 
 T = TypeVar("T")
 
@@ -54,6 +56,9 @@ class BatchLearner:
         self.optimizer = sharding.adamw(self.parameters, config.learning_rate)
         self.token_budget = config.token_budget
         self._ratios_are_checked = False
+        models: list[object] = [learner.policy.model for learner in learners]
+        # ratios of the only pass over what these weights have played themselves are 1
+        self._has_tail = config.epochs > 1 or any(isinstance(m, PushingModel) for m in models)
 
     def learn(self, rows: Sequence[TrainingRow], update: int) -> Metrics:
         """Make the steps of an update; returns what they were like.
@@ -72,8 +77,10 @@ class BatchLearner:
         set_learning_rate(self.optimizer, learning_rate)
         share, tally, grad_norm = self.sharding.share(rows), TokenTally(), 0.0
         share, importance = self._with_importance(share)
+        tally.tail = RatioTail() if self._has_tail else None
         for _ in range(c.epochs if rows else 0):
             share = self.prepared(share)
+            tally.tail = RatioTail() if self._has_tail else None  # the last pass counts
             tally = self._compute_gradient(share, tally, update)
             self._check_ratios(share, tally)
             grad_norm = self.sharding.reduce_gradients(self.parameters, c.max_grad_norm)
@@ -83,7 +90,7 @@ class BatchLearner:
                     "a lower learning rate or a float32 model may help"
                 )
             self.optimizer.step()
-        metrics = TokenTally.total(gather([tally])).metrics(grad_norm=grad_norm)
+        metrics = TokenTally.total(gather([tally])).metrics(grad_norm=grad_norm, clip=c.clip_range)
         if rows and not c.kl_coefficient:  # the loss has not computed it
             metrics["kl"] = measured_kl(self.learners, rows, self.sharding)
         return {**metrics, **importance, "learning_rate": learning_rate}

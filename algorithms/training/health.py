@@ -1,6 +1,8 @@
 """What a run's metrics say about its health: a pure function of their history."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean as mean
 from typing import Any
 
 import attrs
@@ -9,6 +11,9 @@ import attrs
 _SHORT, _LONG = 3, 10
 _ALL, _MOST, _MANY = 0.99, 0.95, 0.9
 _FAR, _CERTAIN, _SUCCEEDS = 1.0, 1e-3, 0.5
+_FALL, _LAZY = 0.1, 1e-3  # nats a token
+_FEW, _STARTS = 0.1, 10
+_TWICE = 2.0
 LOOKS_BACK = _LONG + 1
 """How many updates ``new_health_warnings`` looks at, at most."""
 
@@ -132,4 +137,59 @@ def _far(history: Sequence[MetricsLine]) -> HealthWarning | None:
     )
 
 
-_LOOKS = (_all_invalid, _silent, _certain, _cut, _far)
+def _displaced(history: Sequence[MetricsLine]) -> HealthWarning | None:
+    """Good replies become less likely, over updates or within each of them, and the return does not rise."""
+    last = history[-_LONG:]
+    before, after = last[: _LONG // 2], last[_LONG // 2 :]
+    rewards = [_known(part, "reward") for part in (before, after)]
+    if len(last) < _LONG or not all(rewards) or mean(rewards[1]) > mean(rewards[0]):
+        return None
+    was, now = _known(before, "good_logprob"), _known(after, "good_logprob")
+    moved = _known(last, "good_displacement")
+    falls = len(was) == len(now) == _LONG // 2 and max(now) <= mean(was) - _FALL
+    is_lazy = len(moved) == _LONG and max(moved) < -_LAZY
+    if not falls and not is_lazy:
+        return None
+    return HealthWarning(
+        name="displaced",
+        message="good replies become less likely, and the return does not rise: bad ones, which resemble them, pull "
+        "them down, as before a collapse (arXiv 2512.04220); a lower learning rate, a greater kl_coefficient, fewer "
+        "epochs or a smaller entropy bonus keeps them",
+    )
+
+
+def _known(records: Sequence[MetricsLine], name: str) -> list[float]:
+    """The figures of these updates that are defined and finite."""
+    values = (record.get(name) for record in records)
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def _narrow(history: Sequence[MetricsLine]) -> HealthWarning | None:
+    def holds(record: MetricsLine) -> bool:
+        starts, effective = record.get("distinct_starts"), record.get("effective_starts")
+        if starts is None or effective is None or _least(record, "success_rate", _SUCCEEDS):
+            return False
+        return bool(starts >= _STARTS and effective <= _FEW * starts) and not _is_silent(record)
+
+    if not _lasts(history, _LONG, holds):
+        return None
+    return HealthWarning(
+        name="narrow",
+        message="an update learns from a tenth of its starts in effect, since most groups have no signal or count for "
+        "little: larger groups find one on harder starts, '--starts learnability' prefers starts that have one, and "
+        "--std none with --corrected gives all starts one weight",
+    )
+
+
+def _tailed(history: Sequence[MetricsLine]) -> HealthWarning | None:
+    if not _lasts(history, _SHORT, lambda r: _least(r, "ratio_p99", _TWICE)):
+        return None
+    return HealthWarning(
+        name="tails",
+        message="before the last step of an update one token in a hundred has at least twice, or at most half, the "
+        "probability that it was sampled with: take fewer epochs or a lower learning rate, or, where a server plays, "
+        "importance_weights",
+    )
+
+
+_LOOKS = (_all_invalid, _silent, _certain, _cut, _far, _displaced, _narrow, _tailed)

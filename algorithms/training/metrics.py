@@ -9,10 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from algorithms.method.batch import RoleGroup
+from algorithms.method.clip_range import ClipRange
 from algorithms.method.episode_sampling import Selected, effective_sample_size
 from algorithms.method.losses import LossTerms
 from algorithms.play.evaluation import Evaluation, Outcome, mean, summarise
 from algorithms.play.rollouts import Rollouts
+from algorithms.training.health_metrics import RatioTail
 
 Metrics = dict[str, float | None]
 
@@ -46,12 +48,17 @@ class Update:
 
 @final
 class TokenTally:
-    """Sums over the tokens of a batch, collected micro-batch by micro-batch."""
+    """Sums over the tokens of a batch, collected micro-batch by micro-batch.
+
+    Attributes:
+      tail: takes in their ratios, too, where it is there.
+    """
 
     def __init__(self) -> None:
         self.tokens = 0
         self.sums: dict[str, float] = {"clip_ratio": 0.0, "kl": 0.0, "entropy": 0.0, "loss": 0.0}
         self.ratio_deviation = 0.0
+        self.tail: RatioTail | None = None
 
     def add(self, terms: LossTerms, entropy: Tensor) -> None:
         """Count a micro-batch.
@@ -68,6 +75,8 @@ class TokenTally:
         self.sums["kl"] += float(terms.kl) * tokens
         self.sums["entropy"] += float(entropy)
         self.sums["loss"] += float(terms.loss.detach())
+        if self.tail is not None:
+            self.tail.add(terms.scored)
 
     @classmethod
     def total(cls, tallies: Sequence["TokenTally"]) -> "TokenTally":
@@ -78,10 +87,12 @@ class TokenTally:
             total.sums = {name: total.sums[name] + tally.sums[name] for name in total.sums}
             found = np.maximum(total.ratio_deviation, tally.ratio_deviation)
             total.ratio_deviation = float(found)
+        tails = [tally.tail for tally in tallies if tally.tail is not None]
+        total.tail = RatioTail.total(tails) if tails else None
         return total
 
-    def metrics(self, *, grad_norm: float) -> Metrics:
-        """Means over tokens, the loss, and the norm of its gradient."""
+    def metrics(self, *, grad_norm: float, clip: ClipRange) -> Metrics:
+        """Means over tokens, the loss, the norm of its gradient, and the tail of the ratios where it was asked for."""
         n = max(1, self.tokens)
         return {
             **{name: self.sums[name] / n for name in ("clip_ratio", "kl", "entropy")},
@@ -89,6 +100,7 @@ class TokenTally:
             "grad_norm": grad_norm,
             "ratio_max_deviation": self.ratio_deviation,
             "trained_tokens": float(self.tokens),
+            **(self.tail.metrics(clip) if self.tail else {}),
         }
 
 

@@ -30,8 +30,9 @@ from typing import Any, final
 import attrs
 
 from algorithms.distributed.sharding import Sharding
-from algorithms.method.batch import TrainingRow
+from algorithms.method.batch import RoleGroup, TrainingRow
 from algorithms.method.config import MSGRPOConfig
+from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
 from algorithms.method.ratios import RatioKind
 from algorithms.play.evaluation import Evaluation, evaluate
@@ -40,6 +41,7 @@ from algorithms.play.rollouts import fixed_starts
 from algorithms.play.starts import listed_starts
 from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.drawing import draw_episodes, zero_variance_episodes
+from algorithms.training.health_metrics import reply_likelihoods, start_coverage
 from algorithms.training.learner import (
     TrainablePolicy,
     learners_of,
@@ -177,6 +179,8 @@ class MSGRPOTrainer:
                 "update": float(self.update_index),
                 **play_metrics(compared.outcomes, compared.role_groups, drawn),
                 "failed_episodes": float(compared.failures),
+                **reply_likelihoods(role_groups),
+                **self._coverage(role_groups, drawn),
                 **learned,
                 **pushed,
             },
@@ -187,6 +191,12 @@ class MSGRPOTrainer:
             rollouts=compared.rollouts,
             notes=tuple(self.processes.gather(notes)),
         )
+
+    def _coverage(self, role_groups: Sequence[RoleGroup], drawn: Sequence[Selected]) -> Metrics:
+        """How many starts are learnt from, where the members of a group share theirs."""
+        if self.estimator.group_on == "nothing":
+            return {}
+        return {**start_coverage(role_groups, drawn, corrected=self.estimator.correct_starts)}
 
     def take_notes(self) -> tuple[str, ...]:
         """What a person should know of servers that play, since this was asked before; all processes ask together."""

@@ -75,8 +75,53 @@ def test_a_finding_is_new_once() -> None:
 numbers = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, 1.0, math.nan]))
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(sorted(HEALTHY)), numbers), max_size=12))
+WATCHED = (
+    *HEALTHY,
+    "good_logprob",
+    "good_displacement",
+    "distinct_starts",
+    "effective_starts",
+    "ratio_p99",
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(WATCHED)), numbers), max_size=12))
 def test_any_history_is_looked_at(history: list[dict[str, Any]]) -> None:
     assert all(attrs.asdict(finding)["message"] for finding in health_warnings(history))
     undefined = [dict.fromkeys(record) for record in history]
     assert health_warnings(undefined) == []
+
+
+def levels(name: str, *values: float, **changes: Any) -> list[dict[str, Any]]:
+    return [ill(**{name: value}, **changes) for value in values]
+
+
+def test_good_replies_that_become_less_likely_are_told_where_the_return_does_not_rise() -> None:
+    fall = levels("good_logprob", *[-0.5] * 5, *[-0.61] * 5)
+    assert names(fall) == ["displaced"] and names(fall[1:]) == []
+    assert names(levels("good_logprob", *[-0.5] * 5, *[-0.61] * 4, -0.59)) == []
+    assert names(levels("good_logprob", *[-0.61] * 5, *[-0.5] * 5)) == []
+    rises = [{**line, "reward": 0.5 + 0.01 * n} for n, line in enumerate(fall)]
+    assert names(rises) == []
+    assert names([*fall[:-1], ill(good_logprob=None)]) == []
+
+
+def test_good_replies_that_every_update_makes_less_likely_are_told() -> None:
+    assert names(levels("good_displacement", *[-0.01] * 10)) == ["displaced"]
+    assert names(levels("good_displacement", *[-0.01] * 9, 0.0)) == []
+    assert names(levels("good_displacement", *[-0.01] * 9)) == []
+    assert names(levels("bad_displacement", *[-0.01] * 10)) == []
+
+
+def test_few_starts_that_are_learnt_from_are_told() -> None:
+    few = {"distinct_starts": 30.0, "effective_starts": 2.9}
+    assert names([ill(**few)] * 10) == ["narrow"] and names([ill(**few)] * 9) == []
+    assert names([ill(**{**few, "effective_starts": 3.1})] * 10) == []
+    assert names([ill(distinct_starts=9.0, effective_starts=0.5)] * 10) == []
+    assert names([ill(**few, success_rate=0.6)] * 10) == []  # most are won
+    assert names([ill(**few, frac_reward_zero_std=1.0, success_rate=0.0)] * 10) == ["no-signal"]
+
+
+def test_ratios_far_from_one_are_told() -> None:
+    assert names([ill(ratio_p99=2.0)] * 3) == ["tails"]
+    assert names([ill(ratio_p99=2.0)] * 2 + [ill(ratio_p99=1.9)]) == []
