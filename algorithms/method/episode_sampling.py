@@ -1,9 +1,9 @@
 """Absolute-advantage-weighted (AAW) episode sampling: which of the played episodes are trained on.
 
 Advantages are computed on all G episodes of a group; then K of them are drawn, more likely the
-larger |A| (``first_draw``). Source: arXiv:2508.10839, absolute advantages and sub-sampling from a larger batch
-[paper]; the formula, the exponent, drawing without replacement and within a group are
-reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
+larger |A| (``first_draw``). Source: arXiv:2508.10839, sampling of episodes by absolute advantages [paper]; that
+they are a part of a larger batch is inferred; the formula, the exponent, drawing without replacement and within a
+group are reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
 
 Facts that the tests check:
 
