@@ -149,3 +149,88 @@ def test_the_defaults_of_ms_grpo_are_those_of_the_code() -> None:
     assert len(DEFAULT.findall(page)) > 20
     assert wrong_defaults(page) == []
     assert wrong_defaults(page.replace("| `groups` | 32 |", "| `groups` | 16 |")) == ["groups"]
+
+
+# ---- the notation: each symbol of a formula is in the table, with one meaning
+
+GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "varepsilon",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Pi",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+]
+WORDS = re.compile(r"\\(?:text|mathrm|mathtt|operatorname|begin|end|tag)\{[^}]*\}")
+SYMBOL = re.compile(
+    r"\\(?:tilde|bar|hat|mathcal|mathbb)\s*(?:\{[^{}]*(?:\{\w\})?\}|\\?[A-Za-z]+)|\\[A-Za-z]+|[A-Za-z]"
+)
+MATH = re.compile(r"\$\$(.*?)\$\$|\$([^$\n]+)\$", re.DOTALL)
+
+
+def symbols(text: str) -> set[str]:
+    """The letters of a page's formulas, with the marks on them; words and commands that are no letters left out."""
+    code = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    formulas = [WORDS.sub(" ", "".join(match)) for match in MATH.findall(code)]
+    found = {re.sub(r"[{}\s]", "", one) for formula in formulas for one in SYMBOL.findall(formula)}
+    marked = re.compile(r"\\(?:tilde|bar|hat|mathcal|mathbb)")
+    return {x for x in found if x[0] != "\\" or x[1:] in GREEK or marked.match(x)}
+
+
+def table_of(notation: str) -> list[str]:
+    """The first column of the tables, but of that of the axes."""
+    rows: list[str] = re.findall(
+        r"^\| (.*?) \| ", notation.partition("## Axis suffixes")[0], re.MULTILINE
+    )
+    return rows
+
+
+def test_every_symbol_of_a_formula_is_in_the_notation() -> None:
+    table = table_of((ROOT / "docs" / "notation.md").read_text(encoding="utf-8"))
+    known = symbols("\n".join(table))
+    pages = (ROOT / "docs").rglob("*.md")
+    written = [p for p in pages if p.relative_to(ROOT / "docs").parts[0] not in theory.GENERATED]
+    unknown = {page.name: symbols(page.read_text(encoding="utf-8")) - known for page in written}
+    assert {name: found for name, found in unknown.items() if found} == {}
+
+
+def test_a_symbol_of_the_notation_has_one_meaning() -> None:
+    table = table_of((ROOT / "docs" / "notation.md").read_text(encoding="utf-8"))
+    entries = [entry for row in table for entry in re.findall(r"\$[^$]+\$", row)]
+    assert [entry for entry in entries if entries.count(entry) > 1] == []
+    for letter in ("K", "n", "T", "q", "u", "\\pi", "\\kappa", "\\xi", "\\sigma", "d", "m", "J"):
+        assert sum(letter in symbols(row) for row in table) == 1, letter
+    assert "D" not in symbols("\n".join(table))
+
+
+def test_letters_are_read_from_formulas() -> None:
+    text = "$\\mathrm{KL}_l = \\exp(d)$ and $$\n\\tilde{\\mathbb{E}}[\\bar\\rho] \\le \\mathcal{K}^N\n$$ `$Q$`"
+    assert symbols(text) == {"l", "d", "\\tilde\\mathbbE", "\\bar\\rho", "\\mathcalK", "N"}

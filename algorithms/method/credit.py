@@ -182,7 +182,7 @@ def whole_episode_credit(group: Group, agent: str, *, relative: Relative) -> lis
 
 
 def reward_to_go_credit(group: Group, agent: str, *, relative: Relative) -> list[list[float]]:
-    """The reward-to-go from step t, sum_{u >= t} gamma^u r_u, relative to that of all episodes of the group.
+    """The reward-to-go from step t, sum_{t' >= t} gamma^t' r_t', relative to that of all episodes of the group.
 
     An episode that is over at t has a reward-to-go of 0 there and stays in the comparison; leaving it out would bias
     the gradient (see ``turn_credit``).
@@ -201,11 +201,11 @@ def reward_to_go_credit(group: Group, agent: str, *, relative: Relative) -> list
 
 
 def turn_credit(group: Group, agent: str, *, relative: Relative) -> list[list[float]]:
-    """The reward-to-go from the agent's n-th step, relative to the episodes that have an n-th step.
+    """The reward-to-go from the agent's m-th step, relative to the episodes that have an m-th step.
 
-    Biased where the policy decides how long an episode lasts: the only episode with an n-th step gets the advantage 0
-    there, so with the leave-one-out baseline the n-th turn's part of the gradient is scaled by 1 - (1 - q_n)^(G - 1),
-    with q_n the probability of having it (``tsmg prove --only turn``). Kept so that the bias can be shown.
+    Biased where the policy decides how long an episode lasts: the only episode with an m-th step gets the advantage 0
+    there, so with the leave-one-out baseline the m-th turn's part of the gradient is scaled by
+    1 - Pr[Y < m]^(G - 1), with Y the number of turns (``tsmg prove --only turn``). Kept so that the bias can be shown.
 
     Theory: Theorem 9.2, Equation 9.3.
     """

@@ -1,9 +1,9 @@
 """Absolute-advantage-weighted (AAW) episode sampling: which of the played episodes are trained on.
 
 Advantages are computed on all G episodes of a group; then K of them are drawn, more likely the
-larger |A| (``first_draw``). Source: arXiv:2508.10839, absolute advantages and sub-sampling from a larger batch
-[paper]; the formula, the exponent, drawing without replacement and within a group are
-reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
+larger |A| (``first_draw``). Source: arXiv:2508.10839, sampling of episodes by absolute advantages [paper]; that
+they are a part of a larger batch is inferred; the formula, the exponent, drawing without replacement and within a
+group are reconstructed [ours], and each is an option with a name. The unit is the (episode, role).
 
 Facts that the tests check:
 
@@ -146,7 +146,7 @@ def select_episodes(
     Weights are meant for a loss that is divided by D, the number of groups times ``kept``. A corrected weight is
     kept / (G pi_e), with G the size of the episode's own group, so that
 
-        E[ sum over selected of weight * f_e ] / D  =  mean over groups of (1/G) sum over e of f_e
+        E[ sum over selected of weight * f_e ] / (B K)  =  mean over groups of (1/G) sum over e of f_e
 
     over all e that can be drawn: every e with "uniform" or a floor, those of advantage other than 0 with "aaw" alone,
     which restores the policy-gradient term of whole-episode credit, but not the KL and entropy terms; then a group

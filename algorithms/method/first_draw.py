@@ -4,8 +4,8 @@ Successive draws go on with the same probabilities among those that are left (``
 
 - "aaw": p_e in proportion to |A_e|^alpha. Source: arXiv:2508.10839, absolute advantages [paper]; the formula and the
   exponent are reconstructed [ours].
-- "optimal": p_e in proportion to |A_e| |S_e| / sqrt(n_e), with S_e the episode's score and n_e its trained tokens, at
-  which a corrected draw has the least second moment for the tokens that it trains (eq-best-draw) [ours]. The norm of
+- "optimal": p_e in proportion to |A_e| |score_e| / sqrt(L_e), with L_e the episode's trained tokens, at which a
+  corrected draw has the least second moment for the tokens that it trains (Equation 8.9) [ours]. The norm of
   the score is estimated from what was recorded (``gradient_sizes``).
 - "uniform": every episode alike.
 
@@ -85,15 +85,15 @@ def gradient_sizes(
     *,
     weighting: WeightingKind = "constant",
 ) -> NDArray[np.float64]:
-    """How much an episode can move the weights for what it costs: the root of sum_t A_t^2 |S_t|^2 over n.
+    """How much an episode can move the weights for what it costs: the root of sum_t A_t^2 |score_t|^2 over L.
 
-    |S_t|^2 is estimated by the sum of (1 - p)^2 over the sampled tokens, p being how likely each was: the squared norm
-    of a token's score in its logits is between that and twice as much, and just twice as much where there are two
-    tokens to choose from. With whole-episode credit this is |A| |S| / sqrt(n). With credit by step an episode of
+    |score_t|^2 is estimated by the sum of (1 - M)^2 over the sampled tokens, M being how likely each was: the squared
+    norm of a token's score in its logits is between that and twice as much, and just twice as much where there are two
+    tokens to choose from. With whole-episode credit this is |A| |score| / sqrt(L). With credit by step an episode of
     average return counts as far as its steps do, and an episode whose steps are all without credit not at all. A
     token that was likelier than 0.99 counts as if it were not, which bounds the weights of corrected draws.
 
-    Source: ``docs/theory/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
+    Source: ``docs/theory/08_aaw_episode_sampling.md`` (Equation 8.9) [ours].
 
     Args:
       credits_G: for each episode, the advantage of each of the agent's completions, or of each token, finite.

@@ -2,18 +2,18 @@
 
 The objective is a sum over kept episodes e, completions and tokens of w times the surrogate
 (``docs/theory/07_weighting.md``). The weightings are different estimators [ours]; with
-omega_e the sampling weight of the episode and D the number of episodes that are meant to be trained
-on (groups times ``Estimator.kept_episodes``):
+omega_e the sampling weight of the episode, B the number of groups and K how many episodes are meant to be
+trained on of each (``Estimator.kept_episodes``):
 
-    constant   omega_e / D                  unbiased up to the baseline
-    episode    omega_e / (D T_e)            T_e: the agent's completions; long episodes count less
-    sequence   omega_e / (D n_e)            n_e: the episode's trained tokens, as 1 / |o_i| in GRPO
-    step       omega_e / (D mean(T))        mean over the played episodes: random, so biased
-    token      omega_e / (D mean(tokens))   likewise
+    constant   omega_e / (B K)                unbiased up to the baseline
+    episode    omega_e / (B K Y_e)            Y_e: the agent's completions; long episodes count less
+    sequence   omega_e / (B K L_e)            L_e: the episode's trained tokens, as 1 / |o_i| in GRPO
+    step       omega_e / (B K mean(Y))        mean over the played episodes: random, so biased
+    token      omega_e / (B K mean(L))        likewise
 
 The means are over all episodes of the groups, drawn or not, so that they do not depend on the draw:
 corrected draws then have the mean of the full group with every weighting. Where all episodes are kept,
-D mean(T) is sum_e T_e, the plain denominator.
+B K mean(Y) is sum_e Y_e, the plain denominator.
 
 No weighting divides by the tokens of a single reply: with one reply an episode, "sequence" is GRPO's.
 """
@@ -45,18 +45,18 @@ def token_weights(
       kind: the weighting.
       episode_weights_E: omega, sampling weights of the kept episodes, finite and at least 0.
         Shape (E,).
-      tokens_per_completion: trainable tokens of each of the agent's completions. E rows of T_e numbers.
+      tokens_per_completion: trainable tokens of each of the agent's completions. E rows of Y_e numbers.
       denominator_episodes: D, at least 1; E may be smaller, where groups were skipped.
       drawn_from: trainable tokens of each completion of every played episode, for the means of "step" and "token";
         ``None`` if all of them were kept.
 
     Returns:
-      w, E rows of T_e numbers; each holds for every token of its completion. Unit: 1 for "constant",
+      w, E rows of Y_e numbers; each holds for every token of its completion. Unit: 1 for "constant",
       1 / completion for "episode" and "step", 1 / token for "sequence" and "token".
 
     Raises:
       ShapeError: not one weight an episode.
-      InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or D below
+      InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or B K below
         1.
 
     Example:

@@ -83,7 +83,7 @@ def start_coverage(
 
     A start is what the agent reads first, or the number of the start that a start rule chose; each role has its own.
 
-    Source: kappa is that of ``docs/formalism/06_baselines_and_std.md`` (eq-start-weight) [ours]; the effective number
+    Source: kappa is that of ``docs/theory/06_baselines_and_std.md`` (eq-start-weight) [ours]; the effective number
     is Kish's.
 
     Args:

@@ -1,10 +1,10 @@
-"""The best draw of one episode for corrected estimates: by |A| |S| / sqrt(tokens), S the score of the episode.
+"""The best draw of one episode for corrected estimates: by |A| |score| / sqrt(L), L the tokens of the episode.
 
 A corrected draw has the mean of the whole group, whatever the probabilities p (above 0 where A is not 0). Its second
-moment is sum_e |A_e S_e|^2 / (G^2 p_e), and it trains sum_e p_e n_e tokens. Their product, which is what a given noise
-costs, is least at p in proportion to |A| |S| / sqrt(n), by the inequality of Cauchy and Schwarz.
+moment is sum_e |A_e score_e|^2 / (G^2 p_e), and it trains sum_e p_e L_e tokens. Their product, which is what a
+given noise costs, is least at p in proportion to |A| |score| / sqrt(L), by the inequality of Cauchy and Schwarz.
 
-Source: ``docs/theory/08_aaw_episode_sampling.md`` (eq-best-draw) [ours].
+Source: ``docs/theory/08_aaw_episode_sampling.md`` (Equation 8.9) [ours].
 """
 
 import math
@@ -24,11 +24,11 @@ _NOISE = 1e-12
 
 
 def best_probabilities(products_G: Array, tokens_G: Array) -> Array:
-    """p_e in proportion to |A_e| |S_e| / sqrt(n_e).
+    """p_e in proportion to |A_e| |score_e| / sqrt(L_e).
 
     Args:
-      products_G: |A_e| |S_e|, at least 0, not all 0. Shape (G,).
-      tokens_G: n_e, above 0. Shape (G,).
+      products_G: |A_e| |score_e|, at least 0, not all 0. Shape (G,).
+      tokens_G: L_e, above 0. Shape (G,).
 
     Example:
       >>> best_probabilities(np.array([2.0, 1.0, 0.0]), np.array([4.0, 1.0, 1.0])).tolist()
@@ -45,8 +45,8 @@ def price(products_G: Array, tokens_G: Array, p_G: Array) -> float:
     """The second moment of one corrected draw from a group, times the mean number of trained tokens.
 
     Args:
-      products_G: |A_e| |S_e|. Shape (G,).
-      tokens_G: n_e. Shape (G,).
+      products_G: |A_e| |score_e|. Shape (G,).
+      tokens_G: L_e. Shape (G,).
       p_G: how likely each episode is drawn; above 0 where the product is. Shape (G,).
 
     Example:
@@ -92,7 +92,7 @@ def mean_price(ways: Sequence[Way], *, size: int, alpha: float, norm: Size) -> f
       ways: in which an episode can go; probabilities sum to 1.
       size: G.
       alpha: exponent of |A|.
-      norm: what stands for |S| / sqrt(n); above 0.
+      norm: what stands for |score| / sqrt(L); above 0.
     """
     values = sorted({way.value for way in ways})
     p_V = [sum(way.probability for way in ways if way.value == value) for value in values]
@@ -145,7 +145,7 @@ ESTIMATES: Mapping[str, tuple[float, Size]] = {
     "surprisal": (1.0, _surprisal),
     "optimal": (1.0, _optimal),
 }
-"""By name, the exponent of |A| and what stands for |S| / sqrt(n); of the length alone, |A| is the estimate."""
+"""By name, the exponent of |A| and what stands for |score| / sqrt(L); of the length alone, |A| is the estimate."""
 
 
 def draw_ratios(

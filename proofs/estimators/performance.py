@@ -162,7 +162,7 @@ class Performance:
     def refilling_gain(self) -> float:
         """What it gains per generated token to play groups until one has a signal, each from a start drawn anew.
 
-        Source: eq-refill of ``docs/theory/08_aaw_episode_sampling.md`` [ours].
+        Source: Equation 8.6 of ``docs/theory/08_aaw_episode_sampling.md`` [ours].
         """
         share = self.signal_share
         mean_square, second = self.mean_square / share**2, self.second / share

@@ -7,7 +7,7 @@ As groups grow and the share of kept episodes goes to 0, the weight of a return 
 so the estimate follows E[sign(R - V) |R - V|^(1 + alpha)]: it seeks skew. A gamble shows how much: the risky arm pays 3
 with probability r, else -1; the safe one pays 0; the policy plays both alike. The mean prefers risky above r = 1/4.
 
-Source: ``docs/theory/08_aaw_episode_sampling.md`` (eq-skew) [ours].
+Source: ``docs/theory/08_aaw_episode_sampling.md`` (Equation 8.8) [ours].
 """
 
 import functools

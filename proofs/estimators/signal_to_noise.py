@@ -4,7 +4,7 @@ The laboratory (``proofs.analyse_estimator``) evaluates an estimator on all grou
 are played, each estimator computes its gradient of every group by the trainer's own loss, and the figures of the
 laboratory are estimated from these gradients by sums over *pairs* of different groups, so that their noise adds no
 bias. The true gradient is estimated from the same groups by an unbiased estimator: all episodes, leave-one-out
-baseline, no std. Source: ``docs/theory/10_estimator.md`` (eq-snr) [ours].
+baseline, no std. Source: ``docs/theory/10_estimator.md`` (Equation 10.4) [ours].
 """
 
 import math

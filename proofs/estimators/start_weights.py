@@ -3,13 +3,13 @@
 Groups are played on one start each. By symmetry, and since the mean score of an episode's successes is grad q and that
 of its failures - grad q, the expected estimate over starts s is
 
-    E[v] = E_s[ kappa(q(s)) grad q(s) ],    kappa(q) = G E[ c(1; J) - c(0; J) ],    J ~ Bin(G - 1, q),
+    E[v] = E_s[ kappa(q(s)) grad q(s) ],    kappa(q) = G E[ c(1; n') - c(0; n') ],    n' ~ Bin(G - 1, q),
 
-where c(r; j) is the expected coefficient of the score of an episode whose return is r, in a group of which j other
+where c(r; n') is the expected coefficient of the score of an episode whose return is r, in a group of which n' other
 members succeed. Where kappa is not constant, starts are weighed by how hard they are. With returns of more values the
 expected estimate is the sum over r of u(r) grad P(R = r), with u(r) = G E[c(r; the others)]: ``return_weights``.
 
-Source: ``docs/theory/06_baselines_and_std.md`` (eq-start-weight) [ours].
+Source: ``docs/theory/06_baselines_and_std.md`` (Equation 6.6) [ours].
 """
 
 import itertools
@@ -166,9 +166,9 @@ def _shared_among_equals(returns_G: Array, values_G: Array) -> Array:
 
 
 def success_gains(design: MSGRPOConfig | Design) -> Array:
-    """What a success gains on a failure in the same company: c(1; j) - c(0; j), for j = 0 .. G - 1. Shape (G,).
+    """What a success gains on a failure in the same company: c(1; n') - c(0; n'), for n' = 0 .. G - 1. Shape (G,).
 
-    The weight of a start is G times its mean over J ~ Bin(G - 1, q): a polynomial whose coefficients in Bernstein's
+    The weight of a start is G times its mean over n' ~ Bin(G - 1, q): a polynomial whose coefficients in Bernstein's
     basis are G times the gains. So the weight is the same for all q where, and only where, all gains are equal.
 
     Theory: Equation 6.6, Equation 6.7.

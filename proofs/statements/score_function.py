@@ -243,7 +243,7 @@ def _discounted_from_the_step(case: Case) -> Sides:
     wrong=_discounted_from_the_step,
 )
 def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
-    """Every completion is credited with sum_{u >= t} gamma^u r_u: the expected estimate is again the true gradient.
+    """Every completion is credited with sum_{t' >= t} gamma^t' r_t': the expected estimate is again the true gradient.
 
     Discounts count from the first step of the episode, as in the return itself.
 
@@ -255,7 +255,7 @@ def reward_to_go_has_the_mean_of_whole_episode_credit(case: Case) -> Sides:
 
 
 def _from_the_step(group: EpisodeGroup[object], agent: str) -> list[list[float]]:
-    """sum_{u >= t} gamma^(u - t) r_u for every completion."""
+    """sum_{t' >= t} gamma^(t' - t) r_t' for every completion."""
     return [
         [
             sum(_discounted_T(episode, agent)[t:]) / episode.discount**t

@@ -59,16 +59,16 @@ def _the_return_itself(case: Case) -> Sides:
 
 
 @statement(
-    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / T]"),
+    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / Y]"),
     example=_SHORT,
     cases=random_cases(states=1),
     wrong=_the_return_itself,
 )
 def episode_weighting_is_after_the_return_per_step(case: Case) -> Sides:
-    """Without a baseline, the weighting "episode" follows the gradient of E[R / T], not of E[R].
+    """Without a baseline, the weighting "episode" follows the gradient of E[R / Y], not of E[R].
 
-    T is the number of the agent's completions. Dividing each episode's terms by T is the same as dividing its return
-    by T.
+    Y is the number of the agent's completions. Dividing each episode's terms by Y is the same as dividing its return
+    by Y.
 
     Assumes: no baseline, no std, independent episodes. Source: reconstructed; the length bias that dividing by the
     length makes is in Dr. GRPO, arXiv:2503.20783.
@@ -91,13 +91,13 @@ def _only_the_return_per_step(case: Case) -> Sides:
 
 
 @statement(
-    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / T] and of E[1 / T]"),
+    routes=(BY_ESTIMATOR, "automatic differentiation of E[R / Y] and of E[1 / Y]"),
     example=_SHORT,
     cases=random_cases(states=1),
     wrong=_only_the_return_per_step,
 )
 def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case) -> Sides:
-    """With the group's mean, "episode" follows (G - 1) / G (grad E[R / T] - E[R] grad E[1 / T]).
+    """With the group's mean, "episode" follows (G - 1) / G (grad E[R / Y] - E[R] grad E[1 / Y]).
 
     The baseline is divided by the length of the episode too, so it does not cancel: where the mean return is
     positive, the second term makes episodes longer.
@@ -148,7 +148,7 @@ def _groups_of_mean_length(case: Case) -> Sides:
     wrong=_groups_of_mean_length,
 )
 def step_weighting_divides_by_the_steps_of_the_group(case: Case) -> Sides:
-    """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e T_e: a ratio of two random numbers.
+    """The weighting "step" estimates the mean of sum_e A_e score_e over sum_e Y_e: a ratio of two random numbers.
 
     Assumes: the group's mean, no std, one group a batch. Source: reconstructed.
 

@@ -101,7 +101,7 @@ def few_drawn_by_size_ascend_signed_powers_of_deviations(law: Law) -> Sides:
 @final
 @attrs.frozen(kw_only=True)
 class Drawable:
-    """Of each episode: |A| |S|, its tokens, and the weight that some draw gives it."""
+    """Of each episode: |A| |score|, its tokens, and the weight that some draw gives it."""
 
     products: tuple[float, ...]
     tokens: tuple[int, ...]
@@ -115,7 +115,7 @@ class Drawable:
         return [price(products_G, tokens_G, p) for p in (p_G, best_G)]
 
     def least(self) -> float:
-        """The square of the mean of |A| |S| sqrt(n): what no draw is below."""
+        """The square of the mean of |A| |score| sqrt(L): what no draw is below."""
         parts = (a * math.sqrt(n) for a, n in zip(self.products, self.tokens, strict=True))
         return (sum(parts) / len(self.products)) ** 2
 
@@ -129,7 +129,7 @@ class Drawable:
 
 
 def _lengths_left_out(drawn: Drawable) -> Sides:
-    """The best draw is by |A| |S|, however long the episodes are."""
+    """The best draw is by |A| |score|, however long the episodes are."""
     products_G, tokens_G = np.array(drawn.products), np.array(drawn.tokens, dtype=np.float64)
     best = price(products_G, tokens_G, products_G / products_G.sum())
     return [drawn.prices()[0], best], [drawn.least() + drawn.excess(), drawn.least()]
@@ -151,10 +151,10 @@ _MEMBERS = st.tuples(st.floats(0.1, 3.0), st.integers(1, 20), st.integers(1, 5))
     wrong=_lengths_left_out,
 )
 def the_best_corrected_draw_is_by_advantage_and_score_over_root_of_tokens(drawn: Drawable) -> Sides:
-    """Second moment times trained tokens of a corrected draw is least at p in proportion to |A| |S| / sqrt(n).
+    """Second moment times trained tokens of a corrected draw is least at p in proportion to |A| |score| / sqrt(L).
 
-    It exceeds the square of the mean of |A| |S| sqrt(n) by a sum of squares, which is 0 at that draw alone. Each side
-    holds the price of some draw, then that of the best. Alpha = 1 is best where |S|^2 is in proportion to n.
+    It exceeds the square of the mean of |A| |score| sqrt(L) by a sum of squares, which is 0 at that draw alone. Each
+    side holds the price of some draw, then that of the best. Alpha = 1 is best where |score|^2 is in proportion to L.
 
     Assumes: one draw, or draws with replacement; corrected; advantages of 0 have nothing to be drawn for.
     Source: the inequality of Cauchy and Schwarz; Neyman (1934) for samples of unequal cost; reconstructed.

@@ -163,11 +163,11 @@ def _sample_std(case: Successes) -> Sides:
     wrong=_sample_std,
 )
 def with_binary_returns_the_first_draw_is_a_success_half_the_time(case: Successes) -> Sides:
-    """With k successes in a group, q = k / G, the first draw is a success with probability 1/2, whatever k.
+    """With n successes in a group, q = n / G, the first draw is a success with probability 1/2, whatever n.
 
     The advantage is sqrt((1 - q) / q) for a success and - sqrt(q / (1 - q)) for a failure.
 
-    Assumes: alpha = 1; 1 <= k < G; the population std, eps 0.
+    Assumes: alpha = 1; 1 <= n < G; the population std, eps 0.
     Source: arXiv:2508.10839 (the idea); the formula is reconstructed.
 
     Theory: Theorem 8.1.

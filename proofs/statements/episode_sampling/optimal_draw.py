@@ -42,7 +42,10 @@ def _by_advantage_alone(case: Case) -> Sides:
 
 
 @statement(
-    routes=(BY_ESTIMATOR + ", drawn", "p in proportion to |A| |S| / sqrt(n), every ordered group"),
+    routes=(
+        BY_ESTIMATOR + ", drawn",
+        "p in proportion to |A| |score| / sqrt(L), every ordered group",
+    ),
     example=_two_words(0.6, 0.1, (0.0, 1.0, -0.5)),
     cases=st.builds(
         _two_words,
@@ -54,7 +57,7 @@ def _by_advantage_alone(case: Case) -> Sides:
     wrong=_by_advantage_alone,
 )
 def the_optimal_draw_is_by_the_true_score_of_two_words(case: Case) -> Sides:
-    """Of policies that choose between two words, the draw "optimal" is by |A| |S| / sqrt(n) with the true score S.
+    """Of policies that choose between two words, the draw "optimal" is by |A| |score| / sqrt(L) with the true score.
 
     It knows the words' log-probabilities alone: of two words the squared norm of a score in the logits is 2 (1 - p)^2.
     Each side holds the second moment of one corrected draw, and the mean number of tokens that it trains.

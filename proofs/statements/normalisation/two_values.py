@@ -19,7 +19,7 @@ _LARGE = 4000
 def coefficient(q: float, size: int) -> float:
     """The coefficient of the gradient of q: the expected population std of G draws of 0 or 1, over q (1 - q).
 
-    The expected std is E[sqrt(K (G - K))] / G for K ~ Bin(G, q).
+    The expected std is E[sqrt(n (G - n))] / G for n ~ Bin(G, q).
     """
     ks = range(1, size)
     mean_std = sum(binomial(size, k, q) * math.sqrt(k * (size - k)) for k in ks) / size
@@ -68,7 +68,7 @@ def _large_groups_factor(case: Case) -> Sides:
     wrong=_large_groups_factor,
 )
 def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Sides:
-    """With two values on one start, the expected estimate is grad q times E[sqrt(K (G - K))] / (G q (1 - q)).
+    """With two values on one start, the expected estimate is grad q times E[sqrt(n (G - n))] / (G q (1 - q)).
 
     q is the probability of the greater return and K ~ Bin(G, q) the number of members that have it. So the direction is
     kept and the two values do not matter. Over several starts those that rarely or nearly always succeed weigh more,

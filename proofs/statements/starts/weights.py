@@ -120,9 +120,9 @@ def _as_if_all_were_kept(rate: Rate) -> Sides:
     wrong=_as_if_all_were_kept,
 )
 def the_weight_of_a_start_is_the_mean_gain_of_a_success(rate: Rate) -> Sides:
-    """kappa(q) = G E[c(1; J) - c(0; J)] for J ~ Bin(G - 1, q): what a success gains on a failure in the same company.
+    """kappa(q) = G E[c(1; n') - c(0; n')], n' ~ Bin(G - 1, q): what a success gains on a failure in the same company.
 
-    c(r; j) is the expected coefficient of an episode of return r where j of the others succeed. The other side counts
+    c(r; n') is the expected coefficient of an episode of return r where n' of the others succeed. The other side counts
     the successes of the group, those among the drawn ones, and their mean scores: grad q / q, - grad q / (1 - q).
 
     Assumes: as for weights of starts. Source: reconstructed.
@@ -147,11 +147,11 @@ def _full_group(rate: Rate) -> Sides:
 def weights_of_starts_have_closed_forms(rate: Rate) -> Sides:
     """The weights of seven designs, in closed form.
 
-    With p = 1 - q: full groups with std: E[sqrt(K (G - K))] / (G q p); without: (G - 1) / G, or 1 with leave-one-out.
-    One episode by |A|, or draws with replacement, without std: half of p/q (1 - p^(G - 1)) + q/p (1 - q^(G - 1));
-    with std: half the mean of sqrt((G - K)/K)/q + sqrt(K/(G - K))/p over groups with signal, which is also that
-    of two episodes of greatest variance with the group's advantages; renormalised as published:
-    (1 - q^G - p^G) / (2 q p).
+    With n successes in the group, full groups with std: E[sqrt(n (G - n))] / (G q (1 - q)); without: (G - 1) / G, or 1
+    with leave-one-out. One episode by |A|, or draws with replacement, without std: half of
+    (1 - q)/q (1 - (1 - q)^(G - 1)) + q/(1 - q) (1 - q^(G - 1)); with std: half the mean of
+    sqrt((G - n)/n)/q + sqrt(n/(G - n))/(1 - q) over groups with signal, which is also that of two episodes of greatest
+    variance with the group's advantages; renormalised as published: (1 - q^G - (1 - q)^G) / (2 q (1 - q)).
 
     Assumes: as for weights of starts; alpha = 1, eps 0. Source: reconstructed; PODS is arXiv:2504.13818.
 
