@@ -3,7 +3,7 @@
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -18,6 +18,8 @@ from sitegen import api, diagram, pictures  # noqa: E402
 from sitegen.docstrings import readable  # noqa: E402
 from sitegen.pages import write_pages  # noqa: E402
 from sitegen.project_pages import within_site  # noqa: E402
+from sitegen.public import public  # noqa: E402
+from sitegen.terms import defined_on  # noqa: E402
 
 project = "tsmg"
 author = "The tsmg developers"
@@ -138,6 +140,14 @@ def plain_attributes(app: Any, tree: nodes.document) -> None:
             node.replace_self(node.children)
 
 
+def index_terms(app: Any, tree: nodes.document) -> None:
+    """The search finds a term of the glossary first on the page that defines it."""
+    terms = defined_on(app.env.current_document.docname)
+    entries = [("single", term, "", "main", None) for term in terms]
+    if entries and tree.children:
+        tree.insert(0, addnodes.index(entries=entries))
+
+
 def read_page(app: Any, page: str, source: list[str]) -> None:
     """Turn links to copied pages."""
     source[0] = within_site(source[0], page.count("/"))
@@ -149,19 +159,10 @@ def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: A
     return True if own.startswith("Alias for field number") else None
 
 
-def is_ours(target: str) -> bool:
-    """Whether a name must be on some page: a public one of these packages, no type variable."""
-    parts = target.split(".")
-    if parts[0] not in api.PACKAGES or any(part.startswith("_") for part in parts):
-        return False
-    module = sys.modules.get(target.rpartition(".")[0])
-    return not isinstance(getattr(module, parts[-1], None), TypeVar)
-
-
 def resolve(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:
-    """Names in signatures: ours lead to their pages; those of other libraries stay plain text.
+    """Names in signatures: public ones lead to their pages; internal ones and those of other libraries stay plain text.
 
-    Sphinx warns of one of ours that leads nowhere.
+    Sphinx warns of a public one that leads nowhere.
     """
     if node.get("refdomain") != "py":
         return None
@@ -169,7 +170,7 @@ def resolve(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node |
     full = api.aliases().get(target) or SHORT_NAMES.get(target)
     if full is not None and (link := _reference(app, env, node["refdoc"], full, contnode)):
         return link
-    return None if is_ours(target) else contnode
+    return None if full in public() else contnode
 
 
 def _reference(app: Any, env: Any, page: str, full: str, shown: nodes.Node) -> nodes.Node | None:
@@ -196,6 +197,7 @@ def setup(app: Any) -> None:
     app.add_directive("picture", Picture)
     app.connect("builder-inited", make_pages)
     app.connect("doctree-read", plain_attributes)
+    app.connect("doctree-read", index_terms)
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", read_docstring, priority=400)
     app.connect("autodoc-skip-member", skip_member)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from sitegen.terms import ROW
 from sitegen.theory import REFERENCE
 from tests.pages import Reader, blocks_of, unrun
 from tsmg.testing import check_game
@@ -262,8 +263,6 @@ def test_axis_suffixes_are_read_from_names() -> None:
 
 # ---- the glossary: every term has a page and a name in the code ---------------------------------
 
-TERM = re.compile(r"^\| (.+?) \| .+ \| \[[^]]+\]\((\S+)\) \| `([\w.]+)` \|$", re.MULTILINE)
-
 
 def rows_of(glossary: str) -> int:
     """How many terms a glossary has, whether their rows are whole or not."""
@@ -272,7 +271,7 @@ def rows_of(glossary: str) -> int:
 
 def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
     text = (ROOT / "docs/theory/glossary.md").read_text(encoding="utf-8")
-    terms = TERM.findall(text)
+    terms = ROW.findall(text)
     assert len(terms) == rows_of(text) > 30
     assert [name for _, _, name in terms if not is_defined(name)] == []
     assert [
@@ -285,10 +284,10 @@ def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
 def test_a_term_without_a_page_or_a_name_is_noticed() -> None:
     head = "| term | meaning | symbol | page | name |\n|---|---|---|---|---|\n"
     whole = "| role | An agent. | i | [4](a.md) | `tsmg.Match` |\n"
-    assert TERM.findall(head + whole) == [("role", "a.md", "tsmg.Match")]
+    assert ROW.findall(head + whole) == [("role", "a.md", "tsmg.Match")]
     assert rows_of(head + whole) == 1
-    assert TERM.findall(head + whole.replace("[4](a.md)", "4")) == []
-    assert TERM.findall(head + whole.replace("`tsmg.Match`", "")) == []
+    assert ROW.findall(head + whole.replace("[4](a.md)", "4")) == []
+    assert ROW.findall(head + whole.replace("`tsmg.Match`", "")) == []
 
 
 # ---- the formalism: every equation and every number has a check ------------------------------

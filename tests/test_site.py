@@ -1,10 +1,8 @@
 """What the site holds: every public name, module, game, command and metric has its place. `make docs` builds it."""
 
 import importlib
-import inspect
 import re
 import subprocess
-import types
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,7 +10,18 @@ import attrs
 import pytest
 from typeguard import suppress_type_checks
 
-from sitegen import api, diagram, docstrings, game_pages, links, pictures
+from sitegen import (
+    api,
+    api_pages,
+    diagram,
+    docstrings,
+    drawing,
+    game_pages,
+    links,
+    pictures,
+    public,
+    terms,
+)
 from sitegen.citing import CITE, INDEX
 from sitegen.commands import COMMANDS, SETTINGS, command_pages, commands
 from sitegen.project_pages import COPIED, turned, within_site
@@ -28,52 +37,50 @@ GENERATED = ("reference/api/", "reference/games/", "project/", "_build/", "siteg
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    return api.api_pages()
+    return api_pages.api_pages()
 
 
-def modules_on_disk() -> list[str]:
-    """All public modules, as the folders hold them."""
-    files = [f.relative_to(ROOT) for p in api.PACKAGES for f in (ROOT / p).rglob("*.py")]
-    names = [".".join(f.with_suffix("").parts).removesuffix(".__init__") for f in files]
+def packages_on_disk() -> list[str]:
+    """All packages and rooms, as the folders hold them."""
+    files = [f for p in api.PACKAGES for f in (ROOT / p).rglob("__init__.py")]
+    names = [".".join(f.parent.relative_to(ROOT).parts) for f in files]
     return sorted(name for name in names if not re.search(r"(^|\.)_", name))
 
 
-def own_names(module: types.ModuleType) -> list[str]:
-    """Public classes and functions of a module, found by looking at it rather than at its source."""
-    names = []
-    for name, value in vars(module).items():
-        thing = inspect.unwrap(value) if callable(value) else value
-        is_own = getattr(thing, "__module__", None) == module.__name__
-        if (
-            is_own
-            and not name.startswith("_")
-            and (inspect.isclass(thing) or inspect.isroutine(thing))
-        ):
-            names.append(name)
-    return names
+def test_every_exported_name_is_on_a_page_and_no_internal_one(pages: dict[str, str]) -> None:
+    for package in packages_on_disk():
+        names = getattr(importlib.import_module(package), "__all__", ())
+        assert api_pages.undescribed(pages, package, names) == []
+    assert api_pages.described(pages) == {*public.public(), *public.public_modules()}
+    assert {"tsmg.runner.play", "proofs.statement.statement"} < public.public()
+    assert not {"lap.engine.trie_attention", "algorithms.cli.train"} & {*public.public_modules()}
 
 
-def test_every_module_has_a_page(pages: dict[str, str]) -> None:
-    assert [m for m in modules_on_disk() if api.page_of(m) not in pages] == []
-    assert len(pages) == len(modules_on_disk())
+def test_names_that_pages_speak_of_are_read() -> None:
+    text = "`tsmg.runner.play`, `tsmg.nothing(x)`\n>>> from lap.parsers import TagParser, Parser\nimport os\n"
+    assert public.spoken_of(text) == {
+        "tsmg.runner.play",
+        "tsmg.nothing",
+        "lap.parsers.TagParser",
+        "lap.parsers.Parser",
+    }
 
 
-def test_every_public_name_is_on_a_page(pages: dict[str, str]) -> None:
-    for module in modules_on_disk():
-        loaded = importlib.import_module(module)
-        names = {*own_names(loaded), *api.exported(module)}
-        assert api.undescribed(pages, module, sorted(names)) == []
+def test_a_term_is_found_on_the_page_that_defines_it() -> None:
+    assert "leave-one-out" in terms.defined_on("theory/06_baselines_and_std")
+    assert "matchup" in terms.defined_on("how_to/self_play")
+    assert all((DOCS / f"{page}.md").is_file() for page in terms.pages_of_terms().values())
 
 
 def test_a_name_without_a_page_is_noticed(pages: dict[str, str]) -> None:
     page = api.page_of("tsmg.runner")
     cut = {**pages, page: pages[page].replace(".. autofunction:: tsmg.runner.play\n", "")}
-    assert api.undescribed(cut, "tsmg", ["play", "make"]) == ["tsmg.play"]
-    assert api.undescribed(cut, "tsmg.runner", ["play"]) == ["tsmg.runner.play"]
+    assert api_pages.undescribed(cut, "tsmg", ["play", "make"]) == ["tsmg.play"]
+    assert api_pages.undescribed(cut, "tsmg.runner", ["play"]) == ["tsmg.runner.play"]
     page = api.page_of("tsmg.text")
     cut = {**pages, page: pages[page].replace(".. py:data:: TextOutcome\n", "")}
-    assert api.undescribed(cut, "tsmg", ["TextOutcome"]) == ["tsmg.TextOutcome"]
-    assert api.undescribed(pages, "tsmg", ["nothing"]) == ["tsmg.nothing"]
+    assert api_pages.undescribed(cut, "tsmg", ["TextOutcome"]) == ["tsmg.TextOutcome"]
+    assert api_pages.undescribed(pages, "tsmg", ["nothing"]) == ["tsmg.nothing"]
 
 
 def test_every_exported_name_is_reached_from_its_package(pages: dict[str, str]) -> None:
@@ -261,9 +268,9 @@ def test_links_of_copied_pages_are_turned() -> None:
 @suppress_type_checks
 def test_a_picture_is_drawn_in_the_colour_of_the_text(name: str) -> None:
     drawn = pictures.svg(name, "what <it> shows")
-    root = ET.fromstring(drawn)
+    (root,) = ET.fromstring(drawn)
     assert root.attrib["role"] == "img" and root.attrib["aria-label"] == "what <it> shows"
-    assert "currentColor" in drawn and pictures.INK not in drawn
+    assert "currentColor" in drawn and drawing.INK not in drawn
     assert "<style" not in drawn and not re.search(r"fill: ?#(000000|ffffff)", drawn)
     ids = set(re.findall(r'id="([^"]+)"', drawn))
     assert all(id.startswith(f"{name}-") for id in ids)

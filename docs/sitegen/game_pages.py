@@ -103,7 +103,6 @@ def index_lines() -> Iterator[str]:
         agents = ", ".join(f"`{agent}`" for agent in game.agents)
         row = (f"[{spec.id}]({spec.id}.md)", spec.summary, agents, f"{tsmg.step_limit(game)}")
         yield f"| {' | '.join(row)} |"
-    yield from ("", "```{toctree}", ":hidden:", "", *(spec.id for spec in shipped()), "```")
 
 
 def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str]:
@@ -123,6 +122,7 @@ def page_lines(spec: tsmg.RegisteredGame, *, exact: bool = True) -> Iterator[str
         "Transcript": list(_transcript(player, record)),
         "Version history": _history(spec.id),
     }
+    yield from ("---", "orphan: true", "---", "")  # the list of games has it, the contents do not
     yield from (f"# {spec.id}", "", spec.summary, "", *_built(spec), "")
     for heading in HEADINGS:
         yield from (f"## {heading}", "")

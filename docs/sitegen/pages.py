@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sitegen.api import api_pages
+from sitegen.api_pages import api_pages
 from sitegen.citing import citing_pages
 from sitegen.commands import command_pages
 from sitegen.game_pages import game_pages

@@ -4,7 +4,6 @@
 README's picture anew.
 """
 
-import csv
 import functools
 import io
 import json
@@ -15,37 +14,30 @@ from html import escape
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import games
-from algorithms.analysis import statistics
 from algorithms.analysis.plots import draw_run
 from algorithms.runs.records import read_lines
 from algorithms.runs.writer import METRICS
 from proofs import analyse_estimator
+from proofs.estimators.aaw_map import draw_map, read_csv
 from proofs.estimators.comparison import ESTIMATORS, plain_config, word_policy_distribution
 from proofs.estimators.risk import boundary, draw_boundary, limit_weights
 from proofs.estimators.weight_curves import draw_weights, ten_designs
 from proofs.statements.cases import choice_case
+from sitegen import experiment
 from sitegen import game_tree as game_tree_of
+from sitegen.drawing import BLUE, INK, ORANGE, blank_figure
 from tsmg import Finite
 
 DATA = Path(__file__).parents[1] / "pictures" / "default_run.jsonl"
 REAL_MODEL = DATA.parent / "real_model.jsonl"  # three runs of docs/how_to/real_checkpoints.md
 OVERVIEW = DATA.parent / "overview.png"
-EXPERIMENT = Path(__file__).parents[1] / "theory/experiment.csv"
+AAW_MAP = Path(__file__).parents[1] / "theory/aaw_map.csv"
+WIDE = 500  # points: a wider picture keeps its size on a phone, and scrolls
 SHOWN = ("update", "reward", "invalid_rate", "entropy", "eval/reward", "eval_greedy/reward")
-INK = "#010203"  # stands for the colour of the text, whatever it will be
-BLUE, ORANGE = "#2f7fc1", "#d9730d"  # at least 3 to 1 against both backgrounds
-ARMS = {
-    "aaw": (BLUE, "-"),
-    "uniform": (ORANGE, "-"),
-    "full-equal-trained": (INK, "--"),
-    "full-equal-generated": (INK, ":"),
-}
 SETTINGS = {
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
@@ -73,7 +65,7 @@ def default_run() -> Figure:
 
 def overview() -> Figure:
     """One step of the game, from its text to the reward; beside it, the curves of a pretrained model."""
-    figure = _figure((10, 4.2))
+    figure = blank_figure((10, 4.2))
     scheme, curve = figure.subplots(1, 2, width_ratios=(1.25, 1))
     scheme.axis("off")
     scheme.set(xlim=(0, 10), ylim=(0, 10))
@@ -142,29 +134,6 @@ def _real_curves(axes: Axes) -> None:
     axes.grid(alpha=0.3)
 
 
-def experiment() -> Figure:
-    """The mean over the runs of each arm at every evaluation, with the interval of the two that are compared first."""
-    with EXPERIMENT.open(encoding="utf-8", newline="") as file:
-        records = [record for record in csv.DictReader(file) if record["finished"] == "1"]
-    figure = _figure((5, 7))
-    shown = (("lake", "eval/success_rate", "success"), ("snake", "eval/reward", "return"))
-    for axes, (scenario, name, label) in zip(figure.subplots(2, 1), shown, strict=True):
-        for arm, (colour, style) in ARMS.items():
-            runs = [r for r in records if (r["scenario"], r["group"]) == (scenario, arm)]
-            updates = sorted({int(r["update"]) for r in runs})
-            means = [
-                statistics.mean([float(r[name]) for r in runs if int(r["update"]) == update])
-                for update in updates
-            ]
-            axes.plot(updates, [m.value for m in means], style, color=colour, label=arm)
-            if style == "-":
-                ends = np.array([(m.low, m.high) for m in means], dtype=float)  # nan: none
-                axes.fill_between(updates, *ends.T, color=colour, alpha=0.2, linewidth=0)
-        axes.set(title=scenario, xlabel="update", ylabel=label)
-    figure.axes[0].legend(loc="lower right")
-    return figure
-
-
 def kuhn_estimators() -> Figure:
     """How far from the true gradient, and how noisy: estimators on Kuhn poker."""
     dist = word_policy_distribution(games.make("KuhnPoker-v0"))
@@ -192,7 +161,7 @@ def kuhn_estimators() -> Figure:
 def division() -> Figure:
     """The direction that dividing by the deviation takes, over how often a risky arm pays."""
     shares = [n / 20 for n in range(1, 13)]
-    figure = _figure((5, 3.4))
+    figure = blank_figure((5, 3.4))
     axes = figure.subplots()
     for std, colour, marker in (("none", BLUE, "o"), ("population", ORANGE, "s")):
         cosines = [risky_cosine(share, std) for share in shares]
@@ -219,7 +188,7 @@ def weights_of_starts() -> Figure:
 
 def game_tree(label: Callable[[game_tree_of.Node], str]) -> Figure:
     """The tree of the running example, with this at each leaf."""
-    figure = _figure((5.6, 4.2))
+    figure = blank_figure((5.6, 4.2))
     game_tree_of.draw(figure.subplots(), label, (INK, BLUE, ORANGE))
     return figure
 
@@ -227,7 +196,7 @@ def game_tree(label: Callable[[game_tree_of.Node], str]) -> Figure:
 def risk() -> Figure:
     """From what chance of a prize on a risky arm is preferred, over how many episodes are kept."""
     kept = (1, 4, 8, 12, 16)
-    figure = _figure((5, 3.4))
+    figure = blank_figure((5, 3.4))
     axes = figure.subplots()
     found = [draw_boundary(kept=k) for k in kept]
     axes.plot(kept, found, color=ORANGE, marker="s", label="drawn by |A|, of 16")
@@ -240,15 +209,9 @@ def risk() -> Figure:
     return figure
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _bars(values: Mapping[str, tuple[float, ...]], labels: tuple[str, ...]) -> Figure:
     """A panel of bars for each label, one below the other, so that a phone can show them."""
-    figure = _figure((5, 3.2 * len(labels)))
+    figure = blank_figure((5, 3.2 * len(labels)))
     for axes, column, label, colour in zip(
         figure.subplots(len(labels), 1),
         zip(*values.values(), strict=True),
@@ -265,10 +228,17 @@ def _bars(values: Mapping[str, tuple[float, ...]], labels: tuple[str, ...]) -> F
     return figure
 
 
+def aaw_map() -> Figure:
+    """Where the draw pays, in colours alone: the figures of the cells are in the table beside the page."""
+    return draw_map(read_csv(AAW_MAP), size=16, figsize=(7.5, 6))
+
+
 PICTURES: Mapping[str, Callable[[], Figure]] = {
+    "aaw-map": aaw_map,
     "default-run": default_run,
     "division": division,
-    "experiment": experiment,
+    "experiment": experiment.curves,
+    "experiment-differences": experiment.forest,
     "game-tree": functools.partial(game_tree, game_tree_of.rules_label),
     "game-tree-advantages": functools.partial(game_tree, game_tree_of.advantage_label),
     "game-tree-policy": functools.partial(game_tree, game_tree_of.policy_label),
@@ -306,9 +276,10 @@ def in_page(drawn: str, name: str, alt: str) -> str:
     box = re.search(r'viewBox="[^"]*"', head)
     width = float(box[0].split()[2]) if box else 0.0
     return (
-        f'<svg class="picture" {box[0] if box else ""} style="max-width: {1.5 * width:.0f}px" role="img" '
+        f'<div class="picture"><svg class="picture{" wide" * (width > WIDE)}" {box[0] if box else ""} '
+        f'style="max-width: {1.5 * width:.0f}px" role="img" '
         'xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'aria-label="{escape(alt)}"><title>{escape(alt)}</title>{rest}'
+        f'aria-label="{escape(alt)}"><title>{escape(alt)}</title>{rest}</div>'
     )
 
 

@@ -17,6 +17,7 @@ import attrs
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from proofs.estimators.corridor import Corridor
 from proofs.estimators.performance import corridor_kinds, performance
@@ -185,52 +186,69 @@ def write_csv(points: Sequence[Point], file: str | Path) -> None:
             writer.writerow([f"{getattr(point, name):.4g}" for name in names])
 
 
+def read_csv(file: str | Path) -> list[Point]:
+    """The map of a table that ``write_csv`` wrote."""
+    with Path(file).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counts = {"horizon", "size", "kept"}
+    return [
+        Point(**{name: int(v) if name in counts else float(v) for name, v in row.items()})
+        for row in rows
+    ]
+
+
+def draw_map(points: Sequence[Point], *, size: int, figsize: tuple[float, float]) -> Figure:
+    """The map for one G: a column of panels per comparison, a row per horizon; blue where AAW wins.
+
+    Args:
+      points: cells, of this size among others.
+      size: G.
+      figsize: width and height, in inches.
+    """
+    comparisons = {
+        "over_uniform": "a uniform draw of K",
+        "over_full_generated": "all G, generated steps",
+        "over_full_trained": "all G, trained steps",
+    }
+    mine = [point for point in points if point.size == size]
+    horizons = sorted({point.horizon for point in mine})
+    figure = Figure(figsize=figsize, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(horizons), len(comparisons), squeeze=False, sharex=True)
+    for row, horizon in zip(panels, horizons, strict=True):
+        for axes, (name, label) in zip(row, comparisons.items(), strict=True):
+            image = _panel(axes, [p for p in mine if p.horizon == horizon], name)
+            axes.set_title(f"over {label}" if horizon == horizons[0] else "")
+        row[0].set_ylabel(f"{horizon} step{'s' * (horizon > 1)}: K")
+    for axes in panels[-1]:
+        axes.set_xlabel("success rate")
+    bar = figure.colorbar(
+        image, ax=panels, location="bottom", shrink=0.7, aspect=40, ticks=range(-3, 4)
+    )
+    bar.ax.set_xticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    bar.set_label(f"signal-to-noise ratio of AAW, in multiples of the other's; groups of {size}")
+    return figure
+
+
 def plot_map(points: Sequence[Point], file: str | Path, *, size: int) -> None:
-    """The map for one G: a row of panels per comparison, a column per horizon; blue where AAW wins.
+    """Draw the map for one G into a file.
 
     Args:
       points: cells, of this size among others.
       file: where the picture is written.
       size: G.
     """
-    comparisons = {
-        "over_uniform": "over a uniform draw of K",
-        "over_full_generated": "over all G, equal generated steps",
-        "over_full_trained": "over all G, equal trained steps",
-    }
-    mine = [point for point in points if point.size == size]
-    horizons = sorted({point.horizon for point in mine})
-    figure = Figure(figsize=(5.2 * len(horizons), 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"Signal-to-noise ratio of AAW, in multiples of the other's; groups of {size}")
-    panels = figure.subplots(len(comparisons), len(horizons), squeeze=False)
-    for row, (name, label) in zip(panels, comparisons.items(), strict=True):
-        for axes, horizon in zip(row, horizons, strict=True):
-            _panel(axes, [point for point in mine if point.horizon == horizon], name)
-            axes.set_title(f"{label}, T = {horizon}", fontsize=9)
-    figure.savefig(file, dpi=110)
+    draw_map(points, size=size, figsize=(11, 7)).savefig(file, dpi=110)
 
 
-def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
-    """One comparison at one horizon: success rates from left to right, K upwards."""
+def _panel(axes: Axes, points: Sequence[Point], name: str) -> AxesImage:
+    """One comparison at one horizon: success rates from left to right, K upwards, in powers of two."""
     rates = sorted({point.success_rate for point in points})
     kept = sorted({point.kept for point in points})
     cells = {(p.kept, p.success_rate): getattr(p, name) for p in points}
     grid = [[math.log2(cells[k, q]) for q in rates] for k in kept]
-    axes.imshow(grid, cmap="RdBu", vmin=-3, vmax=3, aspect="auto", origin="lower")
-    for y, k in enumerate(kept):
-        for x, q in enumerate(rates):
-            dark = abs(math.log2(cells[k, q])) > 2
-            axes.text(
-                x,
-                y,
-                f"{cells[k, q]:.2g}",
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color="white" if dark else "black",
-            )
-    axes.set_xticks(range(len(rates)), [f"{q:g}" for q in rates], fontsize=7)
-    axes.set_yticks(range(len(kept)), [str(k) for k in kept], fontsize=7)
-    axes.set_xlabel("success rate", fontsize=8)
-    axes.set_ylabel("K", fontsize=8)
+    image = axes.imshow(grid, cmap="RdBu", vmin=-3, vmax=3, aspect="auto", origin="lower")
+    labelled = range(0, len(rates), 3)
+    axes.set_xticks(labelled, [f"{rates[n]:g}" for n in labelled])
+    axes.set_yticks(range(len(kept)), [str(k) for k in kept])
+    return image
