@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.batch_rules import find_batch_rule
+from algorithms.method.branching import Branching, find_branching, shared_once
 from algorithms.method.config import (
     GroupOn,
     MSGRPOConfig,
@@ -73,6 +74,10 @@ class Estimator:
       sampling: which episodes are trained on: a ``SamplingRule``, or a draw of one's own.
       kept_episodes: how many episodes of a group are meant to be trained on: the loss is a mean over so many.
       weighting: how tokens are weighted.
+      branching: which episodes of a group begin in the middle of others; none if ``None``.
+
+    Raises:
+      InvalidArgumentError: branches are to be trained on, but not every episode is.
     """
 
     group_on: GroupOn
@@ -87,6 +92,15 @@ class Estimator:
     sampling: SamplingRule | EpisodeDraw
     kept_episodes: int
     weighting: WeightingKind
+    branching: Branching | None = None
+
+    def __attrs_post_init__(self) -> None:
+        draws = not (isinstance(self.sampling, SamplingRule) and self.sampling.kind == "all")
+        if self.branching is not None and self.branching.trained and draws:
+            raise InvalidArgumentError(
+                f"{rule_name(self.branching)} trains on shared steps once, with all episodes that share them: "
+                "'sampling' must be 'all'"
+            )
 
     @classmethod
     def of(
@@ -98,6 +112,7 @@ class Estimator:
         group_filter: GroupFilter | None = None,
         batch_rule: BatchRule | None = None,
         sampling: EpisodeDraw | None = None,
+        branching: Branching | None = None,
     ) -> "Estimator":
         """The estimator of a configuration, with every ``auto`` resolved; warns of ``bias_warnings``.
 
@@ -108,6 +123,7 @@ class Estimator:
           group_filter: which groups are learnt from.
           batch_rule: how advantages are compared over the batch.
           sampling: which episodes are trained on.
+          branching: which episodes of a group begin in the middle of others.
 
         Raises:
           InvalidArgumentError: a rule of the user's own cannot be loaded.
@@ -141,6 +157,8 @@ class Estimator:
             if sampling is None and config.sampling == "all"
             else config.kept_episodes,
             weighting=config.weighting,
+            branching=branching
+            or find_branching(config.branching, rollouts=config.rollouts, trees=config.trees),
         )
 
     def role_groups(self, groups: Sequence[Group], agents: Sequence[str]) -> list[RoleGroup]:
@@ -164,11 +182,14 @@ class Estimator:
             scores_G = episode_advantages(
                 group, agent, std=self.std, eps=self.eps, baseline=self.baseline
             )
+        credits_G = self.credit(group, agent)
+        if group.origins:
+            credits_G = shared_once(group, agent, credits_G, rule=self.credit)
         found = RoleGroup.of(
             group,
             agent,
             advantages_G=scores_G,
-            credits_G=self.credit(group, agent),
+            credits_G=credits_G,
             with_rewards=bool(self._stateful),
         )
         checked_G = checked_credits(found.credits_G, found.completions_G, rule=self.credit)

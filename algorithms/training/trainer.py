@@ -34,6 +34,7 @@ from algorithms.method.batch import TrainingRow
 from algorithms.method.config import MSGRPOConfig
 from algorithms.method.estimator import Estimator
 from algorithms.method.ratios import RatioKind
+from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
 from algorithms.play.rollouts import fixed_starts
@@ -114,6 +115,8 @@ class MSGRPOTrainer:
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
         self.constrained = constrained
         check_setup(game, self.matchups, self.policies, self.config, constrained=constrained)
+        if self.estimator.branching is not None:
+            check_branches(game)
         self.sharding = Sharding(self.config.sharding)
         self.processes = self.sharding.processes
         self.sharding.place([policy.model for policy in self.policies.values()])
@@ -134,6 +137,7 @@ class MSGRPOTrainer:
             config=self.config,
             sharding=self.sharding,
             constrained=constrained,
+            branching=self.estimator.branching,
         )
         self.update_index = 0
 
