@@ -1,5 +1,6 @@
 """Typed abstractions of the Text-Mediated Stochastic Game (TSMG)."""
 
+from tsmg.branches import branch_start, branched, situations
 from tsmg.closed_state import ClosedState, ClosedTransition
 from tsmg.closure import ClosedGame
 from tsmg.combinators import (
@@ -53,6 +54,7 @@ from tsmg.players import AbstractPlayer, AgentPolicy, AnyPlayer
 from tsmg.randomness import EpisodeKey, Phase, Purpose, Stream
 from tsmg.records import (
     AgentStep,
+    BranchPoint,
     Completion,
     Ending,
     Episode,
@@ -63,6 +65,7 @@ from tsmg.records import (
     Reply,
     Request,
     Start,
+    StateRollouts,
     Step,
     Turn,
 )
@@ -101,6 +104,7 @@ __all__ = [
     "AgentStep",
     "AnyGame",
     "AnyPlayer",
+    "BranchPoint",
     "ClosedGame",
     "ClosedState",
     "ClosedTransition",
@@ -145,6 +149,7 @@ __all__ = [
     "ShapeError",
     "StandStill",
     "Start",
+    "StateRollouts",
     "Step",
     "Stream",
     "TSMGError",
@@ -154,6 +159,8 @@ __all__ = [
     "Turn",
     "UniformPlayer",
     "UnknownGameError",
+    "branch_start",
+    "branched",
     "deterministic",
     "distinct_episodes",
     "draw_start",
@@ -164,6 +171,7 @@ __all__ = [
     "product",
     "register",
     "registered",
+    "situations",
     "split_starts",
     "step_limit",
     "uniform",

@@ -28,6 +28,7 @@ class Purpose(enum.Enum):
     CHANCE = "chance"
     POLICY = "policy"
     SUB_SAMPLE = "sub-sample"
+    BRANCH = "branch"
 
 
 class Phase(enum.Enum):

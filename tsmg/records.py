@@ -245,10 +245,46 @@ class FailedEpisode(Generic[S]):
 
 
 @attrs.frozen(kw_only=True)
+class BranchPoint:
+    """A place between two steps of an episode, from which another episode goes on (``tsmg.branches``).
+
+    Attributes:
+      episode: place of the episode in its group.
+      step: index in its ``steps`` of the first step that is not shared.
+    """
+
+    episode: int
+    step: int
+
+
+@attrs.frozen(kw_only=True)
+class StateRollouts:
+    """What further episodes from the middle of another one came to: an estimate of what its state is worth.
+
+    Attributes:
+      point: where they began.
+      returns_K_N: for each of them, each agent's return from there, discounted from there, penalties included.
+      tokens_N: how many tokens each agent sampled in all of them.
+    """
+
+    point: BranchPoint
+    returns_K_N: tuple[tuple[float, ...], ...]
+    tokens_N: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
 class EpisodeGroup(Generic[S]):
-    """G episodes to be compared, which share what the run declares (``group_on``)."""
+    """G episodes to be compared, which share what the run declares (``group_on``).
+
+    Attributes:
+      episodes: the episodes, each whole: one that branched from another has the steps that they share.
+      origins: for each episode, where it branched from an earlier one; empty where none did.
+      rollouts: further episodes from states of these, of which returns alone are known.
+    """
 
     episodes: tuple[Episode[S], ...]
+    origins: tuple[BranchPoint | None, ...] = ()
+    rollouts: tuple[StateRollouts, ...] = ()
 
     def returns_G(self, agent: str) -> tuple[float, ...]:
         """The agent's return in each episode."""

@@ -47,11 +47,12 @@ class RoleGroup:
       returns_G: the return of each episode, penalties included.
       advantages_G: by what episodes are drawn: whole-episode advantages A_e, or the scores of a credit rule.
       credits_G: for each episode, the advantage of each of the agent's completions, or of each of its tokens.
-      completions_G: for each episode, the agent's completions.
+      completions_G: for each episode, the agent's completions; of a branch, those that it does not share.
       rewards_to_go_G: for each of them, the return from its step on, discounted from that step; empty unless asked for.
       start: number of the start that a start rule chose for the group; ``None`` where the game drew it.
       start_weight: w, by which the group's loss is multiplied to follow the game's law of starts.
       successes_G: whether each episode is a success, as far as the game says; empty where no start rule asks for it.
+      rollout_tokens: how many tokens the agent sampled in episodes of which returns alone are known.
     """
 
     number: int
@@ -64,6 +65,7 @@ class RoleGroup:
     start: int | None = None
     start_weight: float = 1.0
     successes_G: tuple[bool | None, ...] = ()
+    rollout_tokens: int = 0
 
     @classmethod
     def of(
@@ -84,7 +86,8 @@ class RoleGroup:
           credits_G: for each episode, the advantage of each of the agent's completions.
           with_rewards: whether the rewards-to-go are asked for.
         """
-        rewarded = group.episodes if with_rewards else ()
+        own_G = [own_steps(group, agent, e) for e in range(len(group.episodes))]
+        place = group.episodes[0].agents.index(agent)
         return cls(
             number=group.episodes[0].key.group,
             agent=agent,
@@ -92,14 +95,14 @@ class RoleGroup:
             advantages_G=tuple(advantages_G),
             credits_G=tuple(map(tuple, credits_G)),
             rewards_to_go_G=tuple(
-                tuple(to_go[t] for t, _ in episode.completions(agent))
-                for episode in rewarded
+                tuple(to_go[t] for t, _ in own)
+                for episode, own in zip(group.episodes, own_G, strict=True)
                 for to_go in [rewards_to_go(episode, agent)]
-            ),
-            completions_G=tuple(
-                tuple(completion for _, completion in episode.completions(agent))
-                for episode in group.episodes
-            ),
+            )
+            if with_rewards
+            else (),
+            completions_G=tuple(tuple(completion for _, completion in own) for own in own_G),
+            rollout_tokens=sum(rollouts.tokens_N[place] for rollouts in group.rollouts),
         )
 
     @property
@@ -123,6 +126,19 @@ def places_by_agent(role_groups: Sequence[RoleGroup]) -> dict[str, list[int]]:
     for n, role_group in enumerate(role_groups):
         places.setdefault(role_group.agent, []).append(n)
     return places
+
+
+def own_steps(group: EpisodeGroup[Any], agent: str, place: int) -> list[tuple[int, Completion]]:
+    """(step, completion) of an agent in an episode of a group; of a branch, those that it does not share.
+
+    Args:
+      group: the group.
+      agent: whose completions.
+      place: of the episode in it.
+    """
+    origin = group.origins[place] if group.origins else None
+    first = 0 if origin is None else origin.step
+    return [pair for pair in group.episodes[place].completions(agent) if pair[0] >= first]
 
 
 def rewards_to_go(episode: Episode[Any], agent: str) -> list[float]:

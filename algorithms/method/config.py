@@ -9,12 +9,24 @@ import attrs
 
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch_rules import BATCH_RULES
+from algorithms.method.branching import (
+    BRANCHINGS,
+    DEFAULT_ROLLOUTS,
+    DEFAULT_TREES,
+    check_branching,
+)
 from algorithms.method.clip_range import ClipRange
 from algorithms.method.credit import CREDIT_RULES
 from algorithms.method.episode_sampling import Scope
 from algorithms.method.first_draw import SAMPLING_KINDS
 from algorithms.method.group_filters import GROUP_FILTERS
-from algorithms.method.importance import ImportanceKind, ImportanceLevel, ImportanceRule
+from algorithms.method.importance import (
+    DEFAULT_CAP,
+    ImportanceKind,
+    ImportanceLevel,
+    ImportanceRule,
+    find_importance_rule,
+)
 from algorithms.method.max_variance import EPISODE_DRAWS
 from algorithms.method.settings import one_of, option, rule_option, within
 from algorithms.method.weighting import WeightingKind
@@ -89,9 +101,20 @@ class MSGRPOConfig:
         "length_gated: the episode's, a tenth of it where good episodes are not longer than bad ones; "
         "policy_filtration: the episode's, with draws by the size of the return; role_baseline: the episode's, minus a "
         "moving average of its role; critic: advantages of turns by a critic of its own, a small network over what is "
-        "read",
+        "read; vine: what the state gained with each reply, by --branching vine; tree: the episode's, plus the same "
+        "within its tree, of --branching tree",
         CREDIT_RULES,
     )
+    branching: str = rule_option(
+        "none",
+        "episodes of a group that begin in the middle of others; vine: --rollouts from each state, of which returns "
+        "alone are used; tree: a group is --trees of episodes that branch, all trained on",
+        BRANCHINGS,
+    )
+    rollouts: int = option(
+        DEFAULT_ROLLOUTS, "episodes that --branching vine plays from each state", within(1)
+    )
+    trees: int = option(DEFAULT_TREES, "trees in a group of --branching tree", within(1))
     anchor_weight: float = option(
         1.0,
         "weight of what --credit anchor_state compares at equal observations",
@@ -197,7 +220,7 @@ class MSGRPOConfig:
         one_of,
     )
     importance_cap: float = option(
-        2.0,
+        DEFAULT_CAP,
         "cap of importance weights; inf, with --importance-weights truncated: no cap",
         within(1.0, above=True),
     )
@@ -283,7 +306,13 @@ class MSGRPOConfig:
                 f"'max_plays' must be 1 where every group is learnt from, 'group_filter' 'all' (got {self.max_plays})"
             )
         self.clip_range  # noqa: B018 - refuses what is no range
-        _check_importance(self)
+        self.importance_rule  # noqa: B018 - refuses settings that contradict each other
+        check_branching(
+            attrs.asdict(self, recurse=False),
+            group_size=self.group_size,
+            rollouts=self.rollouts,
+            trees=self.trees,
+        )
 
     @property
     def clip_range(self) -> ClipRange:
@@ -293,10 +322,8 @@ class MSGRPOConfig:
     @property
     def importance_rule(self) -> ImportanceRule | None:
         """How importance weights are made; ``None`` where there are none."""
-        if self.importance_weights == "none":
-            return None
-        return ImportanceRule(
-            kind=self.importance_weights, level=self.importance_level, cap=self.importance_cap
+        return find_importance_rule(
+            self.importance_weights, level=self.importance_level, cap=self.importance_cap
         )
 
     def _check_own_draw(self) -> None:
@@ -363,20 +390,6 @@ def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = No
             raise InvalidArgumentError(
                 f"{name!r} has no effect where the game draws the starts: set 'starts' to learnability or a rule of "
                 f"your own, or leave {name!r} out (got {value!r})"
-            )
-
-
-def _check_importance(config: MSGRPOConfig) -> None:
-    """Refuse settings of importance weights that contradict each other."""
-    if config.importance_weights != "none":
-        config.importance_rule  # noqa: B018 - refuses a mask that masks nothing
-        return
-    for name in ("importance_level", "importance_cap"):
-        value = getattr(config, name)
-        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
-            raise InvalidArgumentError(
-                f"{name!r} has no effect without 'importance_weights' truncated or masked; set that, or leave {name!r} "
-                f"out (got {value!r})"
             )
 
 

@@ -52,6 +52,7 @@ from algorithms.method.advantages import (
     group_relative_advantages,
 )
 from algorithms.method.batch import rewards_to_go
+from algorithms.method.branch_credit import tree_credit, vine_credit
 from algorithms.method.episode_credit import (
     Group,
     PolicyFiltration,
@@ -267,6 +268,8 @@ CREDIT_RULES: Mapping[str, Callable[[CreditSettings], CreditRule]] = {
     "policy_filtration": lambda s: PolicyFiltration(relative=s.relative),
     "role_baseline": lambda s: RoleBaseline(decay=s.baseline_decay),
     "critic": _critic_credit,
+    "vine": lambda s: vine_credit,
+    "tree": lambda s: functools.partial(tree_credit, relative=s.relative),
 }
 
 

@@ -20,6 +20,7 @@ from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.batch_rules import find_batch_rule
 from algorithms.method.bias import bias_warnings
+from algorithms.method.branching import Branching, find_branching, shared_once
 from algorithms.method.config import (
     GroupOn,
     MSGRPOConfig,
@@ -78,6 +79,10 @@ class Estimator:
       starts: which starts groups begin on; those that the game draws if ``None``.
       start_floor: share of the groups that begin by the game's law all the same.
       correct_starts: whether the loss of each group is multiplied by its start's weight, to follow the game's law.
+      branching: which episodes of a group begin in the middle of others; none if ``None``.
+
+    Raises:
+      InvalidArgumentError: branches are to be trained on, but not every episode is.
 
     Theory: Definition 10.1, Equation 5.2.
     """
@@ -97,6 +102,15 @@ class Estimator:
     starts: StartRule | None = None
     start_floor: float = 0.0
     correct_starts: bool = False
+    branching: Branching | None = None
+
+    def __attrs_post_init__(self) -> None:
+        draws = not (isinstance(self.sampling, SamplingRule) and self.sampling.kind == "all")
+        if self.branching is not None and self.branching.trained and draws:
+            raise InvalidArgumentError(
+                f"{rule_name(self.branching)} trains on shared steps once, with all episodes that share them: "
+                "'sampling' must be 'all'"
+            )
 
     @classmethod
     def of(
@@ -109,6 +123,7 @@ class Estimator:
         batch_rule: BatchRule | None = None,
         sampling: EpisodeDraw | None = None,
         starts: StartRule | None = None,
+        branching: Branching | None = None,
     ) -> "Estimator":
         """The estimator of a configuration, with every ``auto`` resolved; warns of ``bias_warnings``.
 
@@ -120,6 +135,7 @@ class Estimator:
           batch_rule: how advantages are compared over the batch.
           sampling: which episodes are trained on.
           starts: which starts groups begin on.
+          branching: which episodes of a group begin in the middle of others.
 
         Raises:
           InvalidArgumentError: a rule of the user's own cannot be loaded, or settings of starts do not fit (see
@@ -159,6 +175,8 @@ class Estimator:
             starts=starts,
             start_floor=config.start_floor,
             correct_starts=config.correct_starts,
+            branching=branching
+            or find_branching(config.branching, rollouts=config.rollouts, trees=config.trees),
         )
 
     def start_law(self, starts: Sequence[CandidateStart]) -> StartLaw | None:
@@ -199,11 +217,14 @@ class Estimator:
             scores_G = episode_advantages(
                 group, agent, std=self.std, eps=self.eps, baseline=self.baseline
             )
+        credits_G = self.credit(group, agent)
+        if group.origins:
+            credits_G = shared_once(group, agent, credits_G, rule=self.credit)
         found = RoleGroup.of(
             group,
             agent,
             advantages_G=scores_G,
-            credits_G=self.credit(group, agent),
+            credits_G=credits_G,
             with_rewards=bool(self._stateful),
         )
         checked_G = checked_credits(found.credits_G, found.completions_G, rule=self.credit)

@@ -31,6 +31,7 @@ from tsmg import InvalidArgumentError
 ImportanceKind: TypeAlias = Literal["truncated", "masked"]
 ImportanceLevel: TypeAlias = Literal["token", "step", "episode"]
 Weights: TypeAlias = NDArray[np.float64]
+DEFAULT_CAP = 2.0
 
 
 @final
@@ -51,7 +52,7 @@ class ImportanceRule:
 
     kind: ImportanceKind
     level: ImportanceLevel = "token"
-    cap: float = attrs.field(default=2.0)
+    cap: float = attrs.field(default=DEFAULT_CAP)
 
     @cap.validator
     def _check(self, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -92,6 +93,30 @@ class ImportanceRule:
         """
         above = weights > self.cap
         return above if self.kind == "truncated" else above | (weights < 1 / self.cap)
+
+
+def find_importance_rule(
+    kind: Literal[ImportanceKind, "none"], *, level: ImportanceLevel, cap: float
+) -> ImportanceRule | None:
+    """The rule by its settings; ``None`` for the kind "none".
+
+    Raises:
+      InvalidArgumentError: the settings make no rule, or have no effect.
+
+    Example:
+      >>> find_importance_rule("none", level="token", cap=DEFAULT_CAP) is None
+      True
+    """
+    if kind != "none":
+        return ImportanceRule(kind=kind, level=level, cap=cap)
+    unused = {"importance_level": (level, "token"), "importance_cap": (cap, DEFAULT_CAP)}
+    for name, (value, default) in unused.items():
+        if value != default:
+            raise InvalidArgumentError(
+                f"{name!r} has no effect without 'importance_weights' truncated or masked; set that, or leave {name!r} "
+                f"out (got {value!r})"
+            )
+    return None
 
 
 def importance_weights(

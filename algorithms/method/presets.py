@@ -289,4 +289,29 @@ PRESETS: Mapping[str, Preset] = {
         source="arXiv:2602.10019, by its code for language models: the comparison of lengths, and the factor 0.1.",
         ours="good is a return above the group's mean; the default KL.",
     ),
+    "vine": Preset(
+        about="what each reply adds to the value of the state, which is the mean return of further episodes from it",
+        fixed={
+            "branching": "vine",
+            "credit": "vine",
+            "sampling": "all",
+            "baseline": "none",
+            "std": "none",
+        },
+        suggested={"rollouts": 9, "batch_rule": "whitened", "weighting": "token"},
+        source="VinePPO, arXiv:2410.01679, by its code: the values, 9 rollouts from each state, one set for equal "
+        "states, none of them trained on; whitening over the tokens of the batch, the mean over tokens.",
+        ours="a state is that of the game and of what its agents remember, and a step is a reply; the game's discount; "
+        "eps is added to the std of the whitening; the default KL.",
+    ),
+    "tree": Preset(
+        about="groups that are trees of episodes: returns compared in the group, and again within each tree",
+        fixed={"branching": "tree", "credit": "tree", "sampling": "all", "baseline": "mean"},
+        suggested={"trees": 2, "std": "sample", "eps": 1e-6, "weighting": "constant"},
+        source="Tree-GRPO, arXiv:2509.21240, by its code: trees of one episode and branches from steps that are drawn "
+        "uniformly, the sum of both advantages, the std of the sample, eps.",
+        ours="one round of branching, as in its scripts; the trees of a group share its start; steps that episodes "
+        "share are trained once, with the sum of their advantages; constant weights, not the mean over tokens; an "
+        "episode alone in its tree has 0 as the second part; the default KL.",
+    ),
 }

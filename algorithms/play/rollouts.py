@@ -114,12 +114,18 @@ def play_checked(
       policy: who plays.
       specs: the episodes.
     """
-    return [_within_bounds(game, record) for record in play(game, policy, specs)]
+    return [within_bounds(game, record) for record in play(game, policy, specs)]
 
 
-def _within_bounds(
+def within_bounds(
     game: AbstractGame[Any, Any], record: Episode[Any] | FailedEpisode[Any]
 ) -> Episode[Any] | FailedEpisode[Any]:
+    """The record; a failed one, if it is of an episode that ended outside of the return bounds of its game.
+
+    Args:
+      game: declares the bounds.
+      record: of a whole episode.
+    """
     bounds = game.facts.return_bounds
     is_held = isinstance(record, Episode) and record.ending is Ending.TERMINATED
     if bounds is None or not is_held:

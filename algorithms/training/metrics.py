@@ -136,7 +136,10 @@ def play_metrics(
         "episode_length": summary.episode_length,
         **_measured(summary, "game/"),
         "reply_length": mean(float(len(completion.reply_ids)) for completion in completions),
-        "generated_tokens": float(sum(len(completion.reply_ids) for completion in completions)),
+        "generated_tokens": float(
+            sum(len(completion.reply_ids) for completion in completions)
+            + sum(role_group.rollout_tokens for role_group in role_groups)
+        ),
         "cut_rate": mean(float(not completion.finished) for completion in completions),
         "kept_episodes": float(len(selected)),
         "kept_effective_sample_size": effective_sample_size(weights) if weights else 0.0,

@@ -8,9 +8,11 @@ import attrs
 from algorithms.distributed.processes import Processes
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import RoleGroup
+from algorithms.method.branching import Branching
 from algorithms.method.config import MSGRPOConfig, resolved_group_on
 from algorithms.method.estimator import Estimator
 from algorithms.method.starts import CandidateStart, StartLaw
+from algorithms.play.branches import with_branches
 from algorithms.play.evaluation import Outcome
 from algorithms.play.matchups import AbstractMatchups, Matchup, distinct_matchups
 from algorithms.play.rollouts import Rollouts, check_failures, collect_groups
@@ -153,6 +155,7 @@ class GroupPlayer:
       sharding: how weights and groups are divided.
       constrained: whether these policies can say legal actions alone.
       starts: the starts that a start rule chooses among.
+      branching: which episodes of a group begin in the middle of others; none if ``None``.
     """
 
     game: AbstractGame[Any, Any]
@@ -162,6 +165,7 @@ class GroupPlayer:
     sharding: Sharding
     constrained: bool = False
     starts: tuple[CandidateStart, ...] = ()
+    branching: Branching | None = None
 
     def play_until_enough(self, update: int, estimator: Estimator) -> Compared:
         """Play the groups of an update, and again while fewer pass the estimator's filter than there are groups.
@@ -241,18 +245,29 @@ class GroupPlayer:
           update: the number of the update.
           starts: the distribution of the start of a group; the game's own unless given.
         """
-        c = self.config
-        return collect_groups(
+        c, branching = self.config, self.branching
+        policies = with_logit_cache(matchup.policies)
+        played = collect_groups(
             self.game,
-            with_logit_cache(matchup.policies),
+            policies,
             seed=c.seed,
             update=update,
             groups=groups,
-            group_size=c.group_size,
+            group_size=c.group_size if branching is None else branching.roots(c.group_size),
             group_on=resolved_group_on(c, self.game.facts),
             common_chance=c.common_chance,
             max_failure_rate=1.0,  # the rate over all processes is what counts
             starts=starts,
+        )
+        if branching is None:
+            return played
+        return with_branches(
+            self.game,
+            policies,
+            played,
+            branching,
+            learners=matchup.learners,
+            group_size=c.group_size,
         )
 
 

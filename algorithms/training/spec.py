@@ -14,6 +14,7 @@ import tsmg
 from algorithms.cloning.config import CloningConfig
 from algorithms.method.config import MSGRPOConfig, check_starts
 from algorithms.method.settings import one_of, option, within
+from algorithms.play.branches import check_branches
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
 from algorithms.training.engines import check_engine
@@ -304,15 +305,16 @@ class RunSpec:
           InvalidArgumentError: no such game, rule, checkpoint, opponent or role, or settings that do not fit together.
         """
         game, config, policy = self.game.build(), self.algorithm, self.policy
+        model, constrained = policy.model, policy.constrained
         check_own_rules(config)
         check_starts(config, game.facts)
+        if config.branching != "none":
+            check_branches(game)
         check_opponent(game, self.opponent, self.role)
-        if policy.constrained:
+        if constrained:
             check_constrained(game, config)
         if self.engine is not None:
-            check_engine(
-                self.engine, model=policy.model, constrained=policy.constrained, config=config
-            )
+            check_engine(self.engine, model=model, constrained=constrained, config=config)
         elif self.engine_folder is not None:
             raise InvalidArgumentError("'engine_folder' needs 'engine'")
         if not resumes:

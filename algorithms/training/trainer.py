@@ -35,6 +35,7 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
 from algorithms.method.ratios import RatioKind
+from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
 from algorithms.play.rollouts import fixed_starts
@@ -117,6 +118,8 @@ class MSGRPOTrainer:
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)
         self.constrained = constrained
         check_setup(game, self.matchups, self.policies, self.config, constrained=constrained)
+        if self.estimator.branching is not None:
+            check_branches(game)
         self.sharding = Sharding(self.config.sharding)
         self.processes = self.sharding.processes
         self.sharding.place([policy.model for policy in self.policies.values()])
@@ -140,6 +143,7 @@ class MSGRPOTrainer:
             starts=listed_starts(game, seed=self.config.seed, most=self.config.start_pool)
             if self.estimator.starts is not None
             else (),
+            branching=self.estimator.branching,
         )
         self.update_index = 0
 

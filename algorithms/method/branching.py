@@ -1,0 +1,282 @@
+"""Branching: which episodes of a group begin in the middle of others, and what they are for.
+
+    none    every episode begins at the group's start
+    vine    K further episodes from every state in which a learner acts; their returns tell what the state is worth
+            (``credit vine``), and nothing of them is trained on
+    tree    a group is M trees: each is one whole episode, and branches from states of it that are drawn at random; all
+            of them are trained on, and the steps that they share once (``credit tree``)
+
+A rule of the user's own, ``module:object``, is an object with the methods of ``Branching``.
+
+Source: ``vine`` is VinePPO's, arXiv:2410.01679 and its public code: the mean reward of K fresh continuations (9), one
+set for all states of equal text. ``tree`` is Tree-GRPO's, arXiv:2509.21240 and its public code (2 trees, each of one
+episode and 2 branches; the places are drawn uniformly, with replacement, from the tree's inner nodes, its root among
+them; one round of branching). States are those of the game and of what agents remember, not of a text [ours]; a tree's
+branches all leave its first episode, as with the one round of the source's scripts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, final, runtime_checkable
+
+import attrs
+
+from algorithms.method.advantages import Advantage, token_advantages
+from algorithms.method.batch import own_steps
+from algorithms.method.episode_credit import Group
+from algorithms.method.rules import checked_credits, made_rule
+from tsmg import BranchPoint, Episode, InvalidArgumentError, Stream, situations
+
+DEFAULT_ROLLOUTS, DEFAULT_TREES = 9, 2
+_REASONS = {
+    "common_chance": "branches draw chance of their own",
+    "batch_rule": "that rule replaces all credit by its own",
+    "ratio": "shared steps are trained once, so that a branch has no whole episode",
+    "importance_level": "shared steps are trained once, so that a branch has no whole episode",
+    "sampling": "shared steps are trained once, with all episodes that share them; choose 'all'",
+}
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """Which episodes of a group begin in the middle of others. It is a function of what it is given."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether branches are members of the group; if not, their returns alone are known (``group.rollouts``)."""
+        ...
+
+    def roots(self, group_size: int) -> int:
+        """How many episodes of a group of this size are played from its start."""
+        ...
+
+    def __call__(
+        self, group: Group, agents: Sequence[str], rng: Stream, *, group_size: int
+    ) -> Sequence[BranchPoint]:
+        """Where branches begin, one point for each of them.
+
+        Args:
+          group: the episodes that were played from the start.
+          agents: the agents that learn.
+          rng: for draws.
+          group_size: G.
+        """
+        ...
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Vine:
+    """K rollouts from each situation in which a learner acts; equal situations of a group share them.
+
+    Attributes:
+      rollouts: K.
+    """
+
+    rollouts: int = DEFAULT_ROLLOUTS
+    trained: bool = attrs.field(default=False, init=False)
+
+    def roots(self, group_size: int) -> int:
+        """All of them."""
+        return group_size
+
+    def __call__(
+        self, group: Group, agents: Sequence[str], rng: Stream, *, group_size: int
+    ) -> list[BranchPoint]:
+        """The first place of each situation, K times."""
+        numbers = situations(group.episodes)
+        places: dict[int, BranchPoint] = {}
+        for e, episode in enumerate(group.episodes):
+            for t in deciding_steps(episode, agents):
+                places.setdefault(numbers[e][t], BranchPoint(episode=e, step=t))
+        return [place for place in places.values() for _ in range(self.rollouts)]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Tree:
+    """M trees, each of one episode from the start and of G / M - 1 branches from it.
+
+    Attributes:
+      trees: M.
+    """
+
+    trees: int = DEFAULT_TREES
+    trained: bool = attrs.field(default=True, init=False)
+
+    def roots(self, group_size: int) -> int:
+        """One for each tree."""
+        return self.trees
+
+    def __call__(
+        self, group: Group, agents: Sequence[str], rng: Stream, *, group_size: int
+    ) -> list[BranchPoint]:
+        """Steps at which a learner acts, each as likely, with replacement; none of an episode that has no such step."""
+        steps = [deciding_steps(episode, agents) for episode in group.episodes]
+        return [
+            BranchPoint(episode=e, step=rng.choice(own))
+            for e, own in enumerate(steps)
+            for _ in range(group_size // self.trees - 1)
+            if own
+        ]
+
+
+def deciding_steps(episode: Episode[object], agents: Sequence[str]) -> list[int]:
+    """The steps at which one of these agents completed something.
+
+    Args:
+      episode: the episode.
+      agents: their names.
+    """
+    return [
+        t
+        for t, step in enumerate(episode.steps)
+        if any(own.agent in agents and own.reply.completions for own in step.agent_steps)
+    ]
+
+
+def tree_numbers(group: Group) -> list[int]:
+    """For each episode of a group, the place of the one that its tree began with.
+
+    Example:
+      >>> from tsmg import EpisodeGroup
+      >>> points = (None, None, BranchPoint(episode=1, step=0), BranchPoint(episode=2, step=3))
+      >>> tree_numbers(EpisodeGroup(episodes=(), origins=points))
+      [0, 1, 1, 1]
+    """
+    numbers: list[int] = []
+    for e, origin in enumerate(group.origins):
+        numbers.append(e if origin is None else numbers[origin.episode])
+    return numbers
+
+
+def shared_once(
+    group: Group, agent: str, credits_G: Sequence[Sequence[Advantage]], *, rule: object
+) -> list[list[Advantage]]:
+    """Advantages of the completions that each episode alone has; of a shared one, the sum over all that share it.
+
+    At the first optimiser step this is the gradient that all whole episodes have, each on its own, and each token is
+    computed once.
+
+    Args:
+      group: trees of episodes.
+      agent: whose completions.
+      credits_G: for each episode, an advantage for each of its completions, shared ones included.
+      rule: what made them, for messages.
+
+    Raises:
+      InvalidArgumentError: they are not as many as there are completions, or not finite.
+    """
+    whole = [[completion for _, completion in e.completions(agent)] for e in group.episodes]
+    rows = [list(row) for row in checked_credits(credits_G, whole, rule=rule)]
+    for e in reversed(range(len(rows))):
+        origin = group.origins[e]
+        if origin is None:
+            continue
+        shared = len(rows[e]) - len(own_steps(group, agent, e))
+        parent = rows[origin.episode]
+        for n, advantage in enumerate(rows[e][:shared]):
+            parent[n] = _sum(parent[n], advantage, len(whole[e][n].reply_ids))
+        rows[e] = rows[e][shared:]
+    return rows
+
+
+def _sum(one: Advantage, other: Advantage, tokens: int) -> Advantage:
+    if isinstance(one, float) and isinstance(other, float):
+        return one + other
+    pairs = zip(token_advantages(one, tokens), token_advantages(other, tokens), strict=True)
+    return tuple(a + b for a, b in pairs)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class BranchingSettings:
+    """The settings of a run that a named branching uses.
+
+    Attributes:
+      rollouts: K of "vine".
+      trees: M of "tree".
+    """
+
+    rollouts: int = DEFAULT_ROLLOUTS
+    trees: int = DEFAULT_TREES
+
+
+BRANCHINGS: Mapping[str, Callable[[BranchingSettings], Branching | None]] = {
+    "none": lambda settings: None,
+    "vine": lambda settings: Vine(rollouts=settings.rollouts),
+    "tree": lambda settings: Tree(trees=settings.trees),
+}
+
+
+def find_branching(setting: str, *, rollouts: int, trees: int) -> Branching | None:
+    """A branching by its setting.
+
+    Args:
+      setting: a name, or ``module:object``.
+      rollouts: K of "vine".
+      trees: M of "tree".
+
+    Raises:
+      InvalidArgumentError: nothing has the name, or what the module has is no branching.
+    """
+    settings = BranchingSettings(rollouts=rollouts, trees=trees)
+    found = made_rule(setting, BRANCHINGS, settings, option="branching")
+    if found is not None and not isinstance(found, Branching):
+        raise InvalidArgumentError(
+            f"'branching' must name an object with 'trained' and 'roots' that is called for points (got {setting!r}: "
+            f"{found!r})"
+        )
+    return found
+
+
+def check_branching(
+    settings: Mapping[str, object], *, group_size: int, rollouts: int, trees: int
+) -> None:
+    """Refuse settings of branching that contradict each other, or have no effect.
+
+    Args:
+      settings: those of ``MSGRPOConfig``, by name.
+      group_size: G.
+      rollouts: K of "vine".
+      trees: M of "tree".
+
+    Raises:
+      InvalidArgumentError: the message names both.
+    """
+    branching, credit = settings["branching"], settings["credit"]
+    unused = {"rollouts": (rollouts, DEFAULT_ROLLOUTS), "trees": (trees, DEFAULT_TREES)}
+    for (name, (value, default)), owner in zip(unused.items(), ("vine", "tree"), strict=True):
+        if value != default and branching != owner:
+            raise InvalidArgumentError(
+                f"{name!r} has no effect without 'branching' {owner!r}: leave it out (got {value!r})"
+            )
+        if credit == owner != branching in BRANCHINGS:
+            raise InvalidArgumentError(
+                f"'credit' {owner!r} reads what 'branching' {owner!r} plays: choose both (got 'branching' "
+                f"{branching!r})"
+            )
+    if branching == "vine" and credit != "vine" and ":" not in str(credit):
+        raise InvalidArgumentError(
+            f"'branching' 'vine' plays rollouts that 'credit' {credit!r} does not read: choose 'credit' 'vine'"
+        )
+    if branching == "tree" and (group_size % trees or group_size == trees):
+        raise InvalidArgumentError(
+            f"'group_size' must be a multiple of 'trees', and more (got {group_size} and {trees})"
+        )
+    _check_excluded(settings)
+
+
+def _check_excluded(settings: Mapping[str, object]) -> None:
+    """Refuse what no branching goes with, or not this one."""
+    branching, sampling = settings["branching"], settings["sampling"]
+    if branching == "none":
+        return
+    excluded = [("common_chance", True), ("batch_rule", "risk")]
+    if branching == "tree":
+        excluded += [("ratio", "gspo-episode"), ("importance_level", "episode")]
+        excluded += [] if sampling == "all" else [("sampling", str(sampling))]
+    for name, value in excluded:
+        if settings[name] == value:
+            raise InvalidArgumentError(
+                f"'branching' {branching!r} does not go with {name!r} {value!r}: {_REASONS[name]}"
+            )
