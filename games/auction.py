@@ -3,6 +3,7 @@
 Source: W. Vickrey, "Counterspeculation, auctions, and competitive sealed tenders", 1961 (equilibria).
 """
 
+import functools
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
@@ -18,6 +19,7 @@ from tsmg import (
     Facts,
     Finite,
     Transition,
+    deterministic,
     product,
     uniform,
 )
@@ -85,7 +87,7 @@ class Auction(AbstractExplicitGame[Sale, int]):
         )
 
     def initial_state_dist(self) -> Distribution[Sale]:
-        return product([uniform(range(self.greatest + 1))] * self.bidders).map(Sale)
+        return product([_value_dist(self.greatest)] * self.bidders).map(Sale)
 
     def is_terminal(self, state: Sale) -> bool:
         return state.winner is not None
@@ -100,7 +102,8 @@ class Auction(AbstractExplicitGame[Sale, int]):
         self, state: Sale, joint_action: Mapping[str, int]
     ) -> Distribution[Transition[Sale]]:
         bids = tuple(joint_action[agent] for agent in self.agents)
-        highest = [n for n, bid in enumerate(bids) if bid == max(bids)]
+        most = max(bids)
+        highest = [n for n, bid in enumerate(bids) if bid == most]
 
         def sold(winner: int) -> Transition[Sale]:
             after = Sale(state.values, bids, winner)
@@ -109,6 +112,8 @@ class Auction(AbstractExplicitGame[Sale, int]):
                 after, tuple(gain if n == winner else 0.0 for n in range(self.bidders))
             )
 
+        if len(highest) == 1:
+            return deterministic(sold(highest[0]))
         return uniform(highest).map(sold)
 
     def paid(self, bids: Sequence[int]) -> int:
@@ -149,6 +154,11 @@ class Auction(AbstractExplicitGame[Sale, int]):
 
     def scripted_player(self) -> "ShadingBidder":
         return ShadingBidder(greatest=self.greatest)
+
+
+@functools.lru_cache(maxsize=64)
+def _value_dist(greatest: int) -> Distribution[int]:
+    return uniform(range(greatest + 1))
 
 
 def expected_payoffs(game: Auction, worth: int, strategy: Sequence[int]) -> tuple[Fraction, ...]:

@@ -1,6 +1,7 @@
 """Bandits: pull arms whose means are unknown to the player, with or without contexts."""
 
 import abc
+import functools
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
@@ -79,12 +80,12 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
         """The distribution of the reward of an arm with a mean."""
 
     def _context_dist(self) -> Distribution[int]:
-        return uniform(range(len(self.tables[0])))
+        return _number_dist(len(self.tables[0]))
 
     def initial_state_dist(self) -> Distribution[Pulls]:
         if len(self.tables) == 1:
             return self._context_dist().map(Pulls)
-        table = uniform(range(len(self.tables)))
+        table = _number_dist(len(self.tables))
         return table.bind(lambda n: self._context_dist().map(lambda c: Pulls(c, table=n)))
 
     def is_terminal(self, state: Pulls) -> bool:
@@ -161,6 +162,11 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
         )
 
 
+@functools.lru_cache(maxsize=1024)
+def _number_dist(count: int) -> Finite[int]:
+    return uniform(range(count))
+
+
 def facts_of(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Facts:
     """What a bandit declares.
 
@@ -220,6 +226,7 @@ class BernoulliBandit(AbstractBandit):
         return bernoulli(mean)
 
 
+@functools.lru_cache(maxsize=1024)
 def bernoulli(mean: float) -> Finite[float]:
     """1 with a probability, else 0."""
     p = Fraction(str(mean))

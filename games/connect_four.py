@@ -25,7 +25,7 @@ from tsmg.invalid import AbstractInvalidRule, Forfeit
 
 _AGENTS = ("x", "o")
 _MARKS = "XO"
-_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+_BITS = {mark: str.maketrans({**dict.fromkeys("XO.|", "0"), mark: "1"}) for mark in _MARKS}
 _PAYOFFS = {"X": (1.0, -1.0), "O": (-1.0, 1.0), "": (0.0, 0.0)}
 
 Columns = tuple[str, ...]
@@ -55,21 +55,34 @@ def dropped(board: Columns, column: int) -> Columns:
 @functools.lru_cache(maxsize=262_144)
 def winner(shape: Shape, board: Columns) -> str:
     """``"X"``, ``"O"``, or ``""`` where nobody has a line."""
-    grid = [column.ljust(shape.rows, ".") for column in board]
-    for c in range(shape.columns):
-        for r, mark in enumerate(board[c]):
-            for dc, dr in _DIRECTIONS:
-                end_c, end_r = c + (shape.line - 1) * dc, r + (shape.line - 1) * dr
-                if not (end_c < shape.columns and 0 <= end_r < shape.rows):
-                    continue
-                if all(grid[c + k * dc][r + k * dr] == mark for k in range(1, shape.line)):
-                    return mark
+    cells = "|".join([column.ljust(shape.rows, ".") for column in board])
+    for mark in _MARKS:
+        bits = int(cells.translate(_BITS[mark]), 2)
+        for step in (
+            1,
+            shape.rows,
+            shape.rows + 1,
+            shape.rows + 2,
+        ):  # a column, diagonal, row, diagonal
+            ends = bits  # the cells that a line of so many pieces ends on; the gap between columns has none
+            for _ in range(shape.line - 1):
+                ends = bits & (ends >> step)
+            if ends:
+                return mark
     return ""
 
 
 def open_columns(shape: Shape, board: Columns) -> tuple[int, ...]:
     """The columns that are not full."""
-    return tuple(c for c, column in enumerate(board) if len(column) < shape.rows)
+    rows = shape.rows
+    return tuple([c for c, column in enumerate(board) if len(column) < rows])
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(columns: int) -> str:
+    """The line beneath the board."""
+    width = len(str(columns))
+    return " ".join(str(column).rjust(width) for column in range(1, columns + 1))
 
 
 @functools.lru_cache(maxsize=1_048_576)
@@ -151,7 +164,7 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
         return deterministic(("",) * self.columns)
 
     def is_terminal(self, state: Columns) -> bool:
-        return bool(winner(self.shape, state)) or not open_columns(self.shape, state)
+        return bool(winner(self.shape, state)) or min(map(len, state)) == self.rows
 
     def acting_agents(self, state: Columns) -> tuple[str, ...]:
         return () if self.is_terminal(state) else (_AGENTS[mover(state)],)
@@ -166,11 +179,10 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
         return deterministic(Transition(after, _PAYOFFS[winner(self.shape, after)]))
 
     def observation_text(self, state: Columns, agent: str) -> str:
-        grid = [column.ljust(self.rows, ".") for column in state]
-        rows = [[column[r] for column in grid] for r in reversed(range(self.rows))]
-        rows.append([str(c + 1) for c in range(self.columns)])
-        width = len(str(self.columns))
-        lines = [" ".join(cell.rjust(width) for cell in row) for row in rows]
+        filled = [column.ljust(self.rows, ".") for column in state]
+        blank = " " * len(str(self.columns))  # cells are as wide as the greatest number
+        lines = [blank[1:] + blank.join(row) for row in zip(*filled, strict=True)]
+        lines = [*reversed(lines), _numbers(self.columns)]
         own = _MARKS[_AGENTS.index(agent)]
         told = f"You are {own}."
         if self.is_terminal(state):

@@ -106,7 +106,7 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
         if self.order != "random":
             prize = left[-1] if self.order == "descending" else left[0]
             return deterministic(Bids((*state.prizes, prize), state.bids))
-        return uniform(left).map(lambda prize: Bids((*state.prizes, prize), state.bids))
+        return _any_of(left).map(lambda prize: Bids((*state.prizes, prize), state.bids))
 
     def is_terminal(self, state: Bids) -> bool:
         return len(state.bids) >= self.cards
@@ -168,6 +168,11 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
 def rest(cards: int, used: Cards) -> Cards:
     """The cards from 1 that were not used, the smallest first."""
     return tuple(card for card in range(1, cards + 1) if card not in used)
+
+
+@functools.lru_cache(maxsize=4096)
+def _any_of(cards: Cards) -> Distribution[int]:
+    return uniform(cards)
 
 
 def payment(prize: int, first: int, second: int) -> int:

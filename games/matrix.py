@@ -1,5 +1,6 @@
 """Matrix games: two players choose at the same time, once or in several rounds."""
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -7,20 +8,25 @@ from typing import Any, final
 
 import attrs
 
-from games.arguments import integer_field, number
+from games.arguments import integer_field, number, probability_field
+from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
+    AbstractPlayer,
     Distribution,
     Episode,
     Facts,
+    Finite,
     InvalidArgumentError,
     Transition,
     deterministic,
     fold,
+    uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, Forfeit
 
 _AGENTS = ("row", "column")
+_MOST_ACTIONS = 6  # of each agent, up to which all supports are tried
 
 Payoffs = tuple[tuple[tuple[float, float], ...], ...]
 Mixed = tuple[Fraction, ...]
@@ -175,6 +181,9 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
             + f"\nA move is one of: {', '.join(self._names(agent))}."
         )
 
+    def scripted_player(self) -> "EquilibriumPlayer":
+        return EquilibriumPlayer(game=self)
+
 
 def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
     """What the best single action would have paid the agent more over all rounds, had the other played as it did.
@@ -297,3 +306,56 @@ def _solve(rows: list[list[Fraction]]) -> list[Fraction] | None:
             if r != i:
                 rows[r] = [x - rows[r][i] * y for x, y in zip(rows[r], rows[i], strict=True)]
     return [row[-1] for row in rows]
+
+
+@functools.lru_cache(maxsize=256)
+def chosen_equilibrium(game: MatrixGame) -> tuple[Mixed, Mixed]:
+    """An equilibrium of one round that two players who know the table may agree on: the one that pays both most.
+
+    Of several equilibria it has the greatest sum of expected payoffs; of equal ones it is the first of ``equilibria``.
+    Where none was found, or an agent has more than six actions, each instead responds best to uniform play.
+
+    Example:
+      >>> dilemma = MatrixGame(payoffs=(((3, 3), (0, 5)), ((5, 0), (1, 1))))
+      >>> [tuple(map(int, mixed)) for mixed in chosen_equilibrium(dilemma)]
+      [(0, 1), (0, 1)]
+    """
+    rows, columns = len(game.payoffs), len(game.payoffs[0])
+    found = equilibria(game) if max(rows, columns) <= _MOST_ACTIONS else ()
+    if not found:
+        row = best_responses(game, "row", (Fraction(1, columns),) * columns)
+        column = best_responses(game, "column", (Fraction(1, rows),) * rows)
+        return _evenly(row, rows), _evenly(column, columns)
+
+    def paid(pair: tuple[Mixed, Mixed]) -> Fraction:
+        row, column = pair
+        first, second = _values(game, "row", column), _values(game, "column", row)
+        return sum(
+            (p * value for p, value in zip((*row, *column), (*first, *second), strict=True)),
+            Fraction(),
+        )
+
+    return max(found, key=paid)
+
+
+def _evenly(chosen: Sequence[int], count: int) -> Mixed:
+    return tuple(Fraction(action in chosen, len(chosen)) for action in range(count))
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EquilibriumPlayer(AbstractPlayer[Rounds, int]):
+    """Plays an equilibrium of one round in every round (``chosen_equilibrium``), and now and then any action.
+
+    Attributes:
+      game: the game.
+      attention: probability that it looks at the table, in [0, 1]; otherwise it takes any action.
+    """
+
+    game: MatrixGame
+    attention: float = probability_field("attention", default=0.6)
+
+    def action_dist(self, state: Rounds, agent: str) -> Distribution[int]:
+        mixed = chosen_equilibrium(self.game)[_AGENTS.index(agent)]
+        looking = Finite({action: p for action, p in enumerate(mixed) if p})
+        return Finite(attentive(self.attention, looking, uniform(range(len(mixed)))).pmf())

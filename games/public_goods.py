@@ -3,6 +3,7 @@
 Source: J. O. Ledyard, "Public goods: a survey of experimental research", 1995 (the linear game).
 """
 
+import functools
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import final
@@ -112,7 +113,7 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
           >>> PublicGoods(multiplier=1.5).payoffs((4, 0, 2))
           (3.0, 7.0, 5.0)
         """
-        share = Fraction(str(self.multiplier)) * sum(contributions) / self.players
+        share = _share(self.multiplier, sum(contributions), self.players)
         return tuple(float(self.endowment - given + share) for given in contributions)
 
     def initial_state_dist(self) -> Distribution[Ledger]:
@@ -171,6 +172,12 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
 
     def scripted_player(self) -> "Reciprocator":
         return Reciprocator(game=self)
+
+
+@functools.lru_cache(maxsize=4096)
+def _share(multiplier: float, given: int, players: int) -> Fraction:
+    """What each gets from the pool."""
+    return Fraction(str(multiplier)) * given / players
 
 
 @final

@@ -11,7 +11,7 @@ Two things differ from that code: free cells are uniform (there, coordinates are
 import enum
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal, final
 
 import attrs
@@ -72,7 +72,7 @@ class Board:
     @property
     def alive(self) -> tuple[int, ...]:
         """The numbers of the living snakes."""
-        return tuple(i for i, cells in enumerate(self.snakes) if cells)
+        return tuple([i for i, cells in enumerate(self.snakes) if cells])
 
     def holds(self, cell: Cell) -> bool:
         """Whether the cell is on the board."""
@@ -81,13 +81,19 @@ class Board:
     def free_cells(self) -> tuple[Cell, ...]:
         """The empty cells, row by row from the bottom."""
         taken = set(itertools.chain(*self.snakes, *self.foods))
-        cells = ((x, y) for y in range(self.height) for x in range(self.width))
-        return tuple(cell for cell in cells if cell not in taken)
+        return tuple([cell for cell in _cells(self.width, self.height) if cell not in taken])
 
     def with_food(self, kind: int, cell: Cell) -> "Board":
         """The board with one more food."""
         cells = tuple(sorted((*self.foods[kind], cell)))
-        return attrs.evolve(self, foods=(*self.foods[:kind], cells, *self.foods[kind + 1 :]))
+        foods = (*self.foods[:kind], cells, *self.foods[kind + 1 :])
+        return Board(self.width, self.height, self.snakes, foods)
+
+
+@functools.lru_cache(maxsize=64)
+def _cells(width: int, height: int) -> tuple[Cell, ...]:
+    """All cells, row by row from the bottom."""
+    return tuple((x, y) for y in range(height) for x in range(width))
 
 
 def _after(cell: Cell, direction: Direction) -> Cell:
@@ -195,7 +201,7 @@ class Snake(AbstractExplicitGame[Board, Direction]):
         return len(state.alive) <= (1 if self.snakes > 1 else 0)
 
     def acting_agents(self, state: Board) -> tuple[str, ...]:
-        return () if self.is_terminal(state) else tuple(self.agents[i] for i in state.alive)
+        return () if self.is_terminal(state) else tuple([self.agents[i] for i in state.alive])
 
     def is_out(self, state: Board, agent: str) -> bool:
         return not state.snakes[self.agents.index(agent)]
@@ -224,7 +230,7 @@ class Snake(AbstractExplicitGame[Board, Direction]):
                 foods[kind].remove(head)
                 rewards[i] += self.food_rewards[kind]
                 eaten.append(kind)
-        moved = attrs.evolve(state, snakes=tuple(snakes), foods=tuple(map(tuple, foods)))
+        moved = Board(self.width, self.height, tuple(snakes), tuple(map(tuple, foods)))
         dist: Distribution[Board] = deterministic(moved)
         for kind in eaten:
             dist = dist.bind(functools.partial(_place_food, kind))
@@ -247,7 +253,7 @@ class Snake(AbstractExplicitGame[Board, Direction]):
         lines = [f"Board: {self.width} x {self.height}"]
         for kind, food in enumerate(FOODS):
             if self._food_counts[kind]:
-                cells = " ".join(map(_cell_text, state.foods[kind])) or "none"
+                cells = _cells_text(state.foods[kind])
                 lines.append(f"{_PLURALS[food]} ({self.food_rewards[kind]:+g}): {cells}")
         lines.append(f"You: {_snake_text(state.snakes[own])}")
         others = [i for i in range(self.snakes) if i != own]
@@ -281,7 +287,10 @@ def _place_food(kind: int, board: Board) -> Distribution[Board]:
 
 
 def _place_snake(board: Board) -> Distribution[Board]:
-    return _place(board, lambda cell: attrs.evolve(board, snakes=(*board.snakes, (cell,))))
+    return _place(
+        board,
+        lambda cell: Board(board.width, board.height, (*board.snakes, (cell,)), board.foods),
+    )
 
 
 def _dead(board: Board, heads: Mapping[int, Cell]) -> set[int]:
@@ -295,28 +304,37 @@ def _dead(board: Board, heads: Mapping[int, Cell]) -> set[int]:
     }
 
 
-def _cell_text(cell: Cell) -> str:
-    return f"({cell[0]}, {cell[1]})"
+@functools.lru_cache(maxsize=4096)
+def _cells_text(cells: tuple[Cell, ...]) -> str:
+    return " ".join([f"({x}, {y})" for x, y in cells]) or "none"
 
 
-def _snake_text(cells: Sequence[Cell]) -> str:
+@functools.lru_cache(maxsize=4096)  # every player reads of every snake
+def _snake_text(cells: tuple[Cell, ...]) -> str:
     if not cells:
         return "dead"
-    body = " ".join(map(_cell_text, cells[1:])) or "none"
-    return f"head {_cell_text(cells[0])}, body {body}"
+    return f"head {_cells_text(cells[:1])}, body {_cells_text(cells[1:])}"
+
+
+@functools.lru_cache(maxsize=64)
+def _empty_grid(width: int, height: int) -> bytes:
+    return "\n".join([" ".join("." * width)] * height).encode()
 
 
 def _grid_text(board: Board, own: int) -> str:
     """Rows of spaced letters, the top row first."""
-    rows = [["."] * board.width for _ in range(board.height)]
+    text = bytearray(_empty_grid(board.width, board.height))
+    line = 2 * board.width  # characters of a row
+    bottom = (board.height - 1) * line
     for kind, food in enumerate(FOODS):
         for x, y in board.foods[kind]:
-            rows[y][x] = _LETTERS[food]
+            text[bottom - y * line + 2 * x] = ord(_LETTERS[food])
     for i, cells in enumerate(board.snakes):
-        letter = "Y" if i == own else "E"
-        for n, (x, y) in enumerate(cells):
-            rows[y][x] = letter if n == 0 else letter.lower()
-    return "\n".join(" ".join(row) for row in reversed(rows))
+        letter = ord("Y" if i == own else "E")
+        for x, y in cells:
+            text[bottom - y * line + 2 * x] = letter
+            letter |= 32  # a small letter after the head
+    return text.decode()
 
 
 def _safe(board: Board, own: int) -> list[Direction]:

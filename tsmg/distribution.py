@@ -332,6 +332,18 @@ def _ratio(weight: float, whole: float) -> Probability:
     return weight / whole
 
 
+@functools.lru_cache(maxsize=4096)
+def _equal_probabilities(count: int) -> tuple[Fraction, ...]:
+    return (Fraction(1, count),) * count
+
+
+def _unchecked(values: tuple[T, ...], probabilities: tuple[Probability, ...]) -> Finite[T]:
+    """Made without what ``Finite`` does for any pairs, since nearly every transition makes one."""
+    made: Finite[T] = Finite.__new__(Finite)
+    made._values, made._probabilities = values, probabilities  # noqa: SLF001
+    return made
+
+
 def deterministic(value: T) -> Finite[T]:
     """The distribution of a constant.
 
@@ -339,7 +351,7 @@ def deterministic(value: T) -> Finite[T]:
       >>> deterministic("only").pmf()
       {'only': 1}
     """
-    return Finite(((value, 1),), trusted=True)
+    return _unchecked((value,), (1,))
 
 
 def uniform(values: Iterable[T]) -> Finite[T]:
@@ -355,8 +367,7 @@ def uniform(values: Iterable[T]) -> Finite[T]:
     items = tuple(values)
     if not items:
         raise InvalidArgumentError("'values' must hold at least one value (got none)")
-    probability = Fraction(1, len(items))
-    return Finite(((item, probability) for item in items), trusted=True)
+    return _unchecked(items, _equal_probabilities(len(items)))
 
 
 def product(factors: Sequence[Distribution[T]]) -> Distribution[tuple[T, ...]]:

@@ -232,9 +232,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "go": Wording(
         rules="Two players put a stone onto an empty point of a board of {board_size} by {board_size} in turn, or "
-        "pass. Connected stones without an empty point beside them are taken off. Two passes in a row end the game; then "
-        "each one's stones and the empty points that only they surround are counted, and {komi} is added for white. "
-        "A stone that repeats an earlier board ends it as a draw. player_0 has black and begins, without a handicap.",
+        "pass. Connected stones without an empty point beside them are taken off. Two passes in a row end the game; "
+        "then each one's stones and the empty points that only they surround are counted, and {komi} is added for "
+        "white. A stone that repeats an earlier board ends it as a draw. player_0 has black and begins, without a "
+        "handicap.",
         legend={
             "X": "is a black stone",
             "O": "is a white one",
@@ -260,8 +261,8 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "backgammon": Wording(
         rules="The usual rules of backgammon, without doubling. A move lists what each die does: 13/9 is a checker "
-        "from point 13 to point 9, counted from the mover's own side, Bar/20 one that enters again, Off one that is borne "
-        "off, 8/4/2 one that moves twice; * marks a hit. Who first bears off all checkers wins.",
+        "from point 13 to point 9, counted from the mover's own side, Bar/20 one that enters again, Off one that is "
+        "borne off, 8/4/2 one that moves twice; * marks a hit. Who first bears off all checkers wins.",
         legend={
             "x": "is a checker of player_0, and a number stands for that many at a point",
             "o": "is one of player_1",
@@ -275,10 +276,11 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "hanabi": Wording(
         rules="All players build fireworks together, one for each colour, from rank 1 upwards, and each sees the "
-        "others' cards but not the own ones. In turn, play a card (the next one of its firework pays 1 to all, another costs "
-        "a life), discard one (an information token comes back), or reveal all cards of a colour or rank in another "
-        "hand (costs a token). Cards are counted from 0, the oldest first. It ends when all fireworks are complete, "
-        "a turn of each after the deck is empty, or with the last life, whereupon everything that was paid is lost.",
+        "others' cards but not the own ones. In turn, play a card (the next one of its firework pays 1 to all, another "
+        "costs a life), discard one (an information token comes back), or reveal all cards of a colour or rank in "
+        "another hand (costs a token). Cards are counted from 0, the oldest first. It ends when all fireworks are "
+        "complete, a turn of each after the deck is empty, or with the last life, whereupon everything that was paid "
+        "is lost.",
         legend={
             "Life tokens": "are the lives left",
             "Info tokens": "are those for hints",

@@ -76,15 +76,16 @@ class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
     def transition_dist(
         self, state: Talk[W], joint_action: Mapping[str, Move]
     ) -> Distribution[Transition[Talk[W]]]:
-        if joint_action.keys() != set(self.acting_agents(state)) or not joint_action:
+        acting = self.acting_agents(state)
+        if not acting or joint_action.keys() != {*acting}:
             raise GameLawError(
-                f"{self.name}: {self.acting_agents(state) or 'nobody'} must move (got {tuple(joint_action)})"
+                f"{self.name}: {acting or 'nobody'} must move (got {tuple(joint_action)})"
             )
-        said = (
+        said = [
             Utterance(agent, joint_action[agent], self.hearers(state, agent, joint_action[agent]))
             for agent in self.agents
             if agent in joint_action
-        )
+        ]
         after = self.follow(Talk(state.world, (*state.log, *said)))
         return after.map(lambda talk: Transition(talk, self.rewards(talk)))
 
@@ -102,7 +103,7 @@ class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
         return Illegal(text) if move is None else Parsed(move)
 
     def observation_text(self, state: Talk[W], agent: str) -> str:
-        heard = (entry.line for entry in known_to(state.log, agent))
+        heard = [entry.line for entry in known_to(state.log, agent)]
         head, foot = self.head_text(state, agent), self.foot_text(state, agent)
         return "\n".join(filter(None, (head, *heard, foot)))
 

@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 import attrs
@@ -55,6 +55,7 @@ class Slot:
     Attributes:
       name: what stands for the word in the rules, such as ``NAME``.
       options: the words; at least one, different after folding (``tsmg.fold``), without blanks and colons.
+      by_folded: each word by its folded text.
 
     Raises:
       InvalidArgumentError: there are no options, two are alike, or one is no such word.
@@ -63,12 +64,17 @@ class Slot:
     name: str = attrs.field(validator=_check_word)
     options: tuple[str, ...] = attrs.field(converter=_to_words)
 
+    by_folded: Mapping[str, str] = attrs.field(init=False, eq=False, repr=False)
+
+    @by_folded.default
+    def _folded(self) -> Mapping[str, str]:
+        return {fold(option): option for option in self.options}
+
     @options.validator
     def _check_options(
         self, attribute: "attrs.Attribute[tuple[str, ...]]", value: tuple[str, ...]
     ) -> None:
-        words = {fold(option) for option in value}
-        if not value or len(words) < len(value):
+        if not value or len(self.by_folded) < len(value):
             raise InvalidArgumentError(
                 f"'options' of {self.name} must be at least one word, all different (got {value!r})"
             )
@@ -108,6 +114,7 @@ class Form:
       verb: the word that says what is done, without blanks and colons.
       slots: what is chosen with it.
       speech: whether it carries a message.
+      folded: the verb, folded (``tsmg.fold``).
 
     Raises:
       InvalidArgumentError: ``verb`` is no such word.
@@ -120,6 +127,11 @@ class Form:
     verb: str = attrs.field(validator=_check_word)
     slots: tuple[Slot, ...] = attrs.field(default=(), converter=_to_slots)
     speech: Speech = Speech.NONE
+    folded: str = attrs.field(init=False, eq=False, repr=False)
+
+    @folded.default
+    def _fold(self) -> str:
+        return fold(self.verb)
 
     @property
     def described(self) -> str:
@@ -141,14 +153,15 @@ class Form:
           words: what stands before the colon, folded.
           message: what stands after it; empty for nothing.
         """
+        if len(words) != 1 + len(self.slots) or words[0] != self.folded:
+            return None
         is_apt = self.speech is Speech.ALLOWED or bool(message) == (self.speech is Speech.REQUIRED)
-        if not is_apt or len(words) != 1 + len(self.slots) or words[0] != fold(self.verb):
+        if not is_apt:
             return None
         chosen = [
-            option
+            slot.by_folded[word]
             for slot, word in zip(self.slots, words[1:], strict=True)
-            for option in slot.options
-            if fold(option) == word
+            if word in slot.by_folded
         ]
         return Move(self.verb, tuple(chosen), message) if len(chosen) == len(self.slots) else None
 
@@ -207,11 +220,16 @@ def read_move(forms: Iterable[Form], text: str, limit: int) -> Move | None:
       True
     """
     head, _, rest = text.partition(":")
-    message = plain(rest)
+    message = plain(rest) if rest else ""
     if len(message) > limit:
         return None
     words = fold(head).split()
-    return next((move for form in forms if (move := form.read(words, message))), None)
+    if not words:
+        return None
+    for form in forms:
+        if words[0] == form.folded:
+            return form.read(words, message)  # forms have different verbs
+    return None
 
 
 def move_text(move: Move, limit: int) -> str:

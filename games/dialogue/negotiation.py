@@ -103,9 +103,20 @@ def bargaining_solution(counts: Bundle, values: tuple[Values, Values]) -> Bundle
     return max(bundles(counts), key=merit)
 
 
+def _pair(both: tuple[Values, ...]) -> tuple[Values, Values]:
+    return both[0], both[1]
+
+
 def _to_items(items: Iterable[Iterable[object]]) -> tuple[tuple[str, int], ...]:
     pairs = (tuple(item) for item in items)
     return tuple((str(name), integer("items", count, least=1)) for name, count in pairs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _head_text(agent: str, items: tuple[tuple[str, int], ...], own: Values) -> str:
+    named = zip(items, own, strict=True)
+    pool = ", ".join(f"{name} {count} x {value}" for (name, count), value in named)
+    return f"You are {agent}. The pool, as number x worth of each to you: {pool}."
 
 
 @final
@@ -145,6 +156,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
     horizon: int = attrs.field(init=False)
     facts: Facts = attrs.field(init=False)
     every_form: tuple[Form, ...] = attrs.field(init=False, repr=False)
+    both_dist: Distribution[tuple[Values, Values]] = attrs.field(init=False, eq=False, repr=False)
 
     agents = _AGENTS
 
@@ -166,6 +178,10 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
                 f"(got {self.total})"
             )
         return found
+
+    @both_dist.default
+    def _both_valued(self) -> Distribution[tuple[Values, Values]]:
+        return product([uniform(self.valuations)] * 2).map(_pair)
 
     @horizon.default
     def _all_turns(self) -> int:
@@ -191,8 +207,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
         return Form("say", speech=Speech.REQUIRED), offer_form(slots), *ANSWERS
 
     def world_dist(self) -> Distribution[tuple[Values, Values]]:
-        each = uniform(self.valuations)
-        return product([each, each]).map(lambda both: (both[0], both[1]))
+        return self.both_dist
 
     def deal(self, state: Table) -> tuple[Bundle, Bundle] | None:
         """What each agent gets; ``None`` where nothing was accepted."""
@@ -218,17 +233,14 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
         return tuple(float(worth(part, own)) for part, own in zip(parts, after.world, strict=True))
 
     def head_text(self, state: Table, agent: str) -> str:
-        own = state.world[_AGENTS.index(agent)]
-        named = zip(self.items, own, strict=True)
-        pool = ", ".join(f"{name} {count} x {value}" for (name, count), value in named)
-        return f"You are {agent}. The pool, as number x worth of each to you: {pool}."
+        return _head_text(agent, self.items, state.world[_AGENTS.index(agent)])
 
     def foot_text(self, state: Table, agent: str) -> str:
         own = _AGENTS.index(agent)
         parts = self.deal(state)
         if parts is not None:
             return f"Deal. Your part is worth {worth(parts[own], state.world[own])} to you."
-        if self.is_terminal(state):
+        if len(state.utterances) >= self.turns:
             return "There is no deal."
         lines = []
         offer = standing_offer(state.utterances)

@@ -24,27 +24,23 @@ class Utterance:
       speaker: the agent.
       move: what it did and said.
       hearers: the other agents that know of it; ``None`` for all.
+      line: how it is shown, on one line.
     """
 
     speaker: str
     move: Move
     hearers: tuple[str, ...] | None = None
+    line: str = attrs.field(init=False, eq=False, repr=False)
 
     def is_known_to(self, agent: str) -> bool:
         """Whether the agent spoke or heard it."""
         return self.hearers is None or agent == self.speaker or agent in self.hearers
 
-    @property
-    def line(self) -> str:
-        """How it is shown, on one line."""
-        return _line(self)
-
-
-@functools.lru_cache(maxsize=4096)
-def _line(said: Utterance) -> str:
-    private = "" if said.hearers is None else f" to {' and '.join(said.hearers) or 'nobody'}"
-    message = f": {quoted(said.move.message)}" if said.move.message else ""
-    return f"[{said.speaker}{private}] {said.move.head}{message}"
+    @line.default
+    def _shown(self) -> str:
+        private = "" if self.hearers is None else f" to {' and '.join(self.hearers) or 'nobody'}"
+        message = f": {quoted(self.move.message)}" if self.move.message else ""
+        return f"[{self.speaker}{private}] {self.move.head}{message}"
 
 
 @final
@@ -76,16 +72,15 @@ class Talk(Generic[W]):
     Attributes:
       world: all that matters beside what was said, such as hidden values and roles.
       log: what was said and told so far, in order.
-      utterances: what agents did, in order; a part of the log.
     """
 
     world: W
     log: tuple[Entry, ...] = ()
-    utterances: tuple[Utterance, ...] = attrs.field(init=False, eq=False, repr=False)
 
-    @utterances.default
-    def _said(self) -> tuple[Utterance, ...]:
-        return tuple(entry for entry in self.log if type(entry) is Utterance)
+    @functools.cached_property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """What agents did, in order; a part of the log."""
+        return tuple([entry for entry in self.log if type(entry) is Utterance])
 
 
 def known_to(log: Iterable[Entry], agent: str) -> tuple[Entry, ...]:
@@ -96,4 +91,4 @@ def known_to(log: Iterable[Entry], agent: str) -> tuple[Entry, ...]:
       >>> [len(known_to((secret,), agent)) for agent in ("ann", "ben", "cleo")]
       [1, 1, 0]
     """
-    return tuple(entry for entry in log if entry.is_known_to(agent))
+    return tuple([entry for entry in log if entry.hearers is None or entry.is_known_to(agent)])

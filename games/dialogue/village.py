@@ -12,6 +12,7 @@ import attrs
 
 Role = Literal["wolf", "seer", "villager"]
 Phase = Literal["night", "day", "vote"]
+Winner = Literal["", "village", "wolves"]
 
 
 @final
@@ -33,7 +34,7 @@ class Village:
     day: int = 1
     phase: Phase = "night"
     speaker: int = 0
-    winner: Literal["", "village", "wolves"] = ""
+    winner: Winner = ""
 
 
 @functools.lru_cache(maxsize=16)

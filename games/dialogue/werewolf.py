@@ -16,7 +16,7 @@ from games.attention import attentive
 from games.dialogue.base import AbstractDialogue
 from games.dialogue.moves import Form, Move, Slot, Speech, grammar_text
 from games.dialogue.transcript import Entry, Notice, Talk
-from games.dialogue.village import Phase, Role, Village, casts
+from games.dialogue.village import Phase, Role, Village, Winner, casts
 from tsmg import (
     AbstractPlayer,
     Distribution,
@@ -102,7 +102,7 @@ class Werewolf(AbstractDialogue[Village]):
         return (self.players - 1) // 2
 
     def world_dist(self) -> Distribution[Village]:
-        return uniform(Village(roles, self.agents) for roles in casts(self.players, self.wolves))
+        return _cast_dist(self.agents, self.wolves)
 
     def role(self, village: Village, agent: str) -> Role:
         """What the agent is."""
@@ -110,7 +110,7 @@ class Werewolf(AbstractDialogue[Village]):
 
     def pack(self, village: Village) -> tuple[str, ...]:
         """The wolves, dead or alive."""
-        return tuple(agent for agent in self.agents if self.role(village, agent) == "wolf")
+        return _pack(village.roles, self.agents)
 
     def _living_pack(self, village: Village) -> tuple[str, ...]:
         return tuple(agent for agent in self.pack(village) if agent in village.living)
@@ -159,7 +159,8 @@ class Werewolf(AbstractDialogue[Village]):
             spoken = village.speaker + 1
             is_last = spoken == len(village.living)
             phase: Phase = "vote" if is_last else "day"
-            after = attrs.evolve(village, phase=phase, speaker=0 if is_last else spoken)
+            speaker = 0 if is_last else spoken
+            after = Village(village.roles, village.living, village.day, phase, speaker)
             return deterministic(Talk(after, said.log))
         number = len(self.acting_agents(said))
         moves = {done.speaker: done.move for done in said.utterances[-number:]}
@@ -181,7 +182,8 @@ class Werewolf(AbstractDialogue[Village]):
                 yield Notice(f"{name} is {'a' if is_wolf else 'no'} wolf.", hearers=(seer,))
 
     def _dawn(self, said: Square, told: Sequence[Entry], name: str) -> Square:
-        village = attrs.evolve(said.world, phase="day")
+        night = said.world
+        village = Village(night.roles, night.living, night.day, "day")
         fate = f"{name} was killed, and was {self._named(village, name)}" if name else "nobody died"
         notice = Notice(f"Day {village.day}: {fate}.")
         return self._without(Talk(village, (*said.log, *told, notice)), name)
@@ -196,9 +198,8 @@ class Werewolf(AbstractDialogue[Village]):
         if village.winner:
             return voted
         is_last = village.day == self.days
-        after = attrs.evolve(
-            village, phase="night", day=village.day + 1, winner="wolves" if is_last else ""
-        )
+        winner: Winner = "wolves" if is_last else ""
+        after = Village(village.roles, village.living, village.day + 1, "night", 0, winner)
         return Talk(after, voted.log)
 
     def _named(self, village: Village, agent: str) -> str:
@@ -207,16 +208,17 @@ class Werewolf(AbstractDialogue[Village]):
 
     def _without(self, talk: Square, name: str) -> Square:
         """What follows the death of a player, or of nobody where the name is empty."""
-        living = tuple(other for other in talk.world.living if other != name)
-        village = attrs.evolve(talk.world, living=living)
-        pack = len(self._living_pack(village))
-        if not pack:
-            village = attrs.evolve(village, winner="village")
-        elif 2 * pack >= len(living):
-            village = attrs.evolve(village, winner="wolves")
+        before = talk.world
+        living = tuple([other for other in before.living if other != name])
+        pack = sum(self.role(before, other) == "wolf" for other in living)
+        winner: Winner = "wolves" if 2 * pack >= len(living) else ""
+        winner = winner if pack else "village"
+        village = Village(before.roles, living, before.day, before.phase, before.speaker, winner)
         return Talk(village, talk.log)
 
     def rewards(self, after: Square) -> tuple[float, ...]:
+        if not after.world.winner:
+            return (0.0,) * self.players
         return tuple(float(self._has_won(after.world, agent)) for agent in self.agents)
 
     def _has_won(self, village: Village, agent: str) -> bool:
@@ -275,6 +277,16 @@ class Werewolf(AbstractDialogue[Village]):
 
     def scripted_player(self) -> "Accuser":
         return Accuser(game=self)
+
+
+@functools.lru_cache(maxsize=1024)
+def _pack(roles: tuple[Role, ...], agents: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(agent for agent, role in zip(agents, roles, strict=True) if role == "wolf")
+
+
+@functools.lru_cache(maxsize=64)
+def _cast_dist(agents: tuple[str, ...], wolves: int) -> Distribution[Village]:
+    return uniform(Village(roles, agents) for roles in casts(len(agents), wolves))
 
 
 @functools.lru_cache(maxsize=1024)

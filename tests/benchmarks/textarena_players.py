@@ -2,7 +2,7 @@
 
 Reads lines of an id, a number of players and seconds; plays the environment at random for so long, by moves that its
 texts allow as far as that can be read; answers with the microseconds of a text and the share of games that an invalid
-one ended. What counts is the CPU time within ``reset``, ``get_observation`` and ``step``.
+one ended. Games are planned first, and played again while the time is taken.
 """
 
 import random
@@ -120,27 +120,49 @@ PLAYERS: dict[str, Callable[[str, list[str]], str]] = {
 
 def play(id: str, players: int, seconds: float) -> tuple[float, float]:
     """Microseconds of a text, and the share of games that an invalid one ended."""
-    env, choose = textarena.make(id), PLAYERS[id.partition("-")[0]]
+    env = textarena.make(id)
     spent, texts, games, invalid = 0.0, 0, 0, 0
     while spent < seconds:
+        plans = []
+        for seed in range(games, games + 5):
+            plans.append(plan(env, id, players, seed))
+            infos = getattr(env.state, "game_info", None) or {}
+            invalid += any(info.get("invalid_move") for info in infos.values())
         start = time.process_time()
-        env.reset(num_players=players)
+        texts += sum(replay(env, players, games + n, said) for n, said in enumerate(plans))
         spent += time.process_time() - start
-        done, said = False, []
-        while not done:
-            start = time.process_time()
-            _, observation = env.get_observation()
-            spent += time.process_time() - start
-            text = choose(as_text(observation), said)
-            start = time.process_time()
-            done, _ = env.step(action=text)
-            spent += time.process_time() - start
-            said.append(text)
-            texts += 1
-        games += 1
-        infos = getattr(env.state, "game_info", None) or {}
-        invalid += any(info.get("invalid_move") for info in infos.values())
+        games += len(plans)
     return 1e6 * spent / texts, invalid / games
+
+
+def plan(env: Any, id: str, players: int, seed: int) -> list[str]:
+    """What is said in a game of random play; what chooses leaves the environment's generator alone."""
+    random.seed(seed)
+    env.reset(num_players=players, seed=seed)
+    choose, choices = PLAYERS[id.partition("-")[0]], random.Random(seed)
+    done, said = False, []
+    while not done:
+        _, observation = env.get_observation()
+        state = random.getstate()
+        random.setstate(choices.getstate())
+        text = choose(as_text(observation), said)
+        choices.setstate(random.getstate())
+        random.setstate(state)
+        done, _ = env.step(action=text)
+        said.append(text)
+    return said
+
+
+def replay(env: Any, players: int, seed: int, said: list[str]) -> int:
+    """Play a planned game again; how many texts it took."""
+    random.seed(seed)
+    env.reset(num_players=players, seed=seed)
+    for n, text in enumerate(said, start=1):
+        env.get_observation()
+        done, _ = env.step(action=text)
+        if done:
+            return n
+    return len(said)
 
 
 def as_text(observation: Any) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -423,3 +423,30 @@ def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
 def test_tables_of_foreign_types_are_refused(id: str, name: str, value: object) -> None:
     with pytest.raises(InvalidArgumentError, match=f"'{name}' must be"):
         games.make(id, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("payoffs", "row", "column"),
+    [
+        (DILEMMA, (0, 1), (0, 1)),
+        (PENNIES.payoffs, (0.5, 0.5), (0.5, 0.5)),
+        (
+            (((4, 4), (0, 3)), ((3, 0), (2, 2))),
+            (1, 0),
+            (1, 0),
+        ),  # a stag hunt: the stag pays both more
+        (CHICKEN, (1 / 3, 2 / 3), (1 / 3, 2 / 3)),  # 28/3 together; 9 where one gives way
+        (tuple(((a, a),) * 2 for a in range(7)), (0,) * 6 + (1,), (0.5, 0.5)),  # too many to try
+    ],
+)
+def test_the_scripted_player_of_a_matrix_game_plays_its_best_equilibrium_or_responds_to_uniform_play(
+    payoffs: Any, row: Sequence[float], column: Sequence[float]
+) -> None:
+    game = MatrixGame(payoffs=payoffs)
+    for agent, expected in (("row", row), ("column", column)):
+        looking = attrs.evolve(game.scripted_player(), attention=1.0)
+        law = looking.action_dist(matrix.Rounds(), agent).pmf()
+        assert [float(law.get(a, 0)) for a in range(len(expected))] == pytest.approx(expected)
+        mediocre = game.scripted_player().action_dist(matrix.Rounds(), agent)
+        for action, p in enumerate(expected):
+            assert float(mediocre.prob(action)) == pytest.approx(0.6 * p + 0.4 / len(expected))

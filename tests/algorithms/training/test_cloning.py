@@ -238,7 +238,7 @@ def test_what_is_measured_is_played_by_another_seed_where_no_starts_are_held_out
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"game": GameSpec(id="MatchingPennies-v0")}, "no scripted player to clone; name --player"),
+        ({"game": GameSpec(id="KuhnPoker-v0")}, "no scripted player to clone; name --player"),
         ({"teacher": "./nobody"}, "no saved policy at './nobody'"),
         ({"episodes_from": "./nothing"}, "no episodes to clone"),
         ({"successful": True}, "a player's whole distribution"),
