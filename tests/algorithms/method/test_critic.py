@@ -16,6 +16,7 @@ from proofs import TrajectoryDistribution, analyse_estimator
 from proofs.estimators.methods import _corridor, example_games
 from proofs.small_games import tabular_policy
 from tests.algorithms.method.test_estimator import walks
+from tests.method_groups import group_of
 from tsmg import EpisodeGroup, Facts, InvalidArgumentError
 
 CONFIG = MSGRPOConfig(groups=1, group_size=2, sampling="all", std="none", kl_coefficient=0.0)
@@ -48,6 +49,20 @@ def test_advantages_are_sums_of_temporal_differences(gae_lambda: float) -> None:
             sum(gae_lambda**k * d for k, d in enumerate(delta[t:])) for t in range(len(row))
         ]
         assert advantages == pytest.approx(expected)
+
+
+def test_what_comes_later_is_discounted_by_the_steps_between() -> None:
+    """Steps pay 1, 2 and 4, each counts half, and the agent is not asked at step 1; lambda is a half."""
+    (walk,) = group_of([4.0], [3]).episodes
+    first, silent, last = walk.steps
+    silent = attrs.evolve(silent, agent_steps=(), rewards_N=(2.0,))
+    steps = (attrs.evolve(first, rewards_N=(1.0,)), silent, last)
+    group = EpisodeGroup(episodes=(attrs.evolve(walk, steps=steps, discount=0.5),))
+    before, _, after = (c.prompt_text for _, c in walk.completions("player"))
+    rule = rule_of({before: 1.0, after: 3.0}, 0.5)
+    delta = (1 + 2 / 2 + 3 / 4 - 1, 4 - 3)
+    expected = [delta[0] + 0.5 * delta[1] / 4, delta[1] / 4]
+    assert rule(group, "player") == [pytest.approx(expected)] == [pytest.approx([1.875, 0.25])]
 
 
 def test_a_rule_that_has_seen_nothing_has_values_of_0() -> None:

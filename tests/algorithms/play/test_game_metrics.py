@@ -14,8 +14,9 @@ from algorithms.play.evaluation import evaluate, summarise
 from algorithms.play.rollouts import fixed_starts
 from algorithms.runs.reader import episode_values, read_runs
 from algorithms.runs.writer import evaluation_record
-from algorithms.training.metrics import evaluation_metrics, recorded_evaluation
+from algorithms.training.metrics import evaluation_metrics, play_metrics, recorded_evaluation
 from games.matrix import MatrixGame, regret
+from tests.method_groups import role_group
 from tests.run_folders import write_lines, write_run
 from tsmg import AbstractWrappedExplicitGame, Episode, PlayerPolicy, UniformPlayer, with_horizon
 
@@ -83,3 +84,13 @@ def test_figures_come_back_from_what_is_written(dilemma: MatrixGame) -> None:
     assert list(values.values()) == list(found.measured["regret"][:4])
     assert episode_values(one_role, "eval_greedy/game/equality") == {}
     assert baseline_figures(dilemma, specs)["uniform"]["game/regret"] == found.metrics["regret"]
+
+
+def test_groups_without_variance_are_counted_by_their_returns() -> None:
+    """Without a baseline such a group has advantages, and so a signal; equal returns are equal all the same."""
+    groups = [role_group(paid, [[1.0]] * len(paid)) for paid in ([2, 2], [0, 0], [0, 1], [5, 5])]
+    assert [group.has_signal for group in groups] == [True, False, True, True]
+    metrics = play_metrics([], groups, [])
+    assert metrics["frac_reward_zero_std"] == 0.75
+    assert metrics["reward_std"] == 0.125
+    assert play_metrics([], [], [])["frac_reward_zero_std"] is None
