@@ -251,5 +251,8 @@ class EpisodeGroup(Generic[S]):
     episodes: tuple[Episode[S], ...]
 
     def returns_G(self, agent: str) -> tuple[float, ...]:
-        """The agent's return in each episode."""
+        """The agent's return in each episode.
+
+        Theory: Definition 1.2.
+        """
         return tuple(episode.episode_return(agent) for episode in self.episodes)

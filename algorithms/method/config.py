@@ -309,6 +309,8 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
     standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
     on (``docs/formalism/06_baselines_and_std.md``).
+
+    Theory: Equation 6.4.
     """
     if config.std != "auto":
         return config.std
@@ -328,6 +330,8 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
 
     Returns:
       A sentence for each; nothing where there is nothing to say.
+
+    Theory: Equation 6.4, Theorem 8.3, Equation 8.7.
     """
     found = []
     weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
