@@ -137,6 +137,8 @@ class LanguageAgentPolicy(Generic[M_co]):
 
         Raises:
           NotEnumerableError: the model's replies cannot be listed, or are too many.
+
+        Theory: Equation 3.1.
         """
         model: LanguageModel = self.model
         if not isinstance(model, EnumerableModel):

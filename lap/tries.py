@@ -56,6 +56,8 @@ class Trie:
       prompt: the prompt.
       replies: the record of each, as it would be written; without log-probabilities.
       children: the tokens that can follow each prefix, in ascending order.
+
+    Theory: Definition 14.1.
     """
 
     prompt: Prompt

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from algorithms import MSGRPOConfig
-from sitegen import game_tree, theory
+from sitegen import api, game_tree, theory
 from sitegen.citing import CITE, INDEX, bibtex, citing_pages
 
 ROOT = Path(__file__).parent.parent
@@ -64,9 +64,23 @@ def _loaded(name: str) -> tuple[str, object]:
         if (ROOT / module.replace(".", "/")).with_suffix(".py").is_file():
             value: object = importlib.import_module(module)
             for part in parts[count:]:
-                value = getattr(value, part)
+                value = getattr(value, part, None)  # fields have no value
             return module, value
     raise AssertionError(name)
+
+
+def test_the_functions_that_a_page_of_the_theory_lists_refer_to_it() -> None:
+    found = theory.docstring_references()
+    missing = []
+    for page, text in theory.theory_pages().items():
+        table = text.partition("| here | in the code |")[2]
+        for shown in re.findall(r"`([a-z]\w+(?:\.\w+)+)`", table.partition("\n\n")[0]):
+            owner, _, last = shown.rpartition(".")
+            full = api.aliases().get(shown) or f"{api.aliases().get(owner, owner)}.{last}"
+            if full in api.module_names() or not inspect.isfunction(_loaded(full)[1]):
+                continue
+            missing += [] if full in found else [f"{page}: {shown}"]
+    assert missing == []
 
 
 def test_what_a_docstring_names_links_back() -> None:

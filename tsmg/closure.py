@@ -46,7 +46,10 @@ class ClosedGame(Generic[S, A]):
     def read(
         self, closed: ClosedState[S], agent: str, parser_outcome: ParserOutcome
     ) -> TextOutcome[A]:
-        """psi, extended to the parser's failures: psi(s, failure) is ``Malformed``."""
+        """psi, extended to the parser's failures: psi(s, failure) is ``Malformed``.
+
+        Theory: Definition 2.1, Equation 3.2.
+        """
         if isinstance(parser_outcome, ActionText):
             return self.game.read_action(closed.state, agent, parser_outcome.text)
         return Malformed(parser_outcome.reason)

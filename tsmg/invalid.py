@@ -52,6 +52,8 @@ class Resolution(Generic[A]):
       joint_action: (agent, action) pairs to play; ``None`` when the game stands still.
       penalties_N: what the rule adds to each agent's reward (at most 0), in the order of ``agents``.
       forfeits: the agents that lose by forfeit; the episode then ends for all agents.
+
+    Theory: Equation 2.2.
     """
 
     joint_action: tuple[tuple[str, A], ...] | None
@@ -102,7 +104,10 @@ class AbstractInvalidRule(abc.ABC):
     def resolution_dist(
         self, game: RuledGame[S, A], state: S, outcomes: Mapping[str, TextOutcome[A]]
     ) -> Distribution[Resolution[A]]:
-        """The distribution of the resolution, given the text outcome of every acting agent."""
+        """The distribution of the resolution, given the text outcome of every acting agent.
+
+        Theory: Equation 2.2.
+        """
         offenders = tuple(a for a, outcome in outcomes.items() if not isinstance(outcome, Parsed))
         valid = {a: o.action for a, o in outcomes.items() if isinstance(o, Parsed)}
         penalties_N = tuple(-self.penalty if a in offenders else 0.0 for a in game.agents)

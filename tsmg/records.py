@@ -287,5 +287,8 @@ class EpisodeGroup(Generic[S]):
     rollouts: tuple[StateRollouts, ...] = ()
 
     def returns_G(self, agent: str) -> tuple[float, ...]:
-        """The agent's return in each episode."""
+        """The agent's return in each episode.
+
+        Theory: Definition 1.2.
+        """
         return tuple(episode.episode_return(agent) for episode in self.episodes)

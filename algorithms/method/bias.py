@@ -23,6 +23,8 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
 
     Returns:
       A sentence for each; nothing where there is nothing to say.
+
+    Theory: Equation 6.4, Theorem 8.3, Equation 8.7.
     """
     found = []
     weighed = config.sampling in ("aaw", "optimal") and config.floor < 1

@@ -30,6 +30,8 @@ class ClipRange:
       (0.8, 1.28)
       >>> ClipRange(low=math.inf, high=math.inf).limits
       (-inf, inf)
+
+    Theory: Equation 11.1.
     """
 
     low: float = attrs.field(default=0.2)

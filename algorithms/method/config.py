@@ -360,6 +360,8 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
     standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
     on (``docs/theory/06_baselines_and_std.md``).
+
+    Theory: Equation 6.4.
     """
     if config.std != "auto":
         return config.std

@@ -140,6 +140,8 @@ def credit_rule(
 
     Raises:
       InvalidArgumentError: an unknown kind, or no such rule in the module.
+
+    Theory: Definition 5.2, Equation 9.1, Equation 9.3, Equation 9.5.
     """
     settings = CreditSettings(
         std=std,

@@ -75,6 +75,8 @@ class Selected:
       episode: its index in the group.
       weight: what its terms of the loss are multiplied with, beside the denominator that the
         configuration fixes: 1 without correction, kept / (G pi_e) with it.
+
+    Theory: Equation 8.4.
     """
 
     group: int

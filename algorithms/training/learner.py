@@ -35,6 +35,8 @@ class Learner:
       policy: the policy, as it stands.
       reference: the policy that training started from.
       agents: names of the agents that the policy plays.
+
+    Theory: Equation 12.4.
     """
 
     policy: TrainablePolicy

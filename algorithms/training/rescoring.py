@@ -62,6 +62,8 @@ def with_importance(
 
     Returns:
       The rows in their order, and the tally of all processes' weights.
+
+    Theory: Equation 11.5, Equation 11.6.
     """
     logprobs_B = rescore(rows)
     log_ratios_B = _log_ratios(rows, logprobs_B)
@@ -91,6 +93,8 @@ def with_episode_log_ratios(
       rows: this process's rows; all processes call this together.
       rescore: the log-probabilities of rows under the policies as they stand.
       processes: those that have the other rows.
+
+    Theory: Equation 11.3.
     """
     totals_B = _episode_totals(rows, _log_ratios(rows, rescore(rows)), processes)
     return [

@@ -29,7 +29,7 @@ def number(app: Any, tree: nodes.document) -> None:
             block.children = [nodes.Text(TAG.sub("", text))]
     anchors = {f"{one.name} ({one.title}).": one.anchor for one in numbered().values()}
     for paragraph in tree.findall(nodes.paragraph):
-        head = paragraph[0] if paragraph.children else None
+        head = next((part for part in paragraph.children if part.astext()), None)
         if isinstance(head, nodes.strong) and head.astext() in anchors:
             paragraph["ids"].append(anchors[head.astext()])
             paragraph["classes"].append("claim")

@@ -160,7 +160,8 @@ def shown_user(user: str, page: str) -> str:
     """One of ``users`` as a file below ``docs`` shows it: code in backquotes, a page as a link."""
     if user.startswith("`"):
         return user
-    return f"[{user.removesuffix('.md')}]({os.path.relpath(user, Path(page).parent)})"
+    title = (DOCS / user).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return f"[{title}]({os.path.relpath(user, Path(page).parent)})"
 
 
 def back_links(page: str, text: str) -> str:

@@ -46,7 +46,7 @@ class EstimatorAnalysis:
       exact: whether all groups were listed; if not, ``batches`` were drawn.
       batches: number of batches that were evaluated.
 
-    Theory: Definition 10.1, Equation 10.1, Equation 10.2, Equation 10.4.
+    Theory: Definition 10.1, Definition 10.2.
     """
 
     dist: TrajectoryDistribution
@@ -64,12 +64,18 @@ class EstimatorAnalysis:
 
     @property
     def bias_D(self) -> Array:
-        """The expected estimate minus the true gradient. Shape (D,)."""
+        """The expected estimate minus the true gradient. Shape (D,).
+
+        Theory: Equation 10.1.
+        """
         return self.mean_D - self.dist.gradient_D
 
     @property
     def covariance_D_D(self) -> Array:
-        """The covariance of the estimate over batches. Shape (D, D)."""
+        """The covariance of the estimate over batches. Shape (D, D).
+
+        Theory: Equation 10.2.
+        """
         scores_C_D = self.dist.scores_C_D
         return scores_C_D.T @ self._covariance_C_C @ scores_C_D
 
@@ -97,6 +103,8 @@ class EstimatorAnalysis:
 
         It grows in proportion to the number of independent batches that are averaged. Negative where the component
         points against the gradient.
+
+        Theory: Definition 10.2, Equation 10.4.
         """
         signal = self.scale * float(np.linalg.norm(self.dist.gradient_D))
         return math.copysign(signal**2, signal) / self.variance if self.variance else math.nan

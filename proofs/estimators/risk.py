@@ -98,6 +98,8 @@ def draw_boundary(*, kept: int, size: int = 16, alpha: float = 1.0) -> float:
       kept: K.
       size: G.
       alpha: exponent of the draw.
+
+    Theory: Theorem 8.5, Equation 8.8.
     """
     config = MSGRPOConfig(group_size=size, kept_episodes=kept, alpha=alpha, std="none")
     return boundary(group_weights(config))

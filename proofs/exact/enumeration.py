@@ -59,6 +59,8 @@ class Trajectory:
       start: number of the start among the game's starts.
       chance: the probability of the start and of the game's draws, given the replies.
       replies_N: for each agent, the probability of its replies, given all else.
+
+    Theory: Equation 3.3, Equation 4.1.
     """
 
     episode: Episode[Any]

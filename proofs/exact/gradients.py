@@ -171,7 +171,10 @@ class TrajectoryDistribution:
 
     @cached_property
     def scores_C_D(self) -> Array:
-        """The gradient of each completion's log-probability, over the tokens that the policy chose. Shape (C, D)."""
+        """The gradient of each completion's log-probability, over the tokens that the policy chose. Shape (C, D).
+
+        Theory: Equation 3.4, Equation 3.5.
+        """
         parameters = self.parameters
         logprobs_C = self._logprobs_C()
         rows: list[Tensor] = [_flat_gradient(logprob, parameters) for logprob in logprobs_C]
@@ -179,14 +182,20 @@ class TrajectoryDistribution:
         return scores_C_D
 
     def role_gradient_D(self, agent: str) -> Array:
-        """The gradient of the agent's expected return in its own replies' weights: the score sum. Shape (D,)."""
+        """The gradient of the agent's expected return in its own replies' weights: the score sum. Shape (D,).
+
+        Theory: Equation 4.3, Equation 5.1.
+        """
         weighted_E = self.probabilities_E * self.returns_E(agent)
         gradient_D: Array = weighted_E @ self.counts_E_C(agent) @ self.scores_C_D
         return gradient_D
 
     @cached_property
     def gradient_D(self) -> Array:
-        """The sum over the learners of ``role_gradient_D``. Shape (D,)."""
+        """The sum over the learners of ``role_gradient_D``. Shape (D,).
+
+        Theory: Theorem 5.1, Definition 4.1, Equation 4.3.
+        """
         roles: Array = np.stack([self.role_gradient_D(agent) for agent in self.learners])
         total_D: Array = roles.sum(axis=0)
         return total_D
