@@ -387,13 +387,13 @@ def test_every_known_fault_has_its_signs_and_its_test() -> None:
     numbers = re.findall(r"^### (\d+)\. ", page, re.MULTILINE)
     assert [int(number) for number in numbers] == list(range(1, 16))
     assert unguarded(page) == []
-    assert unguarded(page.replace("- **Here.** A cache lives", "A cache lives")) == [
-        "14. A cache outlives the weights"
-    ]
-    last = page[page.rindex("- **Test.**") :]
-    assert unguarded(page.replace(last, "- **Test.** by construction")) == [
-        "15. Text forges a turn"
-    ]
+
+
+def test_a_fault_without_a_sign_or_a_test_is_noticed() -> None:
+    whole = "### 1. A\n- **In the metrics.** x\n- **Here.** y\n- **Test.** `tests/test_docs.py`\n"
+    assert unguarded(whole) == []
+    assert unguarded(whole.replace("- **Here.** ", "")) == ["1. A"]
+    assert unguarded(whole.replace("`tests/test_docs.py`", "by construction")) == ["1. A"]
 
 
 def the_documented_game(

@@ -16,6 +16,7 @@ from sitegen import (
     diagram,
     docstrings,
     drawing,
+    experiment,
     game_pages,
     links,
     pictures,
@@ -155,7 +156,8 @@ def empty_headings(page: str) -> list[str]:
 def test_an_empty_heading_is_noticed() -> None:
     (spec,) = (s for s in game_pages.shipped() if s.id == "KuhnPoker-v0")
     page = "\n".join(game_pages.page_lines(spec))
-    assert empty_headings(page.replace("The cards and the actions so far.", "")) == ["States"]
+    states = page.partition("## States\n")[2].partition("\n## ")[0]
+    assert empty_headings(page.replace(states, "\n")) == ["States"]
     assert empty_headings(page.replace("## Rewards", "## Payment")) == ["Rewards"]
 
 
@@ -299,6 +301,20 @@ def test_what_the_pictures_pages_say() -> None:
         1,
     ]
     assert round(pictures.risky_cosine(0.3, "none"), 3) == 1
+
+
+def test_the_experiments_runs_are_compared_in_pairs_that_share_a_start() -> None:
+    started = {
+        arm: [
+            rates[0] for _, rates in experiment.curves_of("lake", arm, experiment.SUCCESS).values()
+        ]
+        for arm in experiment.ARMS
+    }
+    assert len({tuple(rates) for rates in started.values()}) == 1 and len(started["aaw"]) == 8
+    primary = experiment.comparisons()["success"][0]
+    assert primary.label == "lake, area: uniform"
+    found = [round(value, 3) for value in (primary.mean, primary.low, primary.high)]
+    assert found == [0.018, -0.005, 0.041]
 
 
 def test_what_a_picture_of_a_run_keeps(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-import algorithms
 import games
 import proofs
 import tsmg
+from algorithms.play.optimum import optimal_return
 from games import connect_four
 from games.connect_four import ConnectFour
 from games.dialogue import AbstractDialogue
@@ -232,19 +232,14 @@ def _optimum(game: tsmg.AbstractExplicitGame[Any, Any], record: tsmg.Episode[Any
     """The best expected return over all starts, or from the start of the transcript."""
     steps = tsmg.step_limit(game)
     start = record.start.state.state
-    if (
-        isinstance(game, Snake | LightsOut)
-        or algorithms.play.optimum.optimal_return(game, start, steps) is None
-    ):
+    if isinstance(game, Snake | LightsOut) or optimal_return(game, start, steps) is None:
         return  # boards of Snake and Lights Out are too many, and counting them takes long
     law = _small_law(game)
     if law is None:
-        best = algorithms.play.optimum.optimal_return(game, start, steps)
+        best = optimal_return(game, start, steps)
         yield f"- Best expected return from the start of the transcript: {best:.6g} (`optimal_return`)."
         return
-    best = sum(
-        p * (algorithms.play.optimum.optimal_return(game, state, steps) or 0.0) for state, p in law
-    )
+    best = sum(p * (optimal_return(game, state, steps) or 0.0) for state, p in law)
     yield f"- Best expected return: {best:.6g} (`optimal_return`)."
 
 
