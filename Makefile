@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train real test test-all prove seeds bench gpu engine fuzz docs format check-format lint types layers
+.PHONY: help venv train real test test-all typed prove seeds bench gpu engine fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,11 @@ REAL_CLONING := --lora r=16 --player-set attention=0.6 --steps 200 --learning-ra
 REAL_TRAINING := --updates 52 --groups 64 --group-size 6 --kept-episodes 3 --learning-rate 3e-4 --kl-coefficient 0 \
 	--evaluate-every 26 --checkpoint-every 13
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# Types are checked at every call of the packages, which makes tests three times as slow: so in the tests that go
+# through most of the code. Whoever changes what a type checker cannot follow runs more: make typed TYPED=tests
+PACKAGES := tsmg,lap,algorithms,games,proofs
+TYPED ?= tests/test_imports.py tests/games/test_golden.py tests/lap/test_models.py tests/algorithms/method/test_rules.py \
+	tests/algorithms/training/test_trainer.py
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
 
@@ -53,7 +58,10 @@ $(REAL)/package:
 test: check-format lint types layers ## every check but slow tests: some five minutes
 	$(PYTEST) -m 'not slow'
 
-test-all: check-format lint types layers ## every check, and every test
+typed: venv ## tests with types checked at every call (TYPED="tests/...", some unless given)
+	$(PYTEST) -m 'not slow' --typeguard-packages=$(PACKAGES) $(TYPED)
+
+test-all: check-format lint types layers typed ## every check, and every test
 	$(PYTEST)
 
 prove: venv ## every statement about credit, sampling and games, with its negative control

@@ -1,4 +1,4 @@
-"""Set-up of all tests. Nothing here imports the packages: typeguard sees only later imports."""
+"""Set-up of all tests. Nothing here imports the packages: typeguard, where it is asked for, sees only later imports."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
 """The process's global random generators: their states, and how to replace and restore them."""
 
 import contextlib
+import functools
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,15 @@ def global_states() -> Mapping[str, object]:
     return states
 
 
+@functools.cache
+def _foreign_states(number: int, *, with_numpy: bool) -> tuple[Any, Any]:
+    """Of Python's generator, from which a number was drawn, and of NumPy's."""
+    numpy: Any = sys.modules["numpy"] if with_numpy else None
+    generator = random.Random(f"foreign {number}")  # noqa: S311
+    seed = generator.getrandbits(32)
+    return generator.getstate(), numpy and numpy.random.RandomState(seed).get_state()
+
+
 @contextlib.contextmanager
 def foreign_generators(number: int) -> Iterator[None]:
     """Replaces the states of the global generators inside the block, and restores them after it.
@@ -28,9 +38,10 @@ def foreign_generators(number: int) -> Iterator[None]:
     """
     numpy: Any = sys.modules.get("numpy")
     old, old_numpy = random.getstate(), numpy.random.get_state() if numpy else None
-    random.seed(f"foreign {number}")
+    foreign, foreign_numpy = _foreign_states(number, with_numpy=numpy is not None)
+    random.setstate(foreign)
     if numpy:
-        numpy.random.seed(random.getrandbits(32))
+        numpy.random.set_state(foreign_numpy)
     try:
         yield
     finally:

@@ -20,11 +20,12 @@ from tsmg.text import Illegal, Malformed, OutcomeKind, Parsed
 def _pure(case: Case) -> Iterator[Outcome]:
     game, fresh = case.game, case.subject.make()
     for visit in case.walk.visits:
-        for agent, text in zip(game.agents, visit.texts_N, strict=True):
-            with foreign_generators(1):
-                again = game.observation_text(visit.state, agent)
-            with foreign_generators(2):
-                elsewhere = fresh.observation_text(visit.state, agent)
+        with foreign_generators(1):
+            again_N = [game.observation_text(visit.state, agent) for agent in game.agents]
+        with foreign_generators(2):
+            elsewhere_N = [fresh.observation_text(visit.state, agent) for agent in game.agents]
+        told_N = zip(game.agents, visit.texts_N, again_N, elsewhere_N, strict=True)
+        for agent, text, again, elsewhere in told_N:
             is_same = text == again == elsewhere
             seen = f"{agent!r} reads {text!r:.200}, then {again!r:.200}, in a fresh game {elsewhere!r:.200}"
             show = f"game.observation_text(state, {agent!r})"
@@ -94,11 +95,11 @@ def _variants(case: Case) -> list[str]:
 def _reading_total(case: Case) -> Iterator[Outcome]:
     variants = _variants(case)
     for visit, agent in _turns(case):
-        for text in variants:
+        first = [_read(case, visit, agent, text) for text in variants]
+        with foreign_generators(1):
+            second = [_read(case, visit, agent, text) for text in variants]
+        for text, outcome, again in zip(variants, first, second, strict=True):
             call = f"game.read_action(state, {agent!r}, {text!r})"
-            outcome = _read(case, visit, agent, text)
-            with foreign_generators(1):
-                again = _read(case, visit, agent, text)
             wrong = _wrong_outcome(case, visit, agent, outcome)
             if outcome != again:
                 wrong = f"first {outcome!r:.100}, then {again!r:.100}"
