@@ -368,33 +368,6 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     return "none" if shares_what_is_hidden(config, facts) else "population"
 
 
-def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = None) -> None:
-    """Refuse settings of a start rule where there is none, and a start rule where a group's members share no start.
-
-    Args:
-      config: the settings.
-      facts: facts of the game that is played.
-      chosen: whether there is a start rule; as the settings say unless given.
-
-    Raises:
-      InvalidArgumentError: it is so.
-    """
-    if config.starts != "law" if chosen is None else chosen:
-        if resolved_group_on(config, facts) == "nothing":
-            raise InvalidArgumentError(
-                "'starts' chooses the start of a group, and the members of a group share none here ('group_on' "
-                f"{config.group_on!r}): set 'group_on' to initial_information or initial_state"
-            )
-        return
-    for name in ("start_floor", "start_memory", "start_pool", "correct_starts"):
-        value = getattr(config, name)
-        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
-            raise InvalidArgumentError(
-                f"{name!r} has no effect where the game draws the starts: set 'starts' to learnability or a rule of "
-                f"your own, or leave {name!r} out (got {value!r})"
-            )
-
-
 def shares_what_is_hidden(config: MSGRPOConfig, facts: Facts) -> bool:
     """Whether the members of a group share what the agents cannot see."""
     hidden = facts.perfect_information is False

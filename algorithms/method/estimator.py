@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, training_rows
 from algorithms.method.batch_rules import find_batch_rule
-from algorithms.method.bias import bias_warnings
 from algorithms.method.branching import Branching, find_branching, shared_once
 from algorithms.method.config import (
     GroupOn,
     MSGRPOConfig,
-    check_starts,
     resolved_group_on,
     resolved_std,
 )
@@ -42,6 +40,7 @@ from algorithms.method.episode_sampling import (
     selection_dist,
 )
 from algorithms.method.first_draw import SAMPLING_KINDS, gradient_sizes
+from algorithms.method.fit_to_game import bias_warnings, check_starts
 from algorithms.method.group_filters import find_group_filter
 from algorithms.method.max_variance import EPISODE_DRAWS
 from algorithms.method.rules import (

@@ -3,10 +3,15 @@
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
+from typing import Any
+
 import attrs
 
 from algorithms.method.config import MSGRPOConfig
+from algorithms.method.fit_to_game import check_starts
 from algorithms.method.rules import find_rule
+from algorithms.play.branches import check_branches
+from tsmg import AbstractGame
 
 
 def own_rules(config: MSGRPOConfig) -> dict[str, str]:
@@ -20,11 +25,15 @@ def own_rules(config: MSGRPOConfig) -> dict[str, str]:
     return {name: setting for name in rules if ":" in (setting := getattr(config, name))}
 
 
-def check_own_rules(config: MSGRPOConfig) -> None:
-    """Load the rules that are the user's own.
+def check_rules(config: MSGRPOConfig, game: AbstractGame[Any, Any]) -> None:
+    """Load the rules that are the user's own, and refuse rules that the game does not go with.
+
+    Args:
+      config: the settings that name the rules.
+      game: the game that is played.
 
     Raises:
-      InvalidArgumentError: one cannot be loaded, or is no rule.
+      InvalidArgumentError: a rule cannot be loaded, or is no rule; or the game does not go with it.
     """
     for name, setting in own_rules(config).items():
         if name == "ratio":
@@ -33,3 +42,6 @@ def check_own_rules(config: MSGRPOConfig) -> None:
             find_ratio(setting)
         else:
             find_rule(setting, {}, option=name)
+    check_starts(config, game.facts)
+    if config.branching != "none":
+        check_branches(game)

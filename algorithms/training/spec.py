@@ -12,9 +12,8 @@ import attrs
 
 import tsmg
 from algorithms.cloning.config import CloningConfig
-from algorithms.method.config import MSGRPOConfig, check_starts
+from algorithms.method.config import MSGRPOConfig
 from algorithms.method.settings import one_of, option, within
-from algorithms.play.branches import check_branches
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
 from algorithms.training.engines import check_engine
@@ -28,7 +27,7 @@ from algorithms.training.opponents import (
     is_endpoint,
     make_matchups,
 )
-from algorithms.training.own_rules import check_own_rules
+from algorithms.training.own_rules import check_rules
 from algorithms.training.parts import RunParts as RunParts  # noqa: PLC0414 - found here, too
 from algorithms.training.plain_data import (
     from_plain,
@@ -306,10 +305,7 @@ class RunSpec:
         """
         game, config, policy = self.game.build(), self.algorithm, self.policy
         model, constrained = policy.model, policy.constrained
-        check_own_rules(config)
-        check_starts(config, game.facts)
-        if config.branching != "none":
-            check_branches(game)
+        check_rules(config, game)
         check_opponent(game, self.opponent, self.role)
         if constrained:
             check_constrained(game, config)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from algorithms import Estimator, MSGRPOConfig
-from algorithms.method.bias import bias_warnings
 from algorithms.method.config import resolved_std
+from algorithms.method.fit_to_game import bias_warnings
 from tsmg import Facts, InvalidArgumentError
 
 SEEN, HIDDEN = Facts(perfect_information=True), Facts(perfect_information=False)

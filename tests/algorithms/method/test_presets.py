@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
-from algorithms.method.bias import bias_warnings
+from algorithms.method.fit_to_game import bias_warnings
 from algorithms.method.presets import PRESETS, Preset
 from proofs import analyse_estimator
 from proofs.estimators.start_weights import pods, start_weights

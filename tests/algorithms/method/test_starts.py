@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from algorithms import MSGRPOConfig
 from algorithms.method.batch import RoleGroup
-from algorithms.method.bias import bias_warnings
 from algorithms.method.config import START_NAMES
 from algorithms.method.estimator import Estimator
+from algorithms.method.fit_to_game import bias_warnings
 from algorithms.method.starts import START_RULES, CandidateStart, Learnability, StartLaw
 from tests.own_rules import later_first
 from tsmg import EpisodeKey, Facts, InvalidArgumentError

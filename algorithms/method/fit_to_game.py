@@ -1,10 +1,17 @@
-"""What the settings of a method get wrong in a game: why the expected estimate turns away from the gradient.
+"""Whether settings fit a game: what is refused, and what turns the expected estimate away from the gradient.
 
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
-from algorithms.method.config import MSGRPOConfig, resolved_std, shares_what_is_hidden
-from tsmg import Facts
+import attrs
+
+from algorithms.method.config import (
+    MSGRPOConfig,
+    resolved_group_on,
+    resolved_std,
+    shares_what_is_hidden,
+)
+from tsmg import Facts, InvalidArgumentError
 
 # Rules whose credit is 0 exactly where the score is by which an episode is drawn.
 _CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline")
@@ -55,4 +62,42 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
                 "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "
                 f"'optimal' or 'all', or {name} {restored[0]!r})"
             )
+    if config.correct_starts and (
+        config.group_filter != "all"
+        or config.batch_rule != "none"
+        or config.weighting in ("step", "token")
+        or (config.scope == "batch" and weighed and not config.corrected)
+    ):
+        found.append(
+            "'correct_starts' does not restore the game's own starts where the groups of a batch are compared or "
+            "weighed together ('group_filter' 'all', 'batch_rule' 'none', 'scope' 'group', and weighting 'constant', "
+            "'episode' or 'sequence' leave them apart)"
+        )
     return found
+
+
+def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = None) -> None:
+    """Refuse settings of a start rule where there is none, and a start rule where a group's members share no start.
+
+    Args:
+      config: the settings.
+      facts: facts of the game that is played.
+      chosen: whether there is a start rule; as the settings say unless given.
+
+    Raises:
+      InvalidArgumentError: it is so.
+    """
+    if config.starts != "law" if chosen is None else chosen:
+        if resolved_group_on(config, facts) == "nothing":
+            raise InvalidArgumentError(
+                "'starts' chooses the start of a group, and the members of a group share none here ('group_on' "
+                f"{config.group_on!r}): set 'group_on' to initial_information or initial_state"
+            )
+        return
+    for name in ("start_floor", "start_memory", "start_pool", "correct_starts"):
+        value = getattr(config, name)
+        if value != attrs.fields_dict(MSGRPOConfig)[name].default:
+            raise InvalidArgumentError(
+                f"{name!r} has no effect where the game draws the starts: set 'starts' to learnability or a rule of "
+                f"your own, or leave {name!r} out (got {value!r})"
+            )
