@@ -49,7 +49,7 @@ def draw_run(
       size: width and height in inches.
 
     Returns:
-      The figure: return, invalid rate and entropy over the updates.
+      The figure: return, invalid rate, entropy and how unlikely good replies were over the updates.
     """
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -68,7 +68,13 @@ def draw_run(
     middle.set_ylabel("invalid rate")
     middle.set_ylim(bottom=0)
     _line(bottom, records, "entropy", "entropy", _BLUE)
+    less_likely = [
+        {**r, "surprise": -r["good_logprob"]} for r in records if r.get("good_logprob") is not None
+    ]
+    _line(bottom, less_likely, "surprise", "-log p of good replies", _ORANGE)
     bottom.set_ylabel("entropy (nats)")
+    if less_likely:
+        bottom.legend(loc="upper right")
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("update")
     for axes in (top, middle, bottom):

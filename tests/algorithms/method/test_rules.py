@@ -43,7 +43,7 @@ def test_what_names_no_rule_is_one_sentence(setting: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["mine", "a b:c", "a:b:c", 3, None])
-@pytest.mark.parametrize("setting", ["credit", "sampling", "group_filter", "batch_rule"])
+@pytest.mark.parametrize("setting", ["credit", "sampling", "group_filter", "batch_rule", "starts"])
 def test_a_setting_that_can_name_no_rule_is_refused_at_once(setting: str, value: object) -> None:
     with pytest.raises(InvalidArgumentError, match=f"'{setting}' must be one of .* module:object"):
         attrs.evolve(CONFIG, **{setting: value})

@@ -103,7 +103,9 @@ def test_a_game_that_cannot_be_imported_says_which_module_and_why(
     assert "'their_game'" in str(caught.value) and reason in str(caught.value)
 
 
-@pytest.mark.parametrize("setting", ["credit", "batch_rule", "group_filter", "sampling", "ratio"])
+@pytest.mark.parametrize(
+    "setting", ["credit", "batch_rule", "group_filter", "sampling", "starts", "ratio"]
+)
 def test_a_rule_that_cannot_be_loaded_is_refused_before_anything_is_made(setting: str) -> None:
     settings = {setting: "tests.own_rules:typo"}
     spec = RunSpec.from_json({"game": {"id": "LineWalk-v0"}, "algorithm": settings})
