@@ -48,6 +48,9 @@ def test_the_deviation_of_all_returns_by_hand() -> None:
     first, second = role_group([0, 2], [[-1.0], [1.0]]), role_group([4, 6], [[-1.0], [1.0]])
     expected = 1 / math.sqrt(20 / 3)
     assert flat(changed("return_std", first, second)) == pytest.approx([-expected, expected] * 2)
+    expected = 1 / (math.sqrt(20 / 3) + 0.5)
+    found = flat(changed("return_std", first, second, eps=0.5))
+    assert found == pytest.approx([-expected, expected] * 2)
     still = role_group([1, 1], [[0.5], [0.5]])
     assert changed("return_std", still) == [[[0.5], [0.5]]]
 
@@ -61,6 +64,16 @@ def test_surprise_by_hand() -> None:
     raw = np.array([gains[0] + 0.1 * math.exp(-1.0), gains[1], -gains[2]])
     assert flat(changed("surprise", given_G)) == pytest.approx(raw - raw.mean(), abs=1e-6)
     assert changed("surprise", role_group([1], [[2.0]], [[said()]])) == [[[2.0]]]
+
+
+def test_a_reply_without_sampled_tokens_has_no_surprise_and_no_part_in_the_mean() -> None:
+    """It is shifted like all others, and no bonus follows from it."""
+    silent = role_group([1, 0], [[1.0, 5.0], [-1.0]], [[said(-1.0), said()], [said(-2.0)]])
+    gains = np.exp([0.0, -1.0])
+    gains /= gains.mean()
+    mean = (gains[0] - gains[1]) / 2
+    expected = [gains[0] - mean, 5 - mean, -gains[1] - mean]
+    assert flat(changed("surprise", silent)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_risk_by_hand() -> None:
@@ -78,6 +91,11 @@ def test_risk_by_hand() -> None:
     )
     rule.observe(bundle)  # none is below 4, one of two below 8
     assert rule.state() == {"player": pytest.approx([4 + 0.1 * 0.2, 8 + 0.1 * (0.9 - 0.5)])}
+    rule.load_state({"player": [5.0, 10.0]})
+    rule.observe(
+        bundle
+    )  # none is below 5, and one of two below 10: what equals a quantile is not below it
+    assert rule.state() == {"player": pytest.approx([5 + 0.1 * 0.2, 10 + 0.1 * (0.9 - 0.5)])}
     again = RiskBundles()
     again.load_state(json.loads(json.dumps(rule.state())))
     assert again(bundle) == rule(bundle)

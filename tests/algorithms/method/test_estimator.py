@@ -47,6 +47,11 @@ def test_every_setting_is_taken_over() -> None:
     assert made.sampling == SamplingRule(
         kind="uniform", kept=3, alpha=2.0, replacement=True, scope="batch", corrected=True
     )
+    floored = attrs.evolve(OTHER, sampling="aaw", floor=0.25)
+    assert (
+        attrs.evolve(made.sampling, kind="aaw", floor=0.25)
+        == Estimator.of(floored, Facts()).sampling
+    )
     named = ("group_on", "common_chance", "group_size", "std", "eps", "baseline", "weighting")
     assert all(getattr(made, name) == getattr(OTHER, name) for name in named)
 

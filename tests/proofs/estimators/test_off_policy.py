@@ -40,6 +40,12 @@ def test_without_noise_it_is_the_laboratory() -> None:
         assert found.relative_bias < 1e-9
 
 
+def test_a_cap_is_above_1() -> None:
+    for cap in (1.0, 0.5, math.nan):
+        with pytest.raises(InvalidArgumentError, match="'importance_cap' must be above 1"):
+            ImportanceRule(kind="truncated", cap=cap)
+
+
 def test_two_arms_by_hand() -> None:
     """One token, two arms that pay 1 and 0: every pair of episodes, in plain arithmetic."""
     learner = tabular_policy(("a", "b"), dists={"choose": {"a": 0.75, "b": 0.25}}, capacity=1)
