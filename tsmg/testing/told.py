@@ -46,7 +46,7 @@ def _joint_order(case: Case) -> Iterator[Outcome]:
         joint_action = after.joint_action or {}
         if len(joint_action) < 2:
             continue
-        turned = dict(reversed(joint_action.items()))
+        turned = dict(reversed([*joint_action.items()]))
         places = []
         for order in (dict(joint_action), turned):
             stream = case.walk.script.chance(before.t)
