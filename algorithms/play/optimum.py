@@ -2,6 +2,9 @@
 
 The game has one agent, or what the agent faces is fixed: the others are scripted players, and nothing is hidden. Then
 their choices are chance, and the agent's best play is that of a game of one agent.
+
+Where a game of one agent hides a part of its state, the optimum is a clairvoyant's: it sees the state, and is a bound
+that nobody who reads texts may reach.
 """
 
 from collections.abc import Sequence
@@ -31,6 +34,8 @@ def optimal_return(
     others: AnyPlayer | None = None,
 ) -> float | None:
     """The greatest expected return from a state within a number of steps, by backward induction.
+
+    In a game of one agent that hides something it is the return of a clairvoyant, who sees the state: an upper bound.
 
     Args:
       game: the game.

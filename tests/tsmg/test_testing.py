@@ -22,6 +22,7 @@ import games
 import tsmg
 from algorithms.cli.main import main
 from games.matrix import MatrixGame
+from tests.mutants import NOTICED, Gifts
 from tests.seeded import BEYOND, CAUGHT, DEFECTS, KNOWN, FaceDown
 from tests.strategies import Coins
 from tsmg import (
@@ -859,6 +860,12 @@ class Asymmetric:
         game = MatrixGame(**kwargs)
         object.__setattr__(game, "facts", attrs.evolve(game.facts, symmetric=True))
         return game
+
+
+for _defect in ("joint-order", "key-peeks", "out-but-paid", "rules-count", "key-by-id"):
+    BROKEN.setdefault(NOTICED[_defect], []).append(functools.partial(Gifts, defect=_defect))
+for _defect in ("rule-remembers", "player-remembers"):
+    BROKEN[NOTICED[_defect]].append(functools.partial(Gifts, defect=_defect))
 
 
 def test_every_rule_has_a_game_that_breaks_it() -> None:

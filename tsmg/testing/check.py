@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame, AnyGame
 from tsmg.misnamed import require_complete
-from tsmg.testing import chance, distributions, elsewhere, facts, free_text, interface, texts
+from tsmg.testing import chance, distributions, elsewhere, facts, free_text, interface, texts, told
 from tsmg.testing.causes import EXCEPTIONS, root_of
 from tsmg.testing.enumeration import enumerate_game
 from tsmg.testing.report import Report, RuleResult, Status, Violation
@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     *texts.RULES,
     *free_text.RULES,
     *distributions.RULES,
+    *told.RULES,
     *chance.RULES,
     *elsewhere.RULES,
     *facts.RULES,

@@ -13,6 +13,7 @@ from tsmg.errors import GameLawError, NotEnumerableError
 from tsmg.game import AbstractExplicitGame, AnyGame, Transition
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
+from tsmg.testing.told import answers_alike
 from tsmg.testing.walks import Visit, error_line
 
 OUTCOMES = 512
@@ -239,8 +240,8 @@ def _branching(case: Case) -> Iterator[Outcome]:
 
 @walk_rule(
     name="scripted-player",
-    requirement="the scripted player plays legal actions, with probabilities that sum to 1",
-    cause="legal_actions and the scripted player disagree",
+    requirement="the scripted player plays legal actions, with probabilities that sum to 1, whenever it is asked",
+    cause="legal_actions and the scripted player disagree, or the player remembers what it was asked",
     unit="turns",
     applies=lambda game: game.scripted_player() is not None,
 )
@@ -255,6 +256,8 @@ def _scripted(case: Case) -> Iterator[Outcome]:
             legal = case.game.legal_actions(visit.state, agent)
             code = f"game.scripted_player().action_dist(state, {agent!r})"
             wrong = _wrong_probabilities(pmf)
+            if not answers_alike(dist, player.action_dist(visit.state, agent)):
+                wrong = wrong or "differs when it is asked again in the same state"
             if legal is not None:
                 foreign = [action for action, p in pmf.items() if p and action not in legal]
                 wrong = wrong or (f"plays {foreign!r}, legal are {legal!r}" if foreign else "")

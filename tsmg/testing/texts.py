@@ -7,6 +7,7 @@ from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators
 from tsmg.testing.interface import sampled
 from tsmg.testing.rule import Case, Finding, Outcome, Rule, walk_rule
+from tsmg.testing.told import answers_alike
 from tsmg.testing.walks import Visit, error_line
 from tsmg.text import Illegal, Malformed, OutcomeKind, Parsed
 
@@ -121,7 +122,7 @@ def _is_legal(case: Case, visit: Visit, agent: str, action: Any) -> bool:
 
 @walk_rule(
     name="invalid-text",
-    requirement="the invalid rule answers an unreadable text in every state",
+    requirement="the invalid rule answers an unreadable text in every state, whenever it is asked",
     cause="StandStill without a noop_action where several act, or a default action that is not legal",
     unit="turns",
 )
@@ -144,6 +145,8 @@ def _wrong_resolution(case: Case, visit: Visit, agent: str) -> str:
         outcomes[other] = Parsed(actions[0]) if actions else Malformed("not listed")
     outcomes[agent] = Malformed("nothing to read")
     dist = game.invalid_rule.resolution_dist(game, visit.state, outcomes)
+    if not answers_alike(dist, game.invalid_rule.resolution_dist(game, visit.state, outcomes)):
+        return "it is answered otherwise when asked again: the rule remembers"
     resolution = dist.sample(Stream("invalid"))
     if not isinstance(game.invalid_rule.feedback_text(OutcomeKind.MALFORMED), str):
         return "its feedback is no text"

@@ -44,7 +44,12 @@ def check_equal_tokens(aaw, trained, generated):
 
 def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
     papers = {f"paper-{s}" for s in ("laptop", "paper", "small", "smoke")}
-    assert set(shipped()) == papers | {"methods-laptop"}
+    assert set(shipped()) == papers | {"methods-laptop", "social-laptop"}
+    social = jobs(read_experiment(shipped()["social-laptop"]))
+    played = [job.scenario.game.id for job in social]
+    assert {id: played.count(id) for id in played} == dict.fromkeys(
+        ("PublicGoods-v0", "SmallCleanup-v0", "Negotiation-v0", "Werewolf-v0"), 5
+    )
     compared = {
         "aaw",
         "uniform",
