@@ -165,6 +165,19 @@ def test_the_defaults_of_ms_grpo_are_those_of_the_code() -> None:
     assert wrong_defaults(page.replace("| `groups` | 32 |", "| `groups` | 16 |")) == ["groups"]
 
 
+def test_the_lines_of_the_code_of_ms_grpo_are_found() -> None:
+    (page,) = (text for page, text in theory.theory_pages().items() if page.endswith("15_ms_grpo"))
+    (block,) = re.findall(r"```\{code-lines\}\n(.*?)```", page, re.DOTALL)
+    rows = theory.code_rows(block.split())
+    assert len(rows) > 5
+    for name, place in rows:
+        file, first, last = re.split(", lines | to ", place)
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(first) - 1 : int(last)]
+        assert re.match(rf" *(def|class) {name.rpartition('.')[2]}\b", lines[0]) and len(lines) > 3
+    with pytest.raises(KeyError):
+        theory.code_rows(["algorithms.MSGRPOTrainer.nothing"])
+
+
 # ---- the notation: each symbol of a formula is in the table, with one meaning
 
 GREEK = [

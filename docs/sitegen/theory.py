@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from sitegen.api import PACKAGES
+from sitegen.api import PACKAGES, aliases
 
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
@@ -172,3 +172,27 @@ def back_links(page: str, text: str) -> str:
         rows += [f"| {one.name} | {', '.join(used)} |"] if used else []
     head = ["", "## What refers to this page", "", "| here | referred to by |", "|---|---|"]
     return "\n".join([*head, *rows, ""]) if rows else ""
+
+
+def code_rows(names: list[str]) -> list[tuple[str, str]]:
+    """Dotted names of functions and classes, each with the file and the lines in which it stands.
+
+    Raises:
+      KeyError: there is no such function or class.
+    """
+    return [(name, _place_of(name)) for name in names]
+
+
+def _place_of(name: str) -> str:
+    owner, _, last = name.rpartition(".")
+    full = aliases().get(name) or f"{aliases()[owner]}.{last}"
+    parts = full.split(".")
+    files = {n: ROOT.joinpath(*parts[:n]).with_suffix(".py") for n in range(1, len(parts))}
+    for count, file in files.items():
+        if file.is_file():
+            module = ".".join(parts[:count])
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            node = dict(_documented(module, tree))[full]
+            if not isinstance(node, ast.Module):
+                return f"{file.relative_to(ROOT)}, lines {node.lineno} to {node.end_lineno}"
+    raise KeyError(name)
