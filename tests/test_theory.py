@@ -39,6 +39,7 @@ def test_a_doubled_missing_or_skipped_number_is_noticed(
 
 def test_what_a_text_refers_to() -> None:
     assert theory.references_in(PAGE) == ["Theorem 3.1", "Equation 2.7"]
+    assert theory.references_in("**Theorem 3.1 (one).** It is so.") == []
     source = 'def f():\n    """Does.\n\n    Theory: Theorem 3.1, Equation 2.7.\n    """\n'
     assert theory.references_of("m", source) == {"m.f": ("Theorem 3.1", "Equation 2.7")}
 
@@ -97,7 +98,7 @@ def test_the_index_lists_each_number_once_with_its_users() -> None:
     assert sorted(name for name, _ in rows) == sorted(theory.numbered())
     used = dict(rows)
     assert "`algorithms.method.first_draw.sampling_weights`" in used["Equation 8.1"]
-    assert "(../theory/" in used["Equation 6.8"]  # of page 8
+    assert "/08_aaw_episode_sampling.md)" in used["Equation 6.8"]
 
 
 def test_entries_of_bibtex_follow_the_citation_file() -> None:
@@ -165,6 +166,19 @@ def test_the_defaults_of_ms_grpo_are_those_of_the_code() -> None:
     assert wrong_defaults(page.replace("| `groups` | 32 |", "| `groups` | 16 |")) == ["groups"]
 
 
+def test_the_lines_of_the_code_of_ms_grpo_are_found() -> None:
+    (page,) = (text for page, text in theory.theory_pages().items() if page.endswith("15_ms_grpo"))
+    (block,) = re.findall(r"```\{code-lines\}\n(.*?)```", page, re.DOTALL)
+    rows = theory.code_rows(block.split())
+    assert len(rows) > 5
+    for name, place in rows:
+        file, first, last = re.split(", lines | to ", place)
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()[int(first) - 1 : int(last)]
+        assert re.match(rf" *(def|class) {name.rpartition('.')[2]}\b", lines[0]) and len(lines) > 3
+    with pytest.raises(KeyError):
+        theory.code_rows(["algorithms.MSGRPOTrainer.nothing"])
+
+
 # ---- the notation: each symbol of a formula is in the table, with one meaning
 
 GREEK = [
@@ -219,25 +233,26 @@ def symbols(text: str) -> set[str]:
     return {x for x in found if x[0] != "\\" or x[1:] in GREEK or marked.match(x)}
 
 
-def table_of(notation: str) -> list[str]:
+def notation() -> str:
+    """The page of the notation."""
+    (page,) = (text for page, text in theory.written_pages().items() if "notation.md" in page)
+    return page
+
+
+def table_of(page: str) -> list[str]:
     """The first column of the tables, but of that of the axes."""
-    rows: list[str] = re.findall(
-        r"^\| (.*?) \| ", notation.partition("## Axis suffixes")[0], re.MULTILINE
-    )
-    return rows
+    return re.findall(r"^\| (.*?) \| ", page.partition("## Axis suffixes")[0], re.MULTILINE)
 
 
 def test_every_symbol_of_a_formula_is_in_the_notation() -> None:
-    table = table_of((ROOT / "docs" / "notation.md").read_text(encoding="utf-8"))
+    table = table_of(notation())
     known = symbols("\n".join(table))
-    pages = (ROOT / "docs").rglob("*.md")
-    written = [p for p in pages if p.relative_to(ROOT / "docs").parts[0] not in theory.GENERATED]
-    unknown = {page.name: symbols(page.read_text(encoding="utf-8")) - known for page in written}
+    unknown = {page: symbols(text) - known for page, text in theory.written_pages().items()}
     assert {name: found for name, found in unknown.items() if found} == {}
 
 
 def test_a_symbol_of_the_notation_has_one_meaning() -> None:
-    table = table_of((ROOT / "docs" / "notation.md").read_text(encoding="utf-8"))
+    table = table_of(notation())
     entries = [entry for row in table for entry in re.findall(r"\$[^$]+\$", row)]
     assert [entry for entry in entries if entries.count(entry) > 1] == []
     for letter in ("K", "n", "T", "q", "u", "\\pi", "\\kappa", "\\xi", "\\sigma", "d", "m", "J"):

@@ -5,11 +5,30 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
-from sitegen.theory import REFERENCE, TAG, back_links, numbered, theory_pages
+from sitegen.theory import REFERENCE, TAG, back_links, code_rows, numbered, theory_pages
 
 _log = logging.getLogger(__name__)
 _NAMED = re.compile(r"(?<!\$\$ )\((eq-[\w-]+)\)")
+
+
+class CodeLines(SphinxDirective):
+    """A list of the functions and classes that the block names, each with its file and lines as they are now."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The list."""
+        self.assert_has_content()
+        self.env.note_reread()  # lines may have moved, although the page has not changed
+        items = [
+            nodes.list_item(
+                "", nodes.paragraph("", "", nodes.literal("", name), nodes.Text(f": {place}"))
+            )
+            for name, place in code_rows(list(self.content))
+        ]
+        return [nodes.bullet_list("", *items)]
 
 
 def read_page(app: Any, page: str, source: list[str]) -> None:
@@ -71,6 +90,7 @@ def _linked(app: Any, page: str, text: nodes.Text) -> list[nodes.Node]:
 
 def setup(app: Any) -> dict[str, bool]:
     """Connect what numbers and what links."""
+    app.add_directive("code-lines", CodeLines)
     app.connect("source-read", read_page)
     app.connect("doctree-read", number)
     app.connect("doctree-resolved", link)

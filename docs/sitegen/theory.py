@@ -15,11 +15,21 @@ from pathlib import Path
 
 import attrs
 
-from sitegen.api import PACKAGES
+from sitegen.api import PACKAGES, aliases
 
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
-GENERATED = ("reference", "project", "_build")
+# Below ``docs``, what the site generates: no page of it is written, and none counts as referring to the theory.
+GENERATED = (
+    "_build/",
+    "project/",
+    "reference/api/",
+    "reference/games/",
+    "reference/cite.md",
+    "reference/command_line.md",
+    "reference/settings.md",
+    "reference/theory.md",
+)
 REFERENCE = re.compile(r"\b(Definition|Theorem|Proposition|Equation) (\d+\.\d+)\b")
 LABELLED = re.compile(r"^\$\$\n((?:(?!^\$\$).)*)^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE | re.DOTALL)
 TAG = re.compile(r"\s*\\tag\{(\d+\.\d+)\}")
@@ -49,13 +59,23 @@ class Numbered:
 
 
 @functools.cache
+def written_pages() -> Mapping[str, str]:
+    """The pages that are written by hand, by their paths below ``docs``, with their texts."""
+    files = {file.relative_to(DOCS).as_posix(): file for file in sorted(DOCS.rglob("*.md"))}
+    return {
+        path: file.read_text(encoding="utf-8")
+        for path, file in files.items()
+        if not path.startswith(GENERATED)
+    }
+
+
+@functools.cache
 def theory_pages() -> Mapping[str, str]:
     """The pages whose names begin with a number, below ``docs`` and without the ending, to their texts."""
-    files = (file for file in sorted(DOCS.rglob("[0-9][0-9]_*.md")))
-    below = {f.relative_to(DOCS): f for f in files if f.relative_to(DOCS).parts[0] not in GENERATED}
     return {
-        path.with_suffix("").as_posix(): file.read_text(encoding="utf-8")
-        for path, file in below.items()
+        path.removesuffix(".md"): text
+        for path, text in written_pages().items()
+        if re.match(r"\d\d_", Path(path).name)
     }
 
 
@@ -148,11 +168,9 @@ def users() -> Mapping[str, tuple[str, ...]]:
     for where, names in docstring_references().items():
         for name in names:
             found.setdefault(name, []).append(f"`{where}`")
-    for file in sorted(DOCS.rglob("*.md")):
-        path = file.relative_to(DOCS)
-        if path.parts[0] not in GENERATED:
-            for name in references_in(file.read_text(encoding="utf-8")):
-                found.setdefault(name, []).append(path.as_posix())
+    for path, text in written_pages().items():
+        for name in references_in(text):
+            found.setdefault(name, []).append(path)
     return {name: tuple(dict.fromkeys(where)) for name, where in found.items()}
 
 
@@ -160,7 +178,7 @@ def shown_user(user: str, page: str) -> str:
     """One of ``users`` as a file below ``docs`` shows it: code in backquotes, a page as a link."""
     if user.startswith("`"):
         return user
-    title = (DOCS / user).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    title = written_pages()[user].partition("\n")[0].removeprefix("# ")
     return f"[{title}]({os.path.relpath(user, Path(page).parent)})"
 
 
@@ -172,3 +190,27 @@ def back_links(page: str, text: str) -> str:
         rows += [f"| {one.name} | {', '.join(used)} |"] if used else []
     head = ["", "## What refers to this page", "", "| here | referred to by |", "|---|---|"]
     return "\n".join([*head, *rows, ""]) if rows else ""
+
+
+def code_rows(names: list[str]) -> list[tuple[str, str]]:
+    """Dotted names of functions and classes, each with the file and the lines in which it stands.
+
+    Raises:
+      KeyError: there is no such function or class.
+    """
+    return [(name, _place_of(name)) for name in names]
+
+
+def _place_of(name: str) -> str:
+    owner, _, last = name.rpartition(".")
+    full = aliases().get(name) or f"{aliases()[owner]}.{last}"
+    parts = full.split(".")
+    files = {n: ROOT.joinpath(*parts[:n]).with_suffix(".py") for n in range(1, len(parts))}
+    for count, file in files.items():
+        if file.is_file():
+            module = ".".join(parts[:count])
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            node = dict(_documented(module, tree))[full]
+            if not isinstance(node, ast.Module):
+                return f"{file.relative_to(ROOT)}, lines {node.lineno} to {node.end_lineno}"
+    raise KeyError(name)

@@ -1,4 +1,4 @@
-"""Our games beside TextArena's of the same name, with all texts, in one run; the table of docs/speed.md.
+"""Our games beside TextArena's of the same name, with all texts, in one run; the table of docs/reference/engine.md.
 
     python -m venv /tmp/textarena && /tmp/textarena/bin/pip install textarena numpy
     python tests/benchmarks/native_against_textarena.py --textarena /tmp/textarena/bin/python [--seconds 0.3]

@@ -1,4 +1,4 @@
-"""What self-play makes of social games: the table of docs/several_learners.md, from the runs of one experiment.
+"""What self-play makes of social games: the table of docs/how_to/self_play.md, from the runs of one experiment.
 
     tsmg experiment social --output runs/social        # it can be stopped and given again
     python tests/benchmarks/social.py runs/social
