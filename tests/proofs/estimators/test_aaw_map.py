@@ -19,6 +19,7 @@ from proofs.estimators.aaw_map import (
     Point,
     aaw_map,
     figures,
+    read_csv,
 )
 from proofs.estimators.corridor import Corridor
 from proofs.small_games import FiniteGame, tabular_policy
@@ -158,6 +159,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (tmp_path / "aaw_map.png").stat().st_size > 10_000
     assert (tmp_path / "aaw_map.csv").read_text() == (DOCS / "theory/aaw_map.csv").read_text()
+    read, made = read_csv(tmp_path / "aaw_map.csv")[-1], the_map()[-1]
+    assert (read.size, read.kept, read.horizon) == (made.size, made.kept, made.horizon)
+    assert read.over_uniform == pytest.approx(made.over_uniform, rel=1e-3)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, float("nan")])
