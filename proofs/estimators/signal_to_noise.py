@@ -153,6 +153,10 @@ def measure_signal(
             raise InvalidArgumentError(
                 f"estimator {name!r}: 'group_on' must be {group_on!r}, and 'common_chance' off"
             )
+        if made[name].branching is not None:
+            raise InvalidArgumentError(
+                f"estimator {name!r}: 'branching' must be 'none', since all estimators share the same groups"
+            )
         if made[name].group_filter or made[name].batch_rule:
             raise InvalidArgumentError(
                 f"estimator {name!r}: 'group_filter' must be 'all' and 'batch_rule' 'none', since groups are measured "
