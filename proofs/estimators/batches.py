@@ -1,25 +1,27 @@
 """The batches that an estimator can meet on a finite game: all of them with their probabilities, or drawn ones."""
 
-import itertools
 import math
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 import attrs
 import numpy as np
 
 from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.batch import RoleGroup, TrainingRow
-from algorithms.method.episode_sampling import Selected
+from algorithms.method.branch_credit import vine_credit
+from algorithms.method.branching import Tree, Vine
+from algorithms.method.episode_sampling import SamplingRule, Selected
 from algorithms.method.rules import rule_name
 from algorithms.method.starts import CandidateStart, StartLaw
 from algorithms.training.drawing import zero_variance_episodes
+from proofs.estimators.branches import Branches, Group, Unit
 from proofs.estimators.moments import Batch
+from proofs.estimators.multisets import multisets, pick
 from proofs.exact.enumeration import Trajectory
 from proofs.exact.gradients import Array, TrajectoryDistribution
-from tsmg import EpisodeGroup, InvalidArgumentError, Stream
+from tsmg import InvalidArgumentError, Stream
 
 
 def group_classes(dist: TrajectoryDistribution, group_on: str) -> list[Array]:
@@ -102,9 +104,41 @@ class Batches:
         """G."""
         return self.config.group_size
 
-    def count(self) -> int:
-        """The number of distinct groups."""
-        return sum(math.comb(len(x.members) + self.size - 1, self.size) for x in self.kinds)
+    @cached_property
+    def branches(self) -> Branches:
+        """The laws of the branches of groups."""
+        return Branches(self.dist, self.estimator.branching, size=self.size)
+
+    @cached_property
+    def is_affine(self) -> bool:
+        """Whether the estimate is affine in the values of states, so that their means and variances are enough."""
+        made = self.estimator
+        plain = made.batch_rule is None and made.group_filter is None
+        draws = not (isinstance(made.sampling, SamplingRule) and made.sampling.kind == "all")
+        return bool(self.branches.rollouts and made.credit is vine_credit and plain and not draws)
+
+    def count(self, limit: int) -> int:
+        """The number of distinct groups, with all that rollouts can come to; above ``limit`` some number above it.
+
+        Args:
+          limit: up to where it is exact.
+        """
+        branching = self.estimator.branching
+        if branching is not None and not isinstance(branching, Vine | Tree):
+            return limit + 1  # what it draws is not known
+        roots = self.branches.roots
+        counts = [self.branches.count_units(kind.members) for kind in self.kinds]
+        count = sum(math.comb(units + roots - 1, roots) for units in counts)
+        if count > limit or not self.branches.rollouts or self.is_affine:
+            return count
+        count = 0
+        for _, _, units in self._chosen():
+            numbers = [unit.numbers[0] for unit in units]
+            group = self.branches.group(units)
+            count += self.branches.count_valued(self.branches.values(group, numbers))
+            if count > limit:
+                break
+        return count
 
     def listed(self) -> Iterator[Batch]:
         """Every group with every selection from it; a group that is played again counts with all that it cost.
@@ -114,24 +148,62 @@ class Batches:
         """
         plays, silent = self.config.max_plays, 0.0
         if plays > 1:
-            silent = max(0.0, 1 - sum(p for p, _, passed in self._groups() if passed))
+            silent = max(0.0, 1 - sum(found.p for found in self._groups() if found.passed))
         played = sum(silent**k for k in range(plays))
-        for group_p, roles, passed in self._groups():
+        for found in self._groups():
+            roles, passed, tokens = found.roles, found.passed, found.tokens
             share = played if passed else silent ** (plays - 1)
             for selected, p in self.estimator.draw_dist(passed).enumerate():
-                weight = group_p * float(p)
-                batch = self._batch(roles, passed, selected, groups=1, weight=weight * share)
-                yield attrs.evolve(batch, played=weight * played)
+                weight = found.p * float(p)
+                batch = self._batch(
+                    roles, passed, selected, groups=1, weight=weight * share, rollout_tokens=tokens
+                )
+                yield attrs.evolve(
+                    batch,
+                    played=weight * played,
+                    noise_X_C=self._noise(batch, found, selected) if found.varied else None,
+                )
 
-    def _groups(self) -> Iterator[tuple[float, list[RoleGroup], list[RoleGroup]]]:
-        """The probability of each group, its roles, and those that are learnt from."""
+    def _groups(self) -> Iterator["_Found"]:
+        """Each group, or for an affine estimate each group with the true values of its states."""
+        branches = self.branches
+        for p, start_weight, units in self._chosen():
+            group = branches.group(units)
+            if not branches.rollouts:
+                yield self._found(p, group, start_weight)
+                continue
+            numbers = [unit.numbers[0] for unit in units]
+            values = branches.values(group, numbers)
+            tokens = branches.rollout_tokens(values, numbers)
+            if self.is_affine:
+                found = self._found(p, branches.mean_valued(group, values), start_weight, tokens)
+                yield attrs.evolve(found, varied=tuple(branches.varied(group, values)))
+            else:
+                for q, valued in branches.valued(group, values):
+                    yield self._found(p * q, valued, start_weight, tokens)
+
+    def _found(self, p: float, group: Group, start_weight: float, tokens: float = 0.0) -> "_Found":
+        roles = self._roles([group], [start_weight])
+        passed = self.estimator.over_batch(self.estimator.passed(roles))
+        return _Found(p=p, roles=roles, passed=passed, tokens=tokens, start_weight=start_weight)
+
+    def _chosen(self) -> Iterator[tuple[float, float, list[Unit]]]:
+        """The units of each group, with the probability of the group and the weight of its start."""
+        roots = self.branches.roots
         for kind in self.kinds:
-            p_E = self.dist.probabilities_E[kind.members]
-            conditional_E = p_E / float(p_E.sum())
-            for chosen, orders in multisets(len(kind.members), self.size):
-                group_p = kind.share * (orders * math.prod(float(conditional_E[e]) for e in chosen))
-                roles = self._roles([kind.members[list(chosen)]], [kind.start_weight])
-                yield group_p, roles, self.estimator.over_batch(self.estimator.passed(roles))
+            units = list(self.branches.units(kind.members))
+            for chosen, orders in multisets(len(units), roots):
+                p = kind.share * (orders * math.prod(units[n].probability for n in chosen))
+                yield p, kind.start_weight, [units[n] for n in chosen]
+
+    def _noise(self, batch: Batch, found: "_Found", selected: Sequence[Selected]) -> Array:
+        """How the coefficients differ where one value does, each weighed by the root of its share."""
+        rows = []
+        for share, group in found.varied:
+            roles = self._roles([group], [found.start_weight])
+            other = self._batch(roles, roles, selected, groups=1, weight=1.0)
+            rows.append(math.sqrt(share) * (other.coefficients_C - batch.coefficients_C))
+        return np.stack(rows)
 
     def drawn(self, numbers: Iterable[int], seed: int, groups: int) -> Iterator[Batch]:
         """The batches of these numbers, each drawn from streams of its own."""
@@ -139,17 +211,21 @@ class Batches:
         for i in numbers:
             roles: list[RoleGroup] = []
             passed: list[RoleGroup] = []
+            tokens = 0
             plays, asked = 0, groups * len(self.dist.learners)
             while not plays or (len(passed) < asked and plays < self.config.max_plays):
                 numbers_here = range(plays * groups, (plays + 1) * groups)
                 streams = [Stream("members", seed, i, g) for g in numbers_here]
                 drawn = [self._drawn_group(shares, stream) for stream in streams]
-                roles += self._roles([group for group, _ in drawn], [w for _, w in drawn])
+                roles += self._roles([group for group, _, _ in drawn], [w for _, w, _ in drawn])
+                tokens += sum(found for _, _, found in drawn)
                 passed, plays = self.estimator.passed(roles)[:asked], plays + 1
             passed = self.estimator.over_batch(passed)
             rngs = [Stream("selection", seed, i, r) for r in range(len(passed))]
             selected = self.estimator.draw(passed, rngs)
-            yield self._batch(roles, passed, selected, groups=groups, weight=1.0)
+            yield self._batch(
+                roles, passed, selected, groups=groups, weight=1.0, rollout_tokens=tokens
+            )
 
     def check_rules(self) -> None:
         """Check, on one group, that the rules answer alike when they are asked again.
@@ -157,7 +233,8 @@ class Batches:
         Raises:
           InvalidArgumentError: they do not.
         """
-        roles = [self._roles([np.resize(self.classes[0], self.size)]) for _ in range(2)]
+        numbers = np.resize(self.classes[0], self.branches.roots).tolist()
+        roles = [self._roles([self.branches.drawn(numbers, Stream("rules"))[0]]) for _ in range(2)]
         answers: tuple[tuple[object, Sequence[object]], ...] = (
             (self.estimator.credit, roles),
             (self.estimator.group_filter, [self.estimator.passed(once) for once in roles]),
@@ -177,21 +254,19 @@ class Batches:
         laws = [self.estimator.start_law(starts) for _ in range(2)]
         return [law.probabilities if law else () for law in laws]
 
-    def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Array, float]:
-        """The numbers of a group's trajectories, and the weight of its start."""
-        kind = self.kinds[_pick(shares, rng)]
+    def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Group, float, int]:
+        """A group, the weight of its start, and the tokens of its rollouts."""
+        kind = self.kinds[pick(shares, rng)]
         p_E = self.dist.probabilities_E[kind.members]
-        return kind.members[[_pick(p_E, rng) for _ in range(self.size)]], kind.start_weight
+        roots = kind.members[[pick(p_E, rng) for _ in range(self.branches.roots)]]
+        group, tokens = self.branches.drawn([int(e) for e in roots], rng)
+        return group, kind.start_weight, tokens
 
     def _roles(
-        self, groups: Sequence[Array], start_weights: Sequence[float] = ()
+        self, groups: Sequence[Group], start_weights: Sequence[float] = ()
     ) -> list[RoleGroup]:
-        """Groups of these trajectories in the roles of the learners; the weights of their starts are 1 unless given."""
-        trajectories = self.dist.trajectories
-        roles = self.estimator.role_groups(
-            [EpisodeGroup(episodes=tuple(trajectories[int(e)].episode for e in g)) for g in groups],
-            self.dist.learners,
-        )
+        """Groups in the roles of the learners; the weights of their starts are 1 unless given."""
+        roles = self.estimator.role_groups(groups, self.dist.learners)
         if self.starts is None:
             return roles
         weights = np.repeat(start_weights or [1.0] * len(groups), len(self.dist.learners))
@@ -208,6 +283,7 @@ class Batches:
         *,
         groups: int,
         weight: float,
+        rollout_tokens: float = 0.0,
     ) -> Batch:
         """The batch of these groups in which these episodes of those that passed are selected."""
         coefficients_C = np.zeros(len(self.dist.completions))
@@ -221,7 +297,7 @@ class Batches:
             weight=weight,
             played=weight,
             coefficients_C=coefficients_C,
-            tokens=(tokens_of(roles, [])[0], tokens_of([], rows)[1]),
+            tokens=(tokens_of(roles, [])[0] + rollout_tokens, tokens_of([], rows)[1]),
             zero_variance=zero_variance_share(roles, selected),
         )
 
@@ -237,20 +313,26 @@ class Batches:
         return row.advantage[0]
 
 
-def multisets(count: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Each way to choose members of a group, in ascending order, and in how many orders they can come.
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class _Found:
+    """A group as it can be played.
 
-    Args:
-      count: how many things a member can be.
-      size: G.
-
-    Example:
-      >>> list(multisets(2, 2))
-      [((0, 0), 1), ((0, 1), 2), ((1, 1), 1)]
+    Attributes:
+      p: its probability.
+      roles: the group in the roles of the learners.
+      passed: those that are learnt from.
+      tokens: expected number of tokens of its rollouts.
+      start_weight: w of the group's start.
+      varied: shares of further groups, which differ in the value of one state.
     """
-    for chosen in itertools.combinations_with_replacement(range(count), size):
-        repeats = math.prod(math.factorial(n) for n in Counter(chosen).values())
-        yield chosen, math.factorial(size) // repeats
+
+    p: float
+    roles: list[RoleGroup]
+    passed: list[RoleGroup]
+    tokens: float
+    start_weight: float
+    varied: tuple[tuple[float, Group], ...] = ()
 
 
 def groups_are_apart(estimator: Estimator, config: MSGRPOConfig) -> bool:
@@ -280,10 +362,3 @@ def tokens_of(roles: Sequence[RoleGroup], rows: Sequence[TrainingRow]) -> tuple[
 def zero_variance_share(roles: Sequence[RoleGroup], selected: Sequence[Selected]) -> float:
     """The share of groups, in their roles, of which nothing is selected."""
     return 1 - len({episode.group for episode in selected}) / len(roles)
-
-
-def _pick(weights: Array, rng: Stream) -> int:
-    """A place, drawn in proportion to the weights."""
-    cumulative = np.cumsum(weights)
-    place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    return min(place, len(weights) - 1)

@@ -236,9 +236,10 @@ def analyse_estimator(
     batches_of.check_rules()
     apart = config.groups == 1 or groups_are_apart(estimator, config)
     again = config.max_plays > 1 and len(dist.learners) > 1  # some of the roles may pass
-    if apart and not again and batches_of.count() <= limit:
+    count = batches_of.count(limit) if apart and not again else limit + 1
+    if count <= limit:
         blocks: tuple[Moments, ...] = (Moments.of(batches_of.listed()),)
-        exact, batches = True, batches_of.count()
+        exact, batches = True, count
     else:
         together = 1 if apart else config.groups
         numbers = [range(b, samples, BLOCKS) for b in range(BLOCKS)]

@@ -26,13 +26,16 @@ class Batch:
       coefficients_C: coefficient of each completion's score. Shape (C,).
       tokens: number of tokens that the learners sampled, and number of trained ones.
       zero_variance: share of groups, in their roles, of which nothing is selected.
+      noise_X_C: rows whose squares add up to the covariance of the coefficients, which are a mean then; none where they
+        are what they are. Shape (X, C).
     """
 
     weight: float
     played: float
     coefficients_C: Array
-    tokens: tuple[int, int]
+    tokens: tuple[float, float]
     zero_variance: float
+    noise_X_C: Array | None = None
 
 
 @final
@@ -62,10 +65,14 @@ class Moments:
         weights = np.array([batch.weight for batch in part])
         played = np.array([batch.played for batch in part])
         rows = np.stack([batch.coefficients_C for batch in part])
+        second_C_C = (rows * weights[:, None]).T @ rows
+        for batch in part:
+            if batch.noise_X_C is not None:
+                second_C_C += batch.weight * batch.noise_X_C.T @ batch.noise_X_C
         return cls(
             weight=float(weights.sum()),
             first_C=weights @ rows,
-            second_C_C=(rows * weights[:, None]).T @ rows,
+            second_C_C=second_C_C,
             tokens=played @ np.array([batch.tokens for batch in part], dtype=np.float64),
             zero_variance=float(weights @ np.array([batch.zero_variance for batch in part])),
         )

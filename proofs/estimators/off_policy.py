@@ -24,7 +24,7 @@ from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.advantages import token_advantages
 from algorithms.method.importance import ImportanceRule, importance_weights
 from lap import LanguageAgentPolicy, TabularModel, frozen_copy
-from proofs.estimators.batches import multisets
+from proofs.estimators.multisets import multisets
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from proofs.small_games import FiniteGame, tabular_policy
 from tsmg import (

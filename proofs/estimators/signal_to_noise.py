@@ -153,9 +153,10 @@ def measure_signal(
             raise InvalidArgumentError(
                 f"estimator {name!r}: 'group_on' must be {group_on!r}, and 'common_chance' off"
             )
-        if made[name].starts:
+        if made[name].starts or made[name].branching:
             raise InvalidArgumentError(
-                f"estimator {name!r}: 'starts' must be 'law', since all estimators are measured on the same groups"
+                f"estimator {name!r}: 'starts' must be 'law' and 'branching' 'none', since all estimators are measured "
+                "on the same groups"
             )
         if made[name].group_filter or made[name].batch_rule:
             raise InvalidArgumentError(

@@ -79,7 +79,7 @@ def test_there_is_no_branch_where_nothing_is_left_to_do(step: int) -> None:
 @given(seed=st.integers(0, 1000))
 def test_situations_are_alike_if_all_that_the_future_depends_on_is(seed: int) -> None:
     """The number is that of the start that a branch would have, by equality of the records."""
-    game = games.make("LineWalk-v0", length=3, horizon=4)
+    game = games.make("LineWalk-v0", length=4, horizon=5)
     episodes = played(game, *(EpisodeSpec(key=EpisodeKey(seed=seed, episode=e)) for e in range(4)))
     numbers = situations(episodes)
     starts = [
