@@ -233,7 +233,7 @@ class Batches:
         Raises:
           InvalidArgumentError: they do not.
         """
-        numbers = np.resize(self.classes[0], self.branches.roots).tolist()
+        numbers = [int(e) for e in np.resize(self.classes[0], self.branches.roots)]
         roles = [self._roles([self.branches.drawn(numbers, Stream("rules"))[0]]) for _ in range(2)]
         answers: tuple[tuple[object, Sequence[object]], ...] = (
             (self.estimator.credit, roles),

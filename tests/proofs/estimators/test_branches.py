@@ -140,6 +140,7 @@ def test_measured_groups_have_no_branches() -> None:
         {"branching": "tree", "credit": "tree"},
     ):
         with pytest.raises(
-            InvalidArgumentError, match="estimator 'one': 'starts' must be 'law' and 'branching' 'none'"
+            InvalidArgumentError,
+            match="estimator 'one': 'starts' must be 'law' and 'branching' 'none'",
         ):
             measure_signal(dist().game, policy, config, {"one": {**settings, "sampling": "all"}})  # type: ignore[arg-type]
