@@ -261,10 +261,10 @@ def test_several_roles_have_the_trainers_scale() -> None:
             for step in episode.agent_steps(agent)
         )
 
-    numbers = {told(line.episode): n for n, line in enumerate(dist.trajectories)}
-    members = [np.array([numbers[told(episode)] for episode in g.episodes]) for g in played]
+    listed = {told(line.episode): line.episode for line in dist.trajectories}
+    groups = [EpisodeGroup(episodes=tuple(listed[told(e)] for e in g.episodes)) for g in played]
     batches = Batches(dist=dist, estimator=trainer.estimator, config=config, classes=[])
-    roles = batches._roles(members)
+    roles = batches._roles(groups)
     batch = batches._batch(roles, roles, trainer.estimator.draw(roles, []), groups=3, weight=1.0)
     (parameter,) = trainer.policy.model.network.parameters()
     assert parameter.grad is not None
