@@ -36,7 +36,14 @@ def credited(
 def test_max_variance_by_hand() -> None:
     """Of 5, 0, 1, 4 the sets 0, 1, 5 and 0, 4, 5 vary alike, and the former has fewer of the greatest returns."""
     assert credited("max_variance", [5, 0, 1, 4], [1, 3, 2, 1]) == [3, -2, -1, 0]
-    assert max_variance_returns([2.0, 1.0], 3) == (1.0, 2.0)  # some episodes of the group failed
+    rounded = [0.1, 0.1, 0.7, 0.7]  # by rounding, 0.1, 0.7, 0.7 varies more than its mirror image
+    assert np.var(rounded[1:]) > np.var(rounded[:3])
+    assert max_variance_returns(rounded, 3) == (0.1, 0.1, 0.7)
+    assert max_variance_returns([5.0, 1.0, 1.0], 4) == (
+        1.0,
+        1.0,
+        5.0,
+    )  # some episodes of the group failed
     half = credited("max_variance", [1, 0, 0, 0, 0], kept=2, std="sample")
     assert half == pytest.approx(np.array([1, -1, -1, -1, -1]) / np.sqrt(2))
 

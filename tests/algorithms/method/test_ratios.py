@@ -15,6 +15,7 @@ from algorithms.method.ratios import (
     RATIOS,
     RatioKind,
     ScoredTokens,
+    SequenceRatio,
     Surrogate,
     clipped,
     find_ratio,
@@ -228,3 +229,21 @@ def test_a_kind_of_ones_own_is_asked_once_with_all_that_is_known() -> None:
     }
     assert policy_loss(**arguments, ratio=mine).loss.item() == pytest.approx(-3.0)
     assert policy_loss(**arguments).loss.item() == pytest.approx(-1.2)
+
+
+def test_a_ratio_at_the_end_of_the_range_is_not_clipped() -> None:
+    ends, signs = torch.tensor([[0.5, 1.5, 0.25, 1.75]]), torch.tensor([[-1.0, 1.0, -1.0, 1.0]])
+    found = clipped(ends, signs, ClipRange(low=0.5, high=0.5)).clipped_B_L
+    assert found.tolist() == [[False, False, True, True]]
+
+
+def test_the_ratio_of_a_sequence_is_bounded() -> None:
+    tokens = ScoredTokens(
+        logprobs_B_L=torch.zeros(1, 2),
+        old_logprobs_B_L=torch.full((1, 2), -200.0),
+        mask_B_L=torch.ones(1, 2).bool(),
+        advantages_B_L=torch.ones(1, 2),
+        episodes_B=torch.tensor([0]),
+    )
+    found = SequenceRatio()(tokens, ClipRange(low=1.0, high=math.inf)).values_B_L
+    assert found.tolist() == [[pytest.approx(math.exp(20))] * 2]
