@@ -190,9 +190,16 @@ def read_csv(file: str | Path) -> list[Point]:
     """The map of a table that ``write_csv`` wrote."""
     with Path(file).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    counts = {"horizon", "size", "kept"}
     return [
-        Point(**{name: int(v) if name in counts else float(v) for name, v in row.items()})
+        Point(
+            success_rate=float(row["success_rate"]),
+            horizon=int(row["horizon"]),
+            size=int(row["size"]),
+            kept=int(row["kept"]),
+            over_uniform=float(row["over_uniform"]),
+            over_full_generated=float(row["over_full_generated"]),
+            over_full_trained=float(row["over_full_trained"]),
+        )
         for row in rows
     ]
 
