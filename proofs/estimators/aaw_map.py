@@ -11,7 +11,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import attrs
 from matplotlib.axes import Axes
@@ -190,11 +190,18 @@ def read_csv(file: str | Path) -> list[Point]:
     """The map of a table that ``write_csv`` wrote."""
     with Path(file).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    counts = ("horizon", "size", "kept")
-    points: list[dict[str, Any]] = [
-        {name: int(v) if name in counts else float(v) for name, v in row.items()} for row in rows
+    return [
+        Point(
+            success_rate=float(row["success_rate"]),
+            horizon=int(row["horizon"]),
+            size=int(row["size"]),
+            kept=int(row["kept"]),
+            over_uniform=float(row["over_uniform"]),
+            over_full_generated=float(row["over_full_generated"]),
+            over_full_trained=float(row["over_full_trained"]),
+        )
+        for row in rows
     ]
-    return [Point(**point) for point in points]
 
 
 def draw_map(points: Sequence[Point], *, size: int, figsize: tuple[float, float]) -> Figure:
