@@ -132,6 +132,12 @@ class MSGRPOConfig:
         "how many times at most an update plays its groups, while fewer of them pass --group-filter than it has",
         within(1),
     )
+    max_staleness: int = option(
+        0,
+        "how many updates older than those that learn the weights may be that play: 0, or 1 to play the next update on "
+        "an engine while this one is learnt (one step off)",
+        within(0, 1),
+    )
     sampling: str = rule_option(
         "aaw",
         "how the episodes to train on are drawn; aaw: with probability proportional to |A|^alpha; optimal: to the "
@@ -331,6 +337,11 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
     """
     found = []
     weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
+    if config.max_staleness and config.importance_weights == "none":
+        found.append(
+            "'max_staleness' is 1 without 'importance_weights': nothing but the ratio's clip bounds what older "
+            "weights drew, and whole episodes stay those of another policy ('importance_weights' 'truncated')"
+        )
     if _shares_what_is_hidden(config, facts):
         shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
         if config.credit == "mean_divided":
