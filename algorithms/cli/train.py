@@ -36,8 +36,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Policy": ("chat", "thinking", "dtype", "history", "examples", "prefill", "lora", "recompute", "compile", "player"),
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
-        "group_on", "common_chance", "max_plays", "max_failure_rate", "sampling", "kept_episodes", "alpha", "floor",
-        "replacement", "scope", "corrected",
+        "group_on", "common_chance", "max_plays", "max_staleness", "max_failure_rate", "sampling", "kept_episodes",
+        "alpha", "floor", "replacement", "scope", "corrected",
     ),
     "Method": (
         "method", "baseline", "std", "eps", "credit", "anchor_weight", "baseline_decay", "gae_lambda",

@@ -154,6 +154,12 @@ class MSGRPOConfig:
         "how many times at most an update plays its groups, while fewer of them pass --group-filter than it has",
         within(1),
     )
+    max_staleness: int = option(
+        0,
+        "how many updates older than those that learn the weights may be that play: 0, or 1 to play the next update on "
+        "an engine while this one is learnt (one step off)",
+        within(0, 1),
+    )
     sampling: str = rule_option(
         "aaw",
         "how the episodes to train on are drawn; aaw: with probability proportional to |A|^alpha; optimal: to the "

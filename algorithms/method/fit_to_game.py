@@ -35,6 +35,11 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
     """
     found = []
     weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
+    if config.max_staleness and config.importance_weights == "none":
+        found.append(
+            "'max_staleness' is 1 without 'importance_weights': nothing but the ratio's clip bounds what older "
+            "weights drew, and whole episodes stay those of another policy ('importance_weights' 'truncated')"
+        )
     if shares_what_is_hidden(config, facts):
         shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
         if config.credit == "mean_divided":

@@ -14,6 +14,7 @@ from algorithms.training.learner import Learner, measured_kl
 from algorithms.training.metrics import Metrics, TokenTally
 from algorithms.training.optimizer import remaining, set_learning_rate
 from algorithms.training.out_of_memory import with_halved_batches
+from algorithms.training.playing_ahead import playing_version
 from algorithms.training.ratio_check import check_ratios, check_versions
 from algorithms.training.rescoring import (
     Logprobs,
@@ -71,7 +72,8 @@ class BatchLearner:
           ModelError: rows are of other weights than these; before the first step of this object, sampling and scoring
             disagree (see ``ratio_check``); or a gradient is not finite.
         """
-        check_versions(self.learners, rows)
+        staleness = update - playing_version(update, self.config.max_staleness)
+        check_versions(self.learners, rows, staleness=staleness)
         c, gather = self.config, self.sharding.processes.gather
         learning_rate = c.learning_rate * self._remaining(c.schedule, update)
         set_learning_rate(self.optimizer, learning_rate)
@@ -82,7 +84,8 @@ class BatchLearner:
             share = self.prepared(share)
             tally.tail = RatioTail() if self._has_tail else None  # the last pass counts
             tally = self._compute_gradient(share, tally, update)
-            self._check_ratios(share, tally)
+            if not staleness:  # older weights sampled with other probabilities
+                self._check_ratios(share, tally)
             grad_norm = self.sharding.reduce_gradients(self.parameters, c.max_grad_norm)
             if not math.isfinite(grad_norm):
                 raise ModelError(

@@ -8,6 +8,11 @@ from tsmg import InvalidArgumentError
 ENGINE_PLACES = ("engine", "engine_folder", "engine_timeout")
 """Fields of ``RunSpec`` that say where something is computed: a resumed run may find it elsewhere."""
 
+STALENESS_NEEDS_ENGINE = (
+    "'max_staleness' is of use where an engine plays while this process learns, and here one process does both in "
+    "turn: name an 'engine', or leave 'max_staleness' out"
+)
+
 
 def may_have_moved(name: str, old: object, new: object) -> bool:
     """Whether a resumed run may have another value of a field; it may not begin or cease to play on an engine.

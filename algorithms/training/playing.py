@@ -179,18 +179,35 @@ class GroupPlayer:
         Raises:
           TooManyFailuresError: more episodes failed than the settings accept.
         """
-        plays: list[Played] = []
+        played = self.play(update, starts=estimator.start_law(self.starts))
+        return self.compare_until_enough([played], update, estimator)
+
+    def compare_until_enough(
+        self, plays: list[Played], update: int, estimator: Estimator
+    ) -> Compared:
+        """Compare the groups of an update, and play further ones while too few pass (``play_until_enough``).
+
+        Args:
+          plays: what was played of the update; what is played here is added.
+          update: its number, by which all randomness is keyed.
+          estimator: compares, and says which groups pass.
+
+        Raises:
+          TooManyFailuresError: more episodes failed than the settings accept.
+        """
         role_groups: list[RoleGroup] = []
         outcomes: list[Outcome] = []
         passed: list[RoleGroup] = []
-        law = estimator.start_law(self.starts)
-        while not plays or (len(passed) < plays[0].roles and len(plays) < self.config.max_plays):
-            first = len(plays) * self.config.groups
-            plays.append(self.play(update, first_group=first, starts=law))
-            compared, ended = plays[-1].compare(estimator, self.sharding.processes)
+        for number in range(self.config.max_plays):
+            if number == len(plays):
+                first = number * self.config.groups
+                plays.append(self.play(update, first_group=first, starts=plays[0].starts))
+            compared, ended = plays[number].compare(estimator, self.sharding.processes)
             role_groups += compared
             outcomes += ended
             passed = estimator.passed(role_groups)
+            if len(passed) >= plays[0].roles:
+                break
         return Compared(
             asked=plays[0].roles,
             role_groups=tuple(role_groups),

@@ -62,24 +62,29 @@ def check_ratios(
     )
 
 
-def check_versions(learners: Sequence[Learner], rows: Sequence[TrainingRow]) -> None:
-    """Refuse to learn from replies of other weights than those that are learnt from here on.
+def check_versions(
+    learners: Sequence[Learner], rows: Sequence[TrainingRow], *, staleness: int = 0
+) -> None:
+    """Refuse to learn from replies of other weights than those that were to play.
 
     Args:
-      learners: the policies that learn, with the weights that played.
+      learners: the policies that learn.
       rows: what was played.
+      staleness: how many versions older the weights are that played, exactly.
 
     Raises:
       ModelError: a record is of another version; the message names both.
     """
     for learner in learners:
-        version = learner.policy.model.weights_version
+        learning = learner.policy.model.weights_version
+        version = learning - staleness
+        due = f", and those that play are to be of version {version}" if staleness else ""
         for row in learner.own(rows):
             if row.completion.weights_version != version:
                 raise ModelError(
                     f"a reply of {row.completion.model_id!r} was sampled with the weights of version "
-                    f"{row.completion.weights_version}, but those that learn are of version {version}: "
-                    "what plays has not got the newest weights"
+                    f"{row.completion.weights_version}, but those that learn are of version {learning}{due}: "
+                    "what plays has not got the weights that are due"
                 )
 
 

@@ -18,6 +18,7 @@ from algorithms.runs.state import (
 from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.learner import Learner
 from algorithms.training.past_opponents import PastOpponents
+from algorithms.training.playing_ahead import PlayAhead
 from tsmg import InvalidArgumentError
 
 
@@ -51,6 +52,7 @@ class Snapshotted(Protocol):
     batch_learner: BatchLearner
     sharding: Sharding
     estimator: Estimator
+    ahead: PlayAhead
     update_index: int
 
 
@@ -66,6 +68,7 @@ def training_state(trainer: Snapshotted) -> TrainingState:
         for n, learner in enumerate(trainer.learners)
     }
     parts |= {f"past{n}": past.state() for n, past in enumerate(trainer.past_opponents)}
+    parts |= {f"behind{n}": state for n, state in enumerate(trainer.ahead.behind)}
     parts["optimizer"] = optimizer_state(trainer.batch_learner.optimizer, keep=keep)
     return TrainingState.of(
         parts,
@@ -92,6 +95,9 @@ def load_training_state(trainer: Snapshotted, state: TrainingState) -> None:
         load_model_state(learner.policy.model, state.part(f"learner{n}"))
     for n, opponent in enumerate(trainer.past_opponents):
         opponent.load_state(state.part(f"past{n}"))
+    played = [f"behind{n}" for n in range(len(trainer.learners)) if f"behind{n}" in state.values]
+    trainer.ahead.behind = tuple(state.part(name) for name in played)
+    trainer.ahead.forget()
     load_optimizer_state(trainer.batch_learner.optimizer, state.part("optimizer"))
     with as_saved():
         trainer.estimator.load_state(state.values.get("rules", {}))

@@ -16,7 +16,7 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.method.settings import one_of, option, within
 from algorithms.runs.schema import SCHEMA_VERSION
 from algorithms.training.config import RunConfig
-from algorithms.training.engines import check_engine
+from algorithms.training.engines import STALENESS_NEEDS_ENGINE, check_engine
 from algorithms.training.game_spec import Game, GameSpec
 from algorithms.training.opponents import (
     check_checkpoint,
@@ -313,6 +313,8 @@ class RunSpec:
             check_engine(self.engine, model=model, constrained=constrained, config=config)
         elif self.engine_folder is not None:
             raise InvalidArgumentError("'engine_folder' needs 'engine'")
+        elif config.max_staleness:
+            raise InvalidArgumentError(STALENESS_NEEDS_ENGINE)
         if not resumes:
             policy.check(game, trains=True)
 

@@ -24,6 +24,7 @@ optimiser steps. ``Sharding`` divides the work among processes, and does nothing
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, final
 
@@ -53,7 +54,8 @@ from algorithms.training.limits import check_setup
 from algorithms.training.metrics import Metrics, Update, play_metrics
 from algorithms.training.out_of_memory import memory_notes
 from algorithms.training.past_opponents import past_opponents, remember_learners
-from algorithms.training.playing import GroupPlayer, playing_policies
+from algorithms.training.playing import Compared, GroupPlayer, playing_policies
+from algorithms.training.playing_ahead import PlayAhead, check_staleness
 from algorithms.training.snapshot import policy_saver, shard_learners
 from lap.model import PushingModel
 from tsmg import AbstractGame, InvalidArgumentError
@@ -92,6 +94,7 @@ class MSGRPOTrainer:
       constrained: whether they can say legal actions alone.
       learners: the distinct policies, each with its reference policy.
       batch_learner: makes the optimiser steps of an update.
+      ahead: plays the next update while this one is learnt, where ``max_staleness`` lets it.
       update_index: how many updates were done.
       processes: this process among those that train together.
     """
@@ -145,6 +148,8 @@ class MSGRPOTrainer:
             else (),
             branching=self.estimator.branching,
         )
+        check_staleness(self.config, self.learners, self.past_opponents)
+        self.ahead = PlayAhead(self.learners, self.player.play, self._push_weights)
         self.update_index = 0
 
     @property
@@ -162,8 +167,7 @@ class MSGRPOTrainer:
         Theory: Definition 15.1, Equation 15.1.
         """
         started, token_budget = time.perf_counter(), self.batch_learner.token_budget
-        pushed = self._push_weights()
-        compared = self.player.play_until_enough(self.update_index, self.estimator)
+        compared, pushed = self._play()
         play_ended = time.perf_counter()
         role_groups = self.estimator.over_batch(compared.passed)
         drawn = draw_episodes(
@@ -171,7 +175,8 @@ class MSGRPOTrainer:
         )
         regularised = zero_variance_episodes(self.config, role_groups, drawn)
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=compared.asked)
-        learned = self.batch_learner.learn(rows, self.update_index)
+        with self._playing_ahead():
+            learned = self.batch_learner.learn(rows, self.update_index)
         self.estimator.observe(compared.role_groups)
         self._count_update()
         notes = [
@@ -201,6 +206,22 @@ class MSGRPOTrainer:
         if self.estimator.group_on == "nothing":
             return {}
         return {**start_coverage(role_groups, drawn, corrected=self.estimator.correct_starts)}
+
+    def _play(self) -> tuple[Compared, Metrics]:
+        """The groups of this update, and what its push found; the weights as they stand are where models play."""
+        if not self.config.max_staleness:
+            pushed = self._push_weights()
+            return self.player.play_until_enough(self.update_index, self.estimator), pushed
+        plays = [self.ahead.take(self.update_index)]
+        compared = self.player.compare_until_enough(plays, self.update_index, self.estimator)
+        return compared, self._push_weights()
+
+    def _playing_ahead(self) -> AbstractContextManager[None]:
+        """Play the next update meanwhile, where the settings let older weights play."""
+        following = self.update_index + 1
+        if not self.config.max_staleness:
+            return nullcontext()
+        return self.ahead.playing(following if following < self.config.updates else None)
 
     def take_notes(self) -> tuple[str, ...]:
         """What a person should know of servers that play, since this was asked before; all processes ask together."""
