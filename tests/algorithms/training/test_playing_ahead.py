@@ -13,7 +13,7 @@ import torch
 import games
 from algorithms import MSGRPOTrainer, RunSpec
 from algorithms.runs.state import TrainingState
-from algorithms.training.playing_ahead import playing_version
+from algorithms.training.playing_ahead import PlayAhead, playing_version
 from algorithms.training.snapshot import load_training_state, training_state
 from lap import LanguageAgentPolicy, MemorylessPrompt, ModelError, Sampling, TransformersModel
 from lap.remote.client import EngineError
@@ -180,3 +180,13 @@ def plain(folder: Path) -> Any:
     return LanguageAgentPolicy(
         model=model, prompt=MemorylessPrompt(), sampling=Sampling(max_reply_tokens=6)
     )
+
+
+def test_a_failure_of_play_is_raised_when_learning_has_ended() -> None:
+    def fails(update: int) -> Any:
+        raise EngineError(f"no engine plays update {update}")
+
+    ahead, learnt = PlayAhead((), fails, lambda: None), []
+    with pytest.raises(EngineError, match="no engine plays update 1"), ahead.playing(1):
+        learnt.append(1)
+    assert learnt == [1]
