@@ -59,8 +59,8 @@ def check_staleness(
         )
     if config.starts != "law":
         raise InvalidArgumentError(
-            "'starts' must be law with 'max_staleness' 1, since a start rule goes by what was compared before it chooses "
-            f"(got {config.starts!r})"
+            "'starts' must be law with 'max_staleness' 1: a start rule chooses by what was compared before (got "
+            f"{config.starts!r})"
         )
     if past:
         raise InvalidArgumentError(
