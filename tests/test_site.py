@@ -440,7 +440,7 @@ def test_the_page_of_metrics_lists_what_several_epochs_add() -> None:
     from lap import LanguageAgentPolicy, MemorylessPrompt, TabularModel, WholeReplyParser
     from tests.runs import SMALL_RUN
 
-    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference/metrics.md").read_text(encoding="utf-8")
     policy = LanguageAgentPolicy(
         prompt=MemorylessPrompt(),
         model=TabularModel(vocabulary=("left", "right")),

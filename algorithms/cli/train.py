@@ -37,7 +37,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
         "group_on", "common_chance", "max_plays", "max_staleness", "max_failure_rate", "sampling", "kept_episodes",
-        "alpha", "floor", "replacement", "scope", "corrected",
+        "alpha", "floor", "replacement", "scope", "corrected", "starts", "start_floor", "start_memory", "start_pool",
+        "correct_starts", "branching", "rollouts", "trees",
     ),
     "Method": (
         "method", "baseline", "std", "eps", "credit", "anchor_weight", "baseline_decay", "gae_lambda",

@@ -153,7 +153,8 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
             raise GameLawError(f"{self.name}: the episode is over, so that no step follows")
         is_here = state.session.path is state.path
         session = state.session if is_here else self._replayed(state)
-        return _step(session, state, tuple(joint_action.items()), rng.seed())
+        in_order = tuple((a, joint_action[a]) for a in self.agents if a in joint_action)
+        return _step(session, state, in_order, rng.seed())
 
     def _replayed(self, state: LiveState) -> _Session:
         """A fresh environment, moved to the state.

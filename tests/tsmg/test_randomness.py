@@ -212,5 +212,11 @@ def test_the_words_that_key_random_streams_are_as_they_were() -> None:
     )
     words = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
     assert words == STREAMS_OF_RUNS
-    assert [purpose.value for purpose in Purpose] == ["start", "chance", "policy", "sub-sample"]
+    assert [purpose.value for purpose in Purpose] == [
+        "start",
+        "chance",
+        "policy",
+        "sub-sample",
+        "branch",
+    ]
     assert [phase.value for phase in Phase] == ["training", "evaluation", "cloning", "examples"]

@@ -12,7 +12,7 @@ ROOTS: Mapping[str, tuple[str, ...]] = {
     ),
     "global-generators": (
         "same-seed", "observation-pure", "interleaving", "branching", "one-law", "state-tells-all", "seed-matters",
-        "stochastic-start", "stochastic-transitions", "hash-seed",
+        "stochastic-start", "stochastic-transitions", "hash-seed", "rules-pure", "information-told",
     ),
     "observation-pure": (
         "same-seed", "interleaving", "branching", "state-tells-all", "state-value", "information",
