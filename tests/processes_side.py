@@ -44,6 +44,10 @@ CASES: dict[str, dict[str, Any]] = {
     "starts chosen by success": {
         "groups": 3, "game": "Hanoi-v0", "starts": "learnability", "correct_starts": True,
     },
+    "rollouts from each state": {
+        "groups": 3, "branching": "vine", "credit": "vine", "rollouts": 2, "sampling": "all", "batch_rule": "whitened",
+    },
+    "trees": {"groups": 3, "branching": "tree", "credit": "tree", "sampling": "all"},
     "two roles": {"groups": 3, "game": "PrisonersDilemma-v0"},
     "whole episodes": {
         "groups": 3, "epochs": 2, "ratio": "gspo-episode", "importance_weights": "truncated",
