@@ -27,15 +27,14 @@ Command = TypeVar("Command", bound=Callable[..., None])
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
     *("credit", "anchor_weight", "baseline_decay", "gae_lambda"),
-    *("baseline", "std", "eps", "sampling", "alpha", "floor"),
-    *("replacement", "corrected"),
+    *("baseline", "std", "eps", "sampling", "alpha", "floor", "replacement", "corrected"),
     *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),
 )
 # Those that ``tsmg lab`` takes: also what matters where a batch has several groups, or is played again.
 _COMPARED = (
     *_ESTIMATOR,
     *("groups", "scope", "group_filter", "kept_groups", "max_plays", "batch_rule", "group_on"),
-    *("starts", "start_floor", "correct_starts"),
+    *("starts", "start_floor", "correct_starts", "branching", "rollouts", "trees"),
 )
 # Those that ``tsmg signal`` takes: of an estimator, of the play of groups, and of the forward pass.
 _MEASURED = (

@@ -127,10 +127,7 @@ class MSGRPOTrainer:
         self.processes = self.sharding.processes
         self.sharding.place([policy.model for policy in self.policies.values()])
         self.learners = learners_of(self.policies)
-        if self.processes.count > 1 and self._pushing_models():
-            raise InvalidArgumentError(
-                "an engine plays for one learning process: start it without a launcher, and more engines instead"
-            )
+        self._check_engines()
         self.past_opponents = past_opponents(self.matchups, self.learners)
         shard_learners(self.learners, self.past_opponents, self.sharding)
         self.batch_learner = BatchLearner(
@@ -229,6 +226,12 @@ class MSGRPOTrainer:
 
     def _notes_of_models(self) -> list[str]:
         return [note for model in self._pushing_models() for note in model.take_notes()]
+
+    def _check_engines(self) -> None:
+        if self.processes.count > 1 and self._pushing_models():
+            raise InvalidArgumentError(
+                "an engine plays for one learning process: start it without a launcher, and more engines instead"
+            )
 
     def _pushing_models(self) -> list[PushingModel]:
         """The models that learn and play elsewhere."""

@@ -143,26 +143,8 @@ def measure_signal(
         name: attrs.evolve(config, groups=1, **changes) for name, changes in estimators.items()
     }
     made = {name: Estimator.of(changed, game.facts) for name, changed in wanted.items()}
-    group_on = trainer.estimator.group_on
     for name, changed in wanted.items():
-        if changed.group_size > base.group_size:
-            raise InvalidArgumentError(
-                f"estimator {name!r}: 'group_size' must be at most {base.group_size} (got {changed.group_size})"
-            )
-        if made[name].group_on != group_on or changed.common_chance:
-            raise InvalidArgumentError(
-                f"estimator {name!r}: 'group_on' must be {group_on!r}, and 'common_chance' off"
-            )
-        if made[name].starts or made[name].branching:
-            raise InvalidArgumentError(
-                f"estimator {name!r}: 'starts' must be 'law' and 'branching' 'none', since all estimators are measured "
-                "on the same groups"
-            )
-        if made[name].group_filter or made[name].batch_rule:
-            raise InvalidArgumentError(
-                f"estimator {name!r}: 'group_filter' must be 'all' and 'batch_rule' 'none', since groups are measured "
-                "one by one"
-            )
+        _check_measurable(name, made[name], changed, among=trainer)
     truth = Estimator.of(attrs.evolve(base, **_UNBIASED), game.facts)
     true_tally = _Tally(groups)
     tallies = {name: _Tally(groups) for name in made}
@@ -179,6 +161,31 @@ def measure_signal(
             f"'policy' must play episodes of {game.name} that differ in return"
         )
     return {name: tally.signal(wanted[name], true_tally) for name, tally in tallies.items()}
+
+
+def _check_measurable(
+    name: str, made: Estimator, changed: MSGRPOConfig, *, among: MSGRPOTrainer
+) -> None:
+    """Refuse an estimator that cannot be measured on the groups that the trainer plays."""
+    size, group_on = among.config.group_size, among.estimator.group_on
+    if changed.group_size > size:
+        raise InvalidArgumentError(
+            f"estimator {name!r}: 'group_size' must be at most {size} (got {changed.group_size})"
+        )
+    if made.group_on != group_on or changed.common_chance:
+        raise InvalidArgumentError(
+            f"estimator {name!r}: 'group_on' must be {group_on!r}, and 'common_chance' off"
+        )
+    if made.starts or made.branching:
+        raise InvalidArgumentError(
+            f"estimator {name!r}: 'starts' must be 'law' and 'branching' 'none', since all estimators are measured "
+            "on the same groups"
+        )
+    if made.group_filter or made.batch_rule:
+        raise InvalidArgumentError(
+            f"estimator {name!r}: 'group_filter' must be 'all' and 'batch_rule' 'none', since groups are measured "
+            "one by one"
+        )
 
 
 def comparison_rows(signals: Mapping[str, Signal]) -> list[tuple[str, ...]]:
