@@ -679,7 +679,7 @@ class Basket(Memory):
     """Shows a set in its own order."""
 
     def observation_text(self, state: Any, agent: str) -> str:
-        return f"step {state}: {', '.join({'apple', 'pear', 'plum', 'cherry', 'quince'})}"
+        return f"step {state}: {', '.join({f'fruit {n}' for n in range(20)})}"
 
 
 def _halved_start(self: Any) -> Any:
