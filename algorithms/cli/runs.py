@@ -174,7 +174,7 @@ def report(
 def experiment(
     name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, dry_run: bool
 ) -> None:
-    """Do an experiment: one that ships (paper, social), or a TOML file of your own.
+    """Do an experiment: one that ships (methods, paper, social), or a TOML file of your own.
 
     Each run has a folder of its own. What is whole is not repeated, so the command can be stopped and given again.
     At the end a report is written. The exit code is 1 if a run failed.

@@ -32,6 +32,7 @@ _REASONS = {
     "batch_rule": "that rule replaces all credit by its own",
     "ratio": "shared steps are trained once, so that a branch has no whole episode",
     "importance_level": "shared steps are trained once, so that a branch has no whole episode",
+    "weighting": "shared steps are trained once, so that a branch has not the size of its episode",
     "sampling": "shared steps are trained once, with all episodes that share them; choose 'all'",
 }
 
@@ -274,6 +275,7 @@ def _check_excluded(settings: Mapping[str, object]) -> None:
     excluded = [("common_chance", True), ("batch_rule", "risk")]
     if branching == "tree":
         excluded += [("ratio", "gspo-episode"), ("importance_level", "episode")]
+        excluded += [("weighting", "episode"), ("weighting", "sequence")]
         excluded += [] if sampling == "all" else [("sampling", str(sampling))]
     for name, value in excluded:
         if settings[name] == value:

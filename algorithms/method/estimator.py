@@ -81,7 +81,7 @@ class Estimator:
       branching: which episodes of a group begin in the middle of others; none if ``None``.
 
     Raises:
-      InvalidArgumentError: branches are to be trained on, but not every episode is.
+      InvalidArgumentError: branches are to be trained on, and another setting does not go with it.
 
     Theory: Definition 10.1, Equation 5.2.
     """
@@ -104,11 +104,14 @@ class Estimator:
     branching: Branching | None = None
 
     def __attrs_post_init__(self) -> None:
-        draws = not (isinstance(self.sampling, SamplingRule) and self.sampling.kind == "all")
-        if self.branching is not None and self.branching.trained and draws:
+        if self.branching is None or not self.branching.trained:
+            return
+        keeps_all = isinstance(self.sampling, SamplingRule) and self.sampling.kind == "all"
+        by_size = self.weighting in ("episode", "sequence")
+        if not keeps_all or by_size or self.common_chance:
             raise InvalidArgumentError(
-                f"{rule_name(self.branching)} trains on shared steps once, with all episodes that share them: "
-                "'sampling' must be 'all'"
+                f"{rule_name(self.branching)} trains on shared steps once, and draws chance of its own: 'sampling' "
+                "must be 'all', 'weighting' constant, step or token, and 'common_chance' off"
             )
 
     @classmethod

@@ -98,6 +98,12 @@ def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = No
                 "'starts' chooses the start of a group, and the members of a group share none here ('group_on' "
                 f"{config.group_on!r}): set 'group_on' to initial_information or initial_state"
             )
+        memory = attrs.fields_dict(MSGRPOConfig)["start_memory"].default
+        if ":" in config.starts and config.start_memory != memory:
+            raise InvalidArgumentError(
+                f"'start_memory' is of 'starts' learnability, and has no effect on a rule of your own: leave it out "
+                f"(got {config.start_memory!r})"
+            )
         return
     for name in ("start_floor", "start_memory", "start_pool", "correct_starts"):
         value = getattr(config, name)

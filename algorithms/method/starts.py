@@ -177,10 +177,10 @@ class Learnability:
         """Forget a little, and count the wins and losses of an update.
 
         Raises:
-          InvalidArgumentError: the game says of no episode whether it was a success.
+          InvalidArgumentError: returns differ, and the game says of no episode whether it was a success.
         """
         known = [(g.start, s) for g in role_groups for s in g.successes_G if s is not None]
-        if role_groups and not known:
+        if not known and any(g.has_variance for g in role_groups):
             raise InvalidArgumentError(
                 "'starts' 'learnability' needs a game that says what a success is, and this one does not: choose "
                 "'starts' 'law', or a rule of your own that looks at returns"

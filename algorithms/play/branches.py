@@ -81,7 +81,7 @@ def with_branches(
         if not lost:
             grown = _grown if branching.trained else _valued
             groups.append(grown(group, points, branches))
-    return Rollouts(groups=tuple(groups), failed=tuple(failed))
+    return Rollouts(groups=tuple(groups), failed=tuple(failed), branches=len(specs))
 
 
 def _points(

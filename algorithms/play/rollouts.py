@@ -39,10 +39,12 @@ class Rollouts:
     Attributes:
       groups: whole groups; a group with a failed member is not among them.
       failed: the episodes in which the game raised.
+      branches: how many episodes were begun in the middle of others.
     """
 
     groups: tuple[EpisodeGroup[Any], ...]
     failed: tuple[FailedEpisode[Any], ...]
+    branches: int = 0
 
 
 def collect_groups(

@@ -94,6 +94,10 @@ class BatchLearner:
                 )
             self.optimizer.step()
         metrics = TokenTally.total(gather([tally])).metrics(grad_norm=grad_norm, clip=c.clip_range)
+        if (
+            c.epochs == 1
+        ):  # the only pass is before the step: replies differ by the server's rounding and age alone
+            metrics = {k: v for k, v in metrics.items() if not k.endswith("_displacement")}
         if rows and not c.kl_coefficient:  # the loss has not computed it
             metrics["kl"] = measured_kl(self.learners, rows, self.sharding)
         return {**metrics, **importance, "learning_rate": learning_rate}

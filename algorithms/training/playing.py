@@ -240,11 +240,10 @@ class GroupPlayer:
                 for matchup, places in distinct_matchups(self.matchups, playing, c.groups)
                 for groups in [[first_group + place for place in places]]
             )
-        failed = _joined([part.rollouts for part in parts]).failed
-        errors = processes.gather(episode.error for episode in failed)
-        failures = check_failures(
-            failed, c.groups * c.group_size, c.max_failure_rate, errors=errors
-        )
+        played = _joined([part.rollouts for part in parts])
+        errors = processes.gather(episode.error for episode in played.failed)
+        episodes = c.groups * self._roots + sum(processes.gather([played.branches]))
+        failures = check_failures(played.failed, episodes, c.max_failure_rate, errors=errors)
         return Played(game=self.game, parts=parts, failures=failures, starts=starts)
 
     def collect(
@@ -270,7 +269,7 @@ class GroupPlayer:
             seed=c.seed,
             update=update,
             groups=groups,
-            group_size=c.group_size if branching is None else branching.roots(c.group_size),
+            group_size=self._roots,
             group_on=resolved_group_on(c, self.game.facts),
             common_chance=c.common_chance,
             max_failure_rate=1.0,  # the rate over all processes is what counts
@@ -287,9 +286,16 @@ class GroupPlayer:
             group_size=c.group_size,
         )
 
+    @property
+    def _roots(self) -> int:
+        """How many episodes of a group begin at its start."""
+        size = self.config.group_size
+        return size if self.branching is None else self.branching.roots(size)
+
 
 def _joined(rollouts: Sequence[Rollouts]) -> Rollouts:
     return Rollouts(
         groups=tuple(group for part in rollouts for group in part.groups),
         failed=tuple(episode for part in rollouts for episode in part.failed),
+        branches=sum(part.branches for part in rollouts),
     )

@@ -133,6 +133,7 @@ class MSGRPOTrainer:
         self.batch_learner = BatchLearner(
             learners=self.learners, config=self.config, sharding=self.sharding, ratio=ratio
         )
+        chooses = self.estimator.starts is not None
         self.player = GroupPlayer(
             game=game,
             matchups=self.matchups,
@@ -141,11 +142,11 @@ class MSGRPOTrainer:
             sharding=self.sharding,
             constrained=constrained,
             starts=listed_starts(game, seed=self.config.seed, most=self.config.start_pool)
-            if self.estimator.starts is not None
+            if chooses
             else (),
             branching=self.estimator.branching,
         )
-        check_staleness(self.config, self.learners, self.past_opponents)
+        check_staleness(self.config, self.learners, self.past_opponents, chooses_starts=chooses)
         self.ahead = PlayAhead(self.learners, self.player.play, self._push_weights)
         self.update_index = 0
 
@@ -199,8 +200,9 @@ class MSGRPOTrainer:
         )
 
     def _coverage(self, role_groups: Sequence[RoleGroup], drawn: Sequence[Selected]) -> Metrics:
-        """How many starts are learnt from, where the members of a group share theirs."""
-        if self.estimator.group_on == "nothing":
+        """How many starts are learnt from, where the members of a group share theirs, and no steps beyond it."""
+        branching = self.estimator.branching
+        if self.estimator.group_on == "nothing" or (branching is not None and branching.trained):
             return {}
         return {**start_coverage(role_groups, drawn, corrected=self.estimator.correct_starts)}
 

@@ -5,9 +5,9 @@
 
 A run's score is its success rate on held-out starts (where a game has no success, the mean return), interpolated
 between evaluations at the tokens that the most economical run of its scenario generated in all. A cell is the
-interquartile mean over runs, with a 95% interval from resampled runs; differences are those of runs with equal seeds,
-which start from the same clone. A bold difference is one whose interval does not hold 0; of so many comparisons, one in
-twenty does so by chance.
+interquartile mean over runs, with a 95% interval from resampled runs; a difference is the mean over runs with equal
+seeds, which start from the same clone, with a 95% interval by Student's t. Bold are differences whose interval does not
+hold 0; of so many comparisons, one in twenty does so by chance.
 """
 
 import argparse
@@ -19,11 +19,12 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 from algorithms.analysis.comparison import generated_tokens, trained_tokens
-from algorithms.analysis.statistics import interquartile_mean, mean, paired_difference
+from algorithms.analysis.statistics import interquartile_mean, mean
 from algorithms.runs.reader import Run, find_runs, read_runs
 from tests.tables import Row, as_markdown, put, show
 
@@ -109,9 +110,11 @@ def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
     both = sorted(ours.keys() & theirs.keys())
     if len(both) < 2:
         return ""
-    found = paired_difference([ours[s] for s in both], [theirs[s] for s in both])
-    differs = found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
-    return f"**{found}**" if differs else str(found)
+    found = stats.ttest_rel([ours[s] for s in both], [theirs[s] for s in both])
+    low, high = found.confidence_interval(0.95)
+    difference = mean([ours[s] - theirs[s] for s in both]).value
+    text = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def _thousands(tokens: Sequence[float]) -> str:

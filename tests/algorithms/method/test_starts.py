@@ -14,7 +14,7 @@ from algorithms import MSGRPOConfig
 from algorithms.method.batch import RoleGroup
 from algorithms.method.config import START_NAMES
 from algorithms.method.estimator import Estimator
-from algorithms.method.fit_to_game import bias_warnings
+from algorithms.method.fit_to_game import bias_warnings, check_starts
 from algorithms.method.starts import START_RULES, CandidateStart, Learnability, StartLaw
 from tests.own_rules import later_first
 from tsmg import EpisodeKey, Facts, InvalidArgumentError
@@ -138,8 +138,16 @@ def test_what_is_remembered_survives_json() -> None:
 
 
 def test_without_a_success_there_is_no_curriculum_by_success() -> None:
+    unknown = group(0, None, None)
+    Learnability(memory=0.9).observe([attrs.evolve(unknown, returns_G=(-1.0, -1.0))])  # forfeits
     with pytest.raises(InvalidArgumentError, match="needs a game that says what a success is"):
-        Learnability(memory=0.9).observe([group(0, None, None)])
+        Learnability(memory=0.9).observe([attrs.evolve(unknown, returns_G=(0.0, 1.0))])
+
+
+def test_a_memory_that_a_rule_of_ones_own_does_not_have_is_refused() -> None:
+    config = MSGRPOConfig(starts="tests.own_rules:first", start_memory=0.5)
+    with pytest.raises(InvalidArgumentError, match="'start_memory' is of 'starts' learnability"):
+        check_starts(config, Facts())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import games
-from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.method.branching import Tree, Vine
 from algorithms.play.branches import check_branches, with_branches
 from algorithms.play.rollouts import Rollouts, collect_groups
 from algorithms.runs.state import TrainingState
+from algorithms.training import playing
 from algorithms.training.snapshot import load_training_state, training_state
 from games.adapters import live
 from lap import LanguageAgentPolicy, Sampling, TabularModel, WholeReplyParser
@@ -186,6 +187,28 @@ def test_all_that_is_sampled_is_counted_and_each_completion_trained_once() -> No
         for e, origin in zip(g.episodes, g.origins, strict=True)
     )
     assert grown_up.metrics["generated_tokens"] == grown_up.metrics["trained_tokens"] == own
+
+
+@pytest.mark.parametrize("settings", [VINE, TREE])
+def test_failures_are_a_share_of_all_that_was_played(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(
+        playing, "check_failures", lambda failed, episodes, *_, **__: counted.append(episodes) or 0
+    )
+    groups = trainer(**settings).update().rollouts.groups
+    rollouts = sum(len(found.returns_K_N) for group in groups for found in group.rollouts)
+    assert counted == [3 * 4 + rollouts] and (rollouts > 0) == (settings is VINE)
+
+
+@pytest.mark.parametrize("change", [{"weighting": "episode"}, {"common_chance": True}])
+def test_what_trained_branches_do_not_go_with_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="'branching' 'tree' does not go with"):
+        MSGRPOConfig(**TREE, group_size=4, **change)
+    config = MSGRPOConfig(group_size=4, sampling="all", **change)
+    with pytest.raises(InvalidArgumentError, match="'weighting' constant, step or token"):
+        Estimator.of(config, Facts(), branching=Tree())
 
 
 def test_two_players_have_values_of_their_own() -> None:

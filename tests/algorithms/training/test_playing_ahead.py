@@ -173,6 +173,11 @@ def test_what_plays_here_is_not_played_ahead(folder: Path, engine: FakeEngine) -
     several = attrs.evolve(AHEAD, max_plays=2, group_filter="signal")
     with pytest.raises(InvalidArgumentError, match="'max_plays' must be 1 with 'max_staleness'"):
         MSGRPOTrainer(game=GAME, policy=split_policy(folder, [engine]), config=several)
+    chosen = Estimator.of(AHEAD, GAME.facts, starts=lambda starts: [1.0] * len(starts))
+    with pytest.raises(InvalidArgumentError, match="'starts' must be law with 'max_staleness' 1"):
+        MSGRPOTrainer(
+            game=GAME, policy=split_policy(folder, [engine]), config=AHEAD, estimator=chosen
+        )
 
 
 def plain(folder: Path) -> Any:
