@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import games
-from algorithms import MSGRPOTrainer, RunSpec
+from algorithms import Estimator, MSGRPOTrainer, RunSpec
 from algorithms.runs.state import TrainingState
 from algorithms.training.playing_ahead import PlayAhead, playing_version
 from algorithms.training.snapshot import load_training_state, training_state
