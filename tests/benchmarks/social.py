@@ -22,12 +22,15 @@ def main(root: str) -> None:
     print("| game | runs | measure | before | after | difference |")
     print("|---|---|---|---|---|---|")
     for game in sorted(folder for folder in Path(root).iterdir() if folder.is_dir()):
-        runs = [figures(run) for run in sorted(game.glob("*/[0-9]")) if is_finished(run)]
-        for name in runs[0][0] if runs else ():
-            before, after = ([pair[n][name] for pair in runs] for n in (0, 1))
+        runs = [figures(run) for run in sorted(game.glob("*/[0-9]*")) if is_finished(run)]
+        for name in dict.fromkeys(name for pair in runs for found in pair for name in found):
+            both = [pair for pair in runs if name in pair[0] and name in pair[1]]
+            if not both:
+                continue
+            before, after = ([pair[n][name] for pair in both] for n in (0, 1))
             gains = [b - a for a, b in zip(before, after, strict=True)]
             means = f"{statistics.mean(before):.3f} | {statistics.mean(after):.3f}"
-            print(f"| {game.name} | {len(runs)} | {name} | {means} | {interval(gains)} |")
+            print(f"| {game.name} | {len(both)} | {name} | {means} | {interval(gains)} |")
 
 
 def interval(values: Sequence[float]) -> str:
@@ -41,8 +44,11 @@ def interval(values: Sequence[float]) -> str:
 
 def is_finished(run: Path) -> bool:
     """Whether a run came to its last update."""
+    evaluations = run / "evaluations.jsonl"
+    if not evaluations.exists() or not lines(evaluations):
+        return False
     updates = json.loads((run / "config.json").read_text())["spec"]["algorithm"]["updates"]
-    return bool(lines(run / "evaluations.jsonl")[-1]["update"] == updates)
+    return bool(lines(evaluations)[-1]["update"] == updates)
 
 
 def figures(run: Path) -> tuple[Mapping[str, float], Mapping[str, float]]:

@@ -334,7 +334,7 @@ def test_playing_allocates_what_is_estimated(vocabulary):
 # ---- the update that tests/benchmarks/memory.py measures
 
 MEASURED = 3.18
-"""GB resident at most, with freed memory given back at once (docs/scale.md says how)."""
+"""GB resident at most, with freed memory given back at once (docs/how_to/scale.md says how)."""
 LIBRARIES = 0.40
 """GB of the process before there is a network."""
 
