@@ -51,8 +51,8 @@ def kl_k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     It is exp(d) - d - 1 with d = log M_ref - log M_theta.
     At least 0 for every token, and unbiased for tokens that M_theta sampled, if it can sample all
     that M_ref can. Its gradient, for such tokens, is on average the gradient of the *other*
-    divergence, KL(M_ref || M_theta) (the distribution of the tokens is not differentiated). Source: Schulman, "Approximating KL divergence"
-    (2020); in GRPO, arXiv:2402.03300.
+    divergence, KL(M_ref || M_theta) (the distribution of the tokens is not differentiated).
+    Source: Schulman, "Approximating KL divergence" (2020); in GRPO, arXiv:2402.03300.
 
     Args:
       logprobs: log M_theta, in nats. Any shape.
