@@ -79,10 +79,10 @@ class BatchLearner:
         set_learning_rate(self.optimizer, learning_rate)
         share, tally, grad_norm = self.sharding.share(rows), TokenTally(), 0.0
         share, importance = self._with_importance(share)
-        tally.tail = RatioTail() if self._has_tail else None
+        tally.tail = self._new_tail()
         for _ in range(c.epochs if rows else 0):
             share = self.prepared(share)
-            tally.tail = RatioTail() if self._has_tail else None  # the last pass counts
+            tally.tail = self._new_tail()  # the last pass counts
             tally = self._compute_gradient(share, tally, update)
             if not staleness:  # older weights sampled with other probabilities
                 self._check_ratios(share, tally)
@@ -94,13 +94,13 @@ class BatchLearner:
                 )
             self.optimizer.step()
         metrics = TokenTally.total(gather([tally])).metrics(grad_norm=grad_norm, clip=c.clip_range)
-        if (
-            c.epochs == 1
-        ):  # the only pass is before the step: replies differ by the server's rounding and age alone
-            metrics = {k: v for k, v in metrics.items() if not k.endswith("_displacement")}
         if rows and not c.kl_coefficient:  # the loss has not computed it
             metrics["kl"] = measured_kl(self.learners, rows, self.sharding)
         return {**metrics, **importance, "learning_rate": learning_rate}
+
+    def _new_tail(self) -> RatioTail | None:
+        """What takes in the ratios of a pass, where they are not 1."""
+        return RatioTail(after_steps=self.config.epochs > 1) if self._has_tail else None
 
     def _with_importance(self, rows: list[TrainingRow]) -> tuple[list[TrainingRow], Metrics]:
         """The rows with their importance weights, and what these are like, where they are asked for."""

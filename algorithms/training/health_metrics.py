@@ -135,9 +135,15 @@ def _start(role_group: RoleGroup) -> Hashable:
 
 @final
 class RatioTail:
-    """The log-ratios of the tokens of a pass, with the sign of each token's advantage."""
+    """The log-ratios of the tokens of a pass, with the sign of each token's advantage.
 
-    def __init__(self) -> None:
+    Args:
+      after_steps: whether the pass comes after optimiser steps on the batch, which then displace likelihoods. Before
+        them a ratio tells of the server that played.
+    """
+
+    def __init__(self, *, after_steps: bool = True) -> None:
+        self.after_steps = after_steps
         self.log_ratios: list[NDArray[np.float64]] = []
         self.signs: list[NDArray[np.float64]] = []
 
@@ -152,8 +158,8 @@ class RatioTail:
 
     @classmethod
     def total(cls, tails: Sequence["RatioTail"]) -> "RatioTail":
-        """The tokens of several processes."""
-        total = cls()
+        """The tokens of several processes, at least one."""
+        total = cls(after_steps=tails[0].after_steps)
         for tail in tails:
             total.log_ratios += tail.log_ratios
             total.signs += tail.signs
@@ -169,27 +175,29 @@ class RatioTail:
           clip: the range of ratios.
 
         Returns:
-          Metrics; ``None`` where there is no token.
+          Metrics; ``None`` where there is no token. Displacements only after steps.
         """
         if not sum(map(len, self.log_ratios)):
-            return dict.fromkeys(_TAIL_NAMES)
+            return dict.fromkeys(
+                (*_RATIO_NAMES, *(_DISPLACEMENT_NAMES if self.after_steps else ()))
+            )
         log_ratios, signs = np.concatenate(self.log_ratios), np.concatenate(self.signs)
         ratios = np.exp(log_ratios)
         least, greatest = clip.limits
         outside = (ratios < least) | (ratios > greatest)
-        good, bad = (log_ratios[signs == sign] for sign in (1, -1))
-        values = (
+        extent = (
             float(ratios.max()),
             float(ratios.min()),
             float(np.exp(np.quantile(np.abs(log_ratios), _TAIL))),
             float(outside.mean()),
-            float(good.mean()) if good.size else None,
-            float(bad.mean()) if bad.size else None,
         )
-        return dict(zip(_TAIL_NAMES, values, strict=True))
+        found: dict[str, float | None] = dict(zip(_RATIO_NAMES, extent, strict=True))
+        if self.after_steps:
+            for name, sign in zip(_DISPLACEMENT_NAMES, (1, -1), strict=True):
+                own = log_ratios[signs == sign]
+                found[name] = float(own.mean()) if own.size else None
+        return found
 
 
-_TAIL_NAMES = (
-    *("ratio_max", "ratio_min", "ratio_p99", "ratio_outside_share"),
-    *("good_displacement", "bad_displacement"),
-)
+_RATIO_NAMES = ("ratio_max", "ratio_min", "ratio_p99", "ratio_outside_share")
+_DISPLACEMENT_NAMES = ("good_displacement", "bad_displacement")

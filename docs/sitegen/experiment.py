@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from algorithms.analysis import statistics
+from algorithms.analysis.estimate import Estimate
 from sitegen.drawing import BLUE, INK, ORANGE, blank_figure
 
 DATA = Path(__file__).parents[1] / "theory" / "experiment.csv"
@@ -32,14 +32,11 @@ class Comparison:
 
     Attributes:
       label: what is compared, and where.
-      mean: of the differences of the pairs.
-      low, high: of the 95% interval by Student's t.
+      difference: the mean over the pairs, with its interval by Student's t.
     """
 
     label: str
-    mean: float
-    low: float
-    high: float
+    difference: Estimate
 
 
 @functools.cache
@@ -68,11 +65,9 @@ def compared(
     ours, theirs = (curves_of(scenario, arm, name) for arm in ("aaw", other))
     seeds = sorted(ours.keys() & theirs.keys())
     pairs = [(measure(*ours[seed]), measure(*theirs[seed])) for seed in seeds]
-    low, high = stats.ttest_rel(*zip(*pairs, strict=True)).confidence_interval()
     what = "area" if measure is statistics.area_under_curve else "final"
-    mean = float(np.mean([a - b for a, b in pairs]))
-    label = f"{scenario}, {what}: {other}"
-    return Comparison(label=label, mean=mean, low=float(low), high=float(high))
+    difference = statistics.mean_by_t([a - b for a, b in pairs])
+    return Comparison(label=f"{scenario}, {what}: {other}", difference=difference)
 
 
 def comparisons() -> dict[str, list[Comparison]]:
@@ -96,9 +91,10 @@ def forest() -> Figure:
         for place, row in enumerate(rows):
             is_primary = unit == "success" and place == 0
             colour = ORANGE if is_primary else BLUE
-            axes.plot((row.low, row.high), (place, place), color=colour, linewidth=1.6)
+            ends = (row.difference.low, row.difference.high)
+            axes.plot(ends, (place, place), color=colour, linewidth=1.6)
             fill = colour if is_primary else "none"
-            axes.plot(row.mean, place, "D", color=colour, markerfacecolor=fill)
+            axes.plot(row.difference.value, place, "D", color=colour, markerfacecolor=fill)
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.axvline(0, color=INK, linewidth=0.8)

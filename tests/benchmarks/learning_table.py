@@ -19,12 +19,11 @@ from pathlib import Path
 
 import attrs
 import numpy as np
-from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 from algorithms.analysis.comparison import generated_tokens, trained_tokens
-from algorithms.analysis.statistics import interquartile_mean, mean
+from algorithms.analysis.statistics import interquartile_mean, mean, mean_by_t
 from algorithms.runs.reader import Run, find_runs, read_runs
 from tests.tables import Row, as_markdown, put, show
 
@@ -110,11 +109,10 @@ def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
     both = sorted(ours.keys() & theirs.keys())
     if len(both) < 2:
         return ""
-    found = stats.ttest_rel([ours[s] for s in both], [theirs[s] for s in both])
-    low, high = found.confidence_interval(0.95)
-    difference = mean([ours[s] - theirs[s] for s in both]).value
-    text = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    found = mean_by_t([ours[s] - theirs[s] for s in both])
+    assert found.low is not None and found.high is not None
+    text = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def _thousands(tokens: Sequence[float]) -> str:

@@ -7,75 +7,54 @@ For each game and measure: the mean over runs before and after training, and the
 interval over runs (Student's t, paired by run). A run's figure is the mean over its evaluation episodes that have it.
 """
 
-import json
-import math
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Number of runs to the 0.975 quantile of Student's t with one degree of freedom less."""
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
+
+from algorithms.analysis.statistics import mean_by_t
+from algorithms.play.evaluation import mean
+from algorithms.runs.reader import Run, find_runs, read_runs
+from tests.tables import as_markdown
+
+Figures = Mapping[str, float]
 
 
 def main(root: str) -> None:
-    print("| game | runs | measure | before | after | difference |")
-    print("|---|---|---|---|---|---|")
-    for game in sorted(folder for folder in Path(root).iterdir() if folder.is_dir()):
-        runs = [figures(run) for run in sorted(game.glob("*/[0-9]*")) if is_finished(run)]
-        for name in dict.fromkeys(name for pair in runs for found in pair for name in found):
-            both = [pair for pair in runs if name in pair[0] and name in pair[1]]
-            if not both:
-                continue
-            before, after = ([pair[n][name] for pair in both] for n in (0, 1))
-            gains = [b - a for a, b in zip(before, after, strict=True)]
-            means = f"{statistics.mean(before):.3f} | {statistics.mean(after):.3f}"
-            print(f"| {game.name} | {len(both)} | {name} | {means} | {interval(gains)} |")
+    runs, _ = read_runs(find_runs(root))
+    games: dict[str, list[tuple[Figures, Figures]]] = {}
+    for run in runs:
+        if run.is_finished:
+            games.setdefault(run.label("scenario") or "", []).append(figures(run))
+    rows = [("game", "runs", "measure", "before", "after", "difference")]
+    for game, pairs in sorted(games.items()):
+        for name in dict.fromkeys(name for pair in pairs for found in pair for name in found):
+            both = [pair for pair in pairs if name in pair[0] and name in pair[1]]
+            if both:
+                before, after = ([pair[n][name] for pair in both] for n in (0, 1))
+                means = (f"{mean(before):.3f}", f"{mean(after):.3f}")
+                rows.append((game, str(len(both)), name, *means, difference(before, after)))
+    print(as_markdown(rows))
 
 
-def interval(values: Sequence[float]) -> str:
-    """The mean, and its interval where there is one."""
-    mean, count = statistics.mean(values), len(values)
-    if count not in T_975:
-        return f"{mean:+.3f}"
-    half = T_975[count] * statistics.stdev(values) / math.sqrt(count)
-    return f"{mean:+.3f} [{mean - half:.3f}, {mean + half:.3f}]"
+def difference(before: Sequence[float], after: Sequence[float]) -> str:
+    """The mean change, and its interval where there are several runs."""
+    found = mean_by_t([b - a for a, b in zip(before, after, strict=True)])
+    if found.low is None:
+        return f"{found.value:+.3f}"
+    return f"{found.value:+.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a run came to its last update."""
-    evaluations = run / "evaluations.jsonl"
-    if not evaluations.exists() or not lines(evaluations):
-        return False
-    updates = json.loads((run / "config.json").read_text())["spec"]["algorithm"]["updates"]
-    return bool(lines(evaluations)[-1]["update"] == updates)
-
-
-def figures(run: Path) -> tuple[Mapping[str, float], Mapping[str, float]]:
+def figures(run: Run) -> tuple[Figures, Figures]:
     """The measures before training and after it."""
-    evaluations = lines(run / "evaluations.jsonl")
-    metrics = {
-        record["update"]: record
-        for record in lines(run / "metrics.jsonl")
-        if "eval/invalid_rate" in record
-    }
+    invalid = {r["update"]: r["eval/invalid_rate"] for r in run.evaluations}
     found = []
-    for record in (evaluations[0], evaluations[-1]):
-        measured = {"return": mean(record["returns"])}
-        measured |= {name: mean(values) for name, values in record["metrics"].items()}
-        measured["invalid texts"] = metrics[record["update"]]["eval/invalid_rate"]
-        found.append(measured)
+    for record in (run.per_episode[0], run.per_episode[-1]):
+        measured = {"return": record["returns"], **record["metrics"]}
+        means = {n: mean([v for v in values if v is not None]) for n, values in measured.items()}
+        found.append({**means, "invalid texts": invalid[record["update"]]})
     return found[0], found[1]
-
-
-def lines(file: Path) -> list[dict]:
-    """The records of a file."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def mean(values: Sequence[float | None]) -> float:
-    """The mean of those that are there."""
-    return statistics.mean(value for value in values if value is not None)
 
 
 if __name__ == "__main__":

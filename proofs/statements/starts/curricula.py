@@ -95,7 +95,7 @@ def a_curriculum_ascends_the_mean_over_the_starts_that_it_chooses(chosen: Chosen
 
 def _without_weights(chosen: Chosen) -> Sides:
     """The weights mu / q are left out."""
-    return chosen.expected(), chosen.followed(np.array(chosen.starts.shares))
+    return _the_games_own_starts(chosen)
 
 
 @statement(

@@ -138,3 +138,18 @@ def test_intervals_of_ten_runs_hold_the_truth_about_as_often_as_they_say():
 def test_bad_values_are_refused(completion, error):
     with pytest.raises(error):
         completion()
+
+
+@few
+@given(values)
+def test_the_interval_by_t_is_that_of_scipys_test(runs):
+    if len(set(runs)) > 1:
+        low, high = stats.ttest_1samp(runs, 0.0).confidence_interval(0.95)
+        assert ends(statistics.mean_by_t(runs)) == pytest.approx((np.mean(runs), low, high))
+
+
+def test_the_interval_by_t_of_one_run_and_of_none():
+    assert ends(statistics.mean_by_t([2.0])) == (2.0, None, None)
+    assert ends(statistics.mean_by_t([2.0, 2.0])) == (2.0, 2.0, 2.0)
+    with pytest.raises(ShapeError):
+        statistics.mean_by_t([])

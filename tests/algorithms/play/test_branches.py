@@ -1,5 +1,6 @@
 """Branches as they are played: from the right places, with streams of their own, and counted."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,26 @@ VINE: dict[str, Any] = {
     "rollouts": 2,
 }
 TREE: dict[str, Any] = {"branching": "tree", "credit": "tree", "sampling": "all"}
+
+
+@attrs.frozen
+class Rolled:
+    """One rollout from each of these points."""
+
+    points: Callable[[EpisodeGroup[Any]], list[BranchPoint]]
+    trained: bool = False
+
+    def roots(self, group_size: int) -> int:
+        return group_size
+
+    def __call__(
+        self, group: EpisodeGroup[Any], agents: Any, rng: Stream, *, group_size: int
+    ) -> list[BranchPoint]:
+        return self.points(group)
+
+
+def last_steps(group: EpisodeGroup[Any]) -> list[BranchPoint]:
+    return [BranchPoint(episode=e, step=len(x.steps) - 1) for e, x in enumerate(group.episodes)]
 
 
 def policy() -> LanguageAgentPolicy[TabularModel]:
@@ -131,20 +152,8 @@ def test_branches_have_streams_of_their_own() -> None:
 
 @pytest.mark.parametrize("at", [BranchPoint(episode=4, step=0), BranchPoint(episode=0, step=99)])
 def test_a_branch_that_begins_nowhere_is_refused(at: BranchPoint) -> None:
-    @attrs.frozen
-    class Nowhere:
-        trained: bool = False
-
-        def roots(self, group_size: int) -> int:
-            return group_size
-
-        def __call__(
-            self, group: Any, agents: Any, rng: Stream, *, group_size: int
-        ) -> list[BranchPoint]:
-            return [at]
-
-    with pytest.raises(InvalidArgumentError, match="'Nowhere' must begin branches at steps of"):
-        grown(Nowhere())
+    with pytest.raises(InvalidArgumentError, match="'Rolled' must begin branches at steps of"):
+        grown(Rolled(lambda group: [at]))
 
 
 def trainer(**settings: Any) -> MSGRPOTrainer:
@@ -254,7 +263,7 @@ def test_declared_bounds_hold_for_whole_episodes() -> None:
             Changed(facts=Facts(return_bounds=(3.0, 9.0))),
             policy(),
             Rollouts(groups=groups, failed=()),
-            Late(),
+            Rolled(last_steps),
             learners=LEARNERS,
             group_size=4,
         )
@@ -263,21 +272,6 @@ def test_declared_bounds_hold_for_whole_episodes() -> None:
     assert len(wholes["raised"].groups) == 2 and not wholes["raised"].failed
     assert wholes["plain"].failed  # but for groups whose branches are cut at the time limit
     assert all("declared are 3 to 9" in episode.error for episode in wholes["plain"].failed)
-
-
-@attrs.frozen
-class Late:
-    """One rollout from the last step of each episode."""
-
-    trained: bool = False
-
-    def roots(self, group_size: int) -> int:
-        return group_size
-
-    def __call__(
-        self, group: Any, agents: Any, rng: Stream, *, group_size: int
-    ) -> list[BranchPoint]:
-        return [BranchPoint(episode=e, step=len(x.steps) - 1) for e, x in enumerate(group.episodes)]
 
 
 def raised(group: EpisodeGroup[Any]) -> EpisodeGroup[Any]:
