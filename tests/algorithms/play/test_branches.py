@@ -14,8 +14,10 @@ from algorithms.method.branching import Tree, Vine
 from algorithms.play.branches import check_branches, with_branches
 from algorithms.play.rollouts import Rollouts, collect_groups
 from algorithms.runs.state import TrainingState
-from algorithms.training import playing
+from algorithms.training import own_rules, playing
+from algorithms.training.game_spec import GameSpec
 from algorithms.training.snapshot import load_training_state, training_state
+from algorithms.training.spec import RunSpec
 from games.adapters import live
 from lap import LanguageAgentPolicy, Sampling, TabularModel, WholeReplyParser
 from tsmg import (
@@ -218,6 +220,23 @@ def test_what_trained_branches_do_not_go_with_is_refused(change: dict[str, Any])
     config = MSGRPOConfig(group_size=4, sampling="all", **change)
     with pytest.raises(InvalidArgumentError, match="'weighting' constant, step or token"):
         Estimator.of(config, Facts(), branching=Tree())
+
+
+def test_starts_are_counted_where_all_that_is_learnt_begins_there() -> None:
+    """The steps that branches share would count for the first episode's return alone."""
+    assert "effective_starts" in trainer(**VINE).update().metrics
+    assert "effective_starts" not in trainer(**TREE).update().metrics
+
+
+def test_a_run_asks_before_a_model_is_loaded_whether_its_game_branches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(own_rules, "check_branches", lambda game: asked.append(game.name))
+    for settings in ({"kept_episodes": 2}, TREE):
+        config = MSGRPOConfig(group_size=4, **settings)
+        RunSpec(game=GameSpec(id="LineWalk-v0", held_out=0.0), algorithm=config).check()
+    assert asked == ["LineWalk"]
 
 
 def test_two_players_have_values_of_their_own() -> None:

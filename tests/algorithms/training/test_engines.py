@@ -63,6 +63,7 @@ def test_updates_are_played_with_the_newest_weights(folder: Path, engine: FakeEn
         assert 0 < (update.metrics["canary_max_deviation"] or 0) < 1e-4
         assert (update.metrics["ratio_max_deviation"] or 0) < 1e-4
         assert 1 <= (update.metrics["ratio_p99"] or 0) < 1 + 1e-4
+        assert "good_displacement" not in update.metrics  # no step came before its only pass
         completions = [
             completion
             for group in update.rollouts.groups
