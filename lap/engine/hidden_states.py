@@ -84,8 +84,14 @@ def context_states(
 
 
 def head_logits(network: torch.nn.Module, states: Tensor) -> Tensor:
-    """The logits that a network's head makes of last hidden states. (n, width) to (n, V), float32."""
-    with _decoder_returns(causal_network(network), states[None]):
+    """The logits that a network's head makes of last hidden states. (n, width) to (n, V), float32.
+
+    The head computes in the type of its weights, also where the layers compute in another one: in bfloat16 a logit of
+    16 has steps of 1/8, so that states which hardly differ would have probabilities that do.
+    """
+    inner = causal_network(network)
+    states = states.to(inner.get_output_embeddings().weight.dtype)
+    with _own_type(network), _decoder_returns(inner, states[None]):
         nothing = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         logits: Tensor = network(input_ids=nothing, use_cache=False).logits
     return logits[0].float()

@@ -5,6 +5,7 @@ import torch
 
 from lap import Message, Prompt, Sampling, Segment, TransformersModel
 from lap.engine.hidden_states import agrees
+from lap.engine.prefix_tree import ReplyTree
 from tests.checkpoints import tiny_model
 from tsmg import Stream
 
@@ -71,6 +72,18 @@ def test_weights_in_float32_that_compute_in_bfloat16():
     )  # the distribution is another one, if not by much
     a, b = gradient(model, completions), gradient(exact, completions)
     assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.98
+
+
+def test_the_head_keeps_the_precision_of_its_weights():
+    """In bfloat16 a logit of 16 has steps of 1/8, and two passes whose states hardly differ do not agree."""
+    model = tiny_model(sharp=3.0)
+    model.autocast = torch.bfloat16
+    completions = sampled(model)
+    logits, _ = model.context_logits(
+        [ReplyTree.of(c.prompt_ids, [c.reply_ids]) for c in completions]
+    )
+    rounded = logits.bfloat16().float()
+    assert float((logits != rounded).float().mean()) > 0.9
 
 
 def test_weights_in_bfloat16(tmp_path):
