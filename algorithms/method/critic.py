@@ -165,7 +165,7 @@ class CriticCredit:
           end: V after the last one.
           discount: of the game.
         """
-        following = [*(row[0] for row in values[1:]), end]
+        following = [*(row[0] for row in values), end][1:]
         targets = [
             turn.earned + turn.discount * value
             for turn, value in zip(turns, following, strict=True)

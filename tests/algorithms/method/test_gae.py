@@ -105,6 +105,20 @@ def test_only_what_was_cut_off_goes_on_and_only_if_asked(gae: Any, ending: Endin
         assert found == expected
 
 
+@pytest.mark.parametrize("gae", LEVELS)
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_an_agent_that_never_replies_has_no_advantages(gae: Any, bootstrap: bool) -> None:
+    """As where another agent ends the game before its first turn; values of other episodes stay with theirs."""
+    (episode,) = EPISODE.episodes
+    cut = attrs.evolve(episode, ending=Ending.TRUNCATED)
+    steps = tuple(attrs.evolve(step, agent_steps=()) for step in cut.steps)
+    group = EpisodeGroup(episodes=(attrs.evolve(cut, steps=steps), cut))
+    settings: dict[str, Any] = {"gae_lambda": 0.5, "bootstrap": bootstrap}
+    silent, found = rule_with(VALUES, gae, **settings)(group, "player")
+    assert silent == []
+    assert found == advantages(gae, ending=Ending.TRUNCATED, bootstrap=bootstrap)
+
+
 def test_returns_that_critics_are_fitted_to() -> None:
     """With 8 at the end: 8 at step 2 and 1 + 2/2 + 8/4 at step 0; if cut, 10 more a step later."""
     (episode,) = EPISODE.episodes
