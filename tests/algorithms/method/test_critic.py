@@ -203,10 +203,15 @@ def test_the_critic_of_a_run_learns_from_its_updates(gae: Any, tokens: int) -> N
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: CriticCredit(gae_lambda=1.1), lambda: TableCritic(rate=0.0)]
+    ("make", "message"),
+    [
+        (lambda: CriticCredit(gae_lambda=1.1), "'gae_lambda' must be in"),
+        (lambda: CriticCredit(gae="tokens"), "'gae' must be turn, token or bi_level"),  # type: ignore[arg-type]
+        (lambda: TableCritic(rate=0.0), "'rate' must be in"),
+    ],
 )
-def test_settings_out_of_range_are_refused(make: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="must be in"):
+def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
         make()
 
 

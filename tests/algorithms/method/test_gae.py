@@ -22,9 +22,13 @@ class Told:
     """Values that are given by prompt and place; a place after an episode has those of the prompt "end"."""
 
     def __init__(self, values: dict[str, Sequence[float]]) -> None:
-        self.told = values
+        self.told = dict(values)
+        self.calls = 0
+        self.asked: list[str] = []
 
     def values(self, positions: Sequence[Position]) -> list[float]:
+        self.calls += 1
+        self.asked += [p.completion.prompt_text for p in positions]
         return [self.told[p.completion.prompt_text][p.tokens] for p in positions]
 
     def fit(self, positions: Sequence[Position], returns: Sequence[float]) -> None:
@@ -127,6 +131,28 @@ def test_returns_that_critics_are_fitted_to() -> None:
         rule = rule_with(VALUES, "token", bootstrap=bootstrap)
         assert rule.to_go(cut, "player") == expected
         assert rule.to_go(episode, "player") == [4.0, 6.0, 8.0]
+
+
+def test_what_follows_the_end_is_asked_for_once_for_a_whole_group() -> None:
+    """Advantages and returns share it, once and until the critic learns."""
+    (episode,) = EPISODE.episodes
+    cut = attrs.evolve(episode, ending=Ending.TRUNCATED)
+    group = EpisodeGroup(episodes=(cut, attrs.evolve(cut)))
+    rule = rule_with(VALUES, "turn", bootstrap=True)
+    critic = rule.critics["player"]
+    assert isinstance(critic, Told)
+    rule(group, "player")
+    assert [rule.to_go(one, "player")[-1] for one in group.episodes] == [13.0, 13.0]
+    assert [critic.asked.count("end"), critic.calls] == [2, 1]
+    critic.told["end"] = (20.0,)
+    assert [rule.to_go(one, "player")[-1] for one in group.episodes] == [18.0, 18.0]
+    rule(group, "player")
+    rule.observe([])
+    critic.told["end"] = (2.0,)
+    assert rule.to_go(cut, "player")[-1] == 9.0
+    rule(group, "player")
+    rule.load_state({})
+    assert rule.to_go(cut, "player")[-1] == 8.0
 
 
 def test_what_would_be_read_next_must_be_known() -> None:
