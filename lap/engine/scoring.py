@@ -96,7 +96,9 @@ def score(
         logprobs_B_L=torch.where(mask_B_L, logprobs_C[gather_B_L], 0.0),
         entropies_B_L=torch.where(mask_B_L, entropies_C[gather_B_L], 0.0),
         mask_B_L=mask_B_L,
-        values_B_L=None if value_head is None else _values(value_head, states, targets_B, width),
+        values_B_L=None
+        if value_head is None
+        else _values(value_head, states, targets_B, max(1, width)),
     )
 
 

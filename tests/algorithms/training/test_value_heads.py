@@ -105,6 +105,18 @@ def test_a_value_is_read_off_the_last_hidden_state_before_the_token(lora: bool) 
     assert len({round(v, 4) for v in found}) > len(completions) / 2
 
 
+def test_a_reply_without_tokens_has_the_value_of_its_prompt() -> None:
+    """Alone, or beside others."""
+    trainer = trainer_of()
+    shake(trainer)
+    critic = credit_of(trainer).critics["walker"]
+    said = rows_of(trainer)[0].completion
+    empty = attrs.evolve(said, reply_ids=(), trainable=(), logprobs=())
+    expected = critic.values([Position(said, 0)])
+    assert critic.values([Position(empty, 0)]) == pytest.approx(expected)
+    assert critic.values([Position(empty, 0), Position(said, 0)]) == pytest.approx(expected * 2)
+
+
 @pytest.mark.parametrize("gae", ["turn", "token"])
 def test_its_loss_is_half_the_squared_error_and_moves_head_and_network(gae: str) -> None:
     """What it adds to the gradient is that of c sum w (V - R)^2 / 2, by autograd of the library's own passes."""
