@@ -242,6 +242,14 @@ def test_what_has_no_hidden_states_is_refused() -> None:
             policy=LanguageAgentPolicy(model=model),
             config=MSGRPOConfig(**SETTINGS),
         )
+    padded = tiny_model()
+    padded.layout = "padded"
+    with pytest.raises(ModelError, match="use a critic of its own"):
+        MSGRPOTrainer(
+            game=games.make("LineWalk-v0"),
+            policy=LanguageAgentPolicy(model=padded, sampling=Sampling(max_reply_tokens=4)),
+            config=MSGRPOConfig(**SETTINGS),
+        )
     network, head = tiny_model().network, torch.nn.Linear(32, 1)
     said = Completion(prompt_ids=(1,), reply_ids=(2,), trainable=(True,), logprobs=(-1.0,))
     with pytest.raises(ModelError, match="use a critic of its own"):
