@@ -15,7 +15,8 @@ since, r_t the rewards from there to its next reply, discounted from there, and 
 So the game's discount counts between turns, and there is none between the tokens of a reply. After the last reply V and
 A are 0: an episode ends with the game, whose time limit is part of it. With ``bootstrap`` V is, in episodes that were
 cut off, the value of what the agent would have read next: the game without its time limit. It is 0 all the same after
-an end of the game's own, and after a forfeit.
+an end of the game's own, and after a forfeit. An agent that would not act next has a value there, too, although its
+critic is fitted only where it replied.
 
 At lambda 1 an advantage is the return from there on minus the value, and the expected gradient is the true one whatever
 the critic says (the factor that discounts t from the start included); below 1 it is where V is the value of the policy,
