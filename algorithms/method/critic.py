@@ -15,7 +15,8 @@ since, r_t the rewards from there to its next reply, discounted from there, and 
 So the game's discount counts between turns, and there is none between the tokens of a reply. After the last reply V and
 A are 0: an episode ends with the game, whose time limit is part of it. With ``bootstrap`` V is, in episodes that were
 cut off, the value of what the agent would have read next: the game without its time limit. It is 0 all the same after
-an end of the game's own, and after a forfeit.
+an end of the game's own, and after a forfeit. An agent that would not act next has a value there, too, although its
+critic is fitted only where it replied.
 
 At lambda 1 an advantage is the return from there on minus the value, and the expected gradient is the true one whatever
 the critic says (the factor that discounts t from the start included); below 1 it is where V is the value of the policy,
@@ -29,7 +30,7 @@ those of the updates before, so that the advantages of an update do not depend o
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, final, get_args
 
 import attrs
 
@@ -72,6 +73,9 @@ class CriticCredit:
       gae: over turns, over tokens, or over both levels.
       bootstrap: whether an episode that was cut off goes on with the critic's value.
 
+    Raises:
+      InvalidArgumentError: lambda is out of its range, or ``gae`` is none of these.
+
     Attributes:
       critics: the critic of each agent; all values are 0 for an agent without one.
       read_at_end: what an agent would read after an episode; ``None`` until ``bind`` is called.
@@ -89,9 +93,13 @@ class CriticCredit:
     ) -> None:
         if not 0 <= gae_lambda <= 1:
             raise InvalidArgumentError(f"'gae_lambda' must be in [0, 1] (got {gae_lambda})")
+        if gae not in get_args(GaeKind):
+            raise InvalidArgumentError(f"'gae' must be turn, token or bi_level (got {gae!r})")
         self.make, self.gae_lambda, self.gae, self.bootstrap = critic, gae_lambda, gae, bootstrap
         self.critics: dict[str, Critic] = {}
         self.read_at_end: ReadAtEnd | None = None
+        # of the last group, by agent and id of the episode, which is held so that no other has its id
+        self._ends: dict[tuple[str, int], tuple[Episode[Any], float]] = {}
 
     def bind(self, read_at_end: ReadAtEnd) -> None:
         """Learn what agents would read after an episode: from their game and policies."""
@@ -111,27 +119,27 @@ class CriticCredit:
         ]
         critic = self.critics.get(agent)
         values = iter(critic.values(asked) if critic else itertools.repeat(0.0))
-        return [
-            self._advantages(
-                turns,
-                [list(itertools.islice(values, len(self._used(turn)))) for turn in turns],
-                sum(itertools.islice(values, len(end))),
-                discount=episode.discount,
-            )
-            for episode, turns, end in zip(group.episodes, turns_G, end_G, strict=True)
-        ]
+        found: list[list[Advantage]] = []
+        self._ends = {}
+        for episode, turns, end in zip(group.episodes, turns_G, end_G, strict=True):
+            rows = [list(itertools.islice(values, len(self._used(turn)))) for turn in turns]
+            after = sum(itertools.islice(values, len(end)))
+            found.append(self._advantages(turns, rows, after, discount=episode.discount))
+            self._ends[agent, id(episode)] = episode, after
+        return found
 
     def to_go(self, episode: Episode[Any], agent: str) -> list[float]:
         """The return from each step on, which critics are fitted to; with what follows the end, if it goes on."""
-        plain, critic, end = (
-            rewards_to_go(episode, agent),
-            self.critics.get(agent),
-            self._end(episode, agent),
-        )
-        if not end or critic is None:
-            return plain
-        (value,) = critic.values(end)
-        return [r + episode.discount ** (len(plain) - t) * value for t, r in enumerate(plain)]
+        plain, end = rewards_to_go(episode, agent), self._value_at_end(episode, agent)
+        return [r + episode.discount ** (len(plain) - t) * end for t, r in enumerate(plain)]
+
+    def _value_at_end(self, episode: Episode[Any], agent: str) -> float:
+        """The value after an episode, 0 if it does not go on; where its advantages have just asked for it, theirs."""
+        _, known = self._ends.pop((agent, id(episode)), (episode, None))
+        if known is not None:
+            return known
+        end, critic = self._end(episode, agent), self.critics.get(agent)
+        return sum(critic.values(end)) if end and critic else 0.0
 
     def _used(self, turn: Turn) -> tuple[Position, ...]:
         """The places of a turn whose values are used."""
@@ -165,7 +173,7 @@ class CriticCredit:
           end: V after the last one.
           discount: of the game.
         """
-        following = [*(row[0] for row in values[1:]), end]
+        following = [*(row[0] for row in values), end][1:]
         targets = [
             turn.earned + turn.discount * value
             for turn, value in zip(turns, following, strict=True)
@@ -189,6 +197,7 @@ class CriticCredit:
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
         """Fit each agent's critic to the returns that followed what the agent read."""
+        self._ends.clear()
         if self.make is None:
             return
         for agent, places in places_by_agent(role_groups).items():
@@ -218,6 +227,7 @@ class CriticCredit:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Know what ``state`` gave."""
+        self._ends.clear()
         if self.make is not None:
             self.critics = {agent: self.make() for agent in state}
         for agent, saved in state.items():

@@ -3,6 +3,8 @@
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
+from typing import Any
+
 import attrs
 
 from algorithms.method.config import (
@@ -12,7 +14,7 @@ from algorithms.method.config import (
     shares_what_is_hidden,
 )
 from algorithms.method.starts import Learnability
-from tsmg import Facts, InvalidArgumentError
+from tsmg import AbstractGame, AbstractWrappedGame, Facts, InvalidArgumentError
 
 # Rules whose credit is 0 exactly where the score is by which an episode is drawn.
 _CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline")
@@ -115,21 +117,35 @@ def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = No
             )
 
 
-def check_opposed_learners(starts: object, facts: Facts, learners: int) -> None:
-    """Refuse to choose starts by success where agents that learn together win from each other.
+def check_starts_by_success(starts: object, game: AbstractGame[Any, Any], learners: int) -> None:
+    """Refuse to choose starts by success in a game without it, or where agents that learn together win from each other.
 
     Args:
       starts: the start rule, or its name.
-      facts: facts of the game that is played.
+      game: the game that is played.
       learners: how many agents learn in a group.
 
     Raises:
       InvalidArgumentError: it is so.
     """
-    by_success = starts == "learnability" or isinstance(starts, Learnability)
-    if by_success and learners > 1 and facts.zero_sum:
+    if starts != "learnability" and not isinstance(starts, Learnability):
+        return
+    if not _defines_success(game):
+        raise InvalidArgumentError(
+            f"'starts' 'learnability' needs a game that defines success, and {game.name} does not: choose 'starts' "
+            "'law', or a rule of your own that looks at returns"
+        )
+    if learners > 1 and game.facts.zero_sum:
         raise InvalidArgumentError(
             "'starts' 'learnability' counts the successes of all agents that learn, and where these win from each "
             "other no count says which start is hard: train against an 'opponent', or choose 'starts' 'law' or a rule "
             "of your own"
         )
+
+
+def _defines_success(game: AbstractGame[Any, Any]) -> bool:
+    """Whether a game, or one that it wraps, says of any episode whether it is a success, as far as its class tells."""
+    own = type(game).success
+    if isinstance(game, AbstractWrappedGame) and own is AbstractWrappedGame.success:
+        return _defines_success(game.inner)
+    return own is not AbstractGame.success

@@ -39,11 +39,16 @@ class Position:
     @property
     def text(self) -> str:
         """The prompt, and on a line of its own each sampled token with its place; the prompt alone before the first."""
+        marks, prompt = self.marks, self.completion.prompt_text
+        return f"{prompt}\n{marks}" if marks else prompt
+
+    @property
+    def marks(self) -> str:
+        """Each token that was sampled before, with its place; empty at the first."""
         c = self.completion
         before = zip(c.reply_ids[: self.tokens], c.trainable, strict=False)
         sampled = [token for token, is_ours in before if is_ours]
-        marks = " ".join(f"<{n}:{token}>" for n, token in enumerate(sampled))
-        return f"{c.prompt_text}\n{marks}" if marks else c.prompt_text
+        return " ".join(f"<{n}:{token}>" for n, token in enumerate(sampled))
 
 
 class Critic(Protocol):
@@ -140,44 +145,55 @@ class TextCritic:
     @torch.no_grad()
     def values(self, positions: Sequence[Position]) -> list[float]:
         """The value of each place."""
-        texts = [position.text for position in positions]
-        values: list[float] = self._read(*self._bags(texts)).tolist() if texts else []
+        texts = [(position.completion.prompt_text, position.marks) for position in positions]
+        values: list[float] = self._read(self._bags(texts)).tolist() if texts else []
         return values
 
     def fit(self, positions: Sequence[Position], returns: Sequence[float]) -> None:
         """Fit the mean return of each distinct text, by the mean squared error over all places."""
         if not positions:
             return
-        texts = [position.text for position in positions]
+        texts = [(position.completion.prompt_text, position.marks) for position in positions]
         places = {text: n for n, text in enumerate(dict.fromkeys(texts))}
         numbers = torch.tensor([places[text] for text in texts])
         wanted = torch.tensor(returns, dtype=torch.float32)
         bags = self._bags(tuple(places))
         for _ in range(self.steps):
             self.optimizer.zero_grad()
-            loss = (self._read(*bags)[numbers] - wanted).square().mean()
+            loss = (self._read(bags)[numbers] - wanted).square().mean()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
-    def _read(self, ids: Tensor, starts: Tensor) -> Tensor:
-        read: Tensor = self.head(self.bag(ids, starts))[:, 0]
+    def _read(self, bags: "_Bags") -> Tensor:
+        sums: Tensor = self.bag(*bags.prompts)[bags.numbers]
+        if bags.marks is not None:
+            sums = sums + self.bag(*bags.marks)
+        read: Tensor = self.head(sums)[:, 0]
         return read
 
-    def _bags(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The features of all texts, one after the other, and where each text's begin."""
-        rows = [self._features(text) for text in texts]
-        starts = np.cumsum([0, *map(len, rows[:-1])])
-        return torch.tensor([feature for row in rows for feature in row]), torch.from_numpy(starts)
+    def _bags(self, texts: Sequence[tuple[str, str]]) -> "_Bags":
+        """The features of prompts with the marks that follow each, on a line of their own."""
+        prompts = {prompt: n for n, prompt in enumerate(dict.fromkeys(p for p, _ in texts))}
+        marked = any(marks for _, marks in texts)
+        return _Bags(
+            prompts=_in_a_row([[*self._features(p), self._feature("")] for p in prompts]),
+            numbers=torch.tensor([prompts[prompt] for prompt, _ in texts]),
+            marks=_in_a_row([self._features(m, line=p.count("\n") + 1) for p, m in texts])
+            if marked
+            else None,
+        )
 
-    def _features(self, text: str) -> list[int]:
-        """The numbers of the text's features."""
-        lines = text.split("\n")
+    def _features(self, text: str, *, line: int = 0) -> list[int]:
+        """The numbers of the features of a text that begins on this line."""
         named = [
             f"{y} {x} {character}"
-            for y, line in enumerate(lines)
-            for x, character in enumerate(line)
+            for y, row in enumerate(text.split("\n"), line)
+            for x, character in enumerate(row)
         ]
-        return [zlib.crc32(name.encode()) % self.features for name in (*named, *text.split(), "")]
+        return [self._feature(name) for name in (*named, *text.split())]
+
+    def _feature(self, name: str) -> int:
+        return zlib.crc32(name.encode()) % self.features
 
     def state(self) -> Mapping[str, Any]:
         """The weights and the optimiser's moments."""
@@ -202,6 +218,28 @@ class TextCritic:
             for n, moments in enumerate(state["moments"])
         }
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved})
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class _Bags:
+    """The features of texts whose prompts recur: each prompt's once.
+
+    Attributes:
+      prompts: the features of all prompts, one after the other, and where each prompt's begin.
+      numbers: the prompt of each text. Shape (n,).
+      marks: those of what follows the prompt in each text, likewise; ``None`` where nothing does.
+    """
+
+    prompts: tuple[Tensor, Tensor]
+    numbers: Tensor
+    marks: tuple[Tensor, Tensor] | None
+
+
+def _in_a_row(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """All rows, one after the other, and where each begins."""
+    starts = np.cumsum([0, *map(len, rows[:-1])])
+    return torch.tensor([feature for row in rows for feature in row]), torch.from_numpy(starts)
 
 
 @final

@@ -111,8 +111,8 @@ def start_coverage(
 
 
 def _mean_credit(credits_T: Sequence[Advantage]) -> float:
-    """The mean advantage of an episode's completions; 0 without any."""
-    whole = [mean(a) if isinstance(a, tuple) else a for a in credits_T]
+    """The mean advantage of an episode's completions, those without tokens left out; 0 without any."""
+    whole = [mean(a) if isinstance(a, tuple) else a for a in credits_T if a != ()]
     return sum(whole) / len(whole) if whole else 0.0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from algorithms.method.config import MSGRPOConfig
-from algorithms.method.fit_to_game import check_opposed_learners
+from algorithms.method.fit_to_game import check_starts_by_success
 from algorithms.method.starts import StartRule
 from algorithms.play.matchups import AbstractMatchups, distinct_matchups
 from algorithms.training.learner import TrainablePolicy
@@ -42,15 +42,15 @@ def check_setup(
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent has no policy, none learns, no action can be written
-        within the reply limit, or starts are chosen by the success of agents that win from each other; of constrained
-        policies, also that legal actions are not listed, or that the settings truncate.
+        within the reply limit, or starts are chosen by success in a game without it, or by that of agents that win
+        from each other; of constrained policies, also that legal actions are not listed, or that the settings truncate.
       GameLawError, NotEnumerableError: the first replies of a constrained policy cannot be told apart or listed.
       ContextLengthError: the first prompt and a reply do not fit a model's context.
     """
     step_limit(game)
     check_matchups(game, matchups, policies, config.groups)
     for matchup, _ in distinct_matchups(matchups, policies, config.groups):
-        check_opposed_learners(starts, game.facts, len(matchup.learners))
+        check_starts_by_success(starts, game, len(matchup.learners))
     if constrained:
         check_constrained(game, config)
     check_first_requests(game, policies, constrained=constrained)

@@ -9,7 +9,7 @@ import attrs
 
 from algorithms.method.branching import check_goes_with, find_branching
 from algorithms.method.config import MSGRPOConfig
-from algorithms.method.fit_to_game import check_opposed_learners, check_starts
+from algorithms.method.fit_to_game import check_starts, check_starts_by_success
 from algorithms.method.rules import find_rule
 from algorithms.play.branches import check_branches
 from tsmg import AbstractGame
@@ -46,7 +46,7 @@ def check_rules(config: MSGRPOConfig, game: AbstractGame[Any, Any], *, learners:
         else:
             own[name] = find_rule(setting, {}, option=name)
     check_starts(config, game.facts)
-    check_opposed_learners(config.starts, game.facts, learners)
+    check_starts_by_success(config.starts, game, learners)
     branching = find_branching(config.branching, rollouts=config.rollouts, trees=config.trees)
     if branching is not None:
         check_goes_with(branching, {**attrs.asdict(config, recurse=False), **own})

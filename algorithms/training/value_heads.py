@@ -122,4 +122,9 @@ def _new_head(learner: Learner, rule: CriticCredit) -> ValueHead:
 
 
 def _asks_for_heads(rule: object) -> TypeGuard[CriticCredit]:
-    return isinstance(rule, CriticCredit) and rule.make is None
+    """Whether a rule makes no critics, and was given none but value heads, such as those of an earlier trainer."""
+    return (
+        isinstance(rule, CriticCredit)
+        and rule.make is None
+        and all(isinstance(critic, HeadCritic) for critic in rule.critics.values())
+    )

@@ -67,7 +67,8 @@ class TokenLogprobs:
         after the end of a reply. Where the mask is False within a reply, a model may leave it 0.
       entropies_B_L: entropy of the distribution that each token was drawn from, in nats; differentiable.
       mask_B_L: True where the policy chose the token: the loss mask.
-      values_B_L: value of the place before each token that is scored, differentiable; ``None`` without a value head.
+      values_B_L: value of the place before each token that is scored, differentiable; that of the prompt, in a column
+        of its own if need be, for a reply without tokens; ``None`` without a value head.
     """
 
     logprobs_B_L: Tensor

@@ -65,6 +65,8 @@ def score(
     """
     if sampling.is_greedy:
         raise ModelError("temperature 0 is for evaluation only: a point mass has no score")
+    if value_head is not None:
+        state_width(network, layout)
     places_B = [sampled_places(completion) for completion in completions]
     replies: dict[Ids, list[Ids]] = {}
     for one, places in zip(completions, places_B, strict=True):
@@ -96,7 +98,9 @@ def score(
         logprobs_B_L=torch.where(mask_B_L, logprobs_C[gather_B_L], 0.0),
         entropies_B_L=torch.where(mask_B_L, entropies_C[gather_B_L], 0.0),
         mask_B_L=mask_B_L,
-        values_B_L=None if value_head is None else _values(value_head, states, targets_B, width),
+        values_B_L=None
+        if value_head is None
+        else _values(value_head, states, targets_B, max(1, width)),
     )
 
 
@@ -107,16 +111,31 @@ def _values(
     width: int,
 ) -> Tensor:
     """The values of the places before scored tokens, 0 elsewhere. Shape (B, L)."""
-    if states is None:
-        raise ModelError(
-            "a value head needs the network's last hidden states, which it does not give apart from its logits: use a "
-            "critic of its own"
-        )
+    assert states is not None  # noqa: S101 - checked by ``state_width``
     with torch.autocast(states.device.type, enabled=False):
         values_C = head(states.float())[:, 0]
     rows = [[t[place].row if place in t else -1 for place in range(width)] for t in targets_B]
     rows_B_L = torch.tensor(rows, dtype=torch.long, device=states.device)
     return torch.where(rows_B_L >= 0, values_C[rows_B_L.clamp(min=0)], 0.0)
+
+
+def state_width(network: torch.nn.Module, layout: Layout) -> int:
+    """The number of features of a last hidden state.
+
+    Args:
+      network: a causal language model of the transformers library, wrapped or not.
+      layout: how its contexts are computed.
+
+    Raises:
+      ModelError: it does not give its states.
+    """
+    if layout == "padded":
+        raise ModelError(
+            "a value head needs the network's last hidden states, which it does not give apart from its logits: use a "
+            "critic of its own"
+        )
+    head: Any = causal_network(network).get_output_embeddings()
+    return int(head.weight.shape[1])
 
 
 def sampled_places(completion: Completion) -> list[int]:

@@ -22,7 +22,7 @@ from lap.engine.decoding import LogitCache, ReplyState, decode, logit_caches
 from lap.engine.hidden_states import Layout, any_prompt, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
-from lap.engine.scoring import score
+from lap.engine.scoring import score, state_width
 from lap.errors import ModelError
 from lap.given import rest_of, sampled_flags, with_given_tokens
 from lap.lora import (
@@ -346,7 +346,7 @@ class TransformersModel(
     @property
     def state_width(self) -> int:
         """The number of features of a last hidden state."""
-        return int(self.network.get_output_embeddings().weight.shape[1])
+        return state_width(self.network, self.resolved_layout())
 
     def logprobs(
         self,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from typing import Any
 
 import attrs
@@ -202,8 +203,39 @@ def test_the_critic_of_a_run_learns_from_its_updates(gae: Any, tokens: int) -> N
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: CriticCredit(gae_lambda=1.1), lambda: TableCritic(rate=0.0)]
+    ("make", "message"),
+    [
+        (lambda: CriticCredit(gae_lambda=1.1), "'gae_lambda' must be in"),
+        (lambda: CriticCredit(gae="tokens"), "'gae' must be turn, token or bi_level"),  # type: ignore[arg-type]
+        (lambda: TableCritic(rate=0.0), "'rate' must be in"),
+    ],
 )
-def test_settings_out_of_range_are_refused(make: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="must be in"):
+def test_settings_out_of_range_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
         make()
+
+
+def test_a_network_reads_each_prompt_once_for_all_places_of_its_replies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is read at a place is its whole text; another route gives the text as a prompt of its own."""
+    reply = attrs.evolve(said(-1.0, -1.0, -1.0), prompt_text="a board\nof two lines")
+    inside = [Position(reply, l) for l in (2, 0, 1)]
+    whole = places(*(position.text for position in inside))
+    one, other = TextCritic(steps=20), TextCritic(steps=20)
+    one.fit(inside, [2.0, 0.0, 1.0])
+    other.fit(whole, [2.0, 0.0, 1.0])
+    expected = other.values(whole)
+    assert one.values(inside) == pytest.approx(expected, abs=1e-4)
+    assert max(expected) - min(expected) > 0.5
+    assert len(one.values(places(""))) == 1
+    read: list[bytes] = []
+    plain = zlib.crc32
+
+    def hashed(name: bytes) -> int:
+        read.append(name)
+        return plain(name)
+
+    monkeypatch.setattr(zlib, "crc32", hashed)
+    one.values(inside)
+    assert read.count(b"board") == 1 and read.count(b"<0:0>") == 2

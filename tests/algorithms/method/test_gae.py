@@ -22,9 +22,13 @@ class Told:
     """Values that are given by prompt and place; a place after an episode has those of the prompt "end"."""
 
     def __init__(self, values: dict[str, Sequence[float]]) -> None:
-        self.told = values
+        self.told = dict(values)
+        self.calls = 0
+        self.asked: list[str] = []
 
     def values(self, positions: Sequence[Position]) -> list[float]:
+        self.calls += 1
+        self.asked += [p.completion.prompt_text for p in positions]
         return [self.told[p.completion.prompt_text][p.tokens] for p in positions]
 
     def fit(self, positions: Sequence[Position], returns: Sequence[float]) -> None:
@@ -105,6 +109,20 @@ def test_only_what_was_cut_off_goes_on_and_only_if_asked(gae: Any, ending: Endin
         assert found == expected
 
 
+@pytest.mark.parametrize("gae", LEVELS)
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_an_agent_that_never_replies_has_no_advantages(gae: Any, bootstrap: bool) -> None:
+    """As where another agent ends the game before its first turn; values of other episodes stay with theirs."""
+    (episode,) = EPISODE.episodes
+    cut = attrs.evolve(episode, ending=Ending.TRUNCATED)
+    steps = tuple(attrs.evolve(step, agent_steps=()) for step in cut.steps)
+    group = EpisodeGroup(episodes=(attrs.evolve(cut, steps=steps), cut))
+    settings: dict[str, Any] = {"gae_lambda": 0.5, "bootstrap": bootstrap}
+    silent, found = rule_with(VALUES, gae, **settings)(group, "player")
+    assert silent == []
+    assert found == advantages(gae, ending=Ending.TRUNCATED, bootstrap=bootstrap)
+
+
 def test_returns_that_critics_are_fitted_to() -> None:
     """With 8 at the end: 8 at step 2 and 1 + 2/2 + 8/4 at step 0; if cut, 10 more a step later."""
     (episode,) = EPISODE.episodes
@@ -113,6 +131,28 @@ def test_returns_that_critics_are_fitted_to() -> None:
         rule = rule_with(VALUES, "token", bootstrap=bootstrap)
         assert rule.to_go(cut, "player") == expected
         assert rule.to_go(episode, "player") == [4.0, 6.0, 8.0]
+
+
+def test_what_follows_the_end_is_asked_for_once_for_a_whole_group() -> None:
+    """Advantages and returns share it, once and until the critic learns."""
+    (episode,) = EPISODE.episodes
+    cut = attrs.evolve(episode, ending=Ending.TRUNCATED)
+    group = EpisodeGroup(episodes=(cut, attrs.evolve(cut)))
+    rule = rule_with(VALUES, "turn", bootstrap=True)
+    critic = rule.critics["player"]
+    assert isinstance(critic, Told)
+    rule(group, "player")
+    assert [rule.to_go(one, "player")[-1] for one in group.episodes] == [13.0, 13.0]
+    assert [critic.asked.count("end"), critic.calls] == [2, 1]
+    critic.told["end"] = (20.0,)
+    assert [rule.to_go(one, "player")[-1] for one in group.episodes] == [18.0, 18.0]
+    rule(group, "player")
+    rule.observe([])
+    critic.told["end"] = (2.0,)
+    assert rule.to_go(cut, "player")[-1] == 9.0
+    rule(group, "player")
+    rule.load_state({})
+    assert rule.to_go(cut, "player")[-1] == 8.0
 
 
 def test_what_would_be_read_next_must_be_known() -> None:

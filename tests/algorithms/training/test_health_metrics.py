@@ -102,6 +102,11 @@ def test_coverage_by_hand() -> None:
         "effective_starts": 0.0,
     }
     assert start_coverage([], []) == {"distinct_starts": 0.0, "effective_starts": 0.0}
+    tokens: Any = (((0.5,), ()), ((-0.5,),))  # a reply without tokens has no advantages
+    silent = group(
+        (1.0, 0.0), credits_G=tokens, completions_G=((reply(-1.0), reply()), (reply(-1.0),))
+    )
+    assert start_coverage([silent], every(silent))["effective_starts"] == 1.0
 
 
 def test_coverage_by_the_numbers_of_starts_and_by_their_weights() -> None:

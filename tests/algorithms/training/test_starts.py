@@ -189,11 +189,26 @@ def test_starts_are_not_chosen_by_the_success_of_agents_that_win_from_each_other
     with pytest.raises(InvalidArgumentError, match=message):
         RunSpec(game=nim, algorithm=LEARNS).check()
     RunSpec(game=nim, algorithm=LEARNS, opponent="uniform").check()
-    RunSpec(game=GameSpec(id="PublicGoods-v0"), algorithm=LEARNS).check()
+    allied = attrs.evolve(LEARNS, group_on="initial_information")
+    RunSpec(game=GameSpec(id="Negotiation-v0"), algorithm=allied).check()
     own = attrs.evolve(LEARNS, starts="tests.own_rules:later_first")
     RunSpec(game=nim, algorithm=own).check()
     with pytest.raises(InvalidArgumentError, match=message):
         trainer(LEARNS, games.make("Nim-v0"))
+
+
+def test_starts_are_not_chosen_by_success_where_none_is_defined() -> None:
+    """Refused before anything is played, however the game is wrapped."""
+    message = "'learnability' needs a game that defines success, and PublicGoods"
+    goods = games.make("PublicGoods-v0")
+    with pytest.raises(InvalidArgumentError, match=message):
+        RunSpec(game=GameSpec(id="PublicGoods-v0"), algorithm=LEARNS).check()
+    for game in (goods, Unlisted(goods)):
+        with pytest.raises(InvalidArgumentError, match=message):
+            trainer(LEARNS, game)
+    trainer(LEARNS, Unlisted(HANOI))
+    own = attrs.evolve(LEARNS, starts="tests.own_rules:later_first")
+    RunSpec(game=GameSpec(id="PublicGoods-v0"), algorithm=own).check()
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,22 @@ import pytest
 import torch
 
 import games
-from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.errors import RunFolderError
 from algorithms.method.batch import TrainingRow
 from algorithms.method.critic import CriticCredit
-from algorithms.method.value_functions import Position
+from algorithms.method.value_functions import Position, TableCritic
 from algorithms.runs.state import TrainingState
 from algorithms.training.snapshot import load_training_state, training_state
-from lap import LanguageAgentPolicy, LoraSettings, MemorylessPrompt, Sampling, TabularModel
+from algorithms.training.value_heads import HeadCritic
+from lap import (
+    LanguageAgentPolicy,
+    LoraSettings,
+    MemorylessPrompt,
+    Sampling,
+    TabularModel,
+    WholeReplyParser,
+)
 from lap.engine.scoring import sampled_places, score
 from lap.errors import ModelError
 from tests.checkpoints import tiny_model
@@ -103,6 +111,18 @@ def test_a_value_is_read_off_the_last_hidden_state_before_the_token(lora: bool) 
     found = critic.values(positions)
     assert found == pytest.approx(expected, abs=1e-5)
     assert len({round(v, 4) for v in found}) > len(completions) / 2
+
+
+def test_a_reply_without_tokens_has_the_value_of_its_prompt() -> None:
+    """Alone, or beside others."""
+    trainer = trainer_of()
+    shake(trainer)
+    critic = credit_of(trainer).critics["walker"]
+    said = rows_of(trainer)[0].completion
+    empty = attrs.evolve(said, reply_ids=(), trainable=(), logprobs=())
+    expected = critic.values([Position(said, 0)])
+    assert critic.values([Position(empty, 0)]) == pytest.approx(expected)
+    assert critic.values([Position(empty, 0), Position(said, 0)]) == pytest.approx(expected * 2)
 
 
 @pytest.mark.parametrize("gae", ["turn", "token"])
@@ -222,10 +242,44 @@ def test_what_has_no_hidden_states_is_refused() -> None:
             policy=LanguageAgentPolicy(model=model),
             config=MSGRPOConfig(**SETTINGS),
         )
+    padded = tiny_model()
+    padded.layout = "padded"
+    with pytest.raises(ModelError, match="use a critic of its own"):
+        MSGRPOTrainer(
+            game=games.make("LineWalk-v0"),
+            policy=LanguageAgentPolicy(model=padded, sampling=Sampling(max_reply_tokens=4)),
+            config=MSGRPOConfig(**SETTINGS),
+        )
     network, head = tiny_model().network, torch.nn.Linear(32, 1)
     said = Completion(prompt_ids=(1,), reply_ids=(2,), trainable=(True,), logprobs=(-1.0,))
     with pytest.raises(ModelError, match="use a critic of its own"):
         score(network, [said], layout="padded", sampling=Sampling(), value_head=head)
+
+
+def test_critics_that_are_given_are_kept_and_heads_are_those_of_the_newest_trainer() -> None:
+    rule, config = CriticCredit(None), MSGRPOConfig(**SETTINGS)
+    made = games.make("LineWalk-v0", **GAMES["LineWalk-v0"])
+    estimator = Estimator.of(config, made.facts, credit=rule)
+    policy = LanguageAgentPolicy(model=tiny_model(), sampling=Sampling(max_reply_tokens=4))
+    trainers = [
+        MSGRPOTrainer(game=made, policy=policy, config=config, estimator=estimator)
+        for _ in range(2)
+    ]
+    heads = [trainer.learners[0].value_head for trainer in trainers]
+    critic = rule.critics["walker"]
+    assert isinstance(critic, HeadCritic) and critic.learner.value_head is heads[1] is not None
+    rule.critics["walker"] = own = TableCritic()
+    trainer = MSGRPOTrainer(
+        game=made,
+        policy=LanguageAgentPolicy(
+            model=TabularModel(("left", "right")), parser=WholeReplyParser()
+        ),
+        config=config,
+        estimator=estimator,
+    )
+    trainer.update()
+    assert rule.critics == {"walker": own} and trainer.learners[0].value_head is None
+    assert own.known == {}  # it learns by itself
 
 
 def test_a_head_is_not_loaded_without_its_network() -> None:
