@@ -126,11 +126,11 @@ class Auction(AbstractExplicitGame[Sale, int]):
 
     def observation_text(self, state: Sale, agent: str) -> str:
         own = self.agents.index(agent)
-        lines = [f"You are {agent}. The thing is worth {state.values[own]} to you."]
+        lines = [f"You are {agent}. The item is worth {state.values[own]} to you."]
         if state.winner is not None:
             price = self.paid(state.bids)
             lines.append(
-                f"Your bid: {state.bids[own]}. {self.agents[state.winner]} won, and pays {price}."
+                f"Your bid: {state.bids[own]}. {self.agents[state.winner]} won and pays {price}."
             )
         return "\n".join(lines)
 
@@ -144,12 +144,13 @@ class Auction(AbstractExplicitGame[Sale, int]):
         return str(action)
 
     def rules_text(self, agent: str) -> str:
-        price = "its own bid" if self.price == "first" else "the highest bid of the others"
+        price = "its own bid" if self.price == "first" else "the highest of the other bids"
         return (
-            f"{self.bidders} bidders each make one sealed bid for a thing. To each it is worth a number from 0 to "
-            f"{self.greatest}, all equally likely, that the others do not know. The highest bid wins (a random one "
-            f"among equal ones), and the winner pays {price}: it gets the worth less the price, and the others get "
-            f"nothing. A move is your bid, a number from 0 to {self.greatest}."
+            f"{self.bidders} bidders each place one sealed bid for an item. To each bidder the item is worth a whole "
+            f"number from 0 to {self.greatest}, all equally likely, that the other bidders do not know. The highest "
+            f"bid wins; if several bids are highest, one of them is drawn at random. The winner pays {price} and gets "
+            "what the item is worth to it minus the price; the others get nothing. A move is your bid, a whole number "
+            f"from 0 to {self.greatest}."
         )
 
     def scripted_player(self) -> "ShadingBidder":

@@ -11,6 +11,7 @@ from typing import Any, final
 import attrs
 
 from games.arguments import integer_field, number, number_field, probability, to_horizon
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -155,10 +156,10 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
     def rules_text(self, agent: str) -> str:
         arms = ", ".join(str(arm + 1) for arm in range(len(self.tables[0][0])))
-        by_context = " It depends on the context." if len(self.tables[0]) > 1 else ""
+        by_context = ", which depends on the context" if len(self.tables[0]) > 1 else ""
         return (
-            f"There are arms that pay at random, each with its own mean.{by_context} Pull one at a time, "
-            f"{self.pulls} time(s), for the greatest sum. A move is the number of an arm: {arms}."
+            f"Several arms pay random amounts; each has a mean of its own{by_context}. Pull one arm at a time, "
+            f"{counted(self.pulls, 'time')} in all, to get as much as you can. A move is the number of an arm: {arms}."
         )
 
 

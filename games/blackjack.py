@@ -170,12 +170,14 @@ class Blackjack(AbstractExplicitGame[Table, str]):
         return CARDS.map(drawn)
 
     def observation_text(self, state: Table, agent: str) -> str:
-        ace = " (with an ace that counts 11)" if state.player.soft else ""
+        ace = " (with an ace counted as 11)" if state.player.soft else ""
         you = f"You have {state.player.total}{ace}."
         if not state.over:
             return f"{you}\nThe dealer shows {_card_text(state.dealer)}."
         if state.player.total >= _BUST:
-            return f"{you}\nThe dealer showed {_card_text(state.dealer)}.\nYou went beyond 21, and lost."
+            return (
+                f"{you}\nThe dealer showed {_card_text(state.dealer)}.\nYou went over 21 and lost."
+            )
         result = ("It is a draw.", "You won.", "You lost.")[_result(state.player, state.dealer)]
         return f"{you}\nThe dealer has {state.dealer.total}.\n{result}"
 
@@ -184,9 +186,10 @@ class Blackjack(AbstractExplicitGame[Table, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You play blackjack. Come nearer to 21 than the dealer, but not beyond: who goes beyond loses. Pictures "
-            "count 10, and an ace 11 where that is not beyond 21, otherwise 1; the deck is endless. Hit draws a card; "
-            "stick ends your turn, and the dealer draws until it has 17 or more. A move is one of: hit, stick."
+            "You play blackjack. Get closer to 21 than the dealer without going over: whoever goes over 21 loses. Face "
+            "cards count as 10. An ace counts as 11 unless that takes its hand over 21; then it counts as 1. The deck "
+            "never runs out. Hit draws a card; stick ends your turn, and the dealer then draws until it has 17 or "
+            "more. A move is one of: hit, stick."
         )
 
     def success(self, episode: Episode[Table], agent: str) -> bool:

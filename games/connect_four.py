@@ -195,9 +195,9 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You and another player, X and O, drop pieces into columns in turn; a piece falls to the lowest free cell. "
-            f"A line of {self.line} in a row, column or diagonal wins. The columns' numbers stand beneath the board. A "
-            "move is the number of a column that is not full."
+            "Two players, X and O, take turns to drop pieces into columns; a piece falls to the lowest free cell of "
+            f"its column. A line of {self.line} own pieces in a row, column or diagonal wins. The numbers of the "
+            "columns are below the board. A move is the number of a column that is not full."
         )
 
     def success(self, episode: Episode[Columns], agent: str) -> bool | None:

@@ -208,12 +208,13 @@ class Game2048(AbstractExplicitGame[Board, str]):
         aim = (
             f"Make a tile of {self.target}."
             if self.target
-            else "Each merged tile counts with its number."
+            else "Each merge scores the number on the new tile."
         )
         return (
-            "Slide all tiles of a board as far as they go. Two equal tiles that meet become one of twice the number, "
-            f"once in a slide; then a new tile, 2 or now and then 4, comes on an empty cell (a dot). {aim} The game is "
-            f"over where nothing can move. A move is one of: {', '.join(DIRECTIONS)}; something must move."
+            "Slide all tiles of a board as far as they go. Two equal tiles that meet merge into one with twice their "
+            "number; a tile merges at most once per slide. Then a new tile, a 2 or sometimes a 4, appears on an empty "
+            f"cell (a dot). {aim} The game is over when no tile can move. A move is one of: {', '.join(DIRECTIONS)}; "
+            "it must move at least one tile."
         )
 
     def success(self, episode: Episode[Board], agent: str) -> bool | None:

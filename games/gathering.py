@@ -26,6 +26,7 @@ from games.walkers import (
     placed_dist,
     towards,
 )
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -242,16 +243,16 @@ class Gathering(AbstractExplicitGame[Board, str]):
         lines = [f"You are {agent}.", grid_text(self.rows, self.columns, marks)]
         for name, (walker, hits, out) in zip(self.agents, state.players, strict=True):
             if walker is None:
-                lines.append(f"{name}: out for {out} more step(s).")
+                lines.append(f"{name}: out for {counted(out, 'more step')}.")
             else:
                 where = f"{cell_text(walker.cell)}, looks {walker.facing}"
-                lines.append(f"{name}: {where}, hit {hits} time(s).")
+                lines.append(f"{name}: {where}, hit {counted(hits, 'time')}.")
         bare = [
-            f"{cell_text(cell)} in {left}"
+            f"{cell_text(cell)}, in {counted(left, 'step')}"
             for cell, left in zip(self._orchard, state.growing, strict=True)
             if left
         ]
-        lines.append(f"Apples grow at: {'; '.join(bare) or 'nowhere'}.")
+        lines.append(f"Apples will grow back at: {'; '.join(bare) or 'nowhere'}.")
         return "\n".join(lines)
 
     def action_text(self, state: Board, agent: str, action: str) -> str:
@@ -259,11 +260,12 @@ class Gathering(AbstractExplicitGame[Board, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            f"Eat apples on a grid of {self.rows} rows and {self.columns} columns; each pays 1, and grows again "
-            f"{self.apple_delay} step(s) later. A is an apple, a an empty tree, digits are players. All move at the "
-            "same time, onto cells that are free; who ends a step on an apple eats it. To tag sends a beam where you "
-            f"look (where you moved last), {self.reach} cell(s) far, which hits the first player in its way; after "
-            f"{self.hits} hit(s) a player is out for {self.tagged_steps} step(s). A move is one of: "
+            f"Eat apples on a grid of {self.rows} rows and {self.columns} columns; each pays 1 and grows back "
+            f"{counted(self.apple_delay, 'step')} later. A is an apple, a is a tree without an apple, and digits are "
+            "players. All players move at the same time, onto free cells only; a player that ends a step on an apple "
+            "eats it. You look in the direction of your last move. To tag is to send a beam that way, "
+            f"{counted(self.reach, 'cell')} far, which hits the first player in its path; after "
+            f"{counted(self.hits, 'hit')} a player is out for {counted(self.tagged_steps, 'step')}. A move is one of: "
             f"{', '.join(ACTIONS)}."
         )
 

@@ -130,13 +130,15 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
         own = _AGENTS.index(agent)
         lines = [f"You are {agent}."]
         for prize, pair in zip(state.prizes, state.bids, strict=False):
-            lines.append(f"Prize {prize}: you bid {pair[own]}, the other {pair[1 - own]}.")
+            lines.append(
+                f"Prize {prize}: you bid {pair[own]}, the other player bid {pair[1 - own]}."
+            )
         if not self.is_terminal(state):
             hands = [
                 " ".join(map(str, self.legal_actions(state, name)))
                 for name in (agent, _AGENTS[1 - own])
             ]
-            lines.append(f"Your cards: {hands[0]}. The other's: {hands[1]}.")
+            lines.append(f"Your cards: {hands[0]}. The other player's: {hands[1]}.")
             lines.append(f"Now: prize {state.prizes[-1]}.")
         return "\n".join(lines)
 
@@ -145,14 +147,15 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
 
     def rules_text(self, agent: str) -> str:
         order = {
-            "descending": "the greatest first",
-            "ascending": "the smallest first",
+            "descending": "the most valuable first",
+            "ascending": "the least valuable first",
             "random": "in random order",
         }[self.order]
         return (
-            f"Two players each hold cards from 1 to {self.cards}, and bid them for prizes from 1 to {self.cards} that "
-            f"come one at a time, {order}. Both bid one card at the same time, each card once. The higher card wins "
-            "the prize's number from the other player; for equal cards nobody gets it. A move is a card of your hand."
+            f"Two players each hold the cards from 1 to {self.cards}, and bid them for prizes worth from 1 to "
+            f"{self.cards}, which come up one at a time, {order}. For each prize both players bid one card at the same "
+            "time, and each card can be bid only once. The player with the higher card wins what the prize is worth "
+            "from the other player; if the cards are equal, nobody gets anything. A move is a card in your hand."
         )
 
     def success(self, episode: Episode[Bids], agent: str) -> bool:

@@ -162,8 +162,8 @@ class Hanoi(AbstractExplicitGame[Pegs, Move]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Three pegs A, B and C hold disks; each peg's disks are listed from the bottom to the top, and a larger "
-            "number is a larger disk. Bring all disks to peg C. A move takes the topmost disk of a peg to another peg, "
+            "Three pegs A, B and C hold disks. The disks of each peg are listed from bottom to top, and a larger "
+            "number is a larger disk. Move all disks to peg C. A move takes the topmost disk of a peg to another peg, "
             "never onto a smaller disk. It is written like this: A to C"
         )
 

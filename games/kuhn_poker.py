@@ -123,9 +123,9 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You play Kuhn poker with the cards jack, queen and king, lowest first. Each of two players "
-            "puts one chip and holds one card. In turn, pass or bet one more chip; to pass after a "
-            "bet is to fold, to bet after a bet is to call. Without a fold the higher card wins."
+            "You play Kuhn poker with the cards jack, queen and king, from the lowest to the highest. Each of two "
+            "players puts one chip into the pot and holds one card. In turn, pass or bet one more chip; to pass after "
+            "a bet is to fold, and to bet after a bet is to call. If nobody folds, the higher card wins."
         )
 
     def information_key(self, state: Hand, agent: str) -> Hashable:

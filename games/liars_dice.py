@@ -205,7 +205,9 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
         if state.is_called:
             truth = "true" if self.is_true(state.dice, state.bids[-1]) else "a lie"
             others = " ".join(map(str, state.dice[1 - own]))
-            lines.append(f"The last bid was called. The other's dice: {others}. It was {truth}.")
+            lines.append(
+                f"The last bid was called. The other player's dice: {others}. It was {truth}."
+            )
         return "\n".join(lines)
 
     def information_key(self, state: Table, agent: str) -> Hashable:
@@ -217,12 +219,14 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
 
     def rules_text(self, agent: str) -> str:
         rolled = "one die" if self.dice == 1 else f"{self.dice} dice"
-        wild = f", and {self.faces} counts as every face" if self.wild else ""
+        seen = "its own die" if self.dice == 1 else "its own dice"
+        wild = f" A {self.faces} counts as any face." if self.wild else ""
         return (
-            f"Two players roll {rolled} each, with faces from 1 to {self.faces}, and see their own alone. In "
-            "turn each says that at least so many of all dice show a face, always more dice, or as many and a higher "
-            f"face{wild}. Instead, who is next may say liar: then all dice are shown, and the last bidder wins if the "
-            "bid is true and loses if not. A move is a bid such as 2 x 3 (at least two dice show a three), or: liar"
+            f"Two players roll {rolled} each, with faces from 1 to {self.faces}, and each sees only {seen}. They take "
+            "turns to bid; the bid 2 x 3 claims that at least two of all the dice show a three. Each bid must name "
+            f"more dice than the last one, or as many dice and a higher face.{wild} Instead of bidding, a player may "
+            "answer a bid with liar: all dice are then shown, and the player who made the bid wins if it is true and "
+            "loses if it is not. A move is a bid such as 2 x 3, or: liar"
         )
 
     def success(self, episode: Episode[Table], agent: str) -> bool:

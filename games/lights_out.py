@@ -175,9 +175,9 @@ class LightsOut(AbstractExplicitGame[int, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Put every light out. O is a light that is on, a dot one that is off. To press a cell switches it and the "
-            f"cells above, below, left and right of it. A move is a row and a column, each from 1 to {self.size}, such "
-            "as: 1 2"
+            "Turn every light off. O is a light that is on, and a dot is one that is off. Pressing a cell toggles it "
+            "and the cells above, below, left and right of it. A move is a row and a column, each from 1 to "
+            f"{self.size}, such as: 1 2"
         )
 
     def instance_key(self, start: int) -> str:

@@ -14,6 +14,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -195,8 +196,9 @@ class Mastermind(AbstractExplicitGame[Board, Code]):
     def rules_text(self, agent: str) -> str:
         return (
             f"Find a hidden code of {self.pegs} digits, each from 1 to {self.colours}; digits may repeat. After each "
-            "guess you read how many of its digits are in place (right, and where they belong) and how many more are "
-            f"misplaced (in the code, but elsewhere). You have {self.guesses} guesses. A move is a code such as: "
+            "guess you read how many of its digits are in place (the right digit in the right place) and how many "
+            "more are misplaced (in the code, but in another place). You have "
+            f"{counted(self.guesses, 'guess', 'guesses')}. A move is a code such as: "
             f"{codes(self.pegs, self.colours)[1]}"
         )
 

@@ -152,7 +152,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         ]
         lines = [f"You are the {agent} player."]
         lines += [
-            f"Round {n}: you {names[own]}, the other {names[1 - own]}."
+            f"Round {n}: you chose {names[own]}, the other player chose {names[1 - own]}."
             for n, names in enumerate(played, start=1)
         ]
         if not self.is_terminal(state):
@@ -169,14 +169,15 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
 
     def rules_text(self, agent: str) -> str:
         own = _AGENTS.index(agent)
+        often = "once" if self.rounds == 1 else f"in each of {self.rounds} rounds"
         lines = [
-            f"- you {(row, column)[own]}, the other {(row, column)[1 - own]}: you get "
-            f"{self.payoffs[r][c][own]:g}, the other {self.payoffs[r][c][1 - own]:g}"
+            f"- you choose {(row, column)[own]}, the other player chooses {(row, column)[1 - own]}: you get "
+            f"{self.payoffs[r][c][own]:g}, the other player gets {self.payoffs[r][c][1 - own]:g}"
             for r, row in enumerate(self.row_actions)
             for c, column in enumerate(self.column_actions)
         ]
         return (
-            f"You and another player choose at the same time, {self.rounds} time(s):\n"
+            f"You and another player choose at the same time, {often}:\n"
             + "\n".join(lines)
             + f"\nA move is one of: {', '.join(self._names(agent))}."
         )

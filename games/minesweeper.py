@@ -15,6 +15,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -199,10 +200,10 @@ class Minesweeper(AbstractExplicitGame[Field, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            f"{self.mines} mine(s) are hidden on a board of {self.rows} rows and {self.columns} columns. Open every "
-            "other cell. # is a closed cell; a number tells how many of the up to eight cells around it have mines, "
-            "and a dot that none has: around a dot all cells open by themselves. Who opens a mine loses. A move is a "
-            "row and a column, such as: 1 2"
+            f"{counted(self.mines, 'mine')} {'is' if self.mines == 1 else 'are'} hidden on a board of {self.rows} rows "
+            f"and {self.columns} columns. Open every other cell. # is a closed cell. A number says how many of the "
+            "cells around it, up to eight, have a mine. A dot says that none has, and all cells around a dot open by "
+            "themselves. Opening a mine loses the game. A move is a row and a column, such as: 1 2"
         )
 
     def success(self, episode: Episode[Field], agent: str) -> bool:

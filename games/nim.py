@@ -168,8 +168,8 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You and another player take objects from heaps in turn: one or more, from one heap. Who takes the last "
-            f"object {'loses' if self.misere else 'wins'}. A move is written like this: take 2 from heap 1"
+            "You and another player take turns to remove objects from heaps: one or more, from one heap. Whoever takes "
+            f"the last object {'loses' if self.misere else 'wins'}. A move is written like this: take 2 from heap 1"
         )
 
     def scripted_player(self) -> "AttentiveNim":

@@ -310,9 +310,9 @@ class Sokoban(AbstractExplicitGame[Warehouse, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Push every box onto a goal. # is a wall, - floor, . a goal, $ a box, * a box on a goal, @ you, + you on a "
-            "goal. A step onto a box pushes it, if the cell beyond is free; boxes cannot be pulled. A move is one of: "
-            f"{', '.join(DIRECTIONS)}; something must move."
+            "Push every box onto a goal. # is a wall, - is floor, . is a goal, $ is a box, * is a box on a goal, @ is "
+            "you, and + is you on a goal. Stepping onto a box pushes it if the cell beyond is free; boxes cannot be "
+            f"pulled. A move is one of: {', '.join(DIRECTIONS)}; you must be able to take that step."
         )
 
     def instance_key(self, start: Warehouse) -> str:

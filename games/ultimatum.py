@@ -124,11 +124,11 @@ class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
 
     def rules_text(self, agent: str) -> str:
         division = (
-            f"Two players divide {self.total}. The proposer offers the responder a part. If the responder accepts, it "
-            "gets that part, and the proposer the rest; if it rejects, both get nothing."
+            f"Two players divide {self.total}. The proposer offers the responder a share. If the responder accepts, "
+            "it gets that share and the proposer gets the rest; if it rejects, both get nothing."
         )
         if agent == "proposer":
-            return f"{division} A move is the number that you offer, from 0 to {self.total}."
+            return f"{division} A move is the share that you offer, a whole number from 0 to {self.total}."
         return f"{division} A move is one of: accept, reject."
 
     def scripted_player(self) -> "FairMinded":

@@ -15,6 +15,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -207,8 +208,9 @@ class Wordle(AbstractExplicitGame[Puzzle, str]):
             listed = f"It is one of {len(self.words)} words, such as {self.words[0]}."
         return (
             f"Find a hidden word of {len(self.words[0])} letters. After each guess you read a mark for each of its "
-            "letters: G, it is in its place; Y, it is in the word but elsewhere; a dot, it is not in the word, or not "
-            f"once more. You have {self.guesses} guesses. A move is a word. {listed}"
+            "letters. G: the letter is in its place. Y: the letter is in the word, but in another place. A dot: the "
+            "letter is not in the word, or not as often as in the guess. You have "
+            f"{counted(self.guesses, 'guess', 'guesses')}. A move is a word. {listed}"
         )
 
     def success(self, episode: Episode[Puzzle], agent: str) -> bool:

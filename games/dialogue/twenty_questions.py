@@ -146,10 +146,11 @@ class TwentyQuestions(AbstractDialogue[str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "One of some things is meant, all equally likely. Find out which one: ask for one property at a time, in "
-            "a question that can be answered with yes or no, or guess it. A question for several properties, or with "
-            "a word such as not, is not understood. The right guess ends the game and gets 1; every other move costs "
-            f"{self.cost:g}. You have {self.turns} moves. {grammar_text(self.every_form, self.message_limit)}"
+            "One of the things listed below was chosen, all equally likely. Find out which: ask about one property at "
+            "a time, in a question that can be answered with yes or no, or guess the thing. A question about several "
+            "properties, or one with a word such as not, is not understood. The right guess ends the game and gets 1; "
+            f"every other move costs {self.cost:g}. You have {self.turns} moves. "
+            f"{grammar_text(self.every_form, self.message_limit)}"
         )
 
     def told(self, state: Thought) -> Iterator[tuple[Move, bool | None]]:
