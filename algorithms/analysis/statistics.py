@@ -2,7 +2,7 @@
 
 A figure never stands without its interval. Intervals over runs are bootstrap intervals of ``scipy.stats.bootstrap``:
 BCa from ten values on, the plain percentile interval below, where BCa's acceleration rests on too few values.
-Percentile intervals of few runs are too narrow; ``docs/how_to/comparing_runs.md`` says by how much. Random numbers come
+Percentile intervals of few runs are too narrow; ``docs/how_to/read_a_run.md`` says by how much. Random numbers come
 from a seed, so that the same runs give the same interval.
 
 Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
