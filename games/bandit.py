@@ -36,7 +36,7 @@ Means = tuple[tuple[float, ...], ...]
 @final
 @attrs.frozen(cache_hash=True)
 class Pulls:
-    """The present context, the past pulls as (context, arm, reward), and the number of the table of means."""
+    """The current context, the past pulls as (context, arm, reward), and the number of the table of means."""
 
     context: int
     done: tuple[tuple[int, int, float], ...] = ()
@@ -74,7 +74,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
     @property
     @abc.abstractmethod
     def tables(self) -> tuple[Means, ...]:
-        """The tables of means that may be; each has the mean reward of each arm, a row per context."""
+        """The possible tables of means; each has the mean reward of each arm, one row per context."""
 
     @abc.abstractmethod
     def arm_dist(self, mean: float) -> Distribution[float]:
@@ -115,7 +115,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
         return self.arm_dist(self.tables[state.table][state.context][arm]).bind(next_context)
 
     def regret_T(self, episode: Episode[Pulls]) -> tuple[float, ...]:  # the axis of time
-        """The expected regret after each pull: what the best arm of the context pays more in the mean than the chosen.
+        """The expected regret after each pull: the mean of the context's best arm minus that of the chosen arm, summed.
 
         Source: T. Lattimore, C. Szepesvari, *Bandit Algorithms*, 2020, section 4.4 (pseudo-regret).
 
@@ -131,7 +131,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
     def metrics(self, episode: Episode[Pulls], agent: str) -> Mapping[str, float]:
         """The ``regret``, and as ``optimality_gap`` the share of the best arms' means that was missed.
 
-        A step without a pull, after an invalid text, misses all that the best arm pays in the mean.
+        A step without a pull, after an invalid text, misses the whole mean of the best arm.
         """
         state, before = episode.final_state.state, len(episode.start.state.state.done)
         means = self.tables[state.table]
@@ -173,7 +173,7 @@ def facts_of(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Fact
 
     Args:
       bandit: the bandit.
-      bounds: of its return; ``None`` where rewards are real numbers, which texts round to six digits.
+      bounds: of its return; ``None`` if rewards are real numbers, which texts round to six digits.
     """
     is_told = bounds is not None and len(bandit.tables) == 1
     return Facts(

@@ -1,4 +1,4 @@
-"""Blackjack with an endless deck: draw cards towards 21, and then the dealer draws.
+"""Blackjack with an infinite deck: draw cards towards 21, and then the dealer draws.
 
 The rules are Gymnasium's (``Blackjack-v1``), after Sutton and Barto: cards are drawn with replacement, the dealer
 draws up to 17, and there is neither doubling nor splitting.
@@ -30,7 +30,7 @@ _DEALER_STICKS = 17
 _BUST = 22
 
 CARDS = Finite([*((card, Fraction(1, 13)) for card in range(1, 10)), (10, Fraction(4, 13))])
-"""The distribution of a card: an ace is 1, and a picture counts 10."""
+"""The distribution of a card: an ace is 1, and a face card counts 10."""
 
 
 class Hand(NamedTuple):
@@ -40,7 +40,7 @@ class Hand(NamedTuple):
     soft: bool = False
 
     def plus(self, card: int) -> "Hand":
-        """The hand with another card; an ace counts 11 where it can."""
+        """The hand with another card; an ace counts 11 if it can."""
         hard = self.total - 10 * self.soft + card
         soft = (self.soft or card == 1) and hard + 10 < _BUST
         return Hand(hard + 10 * soft, soft)
@@ -72,7 +72,7 @@ def dealer_dist(hand: Hand) -> Distribution[Hand]:
 
 @functools.cache
 def values(table: Table) -> Mapping[str, Fraction]:
-    """The expected return of each action, where the best is played afterwards; by dynamic programming.
+    """The expected return of each action if the best is played afterwards; by dynamic programming.
 
     Source: R. S. Sutton and A. G. Barto, *Reinforcement Learning*, 2nd edition, 2018, example 5.1 (the game).
 
@@ -111,7 +111,7 @@ def _result(player: Hand, dealer: Hand) -> int:
 @final
 @attrs.frozen(kw_only=True)
 class Blackjack(AbstractExplicitGame[Table, str]):
-    """Draw cards to come nearer to 21 than the dealer, without going beyond.
+    """Draw cards to get closer to 21 than the dealer, without going over.
 
     Agents: one, ``player``.
     States: the values of both hands, and whether the play is over.

@@ -54,7 +54,7 @@ def dropped(board: Columns, column: int) -> Columns:
 
 @functools.lru_cache(maxsize=262_144)
 def winner(shape: Shape, board: Columns) -> str:
-    """``"X"``, ``"O"``, or ``""`` where nobody has a line."""
+    """``"X"``, ``"O"``, or ``""`` if nobody has a line."""
     cells = "|".join([column.ljust(shape.rows, ".") for column in board])
     for mark in _MARKS:
         bits = int(cells.translate(_BITS[mark]), 2)
@@ -112,7 +112,7 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
     Agents: ``x`` (first) and ``o``, in turn.
     States: the pieces of each column, from the bottom to the top.
     Actions: the columns that are not full.
-    Observation text: the board, the columns' numbers beneath it, and the reader's mark.
+    Observation text: the board, the numbers of the columns below it, and the reader's mark.
     Action text: the column's number, from 1.
     Rewards: 1 to the winner and -1 to the loser, at the end.
     Invalid rule: forfeit, at a penalty of 1.
@@ -213,7 +213,7 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MyopicConnectFour(AbstractPlayer[Columns, int]):
-    """Looks one move ahead, now and then: wins at once where it can, otherwise drops where the other would win.
+    """Sometimes looks one move ahead: wins at once if it can, otherwise drops where the other would win.
 
     Attributes:
       shape: the board's size and the length of a line.

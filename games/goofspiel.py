@@ -37,7 +37,7 @@ Cards = tuple[int, ...]
 @final
 @attrs.frozen(cache_hash=True)
 class Bids:
-    """The prizes so far, the present one last, and the bids for the earlier ones, as (player_1, player_2)."""
+    """The prizes so far, the current one last, and the bids for the earlier ones, as (player_1, player_2)."""
 
     prizes: tuple[int, ...]
     bids: tuple[tuple[int, int], ...] = ()
@@ -51,9 +51,9 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
     Agents: ``player_1`` and ``player_2``; simultaneous.
     States: the prizes so far, and the bids for them.
     Actions: the cards in hand.
-    Observation text: every prize and both bids so far, the cards in both hands, and the present prize.
+    Observation text: every prize and both bids so far, the cards in both hands, and the current prize.
     Action text: the card's number.
-    Rewards: whoever bids more gets the prize's number, and the other loses it; for equal bids nobody gets anything.
+    Rewards: whoever bids more gets the value of the prize, and the other loses it; for equal bids nobody gets anything.
     Invalid rule: a random card of the offender.
     Exact values: the game is symmetric, so its value is 0; ``games.goofspiel.solution`` has the equilibrium of every
     state, and the values after unequal bids.
@@ -190,7 +190,7 @@ def solution(order: Order, hands: tuple[Cards, Cards], prize: int, later: Cards)
     Args:
       order: of the prizes.
       hands: the cards of both players, the smallest first.
-      prize: the present prize.
+      prize: the current prize.
       later: the prizes that are to come, the smallest first.
 
     Source: S. M. Ross, 1971 (dynamic programming over matrix games).
@@ -253,7 +253,7 @@ class GoofspielEquilibrium(AbstractPlayer[Bids, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MatchingBidder(AbstractPlayer[Bids, int]):
-    """Now and then it bids the card that is nearest to the prize; otherwise any card.
+    """Sometimes bids the card that is nearest to the prize; otherwise any card.
 
     Attributes:
       game: the game.

@@ -59,7 +59,7 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
     Agents: ``first`` and ``second``, in turn.
     States: the cards and the actions so far.
     Actions: pass (check, or fold to a bet) and bet (or call).
-    Observation text: the own card, the actions so far, and at the end both cards if they were shown.
+    Observation text: the agent's own card, the actions so far, and at the end both cards if they were shown.
     Action text: ``pass`` or ``bet``.
     Rewards: chips won or lost: 1, or 2 after a called bet.
     Invalid rule: forfeit, at a penalty of 2.

@@ -37,7 +37,7 @@ Dice = tuple[int, ...]
 
 
 class Bid(NamedTuple):
-    """That at least so many dice show a face."""
+    """The claim that at least ``number`` dice show a face."""
 
     number: int
     face: int
@@ -76,12 +76,12 @@ def _rolls(dice: int, faces: int) -> Distribution[Dice]:
 @final
 @attrs.frozen(kw_only=True)
 class LiarsDice(AbstractExplicitGame[Table, Deed]):
-    """Bid how many dice show a face, higher every time, until somebody says that it is a lie.
+    """Bid how many dice show a face, each bid higher than the last, until somebody calls a lie.
 
     Agents: ``first`` and ``second``; in turn.
     States: the dice of both, the bids so far, and whether the last one was called a lie.
     Actions: every bid above the last one, and, after a bid, liar.
-    Observation text: the own dice and the bids so far; at the end all dice.
+    Observation text: the agent's own dice and the bids so far; at the end all dice.
     Action text: ``2 x 5`` (at least two dice show a five), or ``liar``.
     Rewards: after ``liar``, 1 to the last bidder and -1 to the other if the bid is true, and the reverse if not.
     Invalid rule: forfeit, at a penalty of 1.
@@ -160,7 +160,7 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
         return deterministic(Transition(attrs.evolve(state, is_called=True), (gain, -gain)))
 
     def is_true(self, dice: tuple[Dice, Dice], bid: Bid) -> bool:
-        """Whether at least so many of all dice show the face.
+        """Whether at least as many of all dice as the bid says show the face.
 
         Args:
           dice: of both players.
@@ -241,12 +241,12 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
 @final
 @attrs.frozen(kw_only=True)
 class PlausibleBidder(AbstractPlayer[Table, Deed]):
-    """Says what its own dice make likely: liar where the last bid is unlikely, and else a likeliest bid.
+    """Says what its own dice make likely: liar if the last bid is unlikely, otherwise a most likely bid.
 
     Attributes:
       game: the game.
       attention: probability that it looks at its dice, in [0, 1]; otherwise any action.
-      doubt: it says liar where the last bid is true with a probability below this.
+      doubt: it says liar if the last bid is true with a probability below this.
     """
 
     game: LiarsDice

@@ -58,7 +58,7 @@ def _to_payoffs(value: Any) -> Payoffs:
 @final
 @attrs.frozen(kw_only=True)
 class MatrixGame(AbstractExplicitGame[Rounds, int]):
-    """Choose at the same time as the other player, for payoffs from a table.
+    """Choose at the same time as the other player; a table gives the payoffs.
 
     Agents: ``row`` and ``column``; simultaneous.
     States: the actions so far.
@@ -160,7 +160,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         return "\n".join(lines)
 
     def metrics(self, episode: Episode[Rounds], agent: str) -> Mapping[str, float]:
-        """The external ``regret`` (``games.matrix.regret``); none where no round was paid."""
+        """The external ``regret`` (``games.matrix.regret``); none if no round was paid."""
         is_paid = bool(episode.final_state.state.played)
         return {"regret": regret(self, episode, agent)} if is_paid else {}
 
@@ -187,7 +187,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
 
 
 def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
-    """What the best single action would have paid the agent more over all rounds, had the other played as it did.
+    """How much more the best single action would have paid the agent over all rounds, given the other's actions.
 
     Args:
       game: the game.
@@ -197,8 +197,7 @@ def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
     Source: S. Hart, A. Mas-Colell, "A simple adaptive procedure leading to correlated equilibrium", 2000.
 
     Returns:
-      The external regret of the whole episode; negative where the agent did better than any single action. Unit:
-      reward.
+      The external regret of the whole episode; negative if the agent did better than any single action. Unit: reward.
     """
     own = _AGENTS.index(agent)
     played = episode.final_state.state.played
@@ -314,7 +313,7 @@ def chosen_equilibrium(game: MatrixGame) -> tuple[Mixed, Mixed]:
     """An equilibrium of one round that two players who know the table may agree on: the one that pays both most.
 
     Of several equilibria it has the greatest sum of expected payoffs; of equal ones it is the first of ``equilibria``.
-    Where none was found, or an agent has more than six actions, each instead responds best to uniform play.
+    If none was found, or an agent has more than six actions, each plays a best response to uniform play instead.
 
     Example:
       >>> dilemma = MatrixGame(payoffs=(((3, 3), (0, 5)), ((5, 0), (1, 1))))
@@ -346,7 +345,7 @@ def _evenly(chosen: Sequence[int], count: int) -> Mixed:
 @final
 @attrs.frozen(kw_only=True)
 class EquilibriumPlayer(AbstractPlayer[Rounds, int]):
-    """Plays an equilibrium of one round in every round (``chosen_equilibrium``), and now and then any action.
+    """Plays an equilibrium of one round in every round (``chosen_equilibrium``), and sometimes any action.
 
     Attributes:
       game: the game.

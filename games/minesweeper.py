@@ -1,6 +1,6 @@
-"""Minesweeper: open every cell without a mine; an opened cell tells how many mines are around it.
+"""Minesweeper: open every cell without a mine; an open cell shows how many mines are around it.
 
-Source: R. Kaye, "Minesweeper is NP-complete", 2000 (rules; what is known is which placements agree with every number).
+Source: R. Kaye, "Minesweeper is NP-complete", 2000 (rules; a player knows which placements agree with every number).
 """
 
 import functools
@@ -65,7 +65,7 @@ def _members(cells: Cells) -> list[int]:
 
 @functools.lru_cache(maxsize=16)
 def placements(cells: int, mines: int) -> tuple[Cells, ...]:
-    """Every placement of so many mines."""
+    """Every placement of a number of mines."""
     return tuple(
         sum(1 << n for n in chosen) for chosen in itertools.combinations(range(cells), mines)
     )
@@ -97,7 +97,7 @@ class Minesweeper(AbstractExplicitGame[Field, int]):
     Agents: one, ``player``.
     States: where the mines are, and which cells are open.
     Actions: the closed cells.
-    Observation text: the board: ``#`` is closed, a number tells the mines around, ``.`` is none; at the end all mines.
+    Observation text: the board: ``#`` is closed, a number counts the mines around, ``.`` is none; at the end all mines.
     Action text: row and column, such as ``2 3``.
     Rewards: 1 once every cell without a mine is open, else 0.
     Invalid rule: nothing is opened (a step passes).
@@ -289,7 +289,7 @@ def _clearable(game: Minesweeper, opened: Cells, left: tuple[Cells, ...]) -> int
 @final
 @attrs.frozen(kw_only=True)
 class CarefulPlayer(AbstractPlayer[Field, int]):
-    """Now and then it opens a cell that is least likely to have a mine; otherwise any closed cell.
+    """Sometimes opens a cell that is least likely to have a mine; otherwise any closed cell.
 
     Attributes:
       game: the game.

@@ -41,7 +41,7 @@ class Bargain:
 @final
 @attrs.frozen(kw_only=True)
 class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
-    """Propose how to divide a sum; what is rejected nobody gets.
+    """Propose how to divide a sum; if the proposal is rejected, nobody gets anything.
 
     Agents: ``proposer``, then ``responder``.
     States: the offer and the answer so far.
@@ -157,7 +157,7 @@ class SubgamePerfect(AbstractPlayer[Bargain, Deed]):
 @final
 @attrs.frozen(kw_only=True)
 class FairMinded(AbstractPlayer[Bargain, Deed]):
-    """Offers about a half, and accepts an offer the more often the nearer it comes to a half.
+    """Offers about a half, and accepts an offer more often the closer it is to a half.
 
     Attributes:
       total: the sum.

@@ -52,7 +52,7 @@ class Statement(Generic[C]):
       routes: what the two routes are.
       example: a case by hand.
       control: a wrong implementation, which the example tells from the right one; its docstring names the fault.
-      cases: draws further cases; ``None`` where the claim is about the example alone.
+      cases: draws further cases; ``None`` if the claim is about the example alone.
       sweep: number of drawn cases.
       shows: whether the first side shows, in the example, what the claim says can happen.
       tolerance: the greatest difference between the sides, over the larger of 1 and the first side's greatest entry.
@@ -116,7 +116,7 @@ def statement(
       routes: how the first and the second side are computed.
       example: a case by hand.
       wrong: the negative control, whose docstring names its fault.
-      cases: draws further cases; ``None`` where the claim is about the example alone.
+      cases: draws further cases; ``None`` if the claim is about the example alone.
       sweep: number of drawn cases.
       shows: whether the first side shows, in the example, what the claim says can happen.
       tolerance: the greatest accepted difference between the sides, as in ``Statement``.

@@ -81,7 +81,7 @@ _IDLE_JOINERS = re.compile(r"(?<![^\x00-\x7f\s])[\u200c\u200d]+|[\u200c\u200d]+(
 
 @functools.lru_cache(maxsize=4096)
 def fold(text: str) -> str:
-    """The text without what a reader does not see: texts that fold to the same text name the same action.
+    """The text without what a reader cannot see; texts that fold to the same text name the same action.
 
     Folding composes accents (Unicode's canonical form), ignores case, and drops blanks at both ends, characters that
     have no shape (zero-width and bidirectional ones, soft hyphens) and variation selectors. Joiners are dropped except

@@ -22,7 +22,7 @@ from tsmg import InvalidArgumentError, ShapeError
 
 RESAMPLES = 9_999
 SMALL = 10
-"""Below so many values the percentile interval is taken."""
+"""With fewer values than this, the percentile interval is used."""
 
 Values = Sequence[float]
 Floats = npt.NDArray[np.float64]
@@ -348,7 +348,7 @@ def median_time(times: Values, *, seed: int = 0) -> Estimate:
     Medians of resamples are times of runs themselves, so infinity needs no arithmetic.
 
     Args:
-      times: one for each run; infinity where the run ended first. Shape (n,).
+      times: one for each run; infinity if the run ended first. Shape (n,).
       seed: of the resampling.
 
     Raises:

@@ -67,8 +67,8 @@ def suite(
 
     A POLICY is uniform, scripted (each game's own player), optimum (where it can be computed), clone (a small model,
     cloned from each game's player), the folder of a run, of a policy or of a checkpoint, the name of a checkpoint, or
-    an endpoint as URL#model. Unset: the first three. What was played already is read from the output folder. The exit
-    code is 1 if a policy could not play a game.
+    an endpoint as URL#model. Unset: the first three. Results that exist already are read from the output folder. The
+    exit code is 1 if a policy could not play a game.
     """
     import attrs
     import torch

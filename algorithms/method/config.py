@@ -353,24 +353,24 @@ class MSGRPOConfig:
 
     @property
     def importance_rule(self) -> ImportanceRule | None:
-        """How importance weights are made; ``None`` where there are none."""
+        """How importance weights are made; ``None`` if there are none."""
         return find_importance_rule(
             self.importance_weights, level=self.importance_level, cap=self.importance_cap
         )
 
 
 def resolved_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
-    """What the members of a group share in a game with these facts, where ``auto`` is resolved."""
+    """What the members of a group share in a game with these facts, with ``auto`` resolved."""
     if config.group_on != "auto":
         return config.group_on
     return "nothing" if facts.perfect_information is False else "initial_state"
 
 
 def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
-    """The standard deviation that advantages are divided by in a game with these facts, where ``auto`` is resolved.
+    """The standard deviation by which advantages are divided in a game with these facts, with ``auto`` resolved.
 
-    Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
-    standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
+    If the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the standard
+      deviation can reverse which action is better: it differs between groups for reasons that no agent can act
     on (``docs/theory/06_baselines_and_std.md``).
 
     Theory: Equation 6.4.

@@ -11,7 +11,7 @@ Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 @attrs.frozen(kw_only=True)
 class RunConfig:
-    """Settings of a run beside its algorithm's."""
+    """Settings of a run besides those of its algorithm."""
 
     evaluate_every: int = option(50, "updates between evaluations", within(1))
     evaluation_episodes: int = option(100, "episodes of each evaluation", within(1))

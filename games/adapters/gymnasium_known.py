@@ -16,7 +16,7 @@ class Known:
     """What is known of an environment.
 
     Attributes:
-      names: of its actions, in order; none where they are not known.
+      names: of its actions, in order; none if they are not known.
       rules: the legend of what an agent reads, and the aim.
       observation_text: writes an observation.
       table_text: environment without wrappers and the number of a state -> the state's text.
@@ -33,7 +33,7 @@ class Known:
 def known(made: gymnasium.Env[Any, Any]) -> Known:
     """What is known of an environment, by its class, whatever its id.
 
-    A wrapper that changes a space changes what its numbers mean: only what does not speak of them is left.
+    A wrapper that changes a space changes the meaning of its numbers, so only what does not depend on them is kept.
     """
     raw = made.unwrapped
     own = _of_class(type(raw))

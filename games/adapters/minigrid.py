@@ -1,4 +1,4 @@
-"""Texts of MiniGrid and BabyAI: the mission, what is carried, a chart of the view, and what is where in it.
+"""Texts of MiniGrid and BabyAI: the mission, the carried object, a chart of the view, and where its objects are.
 
 An agent sees 7 x 7 cells from behind: it stands in the middle of the last row and looks towards the first. Nothing of
 MiniGrid is imported; the codes of objects, colours and states are those of ``minigrid.core.constants`` (3.2).

@@ -67,7 +67,7 @@ def _replaced(text: str, replacements: tuple[Replacement, ...]) -> str:
 
 
 def wording_of(name: str, parameters: Mapping[str, object]) -> Wording | None:
-    """The wording of a game; ``None`` where there is none for it, or none for its parameters.
+    """The wording of a game; ``None`` if there is none for it, or none for its parameters.
 
     Args:
       name: OpenSpiel's short name.

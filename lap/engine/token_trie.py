@@ -1,4 +1,4 @@
-"""All trees of a batch as one trie: every token that differs in its past stands once, in one row without padding.
+"""All trees of a batch as one trie: each distinct token in its context appears once, in one row without padding.
 
 What prompts have in common at their beginning, or further on, is computed once, and so are replies to one prompt. The
 tokens stand in the order of a depth-first walk, so what a token attends to (its ancestors) is a path: attention is

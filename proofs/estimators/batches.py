@@ -76,7 +76,7 @@ class Batches:
       estimator: the estimator.
       config: the settings; of the estimator, of play, and of the regularisers.
       classes: the numbers of the trajectories that can stand in one group, for each thing that groups can share.
-      starts: the distribution of the start of a group; ``None`` where it is the game's own.
+      starts: the distribution of the start of a group; ``None`` if it is the game's own.
     """
 
     dist: TrajectoryDistribution

@@ -70,7 +70,7 @@ class Way:
       value: its return.
       square: the squared norm of its score.
       tokens: n, how many tokens it has; a mean number, so not necessarily whole.
-      chances: how likely each of its tokens was; empty where nothing is estimated from them.
+      chances: how likely each of its tokens was; empty if nothing is estimated from them.
     """
 
     probability: float

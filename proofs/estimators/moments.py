@@ -26,7 +26,7 @@ class Batch:
       coefficients_C: coefficient of each completion's score. Shape (C,).
       tokens: number of tokens that the learners sampled, and number of trained ones.
       zero_variance: share of groups, in their roles, of which nothing is selected.
-      noise_X_C: rows whose squares add up to the covariance of the coefficients, which are a mean then; none where they
+      noise_X_C: rows whose squares add up to the covariance of the coefficients, which are a mean then; none if they
         are what they are. Shape (X, C).
     """
 

@@ -259,7 +259,7 @@ def performance(
 def _uses(
     relative: Relative, counts_K: Counts, values_K: tuple[float, ...], divided: bool
 ) -> tuple[Uses, ...]:
-    """The uses of a group; none where its returns are all equal."""
+    """The uses of a group; none if its returns are all equal."""
     returns_G = np.repeat(values_K, counts_K)
     advantages_G = advantages(returns_G, divided=divided)
     if not advantages_G.any():

@@ -39,7 +39,7 @@ class Shaped:
     Attributes:
       game: a game of one agent.
       policy: the policy of its agent.
-      potential: Phi(s) by state; 0 where the table has no state.
+      potential: Phi(s) by state; 0 if the table has no state.
     """
 
     game: FiniteGame

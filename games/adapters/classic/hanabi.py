@@ -1,6 +1,6 @@
 """Hanabi: fireworks, the others' cards, and what hints say about every card, in words.
 
-Texts are made of the engine's own observation of the agent, in which the agent's cards are hidden.
+Texts are made from the engine's own observation of the agent, in which the agent's cards are hidden.
 """
 
 import re

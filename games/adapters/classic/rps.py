@@ -1,4 +1,4 @@
-"""Rock paper scissors, with lizard, Spock and further moves where they are asked for."""
+"""Rock paper scissors, with lizard, Spock and further moves on request."""
 
 from games.adapters.curated import Curated, RawEnv, Seen, zero_sum_of_two
 

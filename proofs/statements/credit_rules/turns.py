@@ -17,7 +17,7 @@ from proofs.statements.credit_rules.plain import (
 
 
 def turn_credit(group: Group) -> list[list[float]]:
-    """The reward-to-go, relative to the mean of the others that have this step; 0 where no other has."""
+    """The reward-to-go, relative to the mean of the others that have this step; 0 if no other has."""
 
     def credit(e: int, t: int) -> float:
         others = [w for j, w in enumerate(group) if j != e and len(w.texts) > t]
