@@ -1,4 +1,4 @@
-"""Potential-based shaping, r'_t = r_t + gamma Phi(s_{t+1}) - Phi(s_t), and what groups make of it."""
+"""Potential-based shaping, r'_t = r_t + gamma Phi(s_{t+1}) - Phi(s_t), and its effect on group-relative advantages."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence

@@ -52,8 +52,8 @@ def _whole_episodes(case: Case) -> Sides:
 def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Sides:
     """Compared only with members that have an m-th turn, the expected estimate is no multiple of the gradient.
 
-    A member that alone has a turn gets no signal from it, so turns count less the fewer members reach them, which
-    depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
+    A member that alone has a turn gets no signal from it, so turns that fewer members reach count less, and that
+      depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
     example.
 
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.
@@ -81,7 +81,7 @@ def _all_turns_alike(case: Case) -> Sides:
     wrong=_all_turns_alike,
 )
 def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
-    """Turn credit gives the m-th turn's part of the gradient times the chance that another member has one.
+    """Turn credit gives the m-th turn's part of the gradient times the probability that another member has one.
 
     With Y the number of turns of an episode, that is 1 - Pr[Y < m]^(G - 1). There is no other bias: what
     the others earn from their m-th turns on does not depend on a member's own actions.
