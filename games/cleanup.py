@@ -84,9 +84,10 @@ class Cleanup(AbstractExplicitGame[Board, str]):
     All move at the same time. A player looks in the direction in which it moves, and if several would enter a cell, one
     of them does, each with the same probability. Then apples are eaten, each cleaning player removes the nearest waste
     in front of it, and fines hit the first player in front of the one who fines. Then, while the share of the river
-    with waste is below the saturation, every free cell of the orchard gets a new apple with a probability that falls
-    with the share, from ``apple_probability`` to 0, and new waste comes to a clean cell of the river. At the beginning
-    the waste is at the saturation. Unlike in the paper, a move turns the player, and everyone sees the whole grid.
+    with waste is below the saturation, new waste comes to a clean cell of the river, and every free cell of the orchard
+    gets a new apple. The probability of an apple falls with the share, from ``apple_probability`` to 0. At the
+    beginning the waste is at the saturation. Unlike in the paper, a move turns the player, and everyone sees the whole
+    grid.
 
     Attributes:
       players: from 1 to 5.

@@ -1,8 +1,8 @@
 """Snake: eat good food, and do not run into anything.
 
-The rules are SnakeBench's, as released by the paper's first author in FastSnake: snakes move at the same time; a snake
-dies on a wall, on any snake as it lay before the move, and where heads meet; a dead snake vanishes; whatever is
-eaten makes the snake one cell longer and comes back at once on a free cell.
+The rules are SnakeBench's, as released by the paper's first author in FastSnake. Snakes move at the same time. A snake
+dies on a wall, on the cells of any snake before the move, and if heads meet; a dead snake vanishes. Whatever is eaten
+makes the snake one cell longer and comes back at once on a free cell.
 
 Two things differ from that code: free cells are uniform (there, coordinates are transposed), and a death costs
 ``death_reward`` and nothing else.

@@ -270,7 +270,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
 
         ``efficiency`` is the joint worth of the deal as a share of the greatest possible one, 0 without a deal;
         ``share`` is the agent's part of the joint worth, and ``equality`` (``games.social``) compares both parts; they
-        are left out where the joint worth is 0.
+        are left out if the joint worth is 0.
         """
         final = episode.final_state.state
         gains = self.rewards(final)

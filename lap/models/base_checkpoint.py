@@ -1,8 +1,9 @@
 """The checkpoint that saved adapters belong to: recorded beside them by its place and its content, and found again.
 
-A checkpoint in a local folder or file is recorded by its absolute path (in the adapters' own configuration, where
-other programs look), by its path from the adapters' folder, so that both can be moved together, and by a hash of its
-configuration and weights, so that another one in its place is noticed. A name on a hub is recorded as it is.
+A checkpoint in a local folder or file is recorded in three ways: by its absolute path, in the adapters' own
+configuration, where other programs look; by its path relative to the adapters' folder, so that both can be moved
+together; and by a hash of its configuration and weights, so that another one in its place is noticed. A name on a hub
+is recorded unchanged.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Methods by name, exactly: their estimates on five small games, and the weight that each gives to a start.
 
 Every preset of ``algorithms.method.presets`` is analysed as a run would use it, with groups of G episodes of which K
-are kept, at the first optimiser step on a batch: clipping and ratios have no effect there, and KL and entropy are left
+are kept, at the first optimiser step on a batch. Clipping and ratios have no effect there, and KL and entropy are left
 out. A method that compares over a batch is analysed in batches of eight groups, which are drawn. Rules with a state are
 analysed at their first update.
 """

@@ -1,8 +1,8 @@
 """Exact signal, noise and cost of a way to use groups, if episodes are of a few kinds.
 
-An episode is of one of a few kinds, each with a return, a length and a distribution of the score. A group is the number
-of its members of each kind, and what is drawn from it the number of those of each kind that are trained on: so mean
-and variance of the estimate are finite sums, for groups of 16, too.
+An episode is of one of a few kinds, each with a return, a length and a distribution of the score. A group is given by
+the number of its members of each kind, and a draw from it by the number of trained ones of each kind. Mean and variance
+of the estimate are therefore finite sums, for groups of 16, too.
 
 Trained tokens are those of groups with a signal. If the trainer keeps the others for their KL, too
 (``zero_variance_groups``), every way to use groups pays for them in proportion to the episodes that it keeps.

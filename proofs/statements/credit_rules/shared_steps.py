@@ -64,9 +64,9 @@ def shared_steps_of_equal_prompts_and_replies_change_nothing(case: Case) -> Side
     """With constant weights, averaging advantages over equal steps does not change any group's estimate.
 
     Equal steps have one prompt and one reply here, and so one score. n terms of that score with the advantages
-    A_1 .. A_n add up to n times their mean, times the score. So mean and covariance of the estimate stay, whatever the
-    returns; what is averaged over is only told apart by weights that differ by episode, by a clipped ratio, by a draw
-    of some episodes, or by replies that say one action in several ways.
+    A_1 .. A_n add up to n times their mean, times the score. So mean and covariance of the estimate do not change,
+    whatever the returns are. Averaging has an effect only with weights that differ by episode, a clipped ratio, a draw
+    of some episodes, or replies that name one action in several ways.
 
     Assumes: the first optimiser step on a batch; every episode trained on; prompts of what is read now, replies that
     are the action's text.
