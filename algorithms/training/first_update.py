@@ -192,7 +192,7 @@ def _helps(
     if situation.has_own_prompt and not situation.prefill:
         helps["--prefill"] = "the reply is begun for the model, with the parser's opening tag"
     if not situation.constrained and _lists_actions(said, game):
-        helps["--constrained"] = "only legal actions can be said"
+        helps["--constrained"] = "replies are constrained to legal actions"
     if situation.model is None:
         helps["--config FILE"] = "with more steps or episodes under policy.cloning"
     return helps | _clone(game, situation)

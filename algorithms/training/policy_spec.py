@@ -83,8 +83,8 @@ class PolicySpec:
     compile: bool = option(False, "compile the model's layers")
     constrained: bool = option(
         False,
-        "only legal actions can be said: replies are drawn along the trie of their texts, and that distribution is "
-        "what is learnt",
+        "constrain replies to legal actions: they are drawn along the trie of the actions' texts, and learnt under "
+        "that distribution",
     )
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
