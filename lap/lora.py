@@ -209,7 +209,7 @@ class AdaptersFrozen(torch.nn.Module):
     """A network whose adapters are as they are now, whatever they learn later; other weights are the same objects.
 
     The modules that hold trained weights are replaced by copies during a pass. The copies are not part of the network:
-      they are neither trained nor saved with it, and each process has them whole if its layers are sharded.
+    they are neither trained nor saved with it, and each process has them whole if its layers are sharded.
     """
 
     def __init__(self, network: Any) -> None:

@@ -149,9 +149,9 @@ class PrefillingModel(LanguageModel, Protocol):
     """A model that continues the given beginning of a reply.
 
     In its records, all replies to such a prompt begin with the same *given* tokens. They are not actions of the policy:
-      ``trainable`` is False, their log-probability and entropy are 0 and, if supports are recorded, each is the only
-      token in its support. What follows is encoded separately. The limit on the length of a reply counts sampled tokens
-      only, and so does the number of a draw.
+    ``trainable`` is False, their log-probability and entropy are 0 and, if supports are recorded, each is the only
+    token in its support. What follows is encoded separately. The limit on the length of a reply counts sampled tokens
+    only, and so does the number of a draw.
     """
 
     def given_ids(self, prompt: Prompt) -> tuple[int, ...]:

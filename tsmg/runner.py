@@ -21,8 +21,8 @@ def play(
     """Play every spec to its end and return the records in the order of the specs.
 
     An episode is a function of its own spec: the other specs do not change it. An exception of the *game* ends that one
-      episode as a ``FailedEpisode``, and so does a request to which a policy cannot reply (``NoReplyError``); any other
-      exception of a policy is a bug and passes through.
+    episode as a ``FailedEpisode``, and so does a request to which a policy cannot reply (``NoReplyError``); any other
+    exception of a policy is a bug and passes through.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.

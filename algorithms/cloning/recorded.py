@@ -126,8 +126,8 @@ def recorded_demonstrations(
     """The replies of transcripts at every prompt that an agent met.
 
     Canonical replies are cloned unless literal ones are requested: the action text in a recorded reply is written in
-      the parser's own way, since the episodes may come from a model with another format. Replies with the same meaning
-      are then one reply. Invalid replies, and those that the parser cannot read, are left out.
+    the parser's own way, since the episodes may come from a model with another format. Replies with the same meaning
+    are then one reply. Invalid replies, and those that the parser cannot read, are left out.
 
     Args:
       records: as ``read_episodes`` gives them.

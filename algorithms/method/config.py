@@ -371,8 +371,8 @@ def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
     """The standard deviation by which advantages are divided in a game with these facts, with ``auto`` resolved.
 
     If the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the standard
-      deviation can reverse which action is better: it differs between groups for reasons that no agent can act
-    on (``docs/theory/06_baselines_and_std.md``).
+    deviation can reverse which action is better: it differs between groups for reasons that no agent can act on
+    (``docs/theory/06_baselines_and_std.md``).
 
     Theory: Equation 6.4.
     """

@@ -22,7 +22,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
     """Reasons why, with these settings and facts, the expected estimate departs from the gradient.
 
     They cover combinations that a neighbouring setting would fix: weights of groups that share what agents cannot see,
-      and corrections that do not correct. Unequal weights of starts of different difficulty are not among them
+    and corrections that do not correct. Unequal weights of starts of different difficulty are not among them
     (``docs/theory/06_baselines_and_std.md``, "Several starts").
 
     Args:

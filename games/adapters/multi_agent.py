@@ -189,9 +189,9 @@ def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
 class TurnDriver:
     """Moves an environment whose agents act in turn.
 
-    Dead agents (those that are terminated or truncated) are moved out at once, as the environment demands, so that
-    only living agents act. Every step pays the rewards that the environment then reports, including to agents that do
-      not act. A step of a dead agent that leaves the rewards unchanged pays nothing: they were counted before.
+    Dead agents (those that are terminated or truncated) are moved out at once, as the environment demands, so that only
+    living agents act. Every step pays the rewards that the environment then reports, including to agents that do not
+    act. A step of a dead agent that leaves the rewards unchanged pays nothing: they were counted before.
     """
 
     def __init__(self, zoo: Zoo) -> None:

@@ -28,7 +28,7 @@ class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
     """A game whose agents speak.
 
     If a move may carry a message, the actions cannot be listed: ``legal_actions`` is ``None``, and cloning, checks and
-      comparisons need a scripted player.
+    comparisons need a scripted player.
 
     Attributes:
       message_limit: the greatest number of characters of a message.

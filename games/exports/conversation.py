@@ -14,7 +14,7 @@ class Conversation:
     """An agent's consecutive episodes as texts: it reads, says something, and reads what follows.
 
     No text raises an exception: the game's own invalid rule applies to a text that names no legal action, and a text
-      after the end changes nothing.
+    after the end changes nothing.
 
     Args:
       game: the game.

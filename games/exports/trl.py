@@ -26,7 +26,7 @@ def to_trl(
     """A function that makes environments for ``GRPOTrainer(environment_factory=...)``.
 
     A row of the training set may have a ``seed``: its completions then share the start and all chance. Rows without one
-      begin anywhere, and differently in every process and every resumed run.
+    begin anywhere, and differently in every process and every resumed run.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.

@@ -100,7 +100,7 @@ def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case
     """With the group's mean, "episode" follows (G - 1) / G (grad E[R / Y] - E[R] grad E[1 / Y]).
 
     The baseline is divided by the length of the episode too, so it does not cancel: if the mean return is positive, the
-      second term makes episodes longer.
+    second term makes episodes longer.
 
     Assumes: the group's mean, no std, independent episodes. Source: reconstructed.
 

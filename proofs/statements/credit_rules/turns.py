@@ -53,7 +53,7 @@ def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Si
     """Compared only with members that have an m-th turn, the expected estimate is no multiple of the gradient.
 
     A member that alone has a turn gets no signal from it, so turns that fewer members reach count less, and that
-      depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
+    depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
     example.
 
     Assumes: constant weighting, the mean of the others, no std. Source: reconstructed.

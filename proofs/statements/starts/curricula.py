@@ -86,7 +86,7 @@ def a_curriculum_ascends_the_mean_over_the_starts_that_it_chooses(chosen: Chosen
     """With starts drawn from mu~ in place of mu, the expected estimate is E[kappa(q(s)) grad q(s)] over s of mu~.
 
     So a start rule and the weight kappa multiply: a start counts by how often groups begin on it, times the weight of a
-      group on it. If kappa is constant, it is the gradient of the mean return over mu~.
+    group on it. If kappa is constant, it is the gradient of the mean return over mu~.
 
     Assumes: as for weights of starts; the rule as its state stands. Source: reconstructed.
     """
