@@ -186,7 +186,7 @@ class EnumerableModel(LanguageModel, Protocol):
         ...
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
+        """The string that token ids stand for."""
         ...
 
     def record(

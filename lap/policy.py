@@ -154,7 +154,7 @@ class LanguageAgentPolicy(Generic[M_co]):
         return self.build_prompt(request.history)
 
     def build_prompt(self, history: History) -> Prompt:
-        """The prompt: earlier replies without their thoughts, and the beginning of this one, if given."""
+        """What the model is asked: earlier replies without their thoughts, and the beginning of this one, if given."""
         replies = [self.parser.without_thoughts(turn.reply) for turn in history.turns]
         if replies != [turn.reply for turn in history.turns]:
             told = zip(history.turns, replies, strict=True)

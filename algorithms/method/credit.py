@@ -109,7 +109,7 @@ class CreditSettings:
       anchor_weight: weight of the advantage among steps of equal observation.
       baseline_decay: of a moving average.
       gae_lambda: lambda of generalised advantage estimation.
-      gae: over turns, tokens or both levels.
+      gae: what it is over.
       critic: what says values.
       bootstrap: whether an episode that was cut off goes on with a value.
     """

@@ -333,7 +333,7 @@ class Estimator:
         )
 
     def bind(self, read_at_end: Callable[[Episode[Any], str], Completion]) -> None:
-        """Tell the credit rule, if it needs to know, what agents would read after an episode."""
+        """Tell the credit rule, if it asks, what agents would read after an episode."""
         if isinstance(self.credit, BindableRule):
             self.credit.bind(read_at_end)
 

@@ -71,7 +71,7 @@ class StatefulRule(Protocol):
 
 @runtime_checkable
 class BindableRule(Protocol):
-    """A rule that also needs what agents would read after an episode, which the record does not contain.
+    """A rule that also looks at what agents would read after an episode, which the record does not say.
 
     The trainer and the laboratory call ``bind``, before they use the rule.
     """

@@ -1,4 +1,4 @@
-"""What an agent would read next if its episode continued."""
+"""What an agent would read next, had its episode gone on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ def read_at_end(
     """From an episode and an agent to the agent's prompt at the end, with a reply that says nothing.
 
     Args:
-      game: the game that was played.
+      game: that was played.
       policies: by agent; those that learn.
     """
     closed = ClosedGame(game)
