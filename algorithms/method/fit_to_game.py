@@ -116,7 +116,7 @@ def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = No
 
 
 def check_opposed_learners(starts: object, facts: Facts, learners: int) -> None:
-    """Refuse to choose starts by success if agents that learn together win from each other.
+    """Refuse to choose starts by success where agents that learn together win from each other.
 
     Args:
       starts: the start rule, or its name.
