@@ -1,6 +1,6 @@
-"""Multi-step policy optimisation for language agents, written against ``tsmg`` and ``lap`` alone.
+"""Multi-step policy optimisation for language agents, on top of ``tsmg`` and ``lap``.
 
-The rooms, each of which imports those above it alone: ``method`` (the mathematics), ``distributed`` (several
+The subpackages, each of which imports only those before it: ``method`` (the mathematics), ``distributed`` (several
 processes), ``play`` (rollouts, matchups, evaluation), ``runs`` (run folders), ``analysis`` (of finished runs),
 ``cloning`` (demonstrations, and the fit to them), ``training`` (the trainer and a whole run), ``capacity``,
 ``experiments``, ``suite`` and ``cli``. This module re-exports what most users need; names are loaded when they are

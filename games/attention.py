@@ -1,4 +1,4 @@
-"""Players that look now and then, as scripted players of several games do."""
+"""Players that look only sometimes, as the scripted players of several games do."""
 
 from fractions import Fraction
 from typing import TypeVar
@@ -11,12 +11,12 @@ A = TypeVar("A")
 def attentive(
     attention: float, looking: Distribution[A], otherwise: Distribution[A]
 ) -> Distribution[A]:
-    """The actions of a player that looks with a probability, and else does not.
+    """The actions of a player that looks with a given probability.
 
     Args:
       attention: the probability that it looks, in [0, 1].
-      looking: its actions where it looks.
-      otherwise: its actions where it does not.
+      looking: its actions if it looks.
+      otherwise: its actions if it does not.
 
     Example:
       >>> from tsmg import deterministic

@@ -1,4 +1,4 @@
-"""Sealed-bid auctions with private values: the highest bid wins, and pays itself or the second highest bid.
+"""Sealed-bid auctions with private values: the highest bid wins and pays its own or the second-highest bid.
 
 Source: W. Vickrey, "Counterspeculation, auctions, and competitive sealed tenders", 1961 (equilibria).
 """
@@ -41,18 +41,19 @@ class Sale:
 @final
 @attrs.frozen(kw_only=True)
 class Auction(AbstractExplicitGame[Sale, int]):
-    """Bid for a thing whose worth to the others is hidden; the highest bid wins.
+    """Bid for an item whose value to the others is hidden; the highest bid wins.
 
     Agents: ``bidder_1``, ``bidder_2``, ...; simultaneous.
     States: the values, and at the end the bids and the winner.
     Actions: whole bids, from 0 to the greatest value.
-    Observation text: the own value; at the end the winner and the price.
+    Observation text: the agent's own value; at the end the winner and the price.
     Action text: the bid's number.
-    Rewards: to the winner its value less the price, to the others 0.
+    Rewards: the value minus the price for the winner, 0 for the others.
     Invalid rule: forfeit, at a penalty of 1.
-    Exact values: where the second highest bid is paid, no bid is ever better than the own value. Where the own bid is
-    paid, the equilibrium of continuous values is (bidders - 1) / bidders of the value; here, against another who bids a
-    half, rounded down, no bid gains more than 3/22 on doing the same (``games.auction.expected_payoffs``).
+    Exact values: if the second-highest bid is paid, no bid is ever better than the bidder's own value. If the winner's
+    own bid is paid, the equilibrium for continuous values is (bidders - 1) / bidders of the value; here, against
+    another bidder who bids half the value, rounded down, no bid gains more than 3/22 over doing the same
+    (``games.auction.expected_payoffs``).
 
     Attributes:
       bidders: the number of bidders; at least 2.
@@ -117,7 +118,7 @@ class Auction(AbstractExplicitGame[Sale, int]):
         return uniform(highest).map(sold)
 
     def paid(self, bids: Sequence[int]) -> int:
-        """The price: the highest bid, or the second highest (equal bids count apart).
+        """The price: the highest bid, or the second-highest (equal bids count separately).
 
         Args:
           bids: the bid of each bidder.
@@ -126,11 +127,11 @@ class Auction(AbstractExplicitGame[Sale, int]):
 
     def observation_text(self, state: Sale, agent: str) -> str:
         own = self.agents.index(agent)
-        lines = [f"You are {agent}. The thing is worth {state.values[own]} to you."]
+        lines = [f"You are {agent}. The item is worth {state.values[own]} to you."]
         if state.winner is not None:
             price = self.paid(state.bids)
             lines.append(
-                f"Your bid: {state.bids[own]}. {self.agents[state.winner]} won, and pays {price}."
+                f"Your bid: {state.bids[own]}. {self.agents[state.winner]} won and pays {price}."
             )
         return "\n".join(lines)
 
@@ -144,12 +145,13 @@ class Auction(AbstractExplicitGame[Sale, int]):
         return str(action)
 
     def rules_text(self, agent: str) -> str:
-        price = "its own bid" if self.price == "first" else "the highest bid of the others"
+        price = "its own bid" if self.price == "first" else "the highest of the other bids"
         return (
-            f"{self.bidders} bidders each make one sealed bid for a thing. To each it is worth a number from 0 to "
-            f"{self.greatest}, all equally likely, that the others do not know. The highest bid wins (a random one "
-            f"among equal ones), and the winner pays {price}: it gets the worth less the price, and the others get "
-            f"nothing. A move is your bid, a number from 0 to {self.greatest}."
+            f"{self.bidders} bidders each place one sealed bid for an item. To each bidder the item is worth a whole "
+            f"number from 0 to {self.greatest}, all equally likely, that the other bidders do not know. The highest "
+            f"bid wins; if several bids are highest, one of them is drawn at random. The winner pays {price} and gets "
+            "what the item is worth to it minus the price; the others get nothing. A move is your bid, a whole number "
+            f"from 0 to {self.greatest}."
         )
 
     def scripted_player(self) -> "ShadingBidder":
@@ -162,7 +164,7 @@ def _value_dist(greatest: int) -> Distribution[int]:
 
 
 def expected_payoffs(game: Auction, worth: int, strategy: Sequence[int]) -> tuple[Fraction, ...]:
-    """The expected payoff of each bid to a bidder, where every other one bids by a strategy.
+    """The expected payoff of each bid to a bidder if every other one bids by a strategy.
 
     Args:
       game: the auction.
@@ -192,7 +194,7 @@ def expected_payoffs(game: Auction, worth: int, strategy: Sequence[int]) -> tupl
 @final
 @attrs.frozen(kw_only=True)
 class ShadingBidder(AbstractPlayer[Sale, int]):
-    """Bids somewhere from a half of its value to the whole, each bid as often as another.
+    """Bids uniformly between half of its value and the whole.
 
     Attributes:
       greatest: the greatest value.

@@ -11,6 +11,7 @@ from typing import Any, final
 import attrs
 
 from games.arguments import integer_field, number, number_field, probability, to_horizon
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
@@ -35,7 +36,7 @@ Means = tuple[tuple[float, ...], ...]
 @final
 @attrs.frozen(cache_hash=True)
 class Pulls:
-    """The present context, the past pulls as (context, arm, reward), and the number of the table of means."""
+    """The current context, the past pulls as (context, arm, reward), and the number of the table of means."""
 
     context: int
     done: tuple[tuple[int, int, float], ...] = ()
@@ -73,7 +74,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
     @property
     @abc.abstractmethod
     def tables(self) -> tuple[Means, ...]:
-        """The tables of means that may be; each has the mean reward of each arm, a row per context."""
+        """The possible tables of means; each has the mean reward of each arm, one row per context."""
 
     @abc.abstractmethod
     def arm_dist(self, mean: float) -> Distribution[float]:
@@ -114,7 +115,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
         return self.arm_dist(self.tables[state.table][state.context][arm]).bind(next_context)
 
     def regret_T(self, episode: Episode[Pulls]) -> tuple[float, ...]:  # the axis of time
-        """The expected regret after each pull: what the best arm of the context pays more in the mean than the chosen.
+        """The expected regret after each pull: the mean of the context's best arm minus that of the chosen arm, summed.
 
         Source: T. Lattimore, C. Szepesvari, *Bandit Algorithms*, 2020, section 4.4 (pseudo-regret).
 
@@ -130,7 +131,7 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
     def metrics(self, episode: Episode[Pulls], agent: str) -> Mapping[str, float]:
         """The ``regret``, and as ``optimality_gap`` the share of the best arms' means that was missed.
 
-        A step without a pull, after an invalid text, misses all that the best arm pays in the mean.
+        A step without a pull, after an invalid text, misses the whole mean of the best arm.
         """
         state, before = episode.final_state.state, len(episode.start.state.state.done)
         means = self.tables[state.table]
@@ -155,10 +156,10 @@ class AbstractBandit(AbstractExplicitGame[Pulls, int]):
 
     def rules_text(self, agent: str) -> str:
         arms = ", ".join(str(arm + 1) for arm in range(len(self.tables[0][0])))
-        by_context = " It depends on the context." if len(self.tables[0]) > 1 else ""
+        by_context = ", which depends on the context" if len(self.tables[0]) > 1 else ""
         return (
-            f"There are arms that pay at random, each with its own mean.{by_context} Pull one at a time, "
-            f"{self.pulls} time(s), for the greatest sum. A move is the number of an arm: {arms}."
+            f"Several arms pay random amounts; each has a mean of its own{by_context}. Pull one arm at a time, "
+            f"{counted(self.pulls, 'time')} in all, to get as much as you can. A move is the number of an arm: {arms}."
         )
 
 
@@ -172,7 +173,7 @@ def facts_of(bandit: AbstractBandit, bounds: tuple[float, float] | None) -> Fact
 
     Args:
       bandit: the bandit.
-      bounds: of its return; ``None`` where rewards are real numbers, which texts round to six digits.
+      bounds: of its return; ``None`` if rewards are real numbers, which texts round to six digits.
     """
     is_told = bounds is not None and len(bandit.tables) == 1
     return Facts(

@@ -1,4 +1,4 @@
-"""Blackjack with an endless deck: draw cards towards 21, and then the dealer draws.
+"""Blackjack with an infinite deck: draw cards towards 21, and then the dealer draws.
 
 The rules are Gymnasium's (``Blackjack-v1``), after Sutton and Barto: cards are drawn with replacement, the dealer
 draws up to 17, and there is neither doubling nor splitting.
@@ -30,7 +30,7 @@ _DEALER_STICKS = 17
 _BUST = 22
 
 CARDS = Finite([*((card, Fraction(1, 13)) for card in range(1, 10)), (10, Fraction(4, 13))])
-"""The distribution of a card: an ace is 1, and a picture counts 10."""
+"""The distribution of a card: an ace is 1, and a face card counts 10."""
 
 
 class Hand(NamedTuple):
@@ -40,7 +40,7 @@ class Hand(NamedTuple):
     soft: bool = False
 
     def plus(self, card: int) -> "Hand":
-        """The hand with another card; an ace counts 11 where it can."""
+        """The hand with another card; an ace counts 11 if it can."""
         hard = self.total - 10 * self.soft + card
         soft = (self.soft or card == 1) and hard + 10 < _BUST
         return Hand(hard + 10 * soft, soft)
@@ -72,7 +72,7 @@ def dealer_dist(hand: Hand) -> Distribution[Hand]:
 
 @functools.cache
 def values(table: Table) -> Mapping[str, Fraction]:
-    """The expected return of each action, where the best is played afterwards; by dynamic programming.
+    """The expected return of each action if the best is played afterwards; by dynamic programming.
 
     Source: R. S. Sutton and A. G. Barto, *Reinforcement Learning*, 2nd edition, 2018, example 5.1 (the game).
 
@@ -111,7 +111,7 @@ def _result(player: Hand, dealer: Hand) -> int:
 @final
 @attrs.frozen(kw_only=True)
 class Blackjack(AbstractExplicitGame[Table, str]):
-    """Draw cards to come nearer to 21 than the dealer, without going beyond.
+    """Draw cards to get closer to 21 than the dealer, without going over.
 
     Agents: one, ``player``.
     States: the values of both hands, and whether the play is over.
@@ -170,12 +170,14 @@ class Blackjack(AbstractExplicitGame[Table, str]):
         return CARDS.map(drawn)
 
     def observation_text(self, state: Table, agent: str) -> str:
-        ace = " (with an ace that counts 11)" if state.player.soft else ""
+        ace = " (with an ace counted as 11)" if state.player.soft else ""
         you = f"You have {state.player.total}{ace}."
         if not state.over:
             return f"{you}\nThe dealer shows {_card_text(state.dealer)}."
         if state.player.total >= _BUST:
-            return f"{you}\nThe dealer showed {_card_text(state.dealer)}.\nYou went beyond 21, and lost."
+            return (
+                f"{you}\nThe dealer showed {_card_text(state.dealer)}.\nYou went over 21 and lost."
+            )
         result = ("It is a draw.", "You won.", "You lost.")[_result(state.player, state.dealer)]
         return f"{you}\nThe dealer has {state.dealer.total}.\n{result}"
 
@@ -184,9 +186,10 @@ class Blackjack(AbstractExplicitGame[Table, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You play blackjack. Come nearer to 21 than the dealer, but not beyond: who goes beyond loses. Pictures "
-            "count 10, and an ace 11 where that is not beyond 21, otherwise 1; the deck is endless. Hit draws a card; "
-            "stick ends your turn, and the dealer draws until it has 17 or more. A move is one of: hit, stick."
+            "You play blackjack. Get closer to 21 than the dealer without going over: whoever goes over 21 loses. Face "
+            "cards count as 10. An ace counts as 11 unless that takes its hand over 21; then it counts as 1. The deck "
+            "never runs out. Hit draws a card; stick ends your turn, and the dealer then draws until it has 17 or "
+            "more. A move is one of: hit, stick."
         )
 
     def success(self, episode: Episode[Table], agent: str) -> bool:

@@ -72,28 +72,29 @@ class Cleanup(AbstractExplicitGame[Board, str]):
 
     Agents: ``player_1``, ``player_2``, ...; simultaneous. One player is the game without others to rely on.
     States: each player's cell and direction, the cells with waste and with apples, and who was fined last.
-    Actions: up, down, left, right, clean, stay; and fine, where there are fines.
+    Actions: up, down, left, right, clean, stay; and fine, if there are fines.
     Observation text: the grid and every player.
     Action text: the action's name.
-    Rewards: 1 for an apple; to fine costs 1, and to be fined 50.
+    Rewards: 1 for an apple; fining costs 1, and being fined costs 50.
     Invalid rule: the offender stays.
-    Metrics: efficiency, equality, sustainability, and peace where there are fines (``games.social``; who is fined at a
-    step counts as timed out at it).
+    Metrics: efficiency, equality, sustainability, and peace if there are fines (``games.social``; a player that is
+    fined at a step counts as timed out at that step).
     Exact values: while nobody cleans, no apple ever grows, and everybody gets nothing.
 
-    All move at the same time; a player looks where it goes, and of several that would enter a cell one does, each as
-    likely as another. Then apples are eaten; then each of those who clean takes away the nearest waste before it, and
-    fines hit the first player before whoever fines. Then, while the share of the river with waste is below the
-    saturation, every free cell of the orchard has a new apple with a probability that falls in the share from
-    ``apple_probability`` to 0, and new waste comes to a clean cell of the river. In the beginning the waste is at the
-    saturation. Unlike in the paper, a move turns the player, and everyone sees the whole grid.
+    All move at the same time. A player looks in the direction in which it moves, and if several would enter a cell, one
+    of them does, each with the same probability. Then apples are eaten, each cleaning player removes the nearest waste
+    in front of it, and fines hit the first player in front of the one who fines. Then, while the share of the river
+    with waste is below the saturation, new waste comes to a clean cell of the river, and every free cell of the orchard
+    gets a new apple. The probability of an apple falls with the share, from ``apple_probability`` to 0. At the
+    beginning the waste is at the saturation. Unlike in the paper, a move turns the player, and everyone sees the whole
+    grid.
 
     Attributes:
       players: from 1 to 5.
       rows: of the grid.
       river, land, orchard: columns of the three parts, from left to right.
       saturation: the share of the river with waste from which on no apples grow, in (0, 1].
-      apple_probability: that an apple grows on a free cell of the orchard, where the river is clean.
+      apple_probability: that an apple grows on a free cell of the orchard if the river is clean.
       waste_probability: that waste comes in a step.
       reach: how far players clean and fine, in cells.
       fining: whether players may fine each other.
@@ -168,7 +169,7 @@ class Cleanup(AbstractExplicitGame[Board, str]):
         return self.river + self.land + self.orchard
 
     def apple_chance(self, waste: int) -> Fraction:
-        """The probability that an apple grows on a free cell of the orchard, where so many cells have waste.
+        """The probability that an apple grows on a free cell of the orchard, given the number of cells with waste.
 
         Example:
           >>> game = Cleanup(rows=2, river=2, saturation=0.5, apple_probability=0.4)
@@ -290,7 +291,7 @@ class Cleanup(AbstractExplicitGame[Board, str]):
         )
 
     def metrics(self, episode: Episode[Board], agent: str) -> Mapping[str, float]:
-        """Efficiency, equality, sustainability, and peace where there are fines."""
+        """Efficiency, equality, sustainability, and peace if there are fines."""
         states = [step.state.state for step in episode.steps[1:]] + [episode.final_state.state]
         fined_T = [len(state.fined) for state in states] if self.fining and episode.steps else None
         return social_metrics(episode, idle_T=fined_T)

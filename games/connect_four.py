@@ -54,7 +54,7 @@ def dropped(board: Columns, column: int) -> Columns:
 
 @functools.lru_cache(maxsize=262_144)
 def winner(shape: Shape, board: Columns) -> str:
-    """``"X"``, ``"O"``, or ``""`` where nobody has a line."""
+    """``"X"``, ``"O"``, or ``""`` if nobody has a line."""
     cells = "|".join([column.ljust(shape.rows, ".") for column in board])
     for mark in _MARKS:
         bits = int(cells.translate(_BITS[mark]), 2)
@@ -112,7 +112,7 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
     Agents: ``x`` (first) and ``o``, in turn.
     States: the pieces of each column, from the bottom to the top.
     Actions: the columns that are not full.
-    Observation text: the board, the columns' numbers beneath it, and the reader's mark.
+    Observation text: the board, the numbers of the columns below it, and the reader's mark.
     Action text: the column's number, from 1.
     Rewards: 1 to the winner and -1 to the loser, at the end.
     Invalid rule: forfeit, at a penalty of 1.
@@ -195,9 +195,9 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You and another player, X and O, drop pieces into columns in turn; a piece falls to the lowest free cell. "
-            f"A line of {self.line} in a row, column or diagonal wins. The columns' numbers stand beneath the board. A "
-            "move is the number of a column that is not full."
+            "Two players, X and O, take turns to drop pieces into columns; a piece falls to the lowest free cell of "
+            f"its column. A line of {self.line} own pieces in a row, column or diagonal wins. The numbers of the "
+            "columns are below the board. A move is the number of a column that is not full."
         )
 
     def success(self, episode: Episode[Columns], agent: str) -> bool | None:
@@ -213,7 +213,7 @@ class ConnectFour(AbstractExplicitGame[Columns, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MyopicConnectFour(AbstractPlayer[Columns, int]):
-    """Looks one move ahead, now and then: wins at once where it can, otherwise drops where the other would win.
+    """Sometimes looks one move ahead: wins at once if it can, otherwise drops where the other would win.
 
     Attributes:
       shape: the board's size and the length of a line.

@@ -349,9 +349,9 @@ def _transition_dist(
 class MyopicPlayer(AbstractPlayer[LakeState, Move]):
     """A mediocre player that looks one step ahead.
 
-    With probability ``attention`` it picks, among the moves that do not lead into a hole or the
-    border, a uniform one of those that come nearest to the goal; otherwise it moves at random. It
-    does not plan, so it walks into dead ends and stays there.
+    With probability ``attention`` it considers the moves that do not lead into a hole or the border, and draws one of
+    those that come nearest to the goal; otherwise it moves at random. It does not plan, so it walks into dead ends and
+    stays there.
 
     Attributes:
       attention: probability that it looks, in [0, 1].

@@ -1,4 +1,4 @@
-"""2048: slide tiles on a board; equal tiles that meet become one of twice the number.
+"""2048: slide tiles on a board; equal tiles that meet merge into one with twice their number.
 
 Source: G. Cirulli, "2048", 2014 (rules); J. Lees-Miller, "The mathematics of 2048: optimal play with Markov decision
 processes", 2018 (small boards).
@@ -107,7 +107,7 @@ def _index_and_tile(empty: int) -> Distribution[tuple[int, ...]]:
 
 
 def with_tile(board: Board) -> Distribution[Board]:
-    """The distribution of a board with a new tile on an empty cell, each as likely as another."""
+    """The distribution of a board with a new tile on a uniformly random empty cell."""
     empty = [(r, c) for r, row in enumerate(board) for c, tile in enumerate(row) if not tile]
 
     def put(drawn: tuple[int, ...]) -> Board:
@@ -129,7 +129,7 @@ def _to_target(value: object) -> int:
 @final
 @attrs.frozen(kw_only=True)
 class Game2048(AbstractExplicitGame[Board, str]):
-    """Slide tiles together; equal tiles that meet become one of twice the number.
+    """Slide tiles together; equal tiles that meet merge into one with twice their number.
 
     Agents: one, ``player``.
     States: the tiles.
@@ -208,16 +208,17 @@ class Game2048(AbstractExplicitGame[Board, str]):
         aim = (
             f"Make a tile of {self.target}."
             if self.target
-            else "Each merged tile counts with its number."
+            else "Each merge scores the number on the new tile."
         )
         return (
-            "Slide all tiles of a board as far as they go. Two equal tiles that meet become one of twice the number, "
-            f"once in a slide; then a new tile, 2 or now and then 4, comes on an empty cell (a dot). {aim} The game is "
-            f"over where nothing can move. A move is one of: {', '.join(DIRECTIONS)}; something must move."
+            "Slide all tiles of a board as far as they go. Two equal tiles that meet merge into one with twice their "
+            "number; a tile merges at most once per slide. Then a new tile, a 2 or sometimes a 4, appears on an empty "
+            f"cell (a dot). {aim} The game is over when no tile can move. A move is one of: {', '.join(DIRECTIONS)}; "
+            "it must move at least one tile."
         )
 
     def success(self, episode: Episode[Board], agent: str) -> bool | None:
-        """A tile has the target; not defined where there is none."""
+        """A tile has the target; not defined if there is none."""
         return self.is_won(episode.final_state.state) if self.target else None
 
     def metrics(self, episode: Episode[Board], agent: str) -> Mapping[str, float]:
@@ -230,9 +231,9 @@ class Game2048(AbstractExplicitGame[Board, str]):
 
 @functools.lru_cache(maxsize=262_144)
 def best_value(game: Game2048, board: Board) -> float:
-    """The greatest expected return from a board, with no limit of time, exactly but for rounding.
+    """The greatest expected return from a board, without a time limit, exact up to rounding.
 
-    The sum of the tiles grows with every step, so that the recursion ends; boards that are turned or mirrored are one.
+    The sum of the tiles grows with every step, so the recursion ends; rotated and mirrored boards count as one.
 
     Args:
       game: the game; large boards take too long.
@@ -259,7 +260,7 @@ def best_value(game: Game2048, board: Board) -> float:
 
 
 def smallest(board: Board) -> Board:
-    """The smallest of the boards that are this one, turned or mirrored."""
+    """The smallest of the rotations and reflections of a board."""
     found = [board, board[::-1], _mirrored(board), _mirrored(board[::-1])]
     if len(board) == len(board[0]):
         found += [_turned(one) for one in found]
@@ -269,7 +270,7 @@ def smallest(board: Board) -> Board:
 @final
 @attrs.frozen(kw_only=True)
 class RoomyPlayer(AbstractPlayer[Board, str]):
-    """Now and then it slides where most cells become empty; otherwise anywhere.
+    """Sometimes slides in a direction that empties the most cells; otherwise in any direction.
 
     Attributes:
       attention: probability that it looks, in [0, 1].

@@ -26,6 +26,7 @@ from games.walkers import (
     placed_dist,
     towards,
 )
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -50,7 +51,7 @@ class Player(NamedTuple):
     Attributes:
       walker: where it is and looks; ``None`` while it is out.
       hits: how often it was hit since it came in.
-      out: for how many more steps it is out; 0 where it plays.
+      out: for how many more steps it is out; 0 if it plays.
     """
 
     walker: Walker | None
@@ -74,7 +75,7 @@ class Board:
 
 @functools.lru_cache(maxsize=64)
 def orchard(rows: int, columns: int, radius: int) -> tuple[Cell, ...]:
-    """The cells at most so many steps from the middle of the grid, in reading order."""
+    """The cells within a number of steps from the middle of the grid, in reading order."""
     middle = (rows // 2, columns // 2)
     return tuple(cell for cell in grid(rows, columns) if distance(cell, middle) <= radius)
 
@@ -102,14 +103,14 @@ class Gathering(AbstractExplicitGame[Board, str]):
     Metrics: efficiency, equality, sustainability and peace (``games.social``).
     Exact values: a lone player at a single tree eats once in ``apple_delay + 1`` steps at most.
 
-    All move at the same time; a player looks where it goes, and of several that would enter a cell one does, each as
-    likely as another. Then apples are eaten, then the beams of those who tag hit the first player before them. Unlike
-    in the paper, a move turns the player, and everyone sees the whole grid.
+    All move at the same time. A player looks in the direction in which it moves, and if several would enter a cell, one
+    of them does, each with the same probability. Then apples are eaten, then the beams of those who tag hit the first
+    player in front of them. Unlike in the paper, a move turns the player, and everyone sees the whole grid.
 
     Attributes:
       players: from 1 to 5.
       rows, columns: size of the grid.
-      radius: the orchard is the cells at most so many steps from the middle.
+      radius: the orchard consists of the cells at most this many steps from the middle.
       apple_delay: steps until an eaten apple is there again (N_apple).
       tagged_steps: steps that a tagged player is out (N_tagged).
       hits: how many hits tag a player; two in the paper.
@@ -242,16 +243,16 @@ class Gathering(AbstractExplicitGame[Board, str]):
         lines = [f"You are {agent}.", grid_text(self.rows, self.columns, marks)]
         for name, (walker, hits, out) in zip(self.agents, state.players, strict=True):
             if walker is None:
-                lines.append(f"{name}: out for {out} more step(s).")
+                lines.append(f"{name}: out for {counted(out, 'more step')}.")
             else:
                 where = f"{cell_text(walker.cell)}, looks {walker.facing}"
-                lines.append(f"{name}: {where}, hit {hits} time(s).")
+                lines.append(f"{name}: {where}, hit {counted(hits, 'time')}.")
         bare = [
-            f"{cell_text(cell)} in {left}"
+            f"{cell_text(cell)}, in {counted(left, 'step')}"
             for cell, left in zip(self._orchard, state.growing, strict=True)
             if left
         ]
-        lines.append(f"Apples grow at: {'; '.join(bare) or 'nowhere'}.")
+        lines.append(f"Apples will grow back at: {'; '.join(bare) or 'nowhere'}.")
         return "\n".join(lines)
 
     def action_text(self, state: Board, agent: str, action: str) -> str:
@@ -259,16 +260,17 @@ class Gathering(AbstractExplicitGame[Board, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            f"Eat apples on a grid of {self.rows} rows and {self.columns} columns; each pays 1, and grows again "
-            f"{self.apple_delay} step(s) later. A is an apple, a an empty tree, digits are players. All move at the "
-            "same time, onto cells that are free; who ends a step on an apple eats it. To tag sends a beam where you "
-            f"look (where you moved last), {self.reach} cell(s) far, which hits the first player in its way; after "
-            f"{self.hits} hit(s) a player is out for {self.tagged_steps} step(s). A move is one of: "
+            f"Eat apples on a grid of {self.rows} rows and {self.columns} columns; each pays 1 and grows back "
+            f"{counted(self.apple_delay, 'step')} later. A is an apple, a is a tree without an apple, and digits are "
+            "players. All players move at the same time, onto free cells only; a player that ends a step on an apple "
+            "eats it. You look in the direction of your last move. To tag is to send a beam that way, "
+            f"{counted(self.reach, 'cell')} far, which hits the first player in its path; after "
+            f"{counted(self.hits, 'hit')} a player is out for {counted(self.tagged_steps, 'step')}. A move is one of: "
             f"{', '.join(ACTIONS)}."
         )
 
     def metrics(self, episode: Episode[Board], agent: str) -> Mapping[str, float]:
-        """Efficiency, equality, sustainability, and peace where there is more than one player."""
+        """Efficiency, equality, sustainability, and peace if there is more than one player."""
         out_T = [sum(p.out > 0 for p in step.state.state.players) for step in episode.steps]
         return social_metrics(episode, idle_T=out_T if self.players > 1 else None)
 
@@ -279,12 +281,12 @@ class Gathering(AbstractExplicitGame[Board, str]):
 @final
 @attrs.frozen(kw_only=True)
 class Gatherer(AbstractPlayer[Board, str]):
-    """Goes to the apple that it can have first; where its beam would hit somebody, it may tag.
+    """Goes to the apple that it can reach first; if its beam would hit somebody, it may tag.
 
     Attributes:
       game: the game.
       attention: probability that it looks, in [0, 1]; otherwise any action.
-      aggression: probability that it tags where it would hit, in [0, 1].
+      aggression: probability that it tags if it would hit, in [0, 1].
     """
 
     game: Gathering

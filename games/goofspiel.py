@@ -37,7 +37,7 @@ Cards = tuple[int, ...]
 @final
 @attrs.frozen(cache_hash=True)
 class Bids:
-    """The prizes so far, the present one last, and the bids for the earlier ones, as (player_1, player_2)."""
+    """The prizes so far, the current one last, and the bids for the earlier ones, as (player_1, player_2)."""
 
     prizes: tuple[int, ...]
     bids: tuple[tuple[int, int], ...] = ()
@@ -51,9 +51,9 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
     Agents: ``player_1`` and ``player_2``; simultaneous.
     States: the prizes so far, and the bids for them.
     Actions: the cards in hand.
-    Observation text: every prize and both bids so far, the cards in both hands, and the present prize.
+    Observation text: every prize and both bids so far, the cards in both hands, and the current prize.
     Action text: the card's number.
-    Rewards: whoever bids more gets the prize's number, and the other loses it; for equal bids nobody gets anything.
+    Rewards: whoever bids more gets the value of the prize, and the other loses it; for equal bids nobody gets anything.
     Invalid rule: a random card of the offender.
     Exact values: the game is symmetric, so its value is 0; ``games.goofspiel.solution`` has the equilibrium of every
     state, and the values after unequal bids.
@@ -130,13 +130,15 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
         own = _AGENTS.index(agent)
         lines = [f"You are {agent}."]
         for prize, pair in zip(state.prizes, state.bids, strict=False):
-            lines.append(f"Prize {prize}: you bid {pair[own]}, the other {pair[1 - own]}.")
+            lines.append(
+                f"Prize {prize}: you bid {pair[own]}, the other player bid {pair[1 - own]}."
+            )
         if not self.is_terminal(state):
             hands = [
                 " ".join(map(str, self.legal_actions(state, name)))
                 for name in (agent, _AGENTS[1 - own])
             ]
-            lines.append(f"Your cards: {hands[0]}. The other's: {hands[1]}.")
+            lines.append(f"Your cards: {hands[0]}. The other player's: {hands[1]}.")
             lines.append(f"Now: prize {state.prizes[-1]}.")
         return "\n".join(lines)
 
@@ -145,14 +147,15 @@ class Goofspiel(AbstractExplicitGame[Bids, int]):
 
     def rules_text(self, agent: str) -> str:
         order = {
-            "descending": "the greatest first",
-            "ascending": "the smallest first",
+            "descending": "the most valuable first",
+            "ascending": "the least valuable first",
             "random": "in random order",
         }[self.order]
         return (
-            f"Two players each hold cards from 1 to {self.cards}, and bid them for prizes from 1 to {self.cards} that "
-            f"come one at a time, {order}. Both bid one card at the same time, each card once. The higher card wins "
-            "the prize's number from the other player; for equal cards nobody gets it. A move is a card of your hand."
+            f"Two players each hold the cards from 1 to {self.cards}, and bid them for prizes worth from 1 to "
+            f"{self.cards}, which come up one at a time, {order}. For each prize both players bid one card at the same "
+            "time, and each card can be bid only once. The player with the higher card wins what the prize is worth "
+            "from the other player; if the cards are equal, nobody gets anything. A move is a card in your hand."
         )
 
     def success(self, episode: Episode[Bids], agent: str) -> bool:
@@ -187,7 +190,7 @@ def solution(order: Order, hands: tuple[Cards, Cards], prize: int, later: Cards)
     Args:
       order: of the prizes.
       hands: the cards of both players, the smallest first.
-      prize: the present prize.
+      prize: the current prize.
       later: the prizes that are to come, the smallest first.
 
     Source: S. M. Ross, 1971 (dynamic programming over matrix games).
@@ -250,7 +253,7 @@ class GoofspielEquilibrium(AbstractPlayer[Bids, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MatchingBidder(AbstractPlayer[Bids, int]):
-    """Now and then it bids the card that is nearest to the prize; otherwise any card.
+    """Sometimes bids the card that is nearest to the prize; otherwise any card.
 
     Attributes:
       game: the game.

@@ -57,7 +57,7 @@ def moved(pegs: Pegs, move: Move) -> Pegs:
 def least_moves(pegs: Pegs, goal: int = _GOAL) -> int:
     """The least number of moves that bring every disk to one peg.
 
-    A largest disk that is not there yet moves once, after all smaller ones were brought to the third peg.
+    The largest disk that is not on the goal peg moves once, after all smaller ones were moved to the third peg.
 
     Args:
       pegs: the peg of each disk, the smallest first.
@@ -162,8 +162,8 @@ class Hanoi(AbstractExplicitGame[Pegs, Move]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Three pegs A, B and C hold disks; each peg's disks are listed from the bottom to the top, and a larger "
-            "number is a larger disk. Bring all disks to peg C. A move takes the topmost disk of a peg to another peg, "
+            "Three pegs A, B and C hold disks. The disks of each peg are listed from bottom to top, and a larger "
+            "number is a larger disk. Move all disks to peg C. A move takes the topmost disk of a peg to another peg, "
             "never onto a smaller disk. It is written like this: A to C"
         )
 
@@ -181,7 +181,7 @@ class Hanoi(AbstractExplicitGame[Pegs, Move]):
 @final
 @attrs.frozen(kw_only=True)
 class AttentiveHanoi(AbstractPlayer[Pegs, Move]):
-    """Now and then it makes a move that leads nearer to the goal; otherwise any move.
+    """Sometimes makes a move that leads nearer to the goal; otherwise any move.
 
     Attributes:
       attention: probability that it looks, in [0, 1]; with 1 it plays perfectly.

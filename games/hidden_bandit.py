@@ -41,22 +41,22 @@ def _tables(contexts: int, arms: int, good: float, poor: float) -> tuple[Means, 
 @final
 @attrs.frozen(kw_only=True)
 class HiddenBandit(AbstractBandit):
-    """Find the good arm of each context, where it is hidden anew in every episode.
+    """Find the good arm of each context, which is hidden anew in every episode.
 
     Agents: one, ``player``.
-    States: the good arm of each context, the present context, and every pull so far.
+    States: the good arm of each context, the current context, and every pull so far.
     Actions: numbers of arms.
     Observation text: every pull so far, and the context.
     Action text: the arm's number, from 1.
     Rewards: what the arm paid: 1 or nothing.
     Invalid rule: the game stands still (a step passes, a pull does not).
     Metrics: regret, and optimality_gap, relative to a player that knows the good arms.
-    Exact values: who knows the good arms gets ``pulls * good`` in the mean; the best that a player can do who must find
-    them is ``games.hidden_bandit.best_value``.
+    Exact values: a player who knows the good arms gets ``pulls * good`` on average; the best that a player who must
+    find them can do is ``games.hidden_bandit.best_value``.
 
     Attributes:
-      contexts: number of contexts, each as likely as another before each pull; with 1 there is no context.
-      arms: number of arms; each is as likely as another to be the good one of a context.
+      contexts: number of contexts, all equally likely before each pull; with 1 there is no context.
+      arms: number of arms; all are equally likely to be the good one of a context.
       good, poor: the probability that a context's good arm pays, and that another one does.
       pulls: number of pulls; also the time limit H.
 
@@ -128,8 +128,8 @@ def posterior(game: HiddenBandit, counts: Counts) -> tuple[Fraction, ...]:
 def best_value(game: HiddenBandit) -> Fraction:
     """The expected return of a best player, who must find the good arms.
 
-    Contexts tell nothing about each other, and nobody chooses them; so each context is a bandit of its own, in which
-    the next pull is one with probability 1/contexts.
+    Contexts reveal nothing about each other, and nobody chooses them, so each context is a bandit of its own, to which
+    the next pull belongs with probability 1/contexts.
 
     Args:
       game: the game.
@@ -180,7 +180,7 @@ def _counts(game: HiddenBandit, state: Pulls) -> Counts:
 @final
 @attrs.frozen(kw_only=True)
 class BayesPlayer(AbstractPlayer[Pulls, int]):
-    """A best player: it weighs what an arm is likely to pay, and what it would tell.
+    """An optimal player: it weighs what an arm is likely to pay and what a pull would reveal.
 
     Attributes:
       game: the game.
@@ -197,7 +197,7 @@ class BayesPlayer(AbstractPlayer[Pulls, int]):
 @final
 @attrs.frozen(kw_only=True)
 class WinStayPlayer(AbstractPlayer[Pulls, int]):
-    """Stays with an arm that paid when it was last pulled in this context, and else pulls any arm.
+    """Stays with an arm that paid when it was last pulled in this context; otherwise pulls any arm.
 
     Attributes:
       game: the game.

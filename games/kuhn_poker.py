@@ -59,7 +59,7 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
     Agents: ``first`` and ``second``, in turn.
     States: the cards and the actions so far.
     Actions: pass (check, or fold to a bet) and bet (or call).
-    Observation text: the own card, the actions so far, and at the end both cards if they were shown.
+    Observation text: the agent's own card, the actions so far, and at the end both cards if they were shown.
     Action text: ``pass`` or ``bet``.
     Rewards: chips won or lost: 1, or 2 after a called bet.
     Invalid rule: forfeit, at a penalty of 2.
@@ -123,9 +123,9 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You play Kuhn poker with the cards jack, queen and king, lowest first. Each of two players "
-            "puts one chip and holds one card. In turn, pass or bet one more chip; to pass after a "
-            "bet is to fold, to bet after a bet is to call. Without a fold the higher card wins."
+            "You play Kuhn poker with the cards jack, queen and king, from the lowest to the highest. Each of two "
+            "players puts one chip into the pot and holds one card. In turn, pass or bet one more chip; to pass after "
+            "a bet is to fold, and to bet after a bet is to call. If nobody folds, the higher card wins."
         )
 
     def information_key(self, state: Hand, agent: str) -> Hashable:

@@ -37,7 +37,7 @@ Dice = tuple[int, ...]
 
 
 class Bid(NamedTuple):
-    """That at least so many dice show a face."""
+    """The claim that at least ``number`` dice show a face."""
 
     number: int
     face: int
@@ -76,12 +76,12 @@ def _rolls(dice: int, faces: int) -> Distribution[Dice]:
 @final
 @attrs.frozen(kw_only=True)
 class LiarsDice(AbstractExplicitGame[Table, Deed]):
-    """Bid how many dice show a face, higher every time, until somebody says that it is a lie.
+    """Bid how many dice show a face, each bid higher than the last, until somebody calls a lie.
 
     Agents: ``first`` and ``second``; in turn.
     States: the dice of both, the bids so far, and whether the last one was called a lie.
     Actions: every bid above the last one, and, after a bid, liar.
-    Observation text: the own dice and the bids so far; at the end all dice.
+    Observation text: the agent's own dice and the bids so far; at the end all dice.
     Action text: ``2 x 5`` (at least two dice show a five), or ``liar``.
     Rewards: after ``liar``, 1 to the last bidder and -1 to the other if the bid is true, and the reverse if not.
     Invalid rule: forfeit, at a penalty of 1.
@@ -160,7 +160,7 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
         return deterministic(Transition(attrs.evolve(state, is_called=True), (gain, -gain)))
 
     def is_true(self, dice: tuple[Dice, Dice], bid: Bid) -> bool:
-        """Whether at least so many of all dice show the face.
+        """Whether at least as many of all dice as the bid says show the face.
 
         Args:
           dice: of both players.
@@ -205,7 +205,9 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
         if state.is_called:
             truth = "true" if self.is_true(state.dice, state.bids[-1]) else "a lie"
             others = " ".join(map(str, state.dice[1 - own]))
-            lines.append(f"The last bid was called. The other's dice: {others}. It was {truth}.")
+            lines.append(
+                f"The last bid was called. The other player's dice: {others}. It was {truth}."
+            )
         return "\n".join(lines)
 
     def information_key(self, state: Table, agent: str) -> Hashable:
@@ -217,12 +219,14 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
 
     def rules_text(self, agent: str) -> str:
         rolled = "one die" if self.dice == 1 else f"{self.dice} dice"
-        wild = f", and {self.faces} counts as every face" if self.wild else ""
+        seen = "its own die" if self.dice == 1 else "its own dice"
+        wild = f" A {self.faces} counts as any face." if self.wild else ""
         return (
-            f"Two players roll {rolled} each, with faces from 1 to {self.faces}, and see their own alone. In "
-            "turn each says that at least so many of all dice show a face, always more dice, or as many and a higher "
-            f"face{wild}. Instead, who is next may say liar: then all dice are shown, and the last bidder wins if the "
-            "bid is true and loses if not. A move is a bid such as 2 x 3 (at least two dice show a three), or: liar"
+            f"Two players roll {rolled} each, with faces from 1 to {self.faces}, and each sees only {seen}. They take "
+            "turns to bid; the bid 2 x 3 claims that at least two of all the dice show a three. Each bid must name "
+            f"more dice than the last one, or as many dice and a higher face.{wild} Instead of bidding, a player may "
+            "answer a bid with liar: all dice are then shown, and the player who made the bid wins if it is true and "
+            "loses if it is not. A move is a bid such as 2 x 3, or: liar"
         )
 
     def success(self, episode: Episode[Table], agent: str) -> bool:
@@ -237,12 +241,12 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
 @final
 @attrs.frozen(kw_only=True)
 class PlausibleBidder(AbstractPlayer[Table, Deed]):
-    """Says what its own dice make likely: liar where the last bid is unlikely, and else a likeliest bid.
+    """Says what its own dice make likely: liar if the last bid is unlikely, otherwise a most likely bid.
 
     Attributes:
       game: the game.
       attention: probability that it looks at its dice, in [0, 1]; otherwise any action.
-      doubt: it says liar where the last bid is true with a probability below this.
+      doubt: it says liar if the last bid is true with a probability below this.
     """
 
     game: LiarsDice

@@ -33,7 +33,7 @@ _AGENT = "player"
 
 @functools.lru_cache(maxsize=16)
 def presses(size: int) -> tuple[int, ...]:
-    """For each cell in reading order, the lights that it switches (itself and its neighbours), as bits of a number."""
+    """For each cell in reading order, the lights that it toggles (itself and its neighbours), as bits of a number."""
 
     def switched(row: int, column: int) -> int:
         cells = (
@@ -67,10 +67,10 @@ def _reduced(size: int) -> tuple[tuple[tuple[int, int, int], ...], tuple[int, ..
 
 @functools.lru_cache(maxsize=65_536)
 def least_solution(size: int, lit: int) -> int | None:
-    """A smallest set of cells to press so that every light is out, as bits; ``None`` where there is none.
+    """A smallest set of cells to press so that every light is out, as bits; ``None`` if there is none.
 
-    Presses add up modulo 2, so that neither their order nor pairs of them matter, and the solutions are one of them
-    plus each set of presses that switches nothing.
+    Presses add up modulo 2, so neither their order nor pairs of them matter, and the solutions are one of them plus
+    each set of presses that toggles nothing.
 
     Args:
       size: rows and columns of the board.
@@ -109,7 +109,7 @@ def _starts(size: int) -> Distribution[int]:
 @final
 @attrs.frozen(kw_only=True)
 class LightsOut(AbstractExplicitGame[int, int]):
-    """Press cells until every light is out; a press switches a cell and its neighbours.
+    """Press cells until every light is out; a press toggles a cell and its neighbours.
 
     Agents: one, ``player``.
     States: which lights are on, as the bits of a number.
@@ -175,9 +175,9 @@ class LightsOut(AbstractExplicitGame[int, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Put every light out. O is a light that is on, a dot one that is off. To press a cell switches it and the "
-            f"cells above, below, left and right of it. A move is a row and a column, each from 1 to {self.size}, such "
-            "as: 1 2"
+            "Turn every light off. O is a light that is on, and a dot is one that is off. Pressing a cell toggles it "
+            "and the cells above, below, left and right of it. A move is a row and a column, each from 1 to "
+            f"{self.size}, such as: 1 2"
         )
 
     def instance_key(self, start: int) -> str:
@@ -194,7 +194,7 @@ class LightsOut(AbstractExplicitGame[int, int]):
 @final
 @attrs.frozen(kw_only=True)
 class AttentiveLightsOut(AbstractPlayer[int, int]):
-    """Now and then it presses a cell of a least solution; otherwise any cell.
+    """Sometimes presses a cell of a smallest solution; otherwise any cell.
 
     Attributes:
       size: rows and columns of the board.

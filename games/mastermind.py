@@ -1,4 +1,4 @@
-"""Mastermind: find a hidden code from how many symbols of each guess are right.
+"""Mastermind: find a hidden code from the number of right symbols in each guess.
 
 Source: D. E. Knuth, "The computer as Master Mind", 1976-77 (the five-guess strategy).
 """
@@ -14,6 +14,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -52,7 +53,7 @@ _shared = functools.cache(Answer)
 
 @functools.lru_cache(maxsize=8192)
 def answers(guess: Code, every: tuple[Code, ...]) -> tuple[Answer, ...]:
-    """What a guess is told where the code is each of these.
+    """The answer to a guess for each of these codes.
 
     Example:
       >>> answers("1213", ("1122", "1213"))
@@ -100,7 +101,7 @@ def possible(pegs: int, colours: int, told: tuple[tuple[Code, Answer], ...]) -> 
 @final
 @attrs.frozen(kw_only=True)
 class Mastermind(AbstractExplicitGame[Board, Code]):
-    """Find a hidden code; each guess is told how many of its symbols are right.
+    """Find a hidden code; the answer to each guess says how many of its symbols are right.
 
     Agents: one, ``player``.
     States: the code and the guesses so far.
@@ -195,8 +196,9 @@ class Mastermind(AbstractExplicitGame[Board, Code]):
     def rules_text(self, agent: str) -> str:
         return (
             f"Find a hidden code of {self.pegs} digits, each from 1 to {self.colours}; digits may repeat. After each "
-            "guess you read how many of its digits are in place (right, and where they belong) and how many more are "
-            f"misplaced (in the code, but elsewhere). You have {self.guesses} guesses. A move is a code such as: "
+            "guess you read how many of its digits are in place (the right digit in the right place) and how many "
+            "more are misplaced (in the code, but in another place). You have "
+            f"{counted(self.guesses, 'guess', 'guesses')}. A move is a code such as: "
             f"{codes(self.pegs, self.colours)[1]}"
         )
 
@@ -222,7 +224,7 @@ def _known(pegs: int, colours: int) -> frozenset[Code]:
 @final
 @attrs.frozen(kw_only=True)
 class ConsistentPlayer(AbstractPlayer[Board, Code]):
-    """Now and then it guesses a code that agrees with every answer; otherwise any code.
+    """Sometimes guesses a code that agrees with every answer; otherwise any code.
 
     Attributes:
       pegs, colours: those of the game.
@@ -242,7 +244,7 @@ class ConsistentPlayer(AbstractPlayer[Board, Code]):
 @final
 @attrs.frozen(kw_only=True)
 class MinimaxPlayer(AbstractPlayer[Board, Code]):
-    """Makes the guess after which the fewest codes are possible in the worst case; one that may be right, if it can.
+    """Makes the guess that leaves the fewest codes in the worst case; among equals, one that may be right.
 
     Attributes:
       pegs, colours: those of the game.

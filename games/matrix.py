@@ -58,7 +58,7 @@ def _to_payoffs(value: Any) -> Payoffs:
 @final
 @attrs.frozen(kw_only=True)
 class MatrixGame(AbstractExplicitGame[Rounds, int]):
-    """Choose at the same time as the other player, for payoffs from a table.
+    """Choose at the same time as the other player; a table gives the payoffs.
 
     Agents: ``row`` and ``column``; simultaneous.
     States: the actions so far.
@@ -152,7 +152,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         ]
         lines = [f"You are the {agent} player."]
         lines += [
-            f"Round {n}: you {names[own]}, the other {names[1 - own]}."
+            f"Round {n}: you chose {names[own]}, the other player chose {names[1 - own]}."
             for n, names in enumerate(played, start=1)
         ]
         if not self.is_terminal(state):
@@ -160,7 +160,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
         return "\n".join(lines)
 
     def metrics(self, episode: Episode[Rounds], agent: str) -> Mapping[str, float]:
-        """The external ``regret`` (``games.matrix.regret``); none where no round was paid."""
+        """The external ``regret`` (``games.matrix.regret``); none if no round was paid."""
         is_paid = bool(episode.final_state.state.played)
         return {"regret": regret(self, episode, agent)} if is_paid else {}
 
@@ -169,14 +169,15 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
 
     def rules_text(self, agent: str) -> str:
         own = _AGENTS.index(agent)
+        often = "once" if self.rounds == 1 else f"in each of {self.rounds} rounds"
         lines = [
-            f"- you {(row, column)[own]}, the other {(row, column)[1 - own]}: you get "
-            f"{self.payoffs[r][c][own]:g}, the other {self.payoffs[r][c][1 - own]:g}"
+            f"- you choose {(row, column)[own]}, the other player chooses {(row, column)[1 - own]}: you get "
+            f"{self.payoffs[r][c][own]:g}, the other player gets {self.payoffs[r][c][1 - own]:g}"
             for r, row in enumerate(self.row_actions)
             for c, column in enumerate(self.column_actions)
         ]
         return (
-            f"You and another player choose at the same time, {self.rounds} time(s):\n"
+            f"You and another player choose at the same time, {often}:\n"
             + "\n".join(lines)
             + f"\nA move is one of: {', '.join(self._names(agent))}."
         )
@@ -186,7 +187,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
 
 
 def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
-    """What the best single action would have paid the agent more over all rounds, had the other played as it did.
+    """How much more the best single action would have paid the agent over all rounds, given the other's actions.
 
     Args:
       game: the game.
@@ -196,8 +197,7 @@ def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
     Source: S. Hart, A. Mas-Colell, "A simple adaptive procedure leading to correlated equilibrium", 2000.
 
     Returns:
-      The external regret of the whole episode; negative where the agent did better than any single action. Unit:
-      reward.
+      The external regret of the whole episode; negative if the agent did better than any single action. Unit: reward.
     """
     own = _AGENTS.index(agent)
     played = episode.final_state.state.played
@@ -313,7 +313,7 @@ def chosen_equilibrium(game: MatrixGame) -> tuple[Mixed, Mixed]:
     """An equilibrium of one round that two players who know the table may agree on: the one that pays both most.
 
     Of several equilibria it has the greatest sum of expected payoffs; of equal ones it is the first of ``equilibria``.
-    Where none was found, or an agent has more than six actions, each instead responds best to uniform play.
+    If none was found, or an agent has more than six actions, each plays a best response to uniform play instead.
 
     Example:
       >>> dilemma = MatrixGame(payoffs=(((3, 3), (0, 5)), ((5, 0), (1, 1))))
@@ -345,7 +345,7 @@ def _evenly(chosen: Sequence[int], count: int) -> Mixed:
 @final
 @attrs.frozen(kw_only=True)
 class EquilibriumPlayer(AbstractPlayer[Rounds, int]):
-    """Plays an equilibrium of one round in every round (``chosen_equilibrium``), and now and then any action.
+    """Plays an equilibrium of one round in every round (``chosen_equilibrium``), and sometimes any action.
 
     Attributes:
       game: the game.

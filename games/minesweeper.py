@@ -1,6 +1,6 @@
-"""Minesweeper: open every cell without a mine; an opened cell tells how many mines are around it.
+"""Minesweeper: open every cell without a mine; an open cell shows how many mines are around it.
 
-Source: R. Kaye, "Minesweeper is NP-complete", 2000 (rules; what is known is which placements agree with every number).
+Source: R. Kaye, "Minesweeper is NP-complete", 2000 (rules; a player knows which placements agree with every number).
 """
 
 import functools
@@ -15,6 +15,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -64,7 +65,7 @@ def _members(cells: Cells) -> list[int]:
 
 @functools.lru_cache(maxsize=16)
 def placements(cells: int, mines: int) -> tuple[Cells, ...]:
-    """Every placement of so many mines."""
+    """Every placement of a number of mines."""
     return tuple(
         sum(1 << n for n in chosen) for chosen in itertools.combinations(range(cells), mines)
     )
@@ -96,7 +97,7 @@ class Minesweeper(AbstractExplicitGame[Field, int]):
     Agents: one, ``player``.
     States: where the mines are, and which cells are open.
     Actions: the closed cells.
-    Observation text: the board: ``#`` is closed, a number tells the mines around, ``.`` is none; at the end all mines.
+    Observation text: the board: ``#`` is closed, a number counts the mines around, ``.`` is none; at the end all mines.
     Action text: row and column, such as ``2 3``.
     Rewards: 1 once every cell without a mine is open, else 0.
     Invalid rule: nothing is opened (a step passes).
@@ -199,10 +200,10 @@ class Minesweeper(AbstractExplicitGame[Field, int]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            f"{self.mines} mine(s) are hidden on a board of {self.rows} rows and {self.columns} columns. Open every "
-            "other cell. # is a closed cell; a number tells how many of the up to eight cells around it have mines, "
-            "and a dot that none has: around a dot all cells open by themselves. Who opens a mine loses. A move is a "
-            "row and a column, such as: 1 2"
+            f"{counted(self.mines, 'mine')} {'is' if self.mines == 1 else 'are'} hidden on a board of {self.rows} rows "
+            f"and {self.columns} columns. Open every other cell. # is a closed cell. A number says how many of the "
+            "cells around it, up to eight, have a mine. A dot says that none has, and all cells around a dot open by "
+            "themselves. Opening a mine loses the game. A move is a row and a column, such as: 1 2"
         )
 
     def success(self, episode: Episode[Field], agent: str) -> bool:
@@ -288,7 +289,7 @@ def _clearable(game: Minesweeper, opened: Cells, left: tuple[Cells, ...]) -> int
 @final
 @attrs.frozen(kw_only=True)
 class CarefulPlayer(AbstractPlayer[Field, int]):
-    """Now and then it opens a cell that is least likely to have a mine; otherwise any closed cell.
+    """Sometimes opens a cell that is least likely to have a mine; otherwise any closed cell.
 
     Attributes:
       game: the game.

@@ -1,4 +1,4 @@
-"""Nim: take objects from heaps; who takes the last one wins, or loses.
+"""Nim: take objects from heaps; whoever takes the last one wins, or loses.
 
 Source: C. L. Bouton, "Nim, a game with a complete mathematical theory", 1901 (rules and theory).
 """
@@ -88,7 +88,7 @@ def taken(sizes: tuple[int, ...], take: Take) -> tuple[int, ...]:
 @final
 @attrs.frozen(kw_only=True)
 class Nim(AbstractExplicitGame[Heaps, Take]):
-    """Take objects from one heap at a time; who takes the last one wins.
+    """Take objects from one heap at a time; whoever takes the last one wins.
 
     Agents: ``first`` and ``second``, in turn.
     States: the sizes of the heaps, and whose turn it is.
@@ -97,8 +97,8 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
     Action text: ``take 2 from heap 1``.
     Rewards: 1 to the winner and -1 to the loser, at the end.
     Invalid rule: forfeit, at a penalty of 1.
-    Exact values: the player to move wins unless the heaps' nim-sum is 0; where the last object loses and no heap has
-    two, the other way round (``games.nim.wins``).
+    Exact values: the player to move wins unless the heaps' nim-sum is 0; if the last object loses and no heap has two,
+    the reverse holds (``games.nim.wins``).
 
     Attributes:
       heaps: the sizes of the heaps at the start.
@@ -168,8 +168,8 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "You and another player take objects from heaps in turn: one or more, from one heap. Who takes the last "
-            f"object {'loses' if self.misere else 'wins'}. A move is written like this: take 2 from heap 1"
+            "You and another player take turns to remove objects from heaps: one or more, from one heap. Whoever takes "
+            f"the last object {'loses' if self.misere else 'wins'}. A move is written like this: take 2 from heap 1"
         )
 
     def scripted_player(self) -> "AttentiveNim":
@@ -185,7 +185,7 @@ class Nim(AbstractExplicitGame[Heaps, Take]):
 @final
 @attrs.frozen(kw_only=True)
 class AttentiveNim(AbstractPlayer[Heaps, Take]):
-    """Now and then it leaves the other player a lost position, where it can; otherwise it plays at random.
+    """Sometimes leaves the other player a lost position, if it can; otherwise plays at random.
 
     Attributes:
       misere: whether who takes the last object loses.

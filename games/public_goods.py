@@ -45,18 +45,18 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
     Agents: ``player_1``, ``player_2``, ...; simultaneous.
     States: the contributions of every round so far.
     Actions: whole contributions, from 0 to the endowment.
-    Observation text: what everyone gave in every round so far, and the present round.
+    Observation text: what everyone gave in every round so far, and the current round.
     Action text: the contribution's number.
     Rewards: in each round what the player kept, and an equal share of the multiplied pool.
     Invalid rule: the offender gives nothing, and pays nothing.
     Metrics: efficiency, the share of the endowments that is given, and the equality of the returns (``games.social``).
-    Exact values: with a multiplier between 1 and the number of players, to give nothing is the only best reply to
-    anything, and to give everything is best for all together (``PublicGoods.payoffs``).
+    Exact values: with a multiplier between 1 and the number of players, giving nothing is the only best response to
+    anything, and giving everything is best for all together (``PublicGoods.payoffs``).
 
     Attributes:
       players: the number of players; at least 2.
       endowment: what each player has in a round.
-      multiplier: what the pool is multiplied by.
+      multiplier: the factor by which the pool is multiplied.
       rounds: number of rounds.
 
     Source: J. O. Ledyard, 1995.
@@ -159,12 +159,12 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
         )
 
     def efficiency(self, episode: Episode[Ledger]) -> float:
-        """The mean share of the endowments that was given: 0 where all keep everything, 1 where all give it."""
+        """The mean share of the endowments that was given: 0 if all keep everything, 1 if all give it."""
         given = [x for contributions in episode.final_state.state.rounds for x in contributions]
         return sum(given) / (self.endowment * max(len(given), 1))
 
     def metrics(self, episode: Episode[Ledger], agent: str) -> Mapping[str, float]:
-        """``efficiency`` and ``equality``; none where no round was paid."""
+        """``efficiency`` and ``equality``; none if no round was paid."""
         if not episode.final_state.state.rounds:
             return {}
         returns_N = [episode.episode_return(a, penalties=False) for a in self.agents]

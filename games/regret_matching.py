@@ -1,4 +1,4 @@
-"""Regret matching: play each action of a repeated matrix game by how much it would have paid more so far.
+"""Regret matching: play each action of a repeated matrix game in proportion to its regret so far.
 
 Source: S. Hart, A. Mas-Colell, "A simple adaptive procedure leading to correlated equilibrium", 2000 (after D.
 Blackwell, "An analog of the minimax theorem for vector payoffs", 1956).
@@ -14,7 +14,7 @@ from tsmg import AbstractPlayer, Distribution, Finite, uniform
 
 
 def action_regrets(game: MatrixGame, state: Rounds, agent: str) -> tuple[Fraction, ...]:
-    """What each action would have paid more in all rounds so far, had the other player played as it did.
+    """How much more each action would have paid in all rounds so far, given the other player's actions.
 
     Args:
       game: the game; its payoffs are read as exact fractions.
@@ -41,7 +41,7 @@ def action_regrets(game: MatrixGame, state: Rounds, agent: str) -> tuple[Fractio
 @final
 @attrs.frozen(kw_only=True)
 class RegretMatcher(AbstractPlayer[Rounds, int]):
-    """Plays each action in proportion to its regret, where that is positive; any action where none is.
+    """Plays each action in proportion to its regret, if that is positive; any action if none is.
 
     Whatever the other player does, its expected regret after T rounds is at most the greatest difference of its payoffs
     times the square root of its number of actions and of T.

@@ -1,11 +1,11 @@
 """Snake: eat good food, and do not run into anything.
 
-The rules are SnakeBench's, as released by the paper's first author in FastSnake: snakes move at the same time; a snake
-dies on a wall, on any snake as it lay before the move, and where heads meet; a dead snake vanishes; whatever is
-eaten makes the snake one cell longer and comes back at once on a free cell.
+The rules are SnakeBench's, as released by the paper's first author in FastSnake. Snakes move at the same time. A snake
+dies on a wall, on the cells of any snake before the move, and if heads meet; a dead snake vanishes. Whatever is eaten
+makes the snake one cell longer and comes back at once on a free cell.
 
 Two things differ from that code: free cells are uniform (there, coordinates are transposed), and a death costs
-``death_reward`` and nothing beside.
+``death_reward`` and nothing else.
 """
 
 import enum
@@ -122,7 +122,7 @@ class Snake(AbstractExplicitGame[Board, Direction]):
     Actions: up, down, left, right; turning back kills a snake of more than one cell.
     Observation text: the grid, coordinates, or both.
     Action text: the direction's name.
-    Rewards: of what is eaten, of dying (once), and of every step that a living snake takes.
+    Rewards: for food, for dying (once), and for every step that a living snake takes.
     Invalid rule: a uniformly random move.
     Horizon: 20, unless given. The game ends when at most one snake lives; a lone snake plays until it dies.
 
@@ -363,7 +363,7 @@ class SafeSnake(AbstractPlayer[Board, Direction]):
 @final
 @attrs.frozen(kw_only=True)
 class GreedySnake(AbstractPlayer[Board, Direction]):
-    """Comes nearer to the nearest food, by a move that avoids the walls and its own cells.
+    """Moves towards the nearest food, by a move that avoids the walls and its own cells.
 
     Attributes:
       game: the game that it plays.

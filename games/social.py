@@ -18,7 +18,7 @@ def efficiency(rewards_N_T: Sequence[Sequence[float]]) -> float | None:
       rewards_N_T: the rewards of each agent at each step. Shape (N, T).
 
     Returns:
-      The efficiency; ``None`` where there is no step. Unit: reward per step.
+      The efficiency; ``None`` if there is no step. Unit: reward per step.
 
     Source: J. Perolat et al., 2017.
 
@@ -31,13 +31,13 @@ def efficiency(rewards_N_T: Sequence[Sequence[float]]) -> float | None:
 
 
 def equality(returns_N: Sequence[float]) -> float | None:
-    """E: 1 less the Gini coefficient of the returns.
+    """E: 1 minus the Gini coefficient of the returns.
 
     Args:
       returns_N: the return of each agent. Shape (N,), at least 0; unit: reward.
 
     Returns:
-      From 1/N, where one agent has everything, to 1, where all have the same; ``None`` where nobody has anything, or
+      From 1/N, if one agent has everything, to 1, if all have the same; ``None`` if nobody has anything, or
       a return is negative.
 
     Source: J. Perolat et al., 2017.
@@ -53,7 +53,7 @@ def equality(returns_N: Sequence[float]) -> float | None:
 
 
 def equality_metric(returns_N: Sequence[float]) -> dict[str, float]:
-    """``equality`` by its name, as a game's metrics have it; nothing where it is not defined.
+    """``equality`` by its name, for a game's metrics; empty if it is not defined.
 
     Args:
       returns_N: the return of each agent. Shape (N,); unit: reward.
@@ -69,13 +69,13 @@ def equality_metric(returns_N: Sequence[float]) -> dict[str, float]:
 
 
 def sustainability(rewards_N_T: Sequence[Sequence[float]]) -> float | None:
-    """S: the mean time at which an agent gets its rewards, in the mean over the agents that get any.
+    """S: the mean time at which an agent gets its rewards, averaged over the agents that get any.
 
     Args:
       rewards_N_T: the rewards of each agent at each step. Shape (N, T).
 
     Returns:
-      The time, where the first step is 1; ``None`` where nobody gets anything. Unit: steps.
+      The time, where the first step is 1; ``None`` if nobody gets anything. Unit: steps.
 
     Source: J. Perolat et al., 2017.
 
@@ -96,7 +96,7 @@ def peace(idle_T: Sequence[int], agents: int) -> float | None:
       agents: how many there are.
 
     Returns:
-      From 0 to the number of agents; ``None`` where there is no step.
+      From 0 to the number of agents; ``None`` if there is no step.
 
     Source: J. Perolat et al., 2017.
 
@@ -114,7 +114,7 @@ def social_metrics(
 
     Args:
       episode: the record; penalties for invalid texts are left out.
-      idle_T: how many agents are timed out at each step; ``None`` where agents never are. Shape (T,).
+      idle_T: how many agents are timed out at each step; ``None`` if agents never are. Shape (T,).
     """
     rewards_N_T = [episode.rewards_T(agent, penalties=False) for agent in episode.agents]
     found = {

@@ -1,4 +1,4 @@
-"""Sokoban: push boxes onto goals; a box can be pushed but not pulled, and one at a time.
+"""Sokoban: push boxes onto goals; boxes can be pushed one at a time, and not pulled.
 
 Source: J. Culberson, "Sokoban is PSPACE-complete", 1997 (rules). Levels are made by pulling boxes away from their
 goals, so that each can be solved.
@@ -39,9 +39,9 @@ Cells = int
 @final
 @attrs.frozen(cache_hash=True)
 class Level:
-    """What does not move: the numbers of rows and columns, the cells that are no wall, and the goals.
+    """The parts that do not move: the numbers of rows and columns, the cells that are not walls, and the goals.
 
-    The border of a level is wall, so that a step from a cell that is none never leaves it.
+    The border of a level is wall, so a step from a free cell never leaves the level.
     """
 
     rows: int
@@ -136,7 +136,7 @@ def _inside(columns: int, rows: int, floor: Cells, player: Cells) -> Cells:
 
 
 def moved(level: Level, position: Position, direction: str) -> Position | None:
-    """The position after a step, with the box that is pushed; ``None`` where nothing can move."""
+    """The position after a step, with the box that is pushed; ``None`` if nothing can move."""
     target = level.step(position.player, direction)
     if not level.floor >> target & 1:
         return None
@@ -197,11 +197,11 @@ def _pulls(level: Level, position: Position) -> list[Position]:
 @final
 @attrs.frozen(kw_only=True)
 class Sokoban(AbstractExplicitGame[Warehouse, str]):
-    """Push every box onto a goal; a box can be pushed, not pulled, and one at a time.
+    """Push every box onto a goal; boxes can be pushed one at a time, and not pulled.
 
     Agents: one, ``player``.
     States: the level, and where the boxes and the player are.
-    Actions: the directions in which the player can step, alone or with a box before it.
+    Actions: the directions in which the player can step, alone or pushing a box.
     Observation text: the level: ``#`` wall, ``-`` floor, ``.`` goal, ``$`` box, ``*`` box on a goal, ``@`` player,
     ``+`` player on a goal.
     Action text: the direction's name.
@@ -209,14 +209,14 @@ class Sokoban(AbstractExplicitGame[Warehouse, str]):
     Invalid rule: the player stands still (a step passes) and pays 0.1.
     Exact values: ``games.sokoban.distances`` has the least number of steps to the solution of every position.
 
-    A level is made backwards: boxes stand on their goals and are pulled away, so that it can always be solved.
+    A level is generated backwards: boxes are pulled away from their goals, so that it can always be solved.
 
     Attributes:
       rows, columns: size of a level, with the walls around it.
       boxes: number of boxes.
       wall_probability: that a cell within the border is a wall; below 1.
-      pulls: how many steps boxes are pulled; a level needs at most so many pushes.
-      level: a level to play instead of made ones (``games.sokoban.read_level``); what makes them is then left out.
+      pulls: how many steps boxes are pulled; a level needs at most this many pushes.
+      level: a level to play instead of generated ones (``games.sokoban.read_level``); their settings are then left out.
       horizon: time limit H, in steps.
 
     Source: J. Culberson, 1997.
@@ -310,9 +310,9 @@ class Sokoban(AbstractExplicitGame[Warehouse, str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "Push every box onto a goal. # is a wall, - floor, . a goal, $ a box, * a box on a goal, @ you, + you on a "
-            "goal. A step onto a box pushes it, if the cell beyond is free; boxes cannot be pulled. A move is one of: "
-            f"{', '.join(DIRECTIONS)}; something must move."
+            "Push every box onto a goal. # is a wall, - is floor, . is a goal, $ is a box, * is a box on a goal, @ is "
+            "you, and + is you on a goal. Stepping onto a box pushes it if the cell beyond is free; boxes cannot be "
+            f"pulled. A move is one of: {', '.join(DIRECTIONS)}; you must be able to take that step."
         )
 
     def instance_key(self, start: Warehouse) -> str:
@@ -374,7 +374,7 @@ def _pulled(warehouse: Warehouse) -> Distribution[Warehouse]:
 @final
 @attrs.frozen(kw_only=True)
 class AttentiveSokoban(AbstractPlayer[Warehouse, str]):
-    """Now and then it takes a step of a shortest solution; otherwise, or where there is none, any step.
+    """Sometimes takes a step of a shortest solution; otherwise, or if there is none, any step.
 
     Attributes:
       attention: probability that it looks, in [0, 1]; with 1 it plays perfectly.

@@ -181,7 +181,7 @@ class PerfectTicTacToe(AbstractPlayer[str, int]):
 @final
 @attrs.frozen(kw_only=True)
 class MyopicTicTacToe(AbstractPlayer[str, int]):
-    """Looks one move ahead, now and then: wins at once where it can, otherwise takes a cell where the other would win.
+    """Sometimes looks one move ahead: wins at once if it can, otherwise takes a cell where the other would win.
 
     Attributes:
       attention: probability that it looks, in [0, 1]; otherwise it moves at random.

@@ -41,7 +41,7 @@ class Bargain:
 @final
 @attrs.frozen(kw_only=True)
 class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
-    """Propose how to divide a sum; what is rejected nobody gets.
+    """Propose how to divide a sum; if the proposal is rejected, nobody gets anything.
 
     Agents: ``proposer``, then ``responder``.
     States: the offer and the answer so far.
@@ -124,11 +124,11 @@ class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
 
     def rules_text(self, agent: str) -> str:
         division = (
-            f"Two players divide {self.total}. The proposer offers the responder a part. If the responder accepts, it "
-            "gets that part, and the proposer the rest; if it rejects, both get nothing."
+            f"Two players divide {self.total}. The proposer offers the responder a share. If the responder accepts, "
+            "it gets that share and the proposer gets the rest; if it rejects, both get nothing."
         )
         if agent == "proposer":
-            return f"{division} A move is the number that you offer, from 0 to {self.total}."
+            return f"{division} A move is the share that you offer, a whole number from 0 to {self.total}."
         return f"{division} A move is one of: accept, reject."
 
     def scripted_player(self) -> "FairMinded":
@@ -157,7 +157,7 @@ class SubgamePerfect(AbstractPlayer[Bargain, Deed]):
 @final
 @attrs.frozen(kw_only=True)
 class FairMinded(AbstractPlayer[Bargain, Deed]):
-    """Offers about a half, and accepts an offer the more often the nearer it comes to a half.
+    """Offers about a half, and accepts an offer more often the closer it is to a half.
 
     Attributes:
       total: the sum.

@@ -28,13 +28,13 @@ def grid(rows: int, columns: int) -> tuple[Cell, ...]:
 
 
 def after(cell: Cell, direction: str) -> Cell:
-    """The next cell in a direction, be it on the grid or not."""
+    """The next cell in a direction, whether or not it is on the grid."""
     down, right = DIRECTIONS[direction]
     return cell[0] + down, cell[1] + right
 
 
 def ahead(walker: Walker, reach: int) -> Iterator[Cell]:
-    """The cells before a walker, the nearest first, be they on the grid or not."""
+    """The cells in front of a walker, the nearest first, whether or not they are on the grid."""
     cell = walker.cell
     for _ in range(reach):
         cell = after(cell, walker.facing)
@@ -51,8 +51,8 @@ def moved_dist(
 ) -> Distribution[tuple[tuple[int, Walker], ...]]:
     """Where walkers are after some of them have moved at the same time.
 
-    A walker that moves looks where it goes. It enters the next cell if that is on the grid and nobody was there before;
-    of several that would enter one cell, each is equally likely to, and the others stay.
+    A walker that moves looks in that direction. It enters the next cell if that is on the grid and nobody was there
+    before; if several would enter one cell, each is equally likely to do so, and the others stay.
 
     Args:
       walkers: by number.
@@ -87,7 +87,7 @@ def placed_dist(
     Args:
       count: how many.
       start: what it is before.
-      free: the cells that the next one is drawn from, each as likely as another.
+      free: the cells from which the next one is drawn, all equally likely.
       put: what it is with one more cell.
     """
     dist: Distribution[T] = deterministic(start)
@@ -97,7 +97,7 @@ def placed_dist(
 
 
 def towards(cell: Cell, targets: Sequence[Cell]) -> tuple[str, ...]:
-    """The directions that lead nearer to the nearest target; none where the walker is there or there is no target."""
+    """The directions that lead nearer to the nearest target; none if the walker is there or there is no target."""
     if not targets:
         return ()
     nearest = min(targets, key=lambda target: (distance(cell, target), target))

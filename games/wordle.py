@@ -1,4 +1,4 @@
-"""Wordle: find a hidden word from which letters of each guess are right.
+"""Wordle: find a hidden word from the right letters in each guess.
 
 Source: J. Wardle, "Wordle", 2021 (rules); D. Bertsimas, A. Paskov, "An exact and interpretable solution to Wordle",
 2022 (exact search).
@@ -15,6 +15,7 @@ import attrs
 
 from games.arguments import integer_field, probability_field
 from games.attention import attentive
+from games.wording import counted
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -53,9 +54,9 @@ WORDS: Words = tuple(_LIST.split())
 
 @functools.lru_cache(maxsize=262_144)
 def marks(guess: str, word: str) -> str:
-    """What a guess is told: ``G`` for a letter in its place, ``Y`` for one that is elsewhere, ``.`` for the others.
+    """The marks of a guess: ``G`` for a letter in its place, ``Y`` for one that is elsewhere, ``.`` for the others.
 
-    A letter of the word answers for one letter of the guess: first for those in place, then from the left.
+    Each letter of the word marks one letter of the guess: first those in place, then from the left.
 
     Args:
       guess: the guess.
@@ -119,7 +120,7 @@ def _to_words(value: object) -> Words:
 @final
 @attrs.frozen(kw_only=True)
 class Wordle(AbstractExplicitGame[Puzzle, str]):
-    """Find a hidden word; each guess is told which of its letters are right.
+    """Find a hidden word; the marks of each guess say which of its letters are right.
 
     Agents: one, ``player``.
     States: the word and the guesses so far.
@@ -128,7 +129,7 @@ class Wordle(AbstractExplicitGame[Puzzle, str]):
     Action text: the word.
     Rewards: 1 once the word is guessed, else 0.
     Invalid rule: the player stands still (a step passes).
-    Metrics: guesses, where the word was found.
+    Metrics: guesses, if the word was found.
     Exact values: ``games.wordle.fewest_guesses``; a best player finds a word of the usual list of 64 in 152/64 = 2.375
     guesses on average, and so does ``games.wordle.EntropyPlayer``.
 
@@ -207,8 +208,9 @@ class Wordle(AbstractExplicitGame[Puzzle, str]):
             listed = f"It is one of {len(self.words)} words, such as {self.words[0]}."
         return (
             f"Find a hidden word of {len(self.words[0])} letters. After each guess you read a mark for each of its "
-            "letters: G, it is in its place; Y, it is in the word but elsewhere; a dot, it is not in the word, or not "
-            f"once more. You have {self.guesses} guesses. A move is a word. {listed}"
+            "letters. G: the letter is in its place. Y: the letter is in the word, but in another place. A dot: the "
+            "letter is not in the word, or not as often as in the guess. You have "
+            f"{counted(self.guesses, 'guess', 'guesses')}. A move is a word. {listed}"
         )
 
     def success(self, episode: Episode[Puzzle], agent: str) -> bool:
@@ -217,7 +219,7 @@ class Wordle(AbstractExplicitGame[Puzzle, str]):
         return episode.ending is Ending.TERMINATED and puzzle.word in puzzle.guesses
 
     def metrics(self, episode: Episode[Puzzle], agent: str) -> Mapping[str, float]:
-        """How many ``guesses`` it took, where the word was found."""
+        """How many ``guesses`` it took, if the word was found."""
         guesses = episode.final_state.state.guesses
         return {"guesses": float(len(guesses))} if self.success(episode, agent) else {}
 
@@ -244,7 +246,7 @@ def _parts(guess: str, left: Sequence[str]) -> list[Words]:
 
 
 def fewest_guesses(words: Words) -> Fraction:
-    """The mean number of guesses of a best player who may guess without end, by a search over all that it can know.
+    """The mean number of guesses of an optimal player without a limit, by a search over all that it can know.
 
     Args:
       words: a short list: it takes a second for 64 words.
@@ -279,7 +281,7 @@ def _fewest(words: Words, left: Words) -> int:
 @final
 @attrs.frozen(kw_only=True)
 class AgreeingPlayer(AbstractPlayer[Puzzle, str]):
-    """Now and then it guesses a word that agrees with all marks; otherwise any word.
+    """Sometimes guesses a word that agrees with all marks; otherwise any word.
 
     Attributes:
       words: those of the game.

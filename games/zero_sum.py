@@ -16,8 +16,8 @@ class Solution(NamedTuple):
 def solve(payoffs: Sequence[Sequence[Fraction | int]]) -> Solution:
     """The value and optimal mixed actions of a zero-sum matrix game, exactly.
 
-    Payoffs are moved above 0; then the column player's scaled mixed action y solves "maximise sum(y) where payoffs y <=
-    1 and y >= 0", and the row player's is the dual solution. Bland's rule keeps the method from going round.
+    Payoffs are shifted above 0; then the column player's scaled mixed action y solves "maximise sum(y) where payoffs y
+    <= 1 and y >= 0", and the row player's is the dual solution. Bland's rule prevents cycling.
 
     Args:
       payoffs: to the row player, a row per action of it.

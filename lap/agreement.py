@@ -1,6 +1,6 @@
-"""Whether what was recorded of sampled tokens is what a model scores them with: the same weights give the same numbers.
+"""Whether recorded log-probabilities of sampled tokens agree with a model's scores: equal weights give equal numbers.
 
-Nothing but rounding may lie between the two. Where more does, an engine computes something else than it says.
+The two may differ by rounding only. If they differ by more, an engine does not compute what it reports.
 """
 
 import math
@@ -33,7 +33,7 @@ _FEW = 32  # tokens; the mean of fewer is left to chance
 
 @attrs.frozen(kw_only=True)
 class Disagreement:
-    """A token whose recorded log-probability is not the one that it is scored with.
+    """A token whose recorded log-probability differs from the one with which it is scored.
 
     Attributes:
       token: its id.
@@ -50,7 +50,7 @@ class Disagreement:
 
     @property
     def size(self) -> float:
-        """|log ratio|, in nats; infinite where it is not a number, so that it is the greatest."""
+        """|log ratio|, in nats; infinite if it is not a number, so that it is the greatest."""
         size = abs(self.scored - self.recorded)
         return math.inf if math.isnan(size) else size
 
@@ -76,7 +76,7 @@ def largest_disagreement(
       scores: what a model says of them.
 
     Returns:
-      ``None`` where no token was sampled.
+      ``None`` if no token was sampled.
     """
     if not scores.mask_B_L.any():
         return None
@@ -92,10 +92,10 @@ def largest_disagreement(
 
 
 def mean_disagreement(completions: Sequence[Completion], scores: TokenLogprobs) -> float:
-    """The mean |log ratio| over sampled tokens, in nats; infinite where one is not finite.
+    """The mean |log ratio| over sampled tokens, in nats; infinite if one is not finite.
 
-    Other weights move most tokens, and rounding few of them far, so that the mean tells more than the greatest. Fewer
-    than 32 tokens are taken for 32, of which the others agree: a single token must not decide.
+    Other weights change most tokens, whereas rounding changes only few of them by much, so the mean says more than the
+    greatest. Fewer than 32 tokens are counted as 32, of which the others agree, since a single token must not decide.
 
     Args:
       completions: the records, at least one.
@@ -106,7 +106,7 @@ def mean_disagreement(completions: Sequence[Completion], scores: TokenLogprobs) 
 
 
 def _distances(completions: Sequence[Completion], scores: TokenLogprobs) -> Tensor:
-    """|log ratio| of every token, in nats; infinite where it is not finite. Shape (B, L)."""
+    """|log ratio| of every token, in nats; infinite if it is not finite. Shape (B, L)."""
     scored_B_L = scores.logprobs_B_L.detach()
     distance_B_L = (scored_B_L - recorded_logprobs(completions).to(scored_B_L)).abs()
     return distance_B_L.nan_to_num(torch.inf, posinf=torch.inf)

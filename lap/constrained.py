@@ -1,16 +1,17 @@
-"""Pi_trie: a language agent that can only say legal actions, token by token along the trie of their replies.
+"""Pi_trie: a language agent that can only name legal actions, token by token along the trie of their replies.
 
-At each token only those can be drawn that continue the canonical reply of a legal action. Their probabilities (at the
-policy's temperature, nothing truncated) are renormalised; greedy play takes the most probable of them. This is
-*another distribution* than Pi, the induced policy, and than Pi given that the reply is canonical: what follows a
-token is not looked ahead to. No reply of it is invalid, so that a model which does not know the form of a reply can
-learn from its first episode on. What it learns is Pi_trie; what it says freely is another question.
+Each token is drawn only from those that continue the canonical reply of a legal action. Their probabilities (at the
+policy's temperature, nothing truncated) are renormalised; greedy play takes the most probable of them. This
+distribution *differs* from Pi, the induced policy, and from Pi given that the reply is canonical, since it does not
+look ahead to what follows a token. None of its replies is invalid, so a model that does not know the form of a reply
+can learn from its first episode on. What it learns is Pi_trie; what it replies without the constraint is another
+question.
 
 What plays is ``ConstrainedPolicy``; what learns is the ``LanguageAgentPolicy`` in it. The record of a reply holds, as
 its support, the tokens that could be drawn at each place, so that learning scores it under the distribution that it
-was drawn from. Where one token alone could follow, nothing was drawn: that token is recorded as one that was given,
-not trainable, with log-probability 0. Losses, entropies and divergences are therefore those of *choices*, and where
-tokens are counted (``weighting="token"``, ``trained_tokens``), choices are. A reply without a choice teaches nothing.
+was drawn from. If only one token could follow, nothing was drawn: that token is recorded as given, not trainable, with
+log-probability 0. Losses, entropies and divergences are therefore those of *choices*, and wherever tokens are counted
+(``weighting="token"``, ``trained_tokens``), only choices count. A reply without a choice teaches nothing.
 """
 
 import math
@@ -65,7 +66,7 @@ class ConstrainedPolicy:
     Attributes:
       game: whose legal actions are looked up, in the state that the request carries.
       policy: prompt, model, parser and sampling; its truncation and its limit on the length of replies do not apply.
-      memory: probabilities that are known under the present weights; ``None`` remembers nothing.
+      memory: probabilities that are known under the present weights; ``None`` keeps none.
 
     Example:
       >>> import games, lap, tsmg
@@ -97,13 +98,13 @@ class ConstrainedPolicy:
         ]
 
     def reply_dist(self, request: Request) -> Distribution[Reply]:
-        """Pi_trie, as a distribution of replies; the greatest probability alone where the sampling is greedy."""
+        """Pi_trie, as a distribution of replies; only the most probable one if the sampling is greedy."""
         (decoding,) = self._decodings([request])
         outcomes = decoding.dist.enumerate()
         return Finite([(self._reply(decoding, number), p) for number, p in outcomes if p > 0])
 
     def reply_key(self, request: Request) -> tuple[Prompt, tuple[str, ...]]:
-        """All that the distribution of the reply depends on, beside the weights: the prompt, and the texts."""
+        """All that the distribution of the reply depends on, besides the weights: the prompt, and the texts."""
         return self.policy.reply_key(request), tuple(text for _, text in self._legal(request))
 
     def action_entropy(self, request: Request) -> float:
@@ -140,7 +141,7 @@ class ConstrainedPolicy:
         self._trie(self._model, *self.reply_key(request))
 
     def with_logit_cache(self) -> "ConstrainedPolicy":
-        """The same policy for a time in which no weights change: it computes no trie twice."""
+        """The same policy for a period in which no weights change; it computes no trie twice."""
         return attrs.evolve(self, memory={})
 
     @property

@@ -1,12 +1,12 @@
-"""Prompts to token ids, such that untrusted text can never contain a control token.
+"""From prompts to token ids, such that untrusted text can never contain a control token.
 
 Each segment is encoded on its own. In a trusted one, control tokens mean what they mean. In an untrusted
 one they are spelt out: ``<|im_end|>`` in an observation becomes the ids of ``<``, ``|``, ``im_end`` and so on. With a
 chat template, the template is rendered with marks in place of the segments. Each must come back exactly once and in
 order, so that no template leaves out what the model is meant to read; then the segments are put where their marks are.
 
-Control tokens are a tokenizer's special tokens, and all others that were added to its vocabulary, but for blanks and
-plain words (runs of spaces, as OLMo and GPT-NeoX have them) that the chat template does not name.
+Control tokens are a tokenizer's special tokens, and all others that were added to its vocabulary, except blanks and
+plain words (runs of spaces, as in OLMo and GPT-NeoX) that the chat template does not name.
 """
 
 import functools
@@ -35,7 +35,7 @@ class PromptEncoder:
     Args:
       tokenizer: a fast transformers tokenizer.
       chat: whether to use the tokenizer's chat template; ``None`` uses it if there is one.
-      thinking: what the template is told of thinking aloud (``enable_thinking``); ``None`` tells it nothing.
+      thinking: the template's setting for thinking aloud (``enable_thinking``); ``None`` leaves it unset.
 
     Attributes:
       folds_system: whether the system message is put at the beginning of the first user message, since the chat
@@ -103,7 +103,7 @@ class PromptEncoder:
     def encode_within(
         self, prompts: Sequence[Prompt], context_length: int | None, max_reply_tokens: int
     ) -> list[tuple[tuple[int, ...], str]]:
-        """The token ids of prompts, and the texts that they stand for.
+        """The token ids of prompts, and the texts that these represent.
 
         Args:
           prompts: the prompts.

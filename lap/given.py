@@ -10,7 +10,7 @@ from lap.prompts import Prompt
 
 
 def rest_of(reply: str, prompt: Prompt) -> str:
-    """What follows the given beginning of a reply.
+    """The part of a reply after its given beginning.
 
     Raises:
       ModelError: the reply does not begin as the prompt says.

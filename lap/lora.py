@@ -1,4 +1,4 @@
-"""LoRA: low-rank adapters are learnt, the checkpoint's own weights stay as they are.
+"""LoRA: low-rank adapters are trained, and the checkpoint's own weights do not change.
 
 The adapters are those of the peft library (the extra ``lora``). Source: Hu et al., "LoRA: Low-Rank Adaptation of Large
 Language Models", arXiv:2106.09685.
@@ -83,7 +83,7 @@ class LoraSettings:
 
 
 def add_adapters(network: Any, settings: LoraSettings, *, seed: int) -> Any:
-    """The network with fresh adapters, which change nothing yet; its own weights are frozen.
+    """The network with new adapters, which have no effect yet; its own weights are frozen.
 
     Raises:
       ModelError: peft is not installed, or no layer has one of the names.
@@ -104,7 +104,7 @@ def add_adapters(network: Any, settings: LoraSettings, *, seed: int) -> Any:
 
 
 def load_adapters(network: Any, folder: str | Path) -> Any:
-    """The network with saved adapters, ready to be learnt further.
+    """The network with saved adapters, ready for further training.
 
     Raises:
       ModelError: they are no plain LoRA adapters in safetensors.
@@ -125,14 +125,14 @@ def save_adapters(
     Args:
       network: it has adapters.
       folder: where to.
-      weights: all of them by name, where the network holds parts of them.
+      weights: all of them by name, if the network holds only parts of them.
     """
     adapted = next(module for module in network.modules() if hasattr(module, "peft_config"))
     adapted.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
 
 
 def plain_settings(folder: str | Path) -> dict[str, Any]:
-    """What saved adapters say of themselves; a stranger's may name a module to import, or be a pickle.
+    """The settings of saved adapters; those of an untrusted source may name a module to import, or be a pickle.
 
     Raises:
       ModelError: they are no plain LoRA adapters in safetensors.
@@ -154,22 +154,22 @@ def plain_settings(folder: str | Path) -> dict[str, Any]:
 
 
 def has_adapters(network: Any) -> bool:
-    """Whether adapters are in the network."""
+    """Whether the network has adapters."""
     return any(hasattr(module, "peft_config") for module in network.modules())
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a weight of this name is learnt with the adapters, as part of one or in place of a weight of the base."""
+    """Whether a weight of this name is trained with the adapters, as part of one or in place of a base weight."""
     return any(part in name for part in _LEARNT)
 
 
 def adapters_at_start(network: Any) -> "AdaptersOff | AdaptersFrozen":
-    """The network as it is now, whatever its adapters learn later: without them where they change nothing yet."""
+    """The network as it is now, whatever its adapters learn later; without them if they have no effect yet."""
     return AdaptersOff(network) if _are_fresh(network) else AdaptersFrozen(network)
 
 
 def weights_in_use(network: torch.nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a network's weights that its passes depend on: adapters that are off or replaced are none of them.
+    """The weights of a network on which its passes depend, without adapters that are off or replaced.
 
     Args:
       network: the network.
@@ -208,8 +208,8 @@ class AdaptersOff(torch.nn.Module):
 class AdaptersFrozen(torch.nn.Module):
     """A network whose adapters are as they are now, whatever they learn later; other weights are the same objects.
 
-    The modules that hold what is learnt are exchanged for copies while a pass lasts. The copies are no part of the
-    network: they are neither learnt nor saved with it, and are whole in each process where its layers are divided.
+    The modules that hold trained weights are replaced by copies during a pass. The copies are not part of the network:
+    they are neither trained nor saved with it, and each process has them whole if its layers are sharded.
     """
 
     def __init__(self, network: Any) -> None:
@@ -240,7 +240,7 @@ class AdaptersFrozen(torch.nn.Module):
 
 
 def merged(network: Any) -> Any:
-    """The network with its adapters folded into its weights, no checkpoint's any more; the adapted one is used up."""
+    """The network with its adapters folded into its weights; the adapted network must not be used any more."""
     whole = network.merge_and_unload()
     whole.config.name_or_path = whole.name_or_path = ""
     return whole

@@ -1,8 +1,8 @@
 """M_theta, the language model of a policy, as protocols: what a backend offers in order to play, learn and be saved.
 
-A backend offers what it can and inherits nothing: ``LanguageModel`` is enough to play. A model that is to be trained
-offers ``TrainableModel``; it may inherit that protocol, and then overrides only the defaults that do not suit it. The
-other protocols are capabilities that some models have: code that profits from one asks for it with ``isinstance``.
+A backend implements what it can and need not inherit anything: ``LanguageModel`` is enough to play. A model that is to
+be trained implements ``TrainableModel``; it may inherit that protocol, and then overrides only the defaults that do not
+fit. The other protocols are capabilities that some models have; code that uses one checks for it with ``isinstance``.
 ``lap.testing.check_model`` checks a backend against all of this.
 """
 
@@ -25,7 +25,8 @@ StopCriterion = Callable[[str], bool]
 class LanguageModel(Protocol):
     """A model that replies to prompts and can say how likely its replies were.
 
-    A prompt may begin the reply (``Prompt.prefill``). A model that takes it is a ``PrefillingModel``.
+    A prompt may contain the beginning of the reply (``Prompt.prefill``). A model that supports this is a
+    ``PrefillingModel``.
 
     Attributes:
       model_id: the name of the model in records.
@@ -65,8 +66,8 @@ class LanguageModel(Protocol):
 class TrainableModel(LanguageModel, Protocol):
     """A language model whose weights are learnt.
 
-    ``network`` and ``written`` have no default. The other methods have one, for a model whose parameters are all
-    learnt, that keeps no state outside its network, and that has no limit on the length of a prompt.
+    ``network`` and ``written`` have no default. The defaults of the other methods are for a model whose parameters are
+    all learnt, that keeps no state outside its network, and that does not limit the length of a prompt.
 
     Attributes:
       network: the module whose parameters with ``requires_grad`` are learnt.
@@ -92,7 +93,7 @@ class TrainableModel(LanguageModel, Protocol):
         ...
 
     def reply_length(self, reply: str) -> int | None:
-        """The number of tokens of a reply, without an end token; ``None`` where it is not known in advance."""
+        """The number of tokens of a reply, without an end token; ``None`` if it is not known in advance."""
         return None
 
     def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
@@ -117,15 +118,15 @@ class TrainableModel(LanguageModel, Protocol):
         return self.frozen_copy()
 
     def learned_tensors(self) -> dict[str, Tensor]:
-        """What changes while the model learns, by name; not copied, and of tied tensors only one."""
+        """The tensors that change while the model learns, by name; not copied, and only one of tied tensors."""
         return named_tensors(self.network)
 
     def state_values(self) -> Mapping[str, object]:
-        """What else changes while the model learns, as values that JSON can hold."""
+        """Other state that changes while the model learns, as values that JSON can hold."""
         return {}
 
     def load_state_values(self, values: Mapping[str, object]) -> None:
-        """Take over values that ``state_values`` gave; tensors are copied in afterwards.
+        """Restore values that ``state_values`` returned; tensors are copied in afterwards.
 
         Raises:
           LookupError, TypeError, ValueError: they are malformed.
@@ -139,18 +140,18 @@ class TrainableModel(LanguageModel, Protocol):
         return max(floats, key=lambda dtype: torch.finfo(dtype).eps)
 
     def digest(self) -> str:
-        """A hash of all weights that a reference model has."""
+        """A hash of all weights of a reference model."""
         return tensors_digest(named_tensors(self.network))
 
 
 @runtime_checkable
 class PrefillingModel(LanguageModel, Protocol):
-    """A model that goes on from the given beginning of a reply.
+    """A model that continues the given beginning of a reply.
 
-    In its records, all replies to such a prompt begin with the same *given* tokens. They are no actions of the policy:
-    ``trainable`` is False, their log-probability and entropy are 0 and, where some tokens may be cut from the support,
-    they are alone in it. What follows is encoded apart from them. A greatest length counts sampled tokens, and
-    so does the number of a draw.
+    In its records, all replies to such a prompt begin with the same *given* tokens. They are not actions of the policy:
+    ``trainable`` is False, their log-probability and entropy are 0 and, if supports are recorded, each is the only
+    token in its support. What follows is encoded separately. The limit on the length of a reply counts sampled tokens
+    only, and so does the number of a draw.
     """
 
     def given_ids(self, prompt: Prompt) -> tuple[int, ...]:
@@ -160,10 +161,10 @@ class PrefillingModel(LanguageModel, Protocol):
 
 @runtime_checkable
 class CachingModel(LanguageModel, Protocol):
-    """A model that need not compute a context twice while its weights stay as they are."""
+    """A model that need not compute a context twice while its weights do not change."""
 
     def with_logit_cache(self) -> Self:
-        """A view of the model that remembers what it computed; to be dropped before the weights change."""
+        """A view of the model that caches what it computed; discard it before the weights change."""
         ...
 
 
@@ -176,7 +177,7 @@ class EnumerableModel(LanguageModel, Protocol):
     ) -> Tensor:
         """Log-probabilities of the next token after each beginning of a reply. Shape (P, V).
 
-        Where the next token is given, it has probability 1.
+        If the next token is given, it has probability 1.
         """
         ...
 
@@ -223,13 +224,13 @@ class SavableModel(LanguageModel, Protocol):
         ...
 
     def loading_settings(self) -> Mapping[str, object]:
-        """What the loader needs beside the folder, as values that JSON can hold."""
+        """What the loader needs besides the folder, as values that JSON can hold."""
         ...
 
 
 @runtime_checkable
 class PushingModel(Protocol):
-    """A model that plays elsewhere than it learns: new weights are pushed there before it is asked for a reply again.
+    """A model that samples elsewhere than it learns: new weights are pushed there before the next reply.
 
     Attributes:
       pushed_version: of the weights that are played with; ``None`` before the first push.
@@ -238,26 +239,26 @@ class PushingModel(Protocol):
     pushed_version: int | None
 
     def push(self) -> float:
-        """Bring the weights as they stand to where they are played, and check there that they are played.
+        """Push the current weights to where replies are sampled, and check that they are used there.
 
-        Weights of one version are pushed once; then it says again what it found.
+        Weights of one version are pushed once; a second call returns the earlier result.
 
         Returns:
-          The greatest difference between log-probabilities of fresh replies there and here, in nats.
+          The greatest difference between the log-probabilities of fresh replies there and here, in nats.
 
         Raises:
-          ModelError: what plays is not the policy that is learnt, or nothing is left to play on.
+          ModelError: the sampled policy is not the learnt one, or no server is left.
         """
         ...
 
     def take_notes(self) -> list[str]:
-        """What happened since it was asked before that a person should know."""
+        """Messages for the user about what happened since the last call."""
         ...
 
 
 @runtime_checkable
 class ValuedModel(LanguageModel, Protocol):
-    """A model whose last hidden states a value head can read, while it scores."""
+    """A model whose last hidden states a value head can read while it scores."""
 
     @property
     def state_width(self) -> int:
@@ -283,12 +284,12 @@ class ValuedModel(LanguageModel, Protocol):
 
 @runtime_checkable
 class ShardableModel(Protocol):
-    """A model whose layers several processes can divide among them."""
+    """A model whose layers several processes can shard."""
 
     network: torch.nn.Module
 
     def layers(self) -> list[torch.nn.Module]:
-        """The layers to divide; none where they cannot be told apart."""
+        """The layers to shard; none if they cannot be identified."""
         ...
 
     def use_one_pass(self) -> None:

@@ -1,7 +1,7 @@
 """W, the parser of a language-agent policy: from a reply to the action text in it.
 
-The reply format is the parser's own: it says how to reply (``instructions``), writes a reply that says a given
-text (``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply decides (``stop_criterion``).
+The reply format belongs to the parser: it says how to reply (``instructions``), writes a reply with a given action text
+(``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply determines the outcome (``stop_criterion``).
 """
 
 import abc
@@ -24,33 +24,33 @@ class AbstractParser(abc.ABC):
 
     @abc.abstractmethod
     def instructions(self) -> str:
-        """What to tell the model about the form of a reply."""
+        """Instructions to the model on the form of a reply."""
 
     @abc.abstractmethod
     def wrap(self, text: str) -> str:
-        """A reply that says ``text``: ``parse(wrap(text)) == ActionText(text)``.
+        """A reply with the action text ``text``: ``parse(wrap(text)) == ActionText(text)``.
 
         Raises:
-          InvalidArgumentError: no reply of this form can say the text.
+          InvalidArgumentError: no reply of this form has that action text.
         """
 
     @abc.abstractmethod
     def is_complete(self, prefix: str) -> bool:
-        """Whether every continuation of this prefix parses alike, so that the reply may stop."""
+        """Whether every continuation of this prefix has the same outcome, so that the reply may stop."""
 
     def stops(self) -> tuple[str, ...]:
         """Texts of which every complete prefix contains one: a server that knows no parser may stop there and ask.
 
-        Empty where nothing is known: a reply then goes on to its end, and is cut afterwards.
+        Empty if no such text is known: a reply then continues to its end, and is cut afterwards.
         """
         return ()
 
     def opening(self) -> str:
-        """The beginning that ``wrap(text)`` has whatever the text is; empty where it has none."""
+        """The beginning of ``wrap(text)`` for every text; empty if there is none."""
         return ""
 
     def without_thoughts(self, reply: str) -> str:
-        """The part of a reply that is read, as later prompts show it: what was thought before it is left out."""
+        """The part of a reply that is parsed, as later prompts show it, without the thoughts before it."""
         return reply
 
 
@@ -61,8 +61,8 @@ class TagParser(AbstractParser):
 
     Attributes:
       tag: the tag's name.
-      match: which pair counts when there are several. The first decides as soon as it is closed; the last can
-        only be known at the end of the reply.
+      match: which pair counts if there are several. The first is decided as soon as it is closed; the last is known
+        only at the end of the reply.
       after: only what follows the first of this is read: what ends the thoughts of a model that thinks aloud
         (``</think>``); the whole reply unless given.
       example: the action text that the instructions show between the tags; a legal action of the game, for models

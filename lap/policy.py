@@ -86,7 +86,7 @@ class LanguageAgentPolicy(Generic[M_co]):
       model: M_theta, from a prompt to a distribution over replies.
       parser: W, from a reply to an action text.
       sampling: the distribution that replies are drawn from; part of M_theta.
-      prefill: the beginning of every reply, which is given to the model; of ``parser.opening()``.
+      prefill: the beginning of every reply, which is given to the model; a prefix of ``parser.opening()``.
 
     Raises:
       InvalidArgumentError: the parser's own replies do not begin with ``prefill``.
@@ -150,7 +150,7 @@ class LanguageAgentPolicy(Generic[M_co]):
         return dist.map(self._reply)
 
     def reply_key(self, request: Request) -> Prompt:
-        """All that the distribution of the reply depends on, beside the weights."""
+        """All that the distribution of the reply depends on, besides the weights."""
         return self.build_prompt(request.history)
 
     def build_prompt(self, history: History) -> Prompt:
@@ -175,7 +175,7 @@ class LanguageAgentPolicy(Generic[M_co]):
         return attrs.evolve(self, sampling=sampling)
 
     def with_logit_cache(self) -> "LanguageAgentPolicy[Any]":
-        """The same policy for a time in which no weights change: it computes no context twice, where its model can."""
+        """The same policy for a period in which no weights change; it computes no context twice if its model can."""
         model: Any = self.model
         caches = isinstance(model, CachingModel)
         return attrs.evolve(self, model=model.with_logit_cache()) if caches else self
@@ -187,7 +187,7 @@ class LanguageAgentPolicy(Generic[M_co]):
 
         Args:
           folder: where to.
-          weights: all of the model's by name, where its network holds parts of them.
+          weights: all weights of the model by name, if its network holds only parts of them.
 
         Raises:
           ModelError: the model has no checkpoint format.
@@ -257,7 +257,7 @@ class _CachingPolicy(Protocol):
 
 
 def with_logit_cache(policies: Mapping[str, AgentPolicy]) -> dict[str, AgentPolicy]:
-    """The same policies for a time in which no weights change: they compute no context twice, where they can.
+    """The same policies for a period in which no weights change; they compute no context twice if they can avoid it.
 
     A policy that several agents share stays shared.
     """

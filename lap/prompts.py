@@ -1,4 +1,4 @@
-"""F, the prompt of a language-agent policy: from what an agent has seen to what the model is asked.
+"""F, the prompt of a language-agent policy: a map from what an agent has seen to the input of the model.
 
 A prompt is a sequence of messages made of *segments*, each trusted (ours: instructions, feedback) or untrusted
 (a game's rules and observations, the model's own replies, other agents' words). Only trusted text may contain control
@@ -28,7 +28,7 @@ class Segment:
 
 @attrs.frozen
 class Message:
-    """What one role says."""
+    """A message of one role."""
 
     role: Role
     segments: tuple[Segment, ...]
@@ -41,10 +41,10 @@ class Message:
 
 @attrs.frozen
 class Prompt:
-    """What the model is asked.
+    """The input of the model.
 
     Attributes:
-      messages: what was said so far, in order.
+      messages: the messages so far, in order.
       prefill: the beginning of the reply, which is given to the model; it goes on from there. It is untrusted, like the
         rest of the reply.
     """
@@ -61,7 +61,7 @@ class Prompt:
 @final
 @attrs.frozen
 class Example:
-    """How a turn of the game may look, to be shown before play begins.
+    """An example of a turn of the game, shown before play begins.
 
     Attributes:
       observation: what an agent read.
@@ -86,18 +86,18 @@ class AbstractPrompt(abc.ABC):
 
         Args:
           history: what the agent has seen.
-          instructions: how to reply; the parser's own words.
+          instructions: how to reply, as the parser says it.
         """
 
 
 @final
 @attrs.frozen(kw_only=True)
 class MemorylessPrompt(AbstractPrompt):
-    """The present observation alone, after the rules.
+    """The current observation alone, after the rules.
 
     Attributes:
-      with_rules: whether a system message tells the game's rules and the reply format. A model that was
-        trained on one game (a behaviour-cloned model) does without, which makes its prompts short.
+      with_rules: whether a system message states the game's rules and the reply format. A model that was trained on one
+        game (a behaviour-cloned model) does not need it, which keeps its prompts short.
       examples: turns of other episodes, shown as turns of a chat; the system message says that they are examples.
 
     Theory: Definition 13.1, Equation 13.1.
@@ -114,11 +114,11 @@ class MemorylessPrompt(AbstractPrompt):
 @final
 @attrs.frozen(kw_only=True)
 class LastTurnsPrompt(AbstractPrompt):
-    """The last turns of the agent (what it read and what it replied), then the present observation.
+    """The last turns of the agent (what it read and what it replied), then the current observation.
 
     Attributes:
       turns: how many past turns are shown; at least 1.
-      with_rules, examples: as in ``MemorylessPrompt``. Examples stand before the past turns, and are none of them.
+      with_rules, examples: as in ``MemorylessPrompt``. Examples come before the past turns and do not count among them.
     """
 
     turns: int = attrs.field(default=1)

@@ -29,14 +29,14 @@ def reply_dist(
     stop_criterion: StopCriterion | None = None,
     limit: int = REPLY_LIMIT,
 ) -> Finite[Completion]:
-    """The distribution of the model's reply, as the records that sampling would make.
+    """The distribution of the model's reply, over the records that sampling would make.
 
     Args:
-      model: whose replies.
-      prompt: what is asked.
+      model: the model that replies.
+      prompt: the prompt.
       sampling: the distribution of each token, and where replies are cut.
       stop_criterion: says whether a reply may stop, given its text so far.
-      limit: how many replies are listed at most.
+      limit: the greatest number of replies to list.
 
     Raises:
       NotEnumerableError: there are more replies; the message says how many were found, and at which length.

@@ -25,7 +25,7 @@ _CONTEXTS_AT_ONCE = 256  # whose logits are held at once
 
 @runtime_checkable
 class WritingModel(EnumerableModel, Protocol):
-    """A model whose distributions can be looked at, and that can write a given reply (``lap.model.TrainableModel``)."""
+    """A model with accessible distributions that can write a given reply (``lap.model.TrainableModel``)."""
 
     def written(
         self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
@@ -76,7 +76,7 @@ class Trie:
         """The trie of given replies, in the tokens in which a model writes them.
 
         Raises:
-          GameLawError: one reply is another one, or its beginning.
+          GameLawError: one reply equals another one, or is its beginning.
         """
         written = [model.written(prompt, text, stop_criterion=stop_criterion) for text in replies]
         ids = [reply.reply_ids for reply in written]
@@ -139,7 +139,7 @@ class Decoding:
 
     Attributes:
       trie: the trie.
-      logprobs: of each token of each reply, in nats; 0 where one token alone can follow.
+      logprobs: of each token of each reply, in nats; 0 if only one token can follow.
       dist: of the reply, by its number.
     """
 

@@ -1,4 +1,4 @@
-"""Trying statements: on the example, on drawn cases, and against the negative control."""
+"""Checks of statements: on the example, on drawn cases, and against the negative control."""
 
 import functools
 import multiprocessing
@@ -135,7 +135,7 @@ def listing(statements: Sequence[AnyStatement]) -> str:
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as a table, three lines a statement: the outcome, and its two routes."""
+    """The outcomes as a table, with three lines per statement: the outcome, and its two routes."""
     lines = ["holds  difference  cases  control   statement"]
     family = ""
     for outcome in outcomes:

@@ -41,7 +41,7 @@ class FiniteGame(AbstractExplicitGame[State, str]):
       moves: P: for each state that is not terminal, the distribution that follows each joint action; a joint action
         is a tuple of action texts, in the order of the agents that act.
       acting: the agents that act in a state; all of them in states that are not named here.
-      texts: the observation text of a state, for every agent; the state's ``str`` where it is not named here.
+      texts: the observation text of a state, for every agent; the state's ``str`` if it is not named here.
       discount, horizon, invalid_rule, facts: as in every game.
     """
 
@@ -87,7 +87,7 @@ def choice_game(
     """One decision, paid at once, and then forced steps ("on") up to the length of the choice.
 
     Args:
-      returns: what each choice pays, or the distribution of it.
+      returns: the payment of each choice, or its distribution.
       lengths: number of steps of an episode after each choice, the choice itself included; 1 unless given.
     """
     moves: dict[State, Mapping[tuple[str, ...], TransitionDist]] = {}
@@ -149,7 +149,7 @@ def random_policy(
     tokens: int = 1,
     limit: int = TRAJECTORY_LIMIT,
 ) -> LanguageAgentPolicy[TabularModel]:
-    """A policy with normally distributed logits, and just the rows that it needs to play the game in every role.
+    """A policy with normally distributed logits, and only the rows that it needs to play the game in every role.
 
     Args:
       game: the game whose contexts get rows.

@@ -2,11 +2,11 @@
 
 A statement says that two things are equal, for games and policies of a kind. Its function computes both by independent
 routes. It is tried on an example, on cases that Hypothesis draws, and on a *negative control*: a named wrong
-implementation of one route, which must be told from the right one. A statement that says that something *can* happen
-(a reversed sign, say) has an example that shows it. What only a sweep supports is measured, not proved.
+implementation of one route, which must be distinguished from the right one. A statement that says that something *can*
+happen, such as a reversed sign, has an example that shows it. What only a sweep supports is measured, not proved.
 
-In a file of ``proofs.statements`` the wrong version stands above its claim, and the decorator names all that the claim
-is tried on:
+In a file of ``proofs.statements`` the wrong version comes before its claim, and the decorator names everything on which
+the claim is tried:
 
     def _own_return_included(case: Case) -> Sides:
         '''The baseline is the mean of all members.'''
@@ -45,14 +45,15 @@ SWEEP = 25
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Statement(Generic[C]):
-    """A claim of equality, and what it is tried on.
+    """A claim of equality, and the cases on which it is tried.
 
     Attributes:
       sides: both sides by independent routes; its docstring is the claim, with assumptions and source.
       routes: what the two routes are.
       example: a case by hand.
-      control: a wrong implementation, which the example tells from the right one; its docstring names the fault.
-      cases: draws further cases; ``None`` where the claim is about the example alone.
+      control: a wrong implementation, which the example distinguishes from the right one; its docstring names the
+        fault.
+      cases: draws further cases; ``None`` if the claim is about the example alone.
       sweep: number of drawn cases.
       shows: whether the first side shows, in the example, what the claim says can happen.
       tolerance: the greatest difference between the sides, over the larger of 1 and the first side's greatest entry.
@@ -74,7 +75,7 @@ class Statement(Generic[C]):
 
     @property
     def family(self) -> str:
-        """The file or folder of ``proofs.statements`` that the claim stands in."""
+        """The file or folder of ``proofs.statements`` that contains the claim."""
         return self.sides.__module__.removeprefix("proofs.statements.").partition(".")[0]
 
     @property
@@ -116,7 +117,7 @@ def statement(
       routes: how the first and the second side are computed.
       example: a case by hand.
       wrong: the negative control, whose docstring names its fault.
-      cases: draws further cases; ``None`` where the claim is about the example alone.
+      cases: draws further cases; ``None`` if the claim is about the example alone.
       sweep: number of drawn cases.
       shows: whether the first side shows, in the example, what the claim says can happen.
       tolerance: the greatest accepted difference between the sides, as in ``Statement``.
@@ -150,7 +151,7 @@ def difference(sides: Sides) -> float:
     """The greatest difference between two sides, over the larger of 1 and the first side's greatest entry.
 
     Returns:
-      Infinite where the shapes differ or a number is not finite.
+      Infinite if the shapes differ or a number is not finite.
 
     Example:
       >>> difference(([1.0, 2.0], [1.0, 2.5])), difference((0.5, 0.5)), difference((float("nan"), 0.0))

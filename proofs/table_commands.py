@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def group_options(
     *, size: tuple[click.IntRange, int], kept: tuple[click.IntRange, int], name: str = "--size"
 ) -> Callable[[Command], Command]:
-    """The options that say how large a group is, and how many of its episodes are kept.
+    """The options for the size of a group and the number of its kept episodes.
 
     Args:
       size: bounds and default of G.

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sitegen.terms import ROW
+from sitegen.terms import ROW, glossary
 from sitegen.theory import REFERENCE
 from tests.pages import Reader, blocks_of, unrun
 from tsmg.testing import check_game
@@ -270,7 +270,7 @@ def rows_of(glossary: str) -> int:
 
 
 def test_every_term_of_the_glossary_has_a_page_and_a_name() -> None:
-    text = (ROOT / "docs/theory/glossary.md").read_text(encoding="utf-8")
+    text = glossary()
     terms = ROW.findall(text)
     assert len(terms) == rows_of(text) > 30
     assert [name for _, _, name in terms if not is_defined(name)] == []

@@ -5,8 +5,8 @@ of the next step. All three are in a ``Start``, so that a branch is an ordinary 
 own: its draws are independent of those of the episode that it left, and of whatever else is played. The discount up to
 the branch point is that of the shared steps, which the whole record has again (``branched``).
 
-A game that is a value branches at no cost. A live environment is moved to the state by a replay of what led there
-(``games.adapters.live``), and says so where it then arrives somewhere else.
+A game that is a value branches at no cost. A live environment reaches the state by a replay of what led there
+(``games.adapters.live``), and raises an error if it then arrives somewhere else.
 
 Example:
   >>> import games, tsmg
@@ -41,7 +41,7 @@ def branch_start(episode: Episode[Any], step: int) -> Start[Any]:
       step: index of the step in ``episode.steps``.
 
     Raises:
-      InvalidArgumentError: it has no such step.
+      InvalidArgumentError: the episode has no such step.
     """
     if not 0 <= step < len(episode.steps):
         raise InvalidArgumentError(
@@ -68,10 +68,11 @@ def branched(episode: Episode[Any], step: int, branch: Episode[Any]) -> Episode[
 
 
 def situations(episodes: Sequence[Episode[Any]]) -> list[list[int]]:
-    """For each step of each episode, a number that is the same where all that the future depends on is.
+    """Numbers that identify situations: two steps have the same one if all that the future depends on is the same.
 
-    That is the state before the step, the time, and what each agent has read and replied so far: what follows has the
-    same distribution then. A prompt that forgets turns may make more situations alike; they are kept apart.
+    A situation is the state before the step, the time, and what each agent has read and replied so far; together they
+    determine the distribution of what follows. A prompt that forgets turns may make more situations equivalent, but
+    these keep different numbers.
 
     Args:
       episodes: of one game.

@@ -20,7 +20,7 @@ from tsmg.text import ActionText, Malformed, OutcomeKind, ParserOutcome, TextOut
 @final
 @attrs.frozen
 class ClosedGame(Generic[S, A]):
-    """The stochastic game over strings that a game and its invalid rule make together.
+    """The stochastic game over strings that a game and its invalid rule define together.
 
     Attributes:
       game: the game; its own invalid rule closes it.
@@ -39,7 +39,7 @@ class ClosedGame(Generic[S, A]):
         return bool(closed.forfeited) or self.game.is_terminal(closed.state)
 
     def feedback_text(self, closed: ClosedState[S], agent: str) -> str:
-        """What the agent reads of the invalid rule about its last text (may be empty)."""
+        """What the invalid rule tells the agent about its last text (may be empty)."""
         last = closed.last_N[self.game.agents.index(agent)]
         return self.game.invalid_rule.feedback_text(last)
 

@@ -143,7 +143,7 @@ def with_texts(
       observation_text: phi, (state, agent) -> text.
       action_text: (state, agent, action) -> canonical text.
       read_action: psi, (state, agent, text) -> outcome; by default canonical texts are matched.
-      rules_text: agent -> rules; pass it where the game's own rules describe the old texts.
+      rules_text: agent -> rules; pass it if the game's own rules describe the old texts.
       text_separates_states: the fact of this name, for the new texts; ``None`` declares nothing. Unless it is
         True, perfect information is no longer declared either.
     """

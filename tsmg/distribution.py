@@ -106,7 +106,7 @@ class Finite(Distribution[T]):
     Args:
       outcomes: value to probability, or (value, probability) pairs. Probabilities are at least 0 and sum to 1: exactly
         when they are all rational, to within 1e-9 otherwise.
-      trusted: the probabilities are right by construction, so that they are not checked.
+      trusted: whether the probabilities are right by construction; they are then not checked.
 
     Raises:
       InvalidArgumentError: no outcome, a negative or non-finite probability, or a wrong sum.

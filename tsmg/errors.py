@@ -30,7 +30,7 @@ class UnknownGameError(TSMGError, LookupError):
 
 
 class MissingPackageError(TSMGError, ImportError):
-    """An optional package is needed and not installed; the message says which, and how it is installed."""
+    """An optional package is needed but not installed; the message says which one, and how to install it."""
 
 
 class GameLawError(TSMGError, RuntimeError):
@@ -42,7 +42,7 @@ class GameDeadlineError(TSMGError, TimeoutError):
 
 
 class NoReplyError(TSMGError, RuntimeError):
-    """A policy cannot reply to one of its requests: the episode that asked fails, and the others go on.
+    """A policy cannot reply to one of its requests; the episode that asked fails, and the others continue.
 
     Attributes:
       index: the index of that request in the batch.

@@ -116,7 +116,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
 
     @abc.abstractmethod
     def legal_actions(self, state: S, agent: str) -> tuple[A, ...] | None:
-        """A_i(s), or ``None`` where the actions cannot be listed."""
+        """A_i(s), or ``None`` if the actions cannot be listed."""
 
     @abc.abstractmethod
     def observation_text(self, state: S, agent: str) -> str:
@@ -147,7 +147,7 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         return Illegal(text)
 
     def rules_text(self, agent: str) -> str:
-        """The rules, which a newcomer reads once: the aim, the legend, and the texts of actions."""
+        """The rules for a newcomer: the aim, the legend, and the texts of actions."""
         return ""
 
     def noop_action(self, state: S, agent: str) -> A | None:
@@ -167,11 +167,11 @@ class AbstractGame(abc.ABC, Generic[S, A]):
         return repr([self.observation_text(start, agent) for agent in self.agents])
 
     def success(self, episode: Episode[S], agent: str) -> bool | None:
-        """Whether the episode is a success for the agent; ``None`` where success is not defined."""
+        """Whether the episode is a success for the agent; ``None`` if success is not defined."""
         return None
 
     def metrics(self, episode: Episode[S], agent: str) -> Mapping[str, float]:
-        """Named figures of an episode for an agent, beside its return and success: regret, say, or equality.
+        """Named figures of an episode for an agent, in addition to its return and success, such as regret or equality.
 
         Evaluations report the mean of each over the episodes that have it. A figure that is not defined for an episode
         is left out; the others are finite numbers. A figure of all agents together is the same for each of them.

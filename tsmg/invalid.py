@@ -36,7 +36,7 @@ class RuledGame(Protocol[S_contra, A_co]):
         ...
 
     def legal_actions(self, state: S_contra, agent: str) -> tuple[A_co, ...] | None:
-        """The actions that may be played, or ``None`` where they cannot be listed."""
+        """The actions that may be played, or ``None`` if they cannot be listed."""
         ...
 
     def noop_action(self, state: S_contra, agent: str) -> A_co | None:
@@ -140,8 +140,8 @@ class AbstractInvalidRule(abc.ABC):
 class StandStill(AbstractInvalidRule):
     """The offender does not move, and pays.
 
-    Where one agent acts, the state stays as it is (a step passes). Where several act at once, the
-    offender plays the game's declared no-op and the others move.
+    If one agent acts, the state stays as it is (a step passes). If several act at once, the offender plays the game's
+    declared no-op and the others move.
 
     Raises:
       GameLawError: several agents act and the game declares no ``noop_action``.

@@ -48,7 +48,7 @@ class EpisodeSpec(Generic[S]):
 @final
 @attrs.frozen(eq=False, slots=False)  # what is cached is cached in the instance's own dictionary
 class Match(Generic[S]):
-    """One episode of the closed game, as far as it was played; a value, moved by replies from wherever they come.
+    """One episode of the closed game up to its present step: a value that replies from any source advance.
 
     The runner asks policies for the replies, an exported environment receives them, an oracle tries them all. The same
     spec and the same texts make the same episode each time: every draw comes from the spec's key.
@@ -84,7 +84,7 @@ class Match(Generic[S]):
 
     @classmethod
     def begin(cls, game: AbstractGame[S, Any], spec: EpisodeSpec[S]) -> "Match[S]":
-        """A match at its start, which is drawn where the spec has none.
+        """A match at its start, which is drawn if the spec has none.
 
         Args:
           game: the game; it needs a horizon or a declared longest game.
@@ -110,7 +110,7 @@ class Match(Generic[S]):
 
     @functools.cached_property
     def ending(self) -> Ending | None:
-        """How the match ended; ``None`` while it goes on."""
+        """How the match ended; ``None`` while it continues."""
         if self.state.forfeited:
             return Ending.FORFEITED
         if not self.closed.is_terminal(self.state):
@@ -146,7 +146,7 @@ class Match(Generic[S]):
         return tuple(requests)
 
     def move(self, replies: Mapping[str, Reply]) -> "Match[S]":
-        """The match after the replies of all acting agents (none, where chance moves alone).
+        """The match after the replies of all acting agents (none if only chance moves).
 
         Raises:
           GameLawError: the match is over, the replies are not those of the acting agents, or the game does not

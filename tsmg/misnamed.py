@@ -16,7 +16,7 @@ _INTERFACE = {
 
 
 def misnamed(kind: type) -> dict[str, str]:
-    """The names of the interface that a class leaves as they are, each with its own name that is almost the same.
+    """Interface methods that a class does not override, each with a method of the class whose name is almost the same.
 
     Example:
       >>> class Dial(AbstractSampledGame[int, int]):
@@ -40,7 +40,7 @@ def _is_left(kind: type, name: str, value: object) -> bool:
 
 
 def require_complete(build: object, name: str) -> None:
-    """Check that a class of games implements the interface, where it is one.
+    """Check that a class of games implements the interface; other builders pass.
 
     Args:
       build: whatever makes a game.

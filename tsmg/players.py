@@ -18,7 +18,7 @@ class AgentPolicy(Protocol):
         """One reply per request, in order; each a function of its own request alone.
 
         Raises:
-          NoReplyError: one of them cannot be replied to; ``index`` says which. The others are asked again.
+          NoReplyError: there is no reply to one of them; ``index`` says which. The others are asked again.
         """
         ...
 

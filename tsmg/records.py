@@ -25,7 +25,7 @@ class Completion:
     Attributes:
       prompt_ids: token ids of the prompt.
       reply_ids: token ids as sampled, never re-tokenised.
-      trainable: per reply token, whether the policy sampled it (the loss mask), rather than was given it.
+      trainable: per reply token, whether the policy sampled it (the loss mask) or it was given.
       logprobs: per reply token, its log-probability under the distribution that was sampled from, in nats.
       support: per reply token, the token ids that truncation kept; ``None`` if it kept all.
       finished: whether the model ended the reply; False where it was cut at the token limit.
@@ -69,7 +69,7 @@ class Turn:
 
 @attrs.frozen(kw_only=True)
 class History:
-    """h, all that a policy may condition on: the rules, its own past turns, the present observation."""
+    """h, all that a policy may condition on: the rules, its own past turns, the current observation."""
 
     agent: str
     rules: str
@@ -246,7 +246,7 @@ class FailedEpisode(Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class BranchPoint:
-    """A place between two steps of an episode, from which another episode goes on (``tsmg.branches``).
+    """A place between two steps of an episode, from which another episode continues (``tsmg.branches``).
 
     Attributes:
       episode: place of the episode in its group.
@@ -259,7 +259,7 @@ class BranchPoint:
 
 @attrs.frozen(kw_only=True)
 class StateRollouts:
-    """What further episodes from the middle of another one came to: an estimate of what its state is worth.
+    """Returns of further episodes from the middle of another one: an estimate of the value of its state.
 
     Attributes:
       point: where they began.
@@ -277,9 +277,9 @@ class EpisodeGroup(Generic[S]):
     """G episodes to be compared, which share what the run declares (``group_on``).
 
     Attributes:
-      episodes: the episodes, each whole: one that branched from another has the steps that they share.
-      origins: for each episode, where it branched from an earlier one; empty where none did.
-      rollouts: further episodes from states of these, of which returns alone are known.
+      episodes: the complete episodes; one that branched from another includes the steps that they share.
+      origins: for each episode, where it branched from an earlier one; empty if none did.
+      rollouts: further episodes from states of these, of which only the returns are known.
     """
 
     episodes: tuple[Episode[S], ...]

@@ -20,9 +20,9 @@ def play(
 ) -> list[Episode[Any] | FailedEpisode[Any]]:
     """Play every spec to its end and return the records in the order of the specs.
 
-    An episode is a function of its own spec: the other specs do not change it. An exception of the
-    *game* ends that one episode as a ``FailedEpisode``, and so does a request that a policy says it cannot reply to
-    (``NoReplyError``); any other exception of a policy is a bug and passes through.
+    An episode is a function of its own spec: the other specs do not change it. An exception of the *game* ends that one
+    episode as a ``FailedEpisode``, and so does a request to which a policy cannot reply (``NoReplyError``); any other
+    exception of a policy is a bug and passes through.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
@@ -128,8 +128,8 @@ def distinct_episodes(
     """Specs of episodes on different instances (maps, levels); instances repeat where no more are found.
 
     Args:
-      game: the game; where its starts are not instances, every start is taken as drawn. Where a start cannot
-        be drawn, the spec has none, and ``play`` records the failure.
+      game: the game; if its starts are not instances, every start is taken as drawn. If a start cannot be drawn, the
+        spec has none, and ``play`` records the failure.
       count: number of episodes.
       seed: the seed of the starts.
       phase: the part of the run that the episodes belong to; each phase has starts of its own.

@@ -1,9 +1,8 @@
 """Typed outcomes of text: what the parser found in a reply, and what the game read in that.
 
-Two maps lie between a language model and a game, and each answers with a type of its own:
-the parser W takes a reply and finds the action text in it (``ActionText`` or ``ParseFailure``); the game's
-action map psi takes that text and finds an action (``Parsed``, ``Illegal`` or ``Malformed``). A bad
-reply is data.
+Two maps lie between a language model and a game, and each returns a type of its own. The parser W finds the action text
+in a reply (``ActionText`` or ``ParseFailure``). The game's action map psi finds an action in that text (``Parsed``,
+``Illegal`` or ``Malformed``). A bad reply is data.
 """
 
 import enum
@@ -81,7 +80,7 @@ _IDLE_JOINERS = re.compile(r"(?<![^\x00-\x7f\s])[\u200c\u200d]+|[\u200c\u200d]+(
 
 @functools.lru_cache(maxsize=4096)
 def fold(text: str) -> str:
-    """The text without what a reader does not see: texts that fold to the same text name the same action.
+    """The text without what a reader cannot see; texts that fold to the same text name the same action.
 
     Folding composes accents (Unicode's canonical form), ignores case, and drops blanks at both ends, characters that
     have no shape (zero-width and bidirectional ones, soft hyphens) and variation selectors. Joiners are dropped except

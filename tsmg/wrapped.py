@@ -1,6 +1,6 @@
 """A game around a game: the base of games that change some answers of another one.
 
-Combinators are made of it, and so is whatever else has to stand between the runner and a game (a deadline, a log).
+Combinators are built on it, as is anything else that stands between the runner and a game (a deadline, a log).
 """
 
 from collections.abc import Hashable, Mapping

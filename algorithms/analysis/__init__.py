@@ -1,1 +1,1 @@
-"""What finished runs say: statistics, comparisons, tables, plots and reports."""
+"""Analysis of finished runs: statistics, comparisons, tables, plots and reports."""

@@ -21,7 +21,7 @@ _PAIRED_GROUPS = (
 
 @attrs.frozen(kw_only=True)
 class Summary:
-    """The figures of a group; ``None`` where no run of it is finished or the metric is not defined.
+    """The figures of a group; ``None`` if none of its runs is finished or the metric is not defined.
 
     Attributes:
       group: the group.
@@ -30,7 +30,7 @@ class Summary:
       other_final: the last evaluation of the other decoding (greedy, or sampled).
       middle: the interquartile mean of the last evaluation.
       area: mean height of the curve of evaluations, on the episodes that all of them played.
-      until: updates until the threshold; infinite where it was never reached.
+      until: updates until the threshold; infinite if it was never reached.
       invalid: the last evaluation's invalid rate.
       trained, generated: tokens in the loss, and tokens of all training episodes, in thousands.
       best: the seed of the best run.
@@ -60,9 +60,9 @@ class Pair:
       improvement: the probability that a run of ours ends higher than one of theirs.
       improvement_area: the same for the area under the curve.
       difference: of the mean last evaluations, runs resampled.
-      relative: that difference as a fraction of theirs; ``None`` where the measure has no natural zero (returns), or a
+      relative: that difference as a fraction of theirs; ``None`` if the measure has no natural zero (returns), or a
         run of theirs never succeeds.
-      paired: the same on the same initial states, states resampled; ``None`` where they differ or are not recorded.
+      paired: the same on the same initial states, states resampled; ``None`` if they differ or are not recorded.
     """
 
     ours: str
@@ -82,7 +82,7 @@ class Comparison:
     Attributes:
       summaries: of each group.
       pairs: of groups of one scenario.
-      notes: gaps and differences that a reader should know of, a sentence each.
+      notes: gaps and differences that a reader should know, one sentence each.
       threshold: level of the measure that ``Summary.until`` counts updates to.
       prefix: decoding of the evaluations that the figures are of: ``eval`` or ``eval_greedy``.
     """
@@ -172,7 +172,7 @@ def _over_episodes(run: Run, name: str, index: int) -> Estimate:
 
 
 def evaluated_episodes(run: Run, update: float, name: str) -> int:
-    """Number of episodes of an evaluation: as recorded, else as configured; 0 where neither is known."""
+    """Number of episodes of an evaluation: as recorded, or else as configured; 0 if neither is known."""
     recorded = _recorded(run, update, name)
     if recorded:
         return len(recorded)
@@ -225,8 +225,8 @@ def trained_tokens(updates: Sequence[Record]) -> float:
 def generated_tokens(run: Run, updates: Sequence[Record]) -> float:
     """Tokens of all replies of these updates of a run.
 
-    Older runs did not record them: there they are the product of the mean lengths, right where one agent acts at each
-    step; 0 where the size of a group is unknown.
+    Older runs did not record them. For these they are estimated by the product of the mean lengths, which is right if
+    one agent acts at each step; 0 if the size of a group is unknown.
     """
     if all("generated_tokens" in record for record in updates):
         return _sum_of_products(updates, ("generated_tokens",))

@@ -13,7 +13,7 @@ class Estimate:
 
     Attributes:
       value: the figure, in the unit of the values.
-      low, high: the ends of the interval; ``None`` where there is a single value.
+      low, high: the ends of the interval; ``None`` if there is a single value.
       n: number of values.
       method: name of the method that gave the interval.
       level: nominal coverage of the interval.

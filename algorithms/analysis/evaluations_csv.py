@@ -23,7 +23,7 @@ def evaluation_rows(groups: Sequence[Group]) -> Iterator[dict[str, object]]:
       groups: as ``compare_runs`` makes them.
 
     Yields:
-      A value for each of ``COLUMNS``; ``None`` where it was not recorded.
+      A value for each of ``COLUMNS``; ``None`` if it was not recorded.
     """
     for group in groups:
         for run in group.runs:

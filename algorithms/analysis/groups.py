@@ -1,4 +1,4 @@
-"""Groups of runs of one scenario that differ in their seed alone."""
+"""Groups of runs of one scenario that differ only in their seed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def group_runs(runs: Sequence[Run], *, by: str | None = None) -> list[Group]:
 
     Args:
       runs: the runs, in the order in which groups are to appear.
-      by: the field, by its name or dotted path; the whole configuration but the seed unless given.
+      by: name or dotted path of the field; by default the whole configuration except the seed.
 
     Raises:
       InvalidArgumentError: no run has the field.
@@ -81,7 +81,7 @@ def scenario_names(groups: Sequence[Group]) -> list[str]:
 
 
 def group_notes(groups: Sequence[Group]) -> list[str]:
-    """A sentence for each difference or gap that a reader of a comparison should know of."""
+    """A sentence for each difference or gap that a reader of a comparison should know."""
     notes = []
     scenarios = scenario_names(groups)
     if len(scenarios) > 1:

@@ -56,7 +56,7 @@ def normalised_score(games: Sequence[Compared], *, seed: int = 0) -> Estimate:
 
 
 def _score(means: Floats) -> Floats:
-    """Of the means of ours, lower and higher; infinite where the higher is not above the lower."""
+    """Of the means of ours, lower and higher; infinite if the higher is not above the lower."""
     ours, lower, higher = means
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(higher > lower, (ours - lower) / (higher - lower), np.inf)

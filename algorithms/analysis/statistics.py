@@ -2,7 +2,7 @@
 
 A figure never stands without its interval. Intervals over runs are bootstrap intervals of ``scipy.stats.bootstrap``:
 BCa from ten values on, the plain percentile interval below, where BCa's acceleration rests on too few values.
-Percentile intervals of few runs are too narrow; ``docs/how_to/comparing_runs.md`` says by how much. Random numbers come
+Percentile intervals of few runs are too narrow; ``docs/how_to/read_a_run.md`` says by how much. Random numbers come
 from a seed, so that the same runs give the same interval.
 
 Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probability of improvement over runs).
@@ -22,7 +22,7 @@ from tsmg import InvalidArgumentError, ShapeError
 
 RESAMPLES = 9_999
 SMALL = 10
-"""Below so many values the percentile interval is taken."""
+"""With fewer values than this, the percentile interval is used."""
 
 Values = Sequence[float]
 Floats = npt.NDArray[np.float64]
@@ -348,7 +348,7 @@ def median_time(times: Values, *, seed: int = 0) -> Estimate:
     Medians of resamples are times of runs themselves, so infinity needs no arithmetic.
 
     Args:
-      times: one for each run; infinity where the run ended first. Shape (n,).
+      times: one for each run; infinity if the run ended first. Shape (n,).
       seed: of the resampling.
 
     Raises:

@@ -29,7 +29,7 @@ class Table:
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """A table of figures for each scenario, and one of comparisons where groups can be compared."""
+    """A table of figures for each scenario, and one of comparisons if groups can be compared."""
     result = []
     scenarios = dict.fromkeys(s.group.scenario for s in comparison.summaries)
     for scenario in scenarios:
@@ -88,7 +88,7 @@ def _figure_row(summary: Summary) -> tuple[str, ...]:
 
 
 def estimate_text(estimate: Estimate | None) -> str:
-    """A figure with its interval; a dash where there is none."""
+    """A figure with its interval; a dash if there is none."""
     return GAP if estimate is None else str(estimate)
 
 

@@ -102,8 +102,8 @@ def advise(
 ) -> Advice | None:
     """The smallest change of settings under which a run fits; None if it fits, or if no change helps.
 
-    Tried are a smaller token budget, recomputation, divided moments (``zero1``) and adapters (with weights in bfloat16,
-    too), alone and together, in this order: what changes nothing that is learnt comes first.
+    It tries a smaller token budget, recomputation, sharded moments (``zero1``) and adapters (with weights in bfloat16,
+    too), alone and together. Changes that do not affect what is learnt come first.
 
     Args:
       sizes: of the network as it is to be learnt.

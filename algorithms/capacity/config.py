@@ -98,7 +98,7 @@ class CapacityConfig:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of a weight that is no adapter's."""
+        """Bytes of a weight that does not belong to an adapter."""
         return BYTES[self.dtype]
 
     @property
@@ -115,12 +115,12 @@ class CapacityConfig:
 
     @property
     def row(self) -> int:
-        """Tokens of a prompt and a reply, the last of which is never computed with."""
+        """Tokens of a prompt and a reply; the last one is never an input."""
         return self.prompt_tokens + self.max_reply_tokens - 1
 
     @property
     def episodes(self) -> int:
-        """Episodes that the fullest device or server plays at once: groups are dealt whole."""
+        """Episodes that the fullest device or server plays at once; groups are not split."""
         return math.ceil(self.groups / (self.engines or self.devices)) * self.group_size
 
     @property

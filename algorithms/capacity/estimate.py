@@ -1,12 +1,12 @@
 """What a training run holds in the memory of each device, by arithmetic alone.
 
-Three phases of an update follow each other and never hold their memory together: replies are played, completions are
-learnt from, the optimiser steps. What a run takes at most is what it always holds and the largest of the three. The
-sizes of a network are counted by ``algorithms.capacity.network_sizes``.
+The three phases of an update follow each other and never hold their memory at the same time: replies are sampled,
+completions are learnt from, and the optimiser steps. The peak of a run is what it always holds plus the largest of the
+three. The sizes of a network are counted by ``algorithms.capacity.network_sizes``.
 
 The figures of a layer hold for a decoder with a gated feed-forward part, such as Qwen, Llama and Mistral have, and an
-attention kernel that keeps no matrix of tokens by tokens. Not counted are the libraries themselves, what a device's
-context takes, and memory that an allocator holds without using it.
+attention kernel that keeps no matrix of tokens by tokens. The libraries themselves, a device's context, and memory that
+an allocator holds without using it are not counted.
 """
 
 import math
@@ -21,7 +21,7 @@ Phase = Literal["always", "playing", "learning", "stepping"]
 
 GIGABYTE = 10**9
 SPARE = 0.1
-"""The share of a device's memory that is left free, where it is asked what fits, for what is not counted."""
+"""The share of a device's memory that advice on what fits leaves free for what is not counted."""
 
 # Bytes of a logit that is learnt from: it, the distribution and their gradients, eight numbers of float32, and a mask.
 _LEARNT_LOGIT = 33
@@ -99,12 +99,12 @@ class CapacityEstimate:
     items: tuple[MemoryItem, ...]
 
     def held(self, phase: Phase) -> int:
-        """The bytes of one phase, without what is always held."""
+        """The bytes of one phase, in addition to what is always held."""
         return sum(item.size for item in self.items if item.phase == phase)
 
     @property
     def fullest(self) -> Phase:
-        """The phase of an update that holds most."""
+        """The phase of an update that holds the most memory."""
         phases: tuple[Phase, ...] = ("playing", "learning", "stepping")
         return max(phases, key=self.held)
 
@@ -263,7 +263,7 @@ def passing_bytes(sizes: NetworkSizes, config: CapacityConfig) -> int:
 
 
 def played_logit_bytes(count: int, config: CapacityConfig) -> int:
-    """Bytes for the logits of a step: they, and those of earlier steps as far as these are cached, in float32.
+    """Bytes for the logits of a step and, as far as they are cached, of earlier steps, in float32.
 
     Args:
       count: how many logits a step has, over all rows.
@@ -354,7 +354,7 @@ def _copied(sizes: NetworkSizes, config: CapacityConfig) -> int:
 
 
 def logits_at_once() -> int:
-    """How many logits the engine holds at once. It is imported when asked, so that the command line can refuse soon."""
+    """How many logits the engine holds at once. The engine is imported here, which keeps the command line quick."""
     from lap.engine.scoring import LOGITS_AT_ONCE  # noqa: PLC0415
 
     return LOGITS_AT_ONCE

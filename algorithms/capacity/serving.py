@@ -1,9 +1,9 @@
 """What an inference server holds in the memory of each of its devices while it plays for a run.
 
-The figures are those of vLLM as it is by default: its key-value cache has blocks of 16 tokens, at most 8,192 tokens go
-through the network at once, and it takes about nine tenths of a device. Its weights are in one type, which its cache
-has too; one set of adapters has a place beside them, since each push replaces the one before. Where several devices
-divide a server, each has a part of every matrix and of the heads for keys and values, and adapters whole.
+The figures are for vLLM with its defaults: its key-value cache has blocks of 16 tokens, at most 8,192 tokens go through
+the network at once, and it takes about nine tenths of a device. Its weights and its cache have the same type. There is
+room for one set of adapters, since each push replaces the previous one. If a server is sharded over several devices,
+each has a part of every matrix and of the heads for keys and values, and all of the adapters.
 
 Source: vLLM 0.32, ``vllm.config`` and ``vllm.engine.arg_utils``, for the defaults.
 """
@@ -80,7 +80,7 @@ def estimate_server(sizes: NetworkSizes, config: CapacityConfig) -> CapacityEsti
 
 
 def served_sequences(config: CapacityConfig) -> int:
-    """How many replies the fullest server draws at once: as many as it is asked at once, and no more than it plays.
+    """How many replies the fullest server draws at once: as many as it is asked for at once, and no more than it plays.
 
     Args:
       config: the servers, and the settings of the run.

@@ -1,4 +1,4 @@
-"""``tsmg check`` and ``tsmg games``: which games there are, and whether one keeps to the interface."""
+"""``tsmg check`` and ``tsmg games``: whether a game conforms to the interface, and which games there are."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""``tsmg evaluate`` and ``tsmg merge``: what can be done with a policy that is there."""
+"""``tsmg evaluate`` and ``tsmg merge``: commands for an existing policy."""
 
 from pathlib import Path
 from typing import Any

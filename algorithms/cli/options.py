@@ -28,10 +28,10 @@ _IN_FILES = {"algorithm", "cloning", "fit", "game", "labels", "player_arguments"
 
 
 class HeadedCommand(click.Command):
-    """A command whose options stand under headings.
+    """A command whose options are grouped under headings.
 
     Attributes:
-      headings: heading to names of parameters; what is named nowhere comes last.
+      headings: heading to names of parameters; parameters without a heading come last.
     """
 
     headings: Mapping[str, Sequence[str]] = {}
@@ -145,7 +145,7 @@ game_options: Callable[[C], C] = config_options(GameSpec)
 
 
 def game_arguments(settings: Sequence[str], *, option: str = "--set") -> dict[str, Any]:
-    """The arguments of a game, or of what else an option sets, from texts NAME=VALUE.
+    """The arguments of a game, or of anything else that an option sets, from texts NAME=VALUE.
 
     Raises:
       UsageError: a text is not of that form.
@@ -160,7 +160,7 @@ def game_arguments(settings: Sequence[str], *, option: str = "--set") -> dict[st
 
 
 def find_games_here() -> None:
-    """Let ``module:callable`` name a module in the folder where the user stands."""
+    """Let ``module:callable`` name a module in the current folder."""
     here = str(Path.cwd())
     if here not in sys.path[:1]:
         sys.path.insert(0, here)

@@ -65,10 +65,10 @@ def suite(
 ) -> None:
     """Score policies on games by difficulty: 0 is uniform play, 1 the best known play on the same episodes.
 
-    A POLICY is uniform, scripted (each game's own player), optimum (where it can be computed), clone (a small model,
-    cloned from each game's player), the folder of a run, of a policy or of a checkpoint, the name of a checkpoint, or
-    an endpoint as URL#model. Unset: the first three. What was played already is read from the output folder. The exit
-    code is 1 if a policy could not play a game.
+    A POLICY is uniform, scripted (each game's own player), optimum (if it can be computed), or clone (a small model,
+    cloned from each game's player). It can also be the folder of a run, of a policy or of a checkpoint, the name of a
+    checkpoint, or an endpoint as URL#model. By default, the first three are played. Results that exist already are read
+    from the output folder. The exit code is 1 if a policy could not play a game.
     """
     import attrs
     import torch

@@ -1,4 +1,4 @@
-"""How commands speak: one console, and reporters of a run for people and for log files."""
+"""Output of commands: one console, and reporters of a run for people and for log files."""
 
 import os
 import time
@@ -23,12 +23,12 @@ _SLOW = 30.0  # s of an update, from which on each has a line of its own
 
 
 def shown(text: str) -> str:
-    """A text from elsewhere, as it may appear on a terminal."""
+    """A text from an untrusted source, safe to show on a terminal."""
     return escape(printable(text))
 
 
 def say(text: str) -> None:
-    """A line that is not wrapped, since people search and cut lines."""
+    """Print a line without wrapping it, since people search and cut lines."""
     console.print(shown(text), highlight=False, soft_wrap=True)
 
 
@@ -110,7 +110,7 @@ class Bar:
 
 
 class PlainLines:
-    """Reports a run where there is no terminal: whole lines, a score of them for the updates, or one for each slow one.
+    """Reports a run if there is no terminal: in whole lines, about twenty for all updates, or one for each slow update.
 
     Args:
       updates: of the whole run.
@@ -163,12 +163,12 @@ def _duration(seconds: float) -> str:
 
 
 def run_reporter(updates: int) -> Bar | PlainLines:
-    """The reporter that fits where standard output goes."""
+    """The reporter that suits the destination of standard output."""
     return Bar(updates) if console.is_terminal else PlainLines(updates)
 
 
 def say_result(result: "Result", *, game_id: str, checkpoint: str) -> None:
-    """What a run came to, and what can be done with it.
+    """Print the result of a run, and what can be done with it.
 
     Args:
       result: of the run.

@@ -78,9 +78,9 @@ class _TrainCommand(HeadedCommand):
     "--method",
     type=click.Choice(tuple(PRESETS)),
     default=None,
-    help="Settings that belong together. "
+    help="A named set of settings. "
     + " ".join(f"{name}: {preset.about}." for name, preset in PRESETS.items())
-    + " Other options and --config override them, but for those that make the method.",
+    + " Other options and --config override them, except those that define the method.",
 )
 @click.option("--output", type=click.Path(), default=None, help="Run folder; runs/<time> if unset.")
 @click.option(

@@ -8,7 +8,7 @@ from algorithms.method.settings import Validator, one_of, option, within
 from tsmg import InvalidArgumentError
 
 DESCRIBED: Final = "clone.json"
-"""The file of a cloning's folder that says what is cloned, and how."""
+"""The file in a cloning's folder that says what is cloned, and how."""
 
 Learnt = Literal["fresh network", "adapters", "whole weights"]
 """What is fitted: a network with random weights, adapters of a checkpoint, or all weights of a checkpoint."""
@@ -21,7 +21,7 @@ Replies = Literal["canonical", "literal"]
 
 @attrs.frozen(kw_only=True)
 class CloningConfig:
-    """What a behaviour-cloned model is made from, beside the game, the prompt and the parser."""
+    """What a behaviour-cloned model is made from, besides the game, the prompt and the parser."""
 
     width: int = option(128, "width of the network", within(1))
     layers: int = option(4, "layers of the network", within(1))
@@ -56,7 +56,7 @@ def _unset_or(rule: Validator) -> Validator:
 
 @attrs.frozen(kw_only=True)
 class FitConfig:
-    """How a model is fitted to demonstrations; what is unset follows from what is fitted (``resolved``)."""
+    """How a model is fitted to demonstrations; defaults of unset fields depend on what is fitted (``resolved``)."""
 
     steps: int | None = option(
         None,

@@ -1,7 +1,7 @@
 """Demonstrations: what a model is fitted to, from a scripted player, another policy or recorded episodes.
 
-A player's demonstrations hold its whole action distribution (soft targets), which a model reads the board from far
-better than from single draws. Episodes hold one reply at each decision, so that the distribution at a prompt is the
+A player's demonstrations hold its whole action distribution (soft targets), from which a model learns to read the board
+far better than from single draws. Episodes hold one reply at each decision, so the distribution at a prompt is the
 empirical one of the replies that were given there; invalid ones are left out.
 """
 
@@ -44,9 +44,9 @@ class Demonstration:
     """The distribution of the replies that are cloned at one prompt.
 
     Attributes:
-      prompt: what the model is asked.
+      prompt: the prompt.
       reply_dist: each reply with its probability.
-      is_legal: whether an action text names a legal action there; ``None`` where the state is not known.
+      is_legal: whether an action text names a legal action there; ``None`` if the state is not known.
     """
 
     prompt: Prompt
@@ -57,7 +57,7 @@ class Demonstration:
 @final
 @attrs.frozen
 class AsAsked(AbstractPrompt):
-    """The prompts of a policy as its model is asked them, with all that the policy adds to its own F.
+    """The complete prompts of a policy, with everything that the policy adds to its own F.
 
     Attributes:
       policy: the policy; its parser's instructions are those that the prompts hold.
@@ -76,7 +76,7 @@ class Decision:
 
     Attributes:
       history: what the agent had seen.
-      replies: the probability of each reply; empty where there is nothing to clone.
+      replies: the probability of each reply; empty if there is nothing to clone.
       is_legal: as in ``Demonstration``.
     """
 
@@ -128,7 +128,7 @@ def demonstrations(
 ) -> list[Demonstration]:
     """The reply distributions of the game's scripted player at every prompt that it meets.
 
-    The player of a game that ships none is uniform over the legal actions.
+    A game without a scripted player gets one that is uniform over the legal actions.
 
     Args:
       game: the game; pass the training part of a split game.
@@ -177,8 +177,8 @@ def policy_demonstrations(
       parser: W, which wraps actions into replies.
       episodes: number of distinct episodes that the teacher plays.
       seed: of the episodes.
-      successful: whether an agent's decisions count only where the episode was a success for it (rejection sampling).
-      replies: whether an action is said in the parser's own way, or as the teacher said it.
+      successful: whether an agent's decisions count only if the episode was a success for it (rejection sampling).
+      replies: whether an action is written in the parser's own way, or as the teacher wrote it.
 
     Raises:
       InvalidArgumentError: nothing is left to clone; the message says why.
@@ -214,7 +214,7 @@ def check_successes(game: str, successes: Sequence[Mapping[str, bool | None]]) -
 
     Args:
       game: its name.
-      successes: of each episode, what the game says of each agent.
+      successes: for each episode, the game's verdict for each agent.
 
     Raises:
       InvalidArgumentError: no episode is a success, or the game does not define what one is.

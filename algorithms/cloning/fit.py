@@ -1,4 +1,4 @@
-"""The fit of a trainable model to demonstrations, step by step; and how far the model is from them."""
+"""The fit of a trainable model to demonstrations, step by step, and the divergence between the two."""
 
 import math
 from collections import Counter
@@ -31,10 +31,10 @@ _WHOLE = Sampling()  # the untruncated distribution at temperature 1
 
 @final
 class WrittenReplies:
-    """Demonstrations in the tokens of a model, each written when it is first asked for.
+    """Demonstrations in the tokens of a model; each is encoded when it is first needed.
 
     Args:
-      model: whose tokens.
+      model: the model whose tokens are used.
       parser: W, which says where a reply is complete.
     """
 
@@ -186,16 +186,16 @@ class Fit:
         return divergence(self.model, self.written, shown, token_budget=self._token_budget)
 
     def state(self, values: Mapping[str, object]) -> TrainingState:
-        """All that further steps depend on but demonstrations and settings.
+        """All that further steps depend on, except demonstrations and settings.
 
         Args:
-          values: what else belongs to it, as JSON can hold it.
+          values: further parts of the state, as values that JSON can hold.
         """
         parts = {"model": model_state(self.model), "optimizer": optimizer_state(self._optimizer)}
         return TrainingState.of(parts, done=self.done, **values)
 
     def load_state(self, state: TrainingState) -> None:
-        """Go on from a state of a fit of the same model, demonstrations and settings.
+        """Continue from the state of a fit of the same model, demonstrations and settings.
 
         Raises:
           RunFolderError: it is of another network, or malformed.
@@ -206,7 +206,7 @@ class Fit:
 
 
 def schedule(done: int, steps: int) -> float:
-    """The share of the greatest learning rate after so many steps: a linear warm-up, then half a cosine.
+    """The share of the greatest learning rate after ``done`` steps: a linear warm-up, then half a cosine.
 
     Args:
       done: how many steps were done.

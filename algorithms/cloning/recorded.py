@@ -30,7 +30,7 @@ def read_episodes(path: str | Path, game: Game, arguments: Mapping[str, Any]) ->
     Args:
       path: the folder, or the file.
       game: whose episodes they must be.
-      arguments: those that the game was made with; where a run folder records others, it is another game.
+      arguments: the arguments of the game; a run folder that records others is of another game.
 
     Raises:
       InvalidArgumentError: they cannot be read, are of another game, or there are none.
@@ -74,10 +74,10 @@ def _fault(record: Record, game: Game) -> str:
 
 
 def without_evaluations(records: Sequence[Record]) -> list[Record]:
-    """The episodes that no evaluation played: those began on starts that are held out.
+    """The episodes that no evaluation played, since those began on held-out starts.
 
     Raises:
-      InvalidArgumentError: none is left.
+      InvalidArgumentError: no episode is left.
     """
     kept = [record for record in records if record.get("phase") != Phase.EVALUATION.value]
     if not kept:
@@ -89,7 +89,7 @@ def without_evaluations(records: Sequence[Record]) -> list[Record]:
 
 
 def held_out_share(records: Sequence[Record], share: float) -> tuple[list[Record], list[Record]]:
-    """The episodes to clone, and about this share of all to measure the clone on, by a hash of what is read first.
+    """The episodes to clone, and about this share of all to measure the clone on, by a hash of the first observation.
 
     Episodes that begin alike are on the same side.
 
@@ -125,8 +125,8 @@ def recorded_demonstrations(
 ) -> list[Demonstration]:
     """The replies of transcripts at every prompt that an agent met.
 
-    Canonical replies are cloned unless literal ones are asked for: what the parser reads in a recorded reply is said in
-    the parser's own way, since the episodes may come from a model that spoke otherwise, and replies that mean the same
+    Canonical replies are cloned unless literal ones are requested: the action text in a recorded reply is written in
+    the parser's own way, since the episodes may come from a model with another format. Replies with the same meaning
     are then one reply. Invalid replies, and those that the parser cannot read, are left out.
 
     Args:
@@ -170,7 +170,7 @@ def _decisions(
 
 
 def _reply(text: str, parser: AbstractParser, replies: Replies) -> str | None:
-    """The reply that is cloned for a recorded one; ``None`` where the parser cannot read it."""
+    """The reply that is cloned for a recorded one; ``None`` if the parser cannot read it."""
     read = parser.parse(text)
     if not isinstance(read, ActionText):
         return None

@@ -35,11 +35,11 @@ Policy = LanguageAgentPolicy[TrainableModel]
 
 @attrs.frozen(kw_only=True)
 class Measurement:
-    """How far the clone is from what it is fitted to.
+    """The divergence of the clone from its demonstrations.
 
     Attributes:
       step: how many steps were done.
-      loss: mean loss of the steps since the measurement before, in nats per reply; NaN before the first step.
+      loss: mean loss of the steps since the previous measurement, in nats per reply; NaN before the first step.
       divergence: KL(demonstrated || clone) on held-out prompts, in nats per reply.
       invalid_rate: the share of sampled replies that name no legal action (or, of recorded episodes, no action).
     """
@@ -54,7 +54,7 @@ class CloningReporter(Protocol):
     """Receives news of a cloning."""
 
     def stage(self, text: str) -> None:
-        """So much goes on before the first step."""
+        """A stage before the first step has advanced."""
         ...
 
     def step(self, done: int, steps: int, loss: float) -> None:
@@ -82,12 +82,12 @@ class SilentCloning:
 
 @attrs.frozen(kw_only=True, eq=False)
 class CloningResult:
-    """What a cloning ended with.
+    """The result of a cloning.
 
     Attributes:
       kept: the measurement of the policy that was kept: the one nearest to the demonstrations on held-out prompts.
       measurements: all of them.
-      converged: whether it stopped since the divergence did not fall any more, and not at the last step.
+      converged: whether it stopped because the divergence no longer fell, rather than at the last step.
       folder: of the policy.
     """
 
@@ -120,7 +120,7 @@ class Shown:
         Args:
           fitted: at least one.
           others: candidates for measurements.
-          count: how many of them are taken at most.
+          count: the greatest number of them to take.
         """
         prompts = {demonstration.prompt for demonstration in fitted}
         unseen = [one for one in others if one.prompt not in prompts]
@@ -148,7 +148,7 @@ def has_converged(
 
     Args:
       measurements: in order.
-      patience: how many in a row may bring none.
+      patience: how many in a row may bring no improvement.
       min_improvement: by how much an improvement lowers the least divergence before it, in nats.
 
     Example:
@@ -167,7 +167,7 @@ def has_converged(
 
 @final
 class Cloning:
-    """A cloning that goes on in a folder.
+    """A cloning in progress, in a folder.
 
     Args:
       policy: what is fitted, in place.
@@ -240,13 +240,13 @@ class Cloning:
         write_whole_file(self.folder / MEASURED, "".join(map(_line, self.measurements)))
 
     def run(self, signal: Callable[[], int | None] = lambda: None) -> CloningResult | None:
-        """Do the steps that are left, keep the best policy, and remove what only a resumed cloning needs.
+        """Do the remaining steps, keep the best policy, and remove what only a resumed cloning needs.
 
         Args:
           signal: asked before each step whether to stop.
 
         Returns:
-          The result; ``None`` where it was stopped, with a checkpoint.
+          The result; ``None`` if it was stopped, with a checkpoint.
         """
         if not self.measurements:
             self._measure()

@@ -1,7 +1,7 @@
 """Small behaviour-cloned models, made on first use and cached by a hash of all that they are made from.
 
 A small model (Qwen2 architecture, about 0.8 M parameters, byte-level tokenizer) is fitted to the action distribution of
-a game's scripted player, so that it can already half play that one game. It is an ordinary checkpoint.
+a game's scripted player, so that it can already play that one game moderately well. It is an ordinary checkpoint.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _VERSION = 4
 _TOKENS_AT_ONCE = 2**15  # a small network takes a whole batch at once
 
 Report = Callable[[str, int, int], None]
-"""Called with a stage, the steps of it that are done, and all its steps."""
+"""Called with a stage, the number of its steps that are done, and their total number."""
 
 
 def clone(
@@ -136,7 +136,7 @@ def cloned_model(
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """The folder of models that were made: the one given, ``$TSMG_CACHE`` or ``~/.cache/tsmg``."""
+    """The cache folder of cloned models: the one given, ``$TSMG_CACHE`` or ``~/.cache/tsmg``."""
     default = os.environ.get("TSMG_CACHE") or Path.home() / ".cache" / "tsmg"
     return Path(cache or default)
 

@@ -1,8 +1,8 @@
-"""Several processes that train one policy: each plays and learns its share, and what all must know is gathered.
+"""Several processes that train one policy: each plays and learns its share, and gathers what all must know.
 
-Every process holds the whole policy and makes the same decisions from the same figures; so an update does not depend on
-how many there are, but for the order in which floating-point numbers are summed. ``accelerate`` starts them and tells
-them apart.
+Every process holds the whole policy and makes the same decisions from the same figures. An update therefore does not
+depend on the number of processes, except for the order in which floating-point numbers are summed. ``accelerate``
+starts the processes and numbers them.
 """
 
 import atexit
@@ -139,7 +139,7 @@ class Processes:
         return list(items[self.index :: self.count])
 
     def gather(self, items: Iterable[T]) -> list[T]:
-        """The items of all processes, those of the first one first; on every process."""
+        """The items of all processes in the order of the processes; on every process."""
         mine = list(items)
         return mine if self.count == 1 else list(gather_object(mine))
 

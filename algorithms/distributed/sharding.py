@@ -1,4 +1,4 @@
-"""What several processes divide among them, behind one object that divides nothing where there is one process.
+"""What several processes shard, behind one object that shards nothing if there is only one process.
 
 ``zero1`` divides the moments of the optimiser. ``fsdp`` also divides the weights and gradients of layers by torch's
 ``fully_shard``: each process holds a shard of every layer. While a policy plays its layers are whole, since the number
@@ -61,7 +61,7 @@ class Sharding:
             self.processes.broadcast_weights(model.network)
 
     def divide(self, models: Sequence[TrainableModel]) -> None:
-        """Leave to each process its shards of the models' layers, where that is asked for.
+        """Leave each process its shards of the models' layers, if that is requested.
 
         Raises:
           InvalidArgumentError: a model has no layers that can be told apart; nothing was changed then.
@@ -77,7 +77,7 @@ class Sharding:
 
     @contextlib.contextmanager
     def whole(self, models: Sequence[TrainableModel]) -> Iterator[None]:
-        """Within the block every process holds all weights of the models."""
+        """Within the block, every process holds all weights of the models."""
         modules = [
             module
             for network in {id(model.network): model.network for model in models}.values()
@@ -97,7 +97,7 @@ class Sharding:
     def adamw(
         self, parameters: Sequence[torch.nn.Parameter], learning_rate: float
     ) -> torch.optim.Optimizer:
-        """AdamW without weight decay, its moments divided where that is asked for."""
+        """AdamW without weight decay; its moments are sharded if that is requested."""
         if self.kind == "zero1":
             optimizer = torch.optim.AdamW
             return sharded_optimizer(parameters, optimizer, lr=learning_rate, weight_decay=0.0)
@@ -140,7 +140,7 @@ class Sharding:
 
         Args:
           parameters: all that are learnt.
-          max_grad_norm: the greatest norm that is left as it is.
+          max_grad_norm: the greatest norm that is not scaled down.
 
         Returns:
           The norm of the summed gradient before it was scaled.
@@ -153,7 +153,7 @@ class Sharding:
     def whole_weights(
         self, network: torch.nn.Module, *, everywhere: bool = False
     ) -> dict[str, Tensor] | None:
-        """The weights of a network of which this process may hold shards; ``None`` where the network holds them all.
+        """The weights of a network of which this process may hold shards; ``None`` if the network holds them all.
 
         Args:
           network: the network; all processes call this together.
@@ -177,7 +177,7 @@ def _masked(row: TrainingRow) -> TrainingRow:
 
 
 def shardable(model: object) -> ShardableModel:
-    """A model whose layers can be divided.
+    """A model whose layers can be sharded.
 
     Raises:
       InvalidArgumentError: it has no layers that can be told apart.

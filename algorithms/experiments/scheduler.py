@@ -25,7 +25,7 @@ class Done:
 
     Attributes:
       job: the run.
-      error: the last line of its output, its exit code and its log; empty where it succeeded.
+      error: the last line of its output, its exit code and its log; empty if it succeeded.
     """
 
     job: Job
@@ -48,7 +48,7 @@ def run_jobs(
     parallel: int = 1,
     report: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:
-    """Do the runs that are not done yet; a failure does not stop the others.
+    """Execute the runs that are not done yet; a failure does not stop the others.
 
     A run that needs the policy of another one starts after it, and occupies no slot while it waits. Runs that start
     from the same clone are not started in parallel while others are ready, since each would make the clone.

@@ -92,7 +92,7 @@ class Scenario:
       name: in folders and tables.
       game: the game, its arguments and the share of its starts that is held out.
       algorithm: settings that differ from the experiment's algorithm, for every arm.
-      opponent: who plays beside an agent that learns, as ``RunSpec`` has it.
+      opponent: who plays against or with the learning agent, as in ``RunSpec``.
       trained_on: name of the scenario whose policies are evaluated here, seed for seed (transfer); ``None``: its own.
       factor: duration of its episodes and updates, relative to the first scenario.
     """
@@ -114,8 +114,8 @@ class Arm:
       note: what it is for.
       kind: ``train``: train, then evaluate; ``evaluate``: evaluate without training.
       runs: number of seeds.
-      method: name of a method, one of ``PRESETS``; other settings override what it suggests, and cannot
-        change what makes it.
+      method: name of a method, one of ``PRESETS``; other settings override what it suggests, but cannot change what
+        defines it.
       algorithm: settings that differ from the experiment's algorithm.
       policy: the policy that training starts from; a clone takes the seed of the run.
       decoding: temperatures to choose among on other episodes; empty: the training temperature.
@@ -167,7 +167,7 @@ class Job:
 
     @property
     def clone(self) -> tuple[Scenario, PolicySpec, int] | None:
-        """A value that is equal for runs which start from the same clone; ``None``: no clone is made."""
+        """A value that is equal for runs that start from the same clone; ``None`` if no clone is made."""
         if self.source is not None or self.arm.policy.model is not None:
             return None
         return self.scenario, self.arm.policy, self.seed
@@ -205,7 +205,7 @@ class Experiment:
         return Path(self.source).stem
 
     def run_spec(self, job: Job) -> RunSpec:
-        """The specification of a run; of one that takes another's policy, that of the training it comes from, here."""
+        """The specification of a run; if it takes another run's policy, that of the training that made the policy."""
         settings = {**_settings(self, job.scenario, job.arm), "seed": job.seed}
         policy = job.arm.policy
         if policy.model is None:

@@ -97,7 +97,7 @@ def token_advantages(advantage: Advantage, tokens: int) -> tuple[float, ...]:
 
 
 def mapped(advantage: Advantage, change: Callable[[float], float]) -> Advantage:
-    """An advantage changed, of the whole completion or of each token.
+    """A changed advantage, of the whole completion or of each token.
 
     Example:
       >>> mapped(0.5, abs), mapped((-1.0, 0.0), abs)
@@ -143,7 +143,7 @@ def signal_mask(advantages_G: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def finite_vector(name: str, values: object) -> NDArray[np.float64]:
-    """What a caller passed, as one row of finite numbers.
+    """A caller's argument as one row of finite numbers.
 
     Args:
       name: the argument's name, for messages.
@@ -176,7 +176,7 @@ def finite_vector(name: str, values: object) -> NDArray[np.float64]:
 
 
 def rounding_noise(values: Numbers) -> float:
-    """The size up to which a quantity that is made of these is rounding noise.
+    """The size up to which a quantity computed from these values is rounding noise.
 
     Example:
       >>> rounding_noise([0.5, -20.0]), rounding_noise([])

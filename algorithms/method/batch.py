@@ -22,11 +22,11 @@ class TrainingRow:
       completion: the record; its reply ids are trained on as they were sampled.
       advantage: A of this completion, or of each token of its reply.
       weight: w of each of its tokens.
-      episode: rows with equal numbers are of one episode, in one role; ``None`` where a row is an episode of its own.
+      episode: rows with equal numbers are of one episode, in one role; ``None`` if a row is an episode of its own.
       importance: importance weight of each token of the reply, by which its advantage is multiplied; ``None``: all 1.
-      episode_log_ratio: mean log-ratio of the tokens of the whole episode, as the weights stand; ``None`` where no
-        ratio kind asks for it.
-      value_target: the return from the completion on, which a value head learns; ``None`` where it is not known.
+      episode_log_ratio: mean log-ratio of the tokens of the whole episode under the current weights; ``None`` if no
+        ratio kind needs it.
+      value_target: the return from the completion on, which a value head learns; ``None`` if it is not known.
     """
 
     agent: str
@@ -52,11 +52,11 @@ class RoleGroup:
       completions_G: for each episode, the agent's completions; of a branch, those that it does not share.
       rewards_to_go_G: for each of them, the return from its step on, discounted from that step (with a value of what
         follows the end, where a credit rule lets an episode go on); empty unless asked for.
-      start: number of the start that a start rule chose for the group; ``None`` where the game drew it.
-      opening: what the agent reads first, or, where it does not act first, what those read who do.
+      start: number of the start that a start rule chose for the group; ``None`` if the game drew it.
+      opening: what the agent reads first or, if it does not act first, what the first agents read.
       start_weight: w, by which the group's loss is multiplied to follow the game's law of starts.
-      successes_G: whether each episode is a success, as far as the game says; empty where no start rule asks for it.
-      rollout_tokens: how many tokens the agent sampled in episodes of which returns alone are known.
+      successes_G: whether each episode is a success, as far as the game says; empty if no start rule needs it.
+      rollout_tokens: how many tokens the agent sampled in episodes of which only the returns are known.
     """
 
     number: int
@@ -89,7 +89,7 @@ class RoleGroup:
           agent: name of the agent that learns.
           advantages_G: by what episodes are drawn.
           credits_G: for each episode, the advantage of each of the agent's completions.
-          to_go: from an episode and an agent to the return from each step on; ``None`` where it is not asked for.
+          to_go: from an episode and an agent to the return from each step on; ``None`` if it is not asked for.
         """
         own_G = [own_steps(group, agent, e) for e in range(len(group.episodes))]
         place = group.episodes[0].agents.index(agent)
@@ -149,7 +149,7 @@ def own_steps(group: EpisodeGroup[Any], agent: str, place: int) -> list[tuple[in
 
     Args:
       group: the group.
-      agent: whose completions.
+      agent: the agent whose completions are returned.
       place: of the episode in it.
     """
     origin = group.origins[place] if group.origins else None
@@ -229,7 +229,7 @@ def _targets(role_group: RoleGroup, episode: int) -> Sequence[float | None]:
 
 
 def adjacent(row: TrainingRow) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """By what rows are sorted, so that those of equal prompt and reply are adjacent."""
+    """The sort key by which rows of equal prompt and reply are adjacent."""
     c = row.completion
     return len(c.prompt_ids), c.prompt_ids, c.reply_ids
 

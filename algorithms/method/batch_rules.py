@@ -1,6 +1,6 @@
 """Batch rules: how advantages are compared over the groups of a batch, after each group's own comparison.
 
-A batch is all groups of an update, those of other processes included. Agents are compared apart from each other.
+A batch is all groups of an update, including those of other processes. Agents are compared separately.
 """
 
 import functools
@@ -69,7 +69,7 @@ BATCH_RULES: Mapping[str, Callable[[float], BatchRule | None]] = {
     "surprise": lambda eps: surprise_modulated,
     "risk": lambda eps: RiskBundles(),
 }
-"""Each makes its rule of what is added to a standard deviation."""
+"""Each makes its rule from the number that is added to a standard deviation."""
 
 
 def find_batch_rule(setting: str, *, eps: float) -> BatchRule | None:

@@ -1,4 +1,4 @@
-"""Branching: which episodes of a group begin in the middle of others, and what they are for.
+"""Branching: which episodes of a group begin in the middle of others, and how they are used.
 
     none    every episode begins at the group's start
     vine    K further episodes from every state in which a learner acts; their returns tell what the state is worth
@@ -32,11 +32,11 @@ DEFAULT_ROLLOUTS, DEFAULT_TREES = 9, 2
 
 @runtime_checkable
 class Branching(Protocol):
-    """Which episodes of a group begin in the middle of others. It is a function of what it is given."""
+    """Which episodes of a group begin in the middle of others, as a pure function."""
 
     @property
     def trained(self) -> bool:
-        """Whether branches are members of the group; if not, their returns alone are known (``group.rollouts``)."""
+        """Whether branches are members of the group; if not, only their returns are known (``group.rollouts``)."""
         ...
 
     def roots(self, group_size: int) -> int:
@@ -115,7 +115,7 @@ class Tree:
 
 
 def deciding_steps(episode: Episode[object], agents: Sequence[str]) -> list[int]:
-    """The steps at which one of these agents completed something.
+    """The steps at which one of these agents has a completion.
 
     Args:
       episode: the episode.
@@ -131,7 +131,7 @@ def deciding_steps(episode: Episode[object], agents: Sequence[str]) -> list[int]
 def forks(episode: Episode[object], agents: Sequence[str]) -> list[int]:
     """Where branches of a tree may leave an episode: the steps at which a learner acts, or the start if none does.
 
-    A group so has all its members, whoever acts in its first episodes.
+    A group therefore has all its members, whoever acts in its first episodes.
 
     Args:
       episode: the episode.
@@ -167,7 +167,7 @@ def shared_once(
       group: trees of episodes.
       agent: whose completions.
       credits_G: for each episode, an advantage for each of its completions, shared ones included.
-      rule: what made them, for messages.
+      rule: name of the rule that made them, for messages.
 
     Raises:
       InvalidArgumentError: they are not as many as there are completions, or not finite.
@@ -223,7 +223,7 @@ def find_branching(setting: str, *, rollouts: int, trees: int) -> Branching | No
       trees: M of "tree".
 
     Raises:
-      InvalidArgumentError: nothing has the name, or what the module has is no branching.
+      InvalidArgumentError: nothing has the name, or the object in the module is not a branching.
     """
     settings = BranchingSettings(rollouts=rollouts, trees=trees)
     found = made_rule(setting, BRANCHINGS, settings, option="branching")
@@ -328,10 +328,10 @@ _EXCLUDED: Mapping[str, _Excluded] = {
 def check_goes_with(
     branching: Branching | None, settings: Mapping[str, object], *, name: str = ""
 ) -> None:
-    """Refuse settings that branches do not go with: the one place that says which.
+    """Refuse settings that are incompatible with branches; no other place lists them.
 
     Args:
-      branching: which episodes begin in the middle of others; ``None`` goes with everything.
+      branching: which episodes begin in the middle of others; ``None`` is compatible with everything.
       settings: of ``MSGRPOConfig`` by name, as far as they are known; rules may be there as objects.
       name: of the branching, for messages; that of its rule unless given.
 

@@ -58,7 +58,7 @@ class MSGRPOConfig:
     seed: int = option(0, "seed of every random draw of the run")
     learning_rate: float = option(
         6e-4,
-        "initial learning rate; a pretrained checkpoint wants far less than a small cloned model",
+        "initial learning rate; a pretrained checkpoint needs a far smaller one than a small cloned model",
         within(0.0, above=True),
     )
     schedule: Schedule = option(
@@ -84,8 +84,8 @@ class MSGRPOConfig:
     max_reply_tokens: int = option(16, "maximum length of a reply, in tokens", within(1))
     std: Literal[StdKind, "auto"] = option(
         "auto",
-        "standard deviation that advantages are divided by; auto: none where the members of a group share "
-        "what the agents cannot see, else population, which weighs rare and nearly certain success more",
+        "standard deviation that advantages are divided by; auto: none if the members of a group share "
+        "what the agents cannot see, otherwise population, which weights rare and nearly certain success more",
         one_of,
     )
     eps: float = option(1e-4, "constant added to the standard deviation", within(0.0))
@@ -119,7 +119,7 @@ class MSGRPOConfig:
     trees: int = option(DEFAULT_TREES, "trees in a group of --branching tree", within(1))
     anchor_weight: float = option(
         1.0,
-        "weight of what --credit anchor_state compares at equal observations",
+        "weight of the comparison at equal observations in --credit anchor_state",
         within(0.0),
     )
     baseline_decay: float = option(
@@ -180,8 +180,8 @@ class MSGRPOConfig:
     )
     max_staleness: int = option(
         0,
-        "how many updates older than those that learn the weights may be that play: 0, or 1 to play the next update on "
-        "an engine while this one is learnt (one step off)",
+        "how many updates older than the learning weights the playing weights may be: 0, or 1 to play the next update "
+        "on an engine while this one is learnt (one step off)",
         within(0, 1),
     )
     sampling: str = rule_option(
@@ -222,8 +222,9 @@ class MSGRPOConfig:
     ratio: str = rule_option(
         "token",
         "probability ratio of the surrogate; token: of each token; gspo: the geometric mean over each completion, or "
-        "gspo-episode: over each episode, which want clip ranges near 3e-4; cispo: the clipped ratio of each token as "
-        "the weight of its log-probability; minpro: the same, times the least ratio of the reply's tokens before it",
+        "gspo-episode: over each episode, both of which need clip ranges near 3e-4; cispo: the clipped ratio of each "
+        "token as the weight of its log-probability; minpro: the same, times the least ratio of the reply's tokens "
+        "before it",
         RATIO_NAMES,
     )
     clip_low: float = option(
@@ -238,15 +239,15 @@ class MSGRPOConfig:
     )
     importance_weights: Literal[ImportanceKind, "none"] = option(
         "none",
-        "importance weights for replies of a sampler that is not quite the policy that learns (an engine, say); "
+        "importance weights for replies of a sampler that differs from the policy that learns, such as an engine; "
         "truncated: at most importance_cap; masked: 0 outside of [1 / importance_cap, importance_cap]; none: no "
         "correction, and none of the forward pass that it takes",
         one_of,
     )
     importance_level: ImportanceLevel = option(
         "token",
-        "what an importance weight is a ratio of probabilities of: each token, each completion (step), or all "
-        "completions of an episode",
+        "whether an importance weight is the ratio of probabilities of each token, of each completion (step), or of "
+        "all completions of an episode",
         one_of,
     )
     importance_cap: float = option(
@@ -286,7 +287,7 @@ class MSGRPOConfig:
     )
     start_floor: float = option(
         0.2,
-        "share of the groups that begin as the game draws, whatever --starts says",
+        "share of the groups whose start the game draws, whatever --starts says",
         within(0.0, 1.0),
     )
     start_memory: float = option(
@@ -296,12 +297,12 @@ class MSGRPOConfig:
     )
     start_pool: int = option(
         200,
-        "greatest number of starts that --starts chooses among: all of the game's, or so many that the game draws once",
+        "greatest number of starts that --starts chooses among: all of the game's, or a sample that is drawn once",
         within(1),
     )
     correct_starts: bool = option(
         False,
-        "multiply the loss of a group by how likely its start is in the game over how likely under --starts; restores "
+        "multiply the loss of a group by the probability of its start in the game over that under --starts; restores "
         "the mean over the game's own starts",
     )
     common_chance: bool = option(
@@ -353,25 +354,25 @@ class MSGRPOConfig:
 
     @property
     def importance_rule(self) -> ImportanceRule | None:
-        """How importance weights are made; ``None`` where there are none."""
+        """How importance weights are made; ``None`` if there are none."""
         return find_importance_rule(
             self.importance_weights, level=self.importance_level, cap=self.importance_cap
         )
 
 
 def resolved_group_on(config: MSGRPOConfig, facts: Facts) -> GroupOn:
-    """What the members of a group share in a game with these facts, where ``auto`` is resolved."""
+    """What the members of a group share in a game with these facts, with ``auto`` resolved."""
     if config.group_on != "auto":
         return config.group_on
     return "nothing" if facts.perfect_information is False else "initial_state"
 
 
 def resolved_std(config: MSGRPOConfig, facts: Facts) -> StdKind:
-    """The standard deviation that advantages are divided by in a game with these facts, where ``auto`` is resolved.
+    """The standard deviation by which advantages are divided in a game with these facts, with ``auto`` resolved.
 
-    Where the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the
-    standard deviation can reverse which action is better: it differs between groups for reasons that no agent can act
-    on (``docs/theory/06_baselines_and_std.md``).
+    If the members of a group share what the agents cannot see (the cards, the chance draws), dividing by the standard
+    deviation can reverse which action is better: it differs between groups for reasons that no agent can act on
+    (``docs/theory/06_baselines_and_std.md``).
 
     Theory: Equation 6.4.
     """

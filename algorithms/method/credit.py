@@ -71,7 +71,7 @@ from tsmg import AgentStep, Episode, Step
 
 
 class CreditRule(Protocol):
-    """How a group's rewards become advantages of single completions."""
+    """A function from a group's rewards to advantages of single completions."""
 
     def __call__(self, group: Group, agent: str) -> Sequence[Sequence[Advantage]]:
         """For each episode of the group, an advantage per completion of the agent, or a row of one per token of it."""
@@ -80,7 +80,7 @@ class CreditRule(Protocol):
 
 @runtime_checkable
 class ReturnsRule(Protocol):
-    """A credit rule that also says what return follows each step; without it, that of the rewards from there on."""
+    """A credit rule that defines the return from each step on; otherwise it is the sum of the rewards from there on."""
 
     def to_go(self, episode: Episode[Any], agent: str) -> list[float]:
         """The return from each step on, discounted from that step."""
@@ -89,10 +89,10 @@ class ReturnsRule(Protocol):
 
 @runtime_checkable
 class ScoringRule(Protocol):
-    """A credit rule that also says by what episodes are drawn; without it, by their whole-episode advantages."""
+    """A credit rule that defines by what episodes are drawn; otherwise it is by their whole-episode advantages."""
 
     def scores(self, group: Group, agent: str) -> Sequence[float]:
-        """A number for each episode, by whose absolute value it is drawn; 0 for one without anything to learn from."""
+        """A number for each episode, by whose absolute value it is drawn; 0 if there is nothing to learn from it."""
         ...
 
 
@@ -234,7 +234,7 @@ def reward_to_go_credit(group: Group, agent: str, *, relative: Relative) -> list
 def turn_credit(group: Group, agent: str, *, relative: Relative) -> list[list[float]]:
     """The reward-to-go from the agent's m-th step, relative to the episodes that have an m-th step.
 
-    Biased where the policy decides how long an episode lasts: the only episode with an m-th step gets the advantage 0
+    Biased if the policy determines how long an episode lasts: the only episode with an m-th step gets the advantage 0
     there, so with the leave-one-out baseline the m-th turn's part of the gradient is scaled by
     1 - Pr[Y < m]^(G - 1), with Y the number of turns (``tsmg prove --only turn``). Kept so that the bias can be shown.
 
@@ -250,11 +250,11 @@ def turn_credit(group: Group, agent: str, *, relative: Relative) -> list[list[fl
 def anchor_state_credit(
     group: Group, agent: str, *, relative: Relative, anchor_weight: float = 1.0
 ) -> list[list[float]]:
-    """The episode's advantage, plus that of the step among all steps of the group with the same observation, weighed.
+    """The episode's advantage, plus the weighted one of the step among the group's steps with the same observation.
 
-    A step's return is its reward-to-go, discounted from that step. A step whose observation occurs once has the
-    episode's advantage alone. Observations are so weighted by how often they are shared, which changes the direction
-    of the gradient; where an observation recurs within an episode, the direction can reverse (``tsmg prove --only
+    A step's return is its reward-to-go, discounted from that step. A step whose observation occurs once has only the
+    episode's advantage. Observations are therefore weighted by how often they are shared, which changes the direction
+    of the gradient; if an observation recurs within an episode, the direction can reverse (``tsmg prove --only
     anchor``).
 
     Source: GiGPO, arXiv:2505.10978 (where the weight is called omega, and is 1). Its public code takes the mean of the
@@ -334,7 +334,7 @@ def _compared(
 
 
 def _own(step: Step[object], agent: str) -> AgentStep | None:
-    """The agent's own part of a step; ``None`` where it did not act."""
+    """The agent's own part of a step; ``None`` if it did not act."""
     return next((own for own in step.agent_steps if own.agent == agent), None)
 
 

@@ -1,7 +1,7 @@
 """Credit rules of published methods that give all of an episode's completions one advantage.
 
-Each is taken from where it is named, as far as it says; what it leaves open, or what games of many steps add, is marked
-[ours]. ``docs/reference/methods.md`` has them in a table, with the settings that make a method of them.
+Each follows the source that it names; what the source leaves open, or what games of many steps add, is marked [ours].
+``docs/reference/methods.md`` has them in a table, with the settings that make a method of them.
 
 Example:
   >>> import functools, games, lap, tsmg
@@ -113,7 +113,7 @@ def length_gated_credit(group: Group, agent: str, *, relative: Relative) -> list
 
     Args:
       group: the episodes.
-      agent: whose returns are compared, and whose tokens are counted.
+      agent: the agent whose returns are compared and whose tokens are counted.
       relative: compares the returns.
     """
     returns_G = group.returns_G(agent)
@@ -197,5 +197,5 @@ class RoleBaseline:
         return dict(self._baselines)
 
     def load_state(self, state: Mapping[str, float]) -> None:
-        """Go on from these averages."""
+        """Continue from these averages."""
         self._baselines = dict(state)

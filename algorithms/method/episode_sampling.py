@@ -48,7 +48,7 @@ class SamplingRule:
       kind: "aaw" draws by |A|^alpha; "optimal" by ``gradient_sizes``; "uniform" draws among all episodes, those
         of advantage 0 included; "all" takes every episode once with weight 1, and uses nothing else of the rule.
       kept: K, how many draws a group (scope "group"), or K times the number of groups from the
-        whole batch (scope "batch"). Fewer are selected where fewer advantages differ from 0.
+        whole batch (scope "batch"). Fewer are selected if fewer advantages differ from 0.
       alpha: exponent of "aaw".
       floor: share of the uniform distribution in each draw; above 0 every episode can be drawn, also of a group
         without signal.
@@ -73,8 +73,8 @@ class Selected:
     Attributes:
       group: index of its group in the batch.
       episode: its index in the group.
-      weight: what its terms of the loss are multiplied with, beside the denominator that the
-        configuration fixes: 1 without correction, kept / (G pi_e) with it.
+      weight: the factor of its terms in the loss, besides the denominator that the configuration fixes: 1 without
+        correction, kept / (G pi_e) with it.
 
     Theory: Equation 8.4.
     """
@@ -90,7 +90,7 @@ class _Pool:
 
     Attributes:
       choices: what is selected when an episode is drawn.
-      probabilities: of the first draw; ``None`` where nothing can be drawn from the pool.
+      probabilities: of the first draw; ``None`` if nothing can be drawn from the pool.
       count: how many draws.
     """
 
@@ -157,7 +157,7 @@ def select_episodes(
     Args:
       advantages_by_group: A of each group of the batch, each of shape (G,), finite; with "optimal" ``gradient_sizes``.
       rule: how episodes are chosen.
-      rngs: one stream a group; scope "batch" uses the first alone, "all" none.
+      rngs: one stream per group; scope "batch" uses only the first, "all" none.
 
     Returns:
       The selected episodes, group by group (scope "batch": in the order of the draws).

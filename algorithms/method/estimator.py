@@ -73,12 +73,13 @@ class Estimator:
       credit: the credit rule; by its ``scores`` episodes are drawn, if it has any (``ScoringRule``).
       group_filter: which groups are learnt from; all if ``None``.
       batch_rule: how advantages are compared over the batch; not at all if ``None``.
-      sampling: which episodes are trained on: a ``SamplingRule``, or a draw of one's own.
-      kept_episodes: how many episodes of a group are meant to be trained on: the loss is a mean over so many.
+      sampling: which episodes are trained on: a ``SamplingRule``, or a draw of your own.
+      kept_episodes: how many episodes of a group are meant to be trained on; the loss is a mean over that many.
       weighting: how tokens are weighted.
       starts: which starts groups begin on; those that the game draws if ``None``.
-      start_floor: share of the groups that begin by the game's law all the same.
-      correct_starts: whether the loss of each group is multiplied by its start's weight, to follow the game's law.
+      start_floor: share of the groups whose starts are still drawn from the game's own distribution.
+      correct_starts: whether the loss of each group is multiplied by its start's weight, to follow the game's own
+        distribution.
       branching: which episodes of a group begin in the middle of others; none if ``None``.
 
     Raises:
@@ -185,10 +186,10 @@ class Estimator:
         )
 
     def start_law(self, starts: Sequence[CandidateStart]) -> StartLaw | None:
-        """The distribution of a group's start, as the start rule stands; ``None`` where the game draws it.
+        """The distribution of a group's start under the start rule's current state; ``None`` if the game draws it.
 
         Args:
-          starts: those that there are.
+          starts: the available starts.
 
         Raises:
           InvalidArgumentError: the rule returns something else than factors, or leaves out starts that weights are to
@@ -236,7 +237,7 @@ class Estimator:
         return found if checked_G == found.credits_G else attrs.evolve(found, credits_G=checked_G)
 
     def passed(self, role_groups: Sequence[RoleGroup]) -> list[RoleGroup]:
-        """The groups that the filter lets pass.
+        """The groups that pass the filter.
 
         Args:
           role_groups: the groups of a batch, in their roles, of all processes.
@@ -350,7 +351,7 @@ class Estimator:
         return {place: rule.state() for place, rule in self._stateful.items()}
 
     def load_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Give rules the state that ``state`` gave.
+        """Give rules the state that ``state`` returned.
 
         Raises:
           InvalidArgumentError: the state is that of other rules.

@@ -1,13 +1,13 @@
-"""The probabilities of the first draw from a group: by |A|^alpha, or by what a gradient can weigh, mixed with a floor.
+"""The probabilities of the first draw from a group: by |A|^alpha, or by the size of a gradient, mixed with a floor.
 
-Successive draws go on with the same probabilities among those that are left (``episode_sampling``).
+Successive draws use the same probabilities among the remaining episodes (``episode_sampling``).
 
 - "aaw": p_e in proportion to |A_e|^alpha. Source: arXiv:2508.10839, absolute advantages [paper]; the formula and the
   exponent are reconstructed [ours].
 - "optimal": p_e in proportion to |A_e| |score_e| / sqrt(L_e), with L_e the episode's trained tokens, at which a
   corrected draw has the least second moment for the tokens that it trains (Equation 8.9) [ours]. The norm of
   the score is estimated from what was recorded (``gradient_sizes``).
-- "uniform": every episode alike.
+- "uniform": equal for all episodes.
 
 With a floor lambda the draw is uniform with probability lambda: p_e = (1 - lambda) p_e + lambda / G, above 0 for every
 episode, whatever the credit of its steps, and also where there is no signal.
@@ -151,7 +151,7 @@ def first_draw_probabilities(
       floor: share of the uniform distribution, in [0, 1].
 
     Returns:
-      p. Shape (G,), sum 1. ``None`` where nothing can be drawn: no value differs from 0, and there is no floor.
+      p. Shape (G,), sum 1. ``None`` if nothing can be drawn: no value differs from 0, and there is no floor.
 
     Raises:
       InvalidArgumentError: another kind, a bad alpha or floor, or a negative size.

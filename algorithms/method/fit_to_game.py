@@ -21,10 +21,10 @@ _CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline"
 
 
 def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
-    """What the settings get wrong in a game with these facts: why the expected estimate turns away from the gradient.
+    """Reasons why, with these settings and facts, the expected estimate departs from the gradient.
 
-    Named are combinations that a neighbouring setting mends: weights of groups that share what agents cannot see, and
-    corrections that do not correct. That starts of unlike difficulty have unlike weights is not among them
+    They cover combinations that a neighbouring setting would fix: weights of groups that share what agents cannot see,
+    and corrections that do not correct. Unequal weights of starts of different difficulty are not among them
     (``docs/theory/06_baselines_and_std.md``, "Several starts").
 
     Args:
@@ -32,7 +32,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
       facts: facts of the game that is played.
 
     Returns:
-      A sentence for each; nothing where there is nothing to say.
+      A sentence for each.
 
     Theory: Equation 6.4, Theorem 8.3, Equation 8.7.
     """
@@ -85,7 +85,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
 
 
 def check_starts(config: MSGRPOConfig, facts: Facts, *, chosen: bool | None = None) -> None:
-    """Refuse settings of a start rule where there is none, and a start rule where a group's members share no start.
+    """Refuse settings of a start rule if there is none, and a start rule if a group's members share no start.
 
     Args:
       config: the settings.

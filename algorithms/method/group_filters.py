@@ -1,7 +1,7 @@
 """Group filters: which groups of a batch are learnt from.
 
-What passes is conditioned on: the loss is a mean over the groups that passed, and where further groups are played until
-enough have passed (``max_plays``), starts that are nearly always won or lost count less than their share.
+The loss is conditioned on passing: it is a mean over the groups that passed. If further groups are played until enough
+have passed (``max_plays``), starts that are nearly always won or lost count less than their share.
 """
 
 import functools
@@ -25,7 +25,7 @@ def with_signal(role_groups: Sequence[RoleGroup]) -> list[bool]:
 
 
 def of_greatest_variance(role_groups: Sequence[RoleGroup], *, share: float) -> list[bool]:
-    """The share of the groups whose returns vary most, rounded down; at least one, and of equal ones the first.
+    """The share of the groups whose returns vary most, rounded down; at least one, and the first among equals.
 
     Source: StarPO-S, arXiv:2504.20073 (uncertainty-based filtering), by RAGEN's code: a share, rounded down, of the
     groups in the order of the standard deviation of their returns; its order of equal ones is not defined. Agents are
@@ -54,7 +54,7 @@ GROUP_FILTERS: Mapping[str, Callable[[float], GroupFilter | None]] = {
     "signal": lambda share: with_signal,
     "variance": lambda share: functools.partial(of_greatest_variance, share=share),
 }
-"""Each makes its filter of the share that "variance" keeps."""
+"""Each makes its filter from the share that "variance" keeps."""
 
 
 def find_group_filter(setting: str, *, share: float) -> GroupFilter | None:

@@ -1,4 +1,4 @@
-"""Importance weights: what corrects for replies that were sampled by another policy than the one that learns.
+"""Importance weights, which correct for replies that were sampled by another policy than the one that learns.
 
 An inference engine computes in other types, or has older weights. The weight w of a token is a ratio of probabilities
 under the policy that learns (before its first step) and under the sampler; the token's advantage is multiplied by it,
@@ -8,9 +8,9 @@ and the ratio of the surrogate is then to the policy that learns.
     step      the product over the tokens of a completion
     episode   the product over the tokens of all of an agent's completions in an episode
 
-Unlimited weights at the level "episode" restore the expected gradient where one agent's replies are sampled so; so do
-those at the level "step" where an episode is one step. Others do not, in general: they leave out how likely the policy
-that learns would have come to the token's context, and what follows it (``docs/theory/11_ratios.md``).
+Unlimited weights at the level "episode" restore the expected gradient if only one agent's replies are sampled so; those
+at the level "step" do so if an episode is one step. Others in general do not: they leave out how likely the learning
+policy would have reached the token's context, and what follows it (``docs/theory/11_ratios.md``).
 
 Source: truncation (TIS) and masking (MIS) of tokens and sequences as in TRL (``vllm_importance_sampling_mode``) and
 verl (``rollout_corr_helper``), whose bounds [1 / cap, cap] of a mask these are; a sequence there is a completion. The
@@ -42,7 +42,7 @@ class ImportanceRule:
     Attributes:
       kind: "truncated": min(w, cap); "masked": w within [1 / cap, cap], 0 outside.
       level: what a ratio is of.
-      cap: above 1; infinite for no cap, where weights are truncated.
+      cap: above 1; infinite for no cap, if weights are truncated.
 
     Raises:
       InvalidArgumentError: a cap of at most 1, or a mask without one.
@@ -101,7 +101,7 @@ def find_importance_rule(
     """The rule by its settings; ``None`` for the kind "none".
 
     Raises:
-      InvalidArgumentError: the settings make no rule, or have no effect.
+      InvalidArgumentError: the settings define no rule, or have no effect.
 
     Example:
       >>> find_importance_rule("none", level="token", cap=DEFAULT_CAP) is None
@@ -125,7 +125,7 @@ def importance_weights(
     """The unlimited weight of each token of a completion.
 
     Args:
-      log_ratios_L: log p - log q of each token, in nats; 0 where the policy did not choose it. Shape (L,).
+      log_ratios_L: log p - log q of each token, in nats; 0 if the policy did not choose it. Shape (L,).
       level: what a ratio is of.
       episode_log_ratio: the sum of the log-ratios over the agent's completions of the episode, this one included.
 

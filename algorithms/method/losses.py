@@ -25,7 +25,7 @@ from tsmg import InvalidArgumentError
 
 @attrs.frozen(kw_only=True, eq=False)
 class LossTerms:
-    """A loss and what to log beside it. All but the last two are tensors of shape (); only the loss has a gradient.
+    """A loss and the figures to log. All but the last two are tensors of shape (); only the loss has a gradient.
 
     Attributes:
       loss: to be minimised; losses of mini-batches add up.
@@ -34,7 +34,7 @@ class LossTerms:
       ratio_max_deviation: the largest |rho - 1| of a token, whatever the ratio kind; 0 to within rounding in the
         first pass of every update.
       tokens: how many tokens count, to pool the two means over mini-batches.
-      scored: the tokens themselves.
+      scored: the scored tokens themselves.
       squared_errors: of the values that a value head learns, shape (n,); ``None`` without a head.
     """
 

@@ -1,7 +1,7 @@
 """The episodes of a group whose returns vary most: which they are, and a draw that trains on them alone (PODS).
 
-The set of K returns with the greatest variance consists of some of the least and some of the greatest. Episodes of
-equal return are alike to it, so that where some of them are needed any may be taken, each as likely.
+The set of K returns with the greatest variance consists of some of the least and some of the greatest. It does not
+distinguish episodes of equal return; if only some of them are needed, each is taken with the same probability.
 
 Source: PODS (max-variance down-sampling), arXiv:2504.13818. Ties are broken here [ours]: of sets of equal variance the
 one with the fewest of the greatest returns is taken, and within equal returns the draw is uniform.
@@ -39,7 +39,7 @@ def max_variance_returns(returns_G: Sequence[float], kept: int) -> tuple[float, 
 
     Args:
       returns_G: R. Shape (G,), finite.
-      kept: K; all returns where it is more than G.
+      kept: K; all returns if it is more than G.
 
     Returns:
       K returns, some of the least and some of the greatest.
@@ -59,7 +59,7 @@ def max_variance_draw(
     """K episodes whose returns have the greatest variance, each with weight 1.
 
     Args:
-      role_group: a group, of which the returns are looked at.
+      role_group: the group whose returns are compared.
       kept: K.
     """
     needed = Counter(max_variance_returns(role_group.returns_G, kept))
@@ -100,4 +100,4 @@ class _Subset(Distribution[tuple[int, ...]]):
 EPISODE_DRAWS: Mapping[str, Callable[[int], EpisodeDraw]] = {
     "max_variance": lambda kept: functools.partial(max_variance_draw, kept=kept),
 }
-"""The draws that have a name, beside the kinds of ``SamplingRule``; each is made of K."""
+"""The named draws, besides the kinds of ``SamplingRule``; each is made from K."""

@@ -1,8 +1,8 @@
 """Methods by name: settings that belong together, as differences from the defaults of ``MSGRPOConfig``.
 
-A preset is data, and nothing remembers it: a run records the settings that it came to. A further method is an entry
-here. What it has from its source, and what is ours, is said with it; ``docs/reference/methods.md`` has the sources in
-a table.
+A preset is data, and a run does not record it, only the resulting settings. A further method is one more entry here.
+Each entry says what it takes from its source and what is ours; ``docs/reference/methods.md`` has the sources in a
+table.
 """
 
 import math
@@ -43,10 +43,10 @@ class Preset:
         return {**self.suggested, **self.fixed}
 
     def check(self, given: Mapping[str, object], *, name: str) -> None:
-        """Refuse settings that would make another method of it.
+        """Refuse settings that would turn it into another method.
 
         Args:
-          given: settings that the user gave besides.
+          given: further settings that the user gave.
           name: of the method, for messages.
 
         Raises:
@@ -70,7 +70,7 @@ class Preset:
         """How the method differs from the default, in words.
 
         Args:
-          overridden: settings that the user gave besides, which hold in place of the method's.
+          overridden: further settings that the user gave, which replace the method's.
 
         Example:
           >>> PRESETS["ms-grpo-corrected"].differences({"floor": 0.2})

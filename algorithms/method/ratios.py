@@ -1,7 +1,7 @@
-"""Ratio kinds: from the log-probabilities of tokens, as they are and as they were, to the surrogate of every token.
+"""Ratio kinds: from the current and the recorded log-probabilities of tokens to the surrogate of every token.
 
-A ratio kind decides over what a probability ratio extends (a token, a completion, an episode) and what clipping does.
-At the first optimiser step on a batch all ratios are 1, and all kinds here have the same gradient.
+A ratio kind determines over what a probability ratio extends (a token, a completion, an episode) and what clipping
+does. At the first optimiser step on a batch all ratios are 1, and all kinds here have the same gradient.
 
 Axes: ``_B`` rows of a batch, one a completion; ``_L`` tokens of a reply, padded.
 
@@ -25,7 +25,7 @@ from tsmg import InvalidArgumentError, ShapeError
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class ScoredTokens:
-    """What a ratio kind makes surrogates of.
+    """The tokens of which a ratio kind makes surrogates.
 
     Attributes:
       logprobs_B_L: log M_theta of the tokens as sampled, in nats, with its gradient; 0 outside of the mask.
@@ -34,7 +34,7 @@ class ScoredTokens:
       advantages_B_L: A of each token.
       episodes_B: rows with equal numbers are completions of one episode. Shape (B,), int64.
       episode_log_ratios_B: for each row, the mean log-ratio of the tokens of its whole episode, without a gradient;
-        ``None`` where the rows hold every completion of their episodes, so that it follows from them.
+        ``None`` if the rows hold every completion of their episodes, from which it then follows.
     """
 
     logprobs_B_L: Tensor
@@ -105,7 +105,7 @@ class RatioKind(Protocol):
 
     @property
     def whole_episodes(self) -> bool:
-        """Whether ``episode_mean_log_ratios_B`` is looked at."""
+        """Whether ``episode_mean_log_ratios_B`` is used."""
         ...
 
     def __call__(self, tokens: ScoredTokens, clip: ClipRange) -> Surrogate:
@@ -146,7 +146,8 @@ class SequenceRatio:
     """One ratio for a whole sequence, the geometric mean of its tokens': min(s A, clip(s) A).
 
     With s = exp(mean of log M_theta - log M_old over the sequence), each token's ratio is sg[s] M_theta / sg[M_theta]:
-    its value is s, and its gradient s times that of the token's log-probability. So advantages may differ by token.
+    its value is s, and its gradient s times that of the token's log-probability. Advantages may therefore differ by
+    token.
 
     Source: GSPO and GSPO-token, arXiv:2507.18071 (also ``compute_policy_loss_gspo`` of verl). There a sequence is the
     reply to a prompt; here that is the completion of one step. The whole episode as a sequence, the tokens of all
@@ -212,7 +213,7 @@ class LeastPrefixWeight:
 
     m = min(rho_1 .. rho_{l-1}) over the tokens that the policy chose before it in the reply, and 1 before the first.
     The exact weight is the prefix ratio rho_1 ... rho_l, whose variance grows with the length; m rho is that of up to
-    two tokens, and stands for it in longer replies. Where an earlier token has become unlikely, what follows it counts
+    two tokens, and stands for it in longer replies. If an earlier token has become unlikely, the tokens after it count
     little.
 
     Source: MinPRO, arXiv:2601.22718, by two public summaries that write out the objective. That m is 1 before the first
@@ -252,7 +253,7 @@ RATIOS: Mapping[str, RatioKind] = {
 
 
 def find_ratio(setting: str) -> RatioKind:
-    """A ratio kind by its name, or ``module:object`` for one of the user's own.
+    """A ratio kind by its name, or by ``module:object`` for the user's own.
 
     Raises:
       InvalidArgumentError: there is no such kind.
@@ -317,7 +318,7 @@ def clipped_weight(ratio_B_L: Tensor, tokens: ScoredTokens, clip: ClipRange) -> 
 
 
 def bounded(log_ratio: Tensor) -> Tensor:
-    """Log-ratios held within ``LOG_RATIO_LIMIT``.
+    """Log-ratios limited to ``LOG_RATIO_LIMIT``.
 
     Example:
       >>> bounded(torch.tensor([-30.0, 0.5])).tolist()

@@ -1,4 +1,4 @@
-"""A batch rule that looks at the lower part of the distribution of returns, over bundles of groups (RiskPO)."""
+"""A batch rule that emphasises the lower part of the distribution of returns, over bundles of groups (RiskPO)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,11 +42,12 @@ def risk_advantage(score: float, low: float, high: float) -> float:
 @final
 @attrs.define(eq=False)
 class RiskBundles:
-    """Advantages by risk: what matters is how a bundle of episodes did, and most where it did badly.
+    """Advantages by risk: the score of a bundle of episodes counts, and low scores count most.
 
-    Five groups after one another, in one role, are a bundle. Its score s_j is the sum of the returns of their episodes
+    Five consecutive groups in one role are a bundle. Its score s_j is the sum of the returns of their episodes
     number j, and all of these get ``risk_advantage(s_j)``. The quantiles are tracked: those of the first update's
-    scores, then q + 0.1 (level - share of the scores below q) after every update. Until then a bundle's own are used.
+    scores, then q + 0.1 (level - share of the scores below q) after every update. Until then the bundle's own quantiles
+    are used.
 
     Source: RiskPO, arXiv:2510.00911, by its public code, whose scripts divide by standard deviations besides, each by
     others; left out here [ours]. A bundle that the batch leaves incomplete counts as if it had five groups of its mean,
@@ -90,7 +91,7 @@ class RiskBundles:
         return {agent: list(quantiles) for agent, quantiles in self._quantiles.items()}
 
     def load_state(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Go on from these quantiles."""
+        """Continue from these quantiles."""
         self._quantiles = {agent: (low, high) for agent, (low, high) in state.items()}
 
 

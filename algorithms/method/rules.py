@@ -1,4 +1,4 @@
-"""The rules that a method is made of, each by name or of the user's own: how they are found, checked and kept.
+"""The rules of which a method consists, by name or written by the user: how they are found, checked and saved.
 
     credit rule     group, agent -> an advantage for each completion, or for each of its tokens
     group filter    the batch's groups -> which of them are learnt from
@@ -6,9 +6,9 @@
     episode draw    a group -> a distribution of episodes to train on
     start rule      the starts of the game -> a factor for each, by which its probability is multiplied (``starts``)
 
-A setting names a rule of the library, or ``module:object`` one of the user's: a function, or a class, of which an
-object is made without arguments. A rule is a function of what it is given: the trainer and the laboratory may call it
-as often as they like. What a rule remembers over updates it keeps in a state of its own (``StatefulRule``).
+A setting names a rule of the library, or by ``module:object`` one of the user's: a function, or a class that is
+instantiated without arguments. A rule is a pure function: the trainer and the laboratory may call it any number of
+times. A rule that remembers something over updates keeps it in an explicit state (``StatefulRule``).
 """
 
 import importlib
@@ -52,21 +52,21 @@ class EpisodeDraw(Protocol):
 
 @runtime_checkable
 class StatefulRule(Protocol):
-    """A rule that remembers something over updates. What it answers depends on the state alone, and does not change it.
+    """A rule that remembers something over updates. Its result depends on the state, and does not change it.
 
-    The trainer calls ``observe`` once an update, with the groups of all processes, and saves the state with a
-    checkpoint. The laboratory examines the rule as its state stands.
+    The trainer calls ``observe`` once per update, with the groups of all processes, and saves the state with a
+    checkpoint. The laboratory analyses the rule in its current state.
     """
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
         """Take the groups of an update into account, for the updates to come."""
 
     def state(self) -> Mapping[str, Any]:
-        """What is remembered, as JSON can hold it."""
+        """What is remembered, as values that JSON can hold."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Remember what ``state`` gave."""
+        """Restore what ``state`` returned."""
 
 
 @runtime_checkable
@@ -81,11 +81,11 @@ class BindableRule(Protocol):
 
 
 def find_rule(setting: str, named: Mapping[str, Rule], *, option: str) -> Rule:
-    """A rule by what a setting says.
+    """The rule that a setting names.
 
     Args:
       setting: a name, or ``module:object``.
-      named: the rules that have a name.
+      named: the named rules.
       option: name of the setting, for messages.
 
     Raises:
@@ -122,12 +122,12 @@ def made_rule(
     *,
     option: str,
 ) -> Rule:
-    """A rule by what a setting says, of the run's other settings where it has a name.
+    """The rule that a setting names; a named one is made from the run's other settings.
 
     Args:
       setting: a name, or ``module:object``.
-      makers: by name, what makes the rule.
-      settings: what a named rule is made of.
+      makers: by name, the function that makes the rule.
+      settings: the settings from which a named rule is made.
       option: name of the setting, for messages.
 
     Raises:
@@ -150,7 +150,7 @@ def checked_credits(
     *,
     rule: object,
 ) -> tuple[tuple[Advantage, ...], ...]:
-    """What a rule returned, as the advantages of a group.
+    """The result of a credit rule, checked, as the advantages of a group.
 
     Args:
       credits_G: for each episode, an advantage for each completion, or a row of them, one for each of its tokens.
@@ -173,7 +173,7 @@ def checked_credits(
 
 
 def checked_numbers(values: Sequence[float], count: int, *, rule: object) -> tuple[float, ...]:
-    """What a rule returned, as so many finite numbers.
+    """The result of a rule, checked, as ``count`` finite numbers.
 
     Raises:
       InvalidArgumentError: they are not.
@@ -187,7 +187,7 @@ def checked_numbers(values: Sequence[float], count: int, *, rule: object) -> tup
 
 
 def rule_name(rule: object) -> str:
-    """What messages call a rule."""
+    """The name of a rule in messages."""
     name = getattr(rule, "__name__", type(rule).__name__)
     return f"the rule {name!r}"
 

@@ -1,4 +1,4 @@
-"""The rule by which episodes are drawn, as settings name it."""
+"""The rule by which episodes are drawn, from its setting."""
 
 from algorithms.method.config import MSGRPOConfig
 from algorithms.method.episode_sampling import SamplingRule
@@ -8,7 +8,7 @@ from algorithms.method.rules import EpisodeDraw, made_rule
 
 
 def find_sampling(config: MSGRPOConfig) -> SamplingRule | EpisodeDraw:
-    """The library's draw, or one that draws by itself.
+    """The library's draw, or a user's own.
 
     Args:
       config: the settings.

@@ -1,4 +1,4 @@
-"""Settings that have no effect beside each other, or contradict each other: each is refused in a sentence."""
+"""Settings that have no effect together, or contradict each other: each is refused in one sentence."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _OF_CRITICS = ("gae", "critic", "bootstrap")
 
 
 def check_own_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse settings of the library's draws beside a rule that draws by itself.
+    """Refuse settings of the library's draws together with a user's own draw.
 
     Args:
       settings: of ``MSGRPOConfig``, by name.

@@ -1,11 +1,12 @@
 """Credit of steps that several episodes of a group took: the mean of these episodes' advantages.
 
 The episodes of a group are paths in one graph, whose edges are transitions: what an agent read and did lately, what it
-does, and what it reads next. Edges that are equal are one, with the mean of the advantages of all that pass.
+does, and what it reads next. Equal edges are one, with the mean of the advantages of all episodes that pass it.
 
-Where equal steps have equal prompts and replies, the sum of their terms is the sum as it was: with constant weights, at
-the first optimiser step on a batch, nothing changes (``tsmg prove --only shared``). Something changes where weights
-differ by episode, where the same action is said in several ways, and where clipping tells advantages apart.
+If equal steps have equal prompts and replies, the sum of their terms does not change: with constant weights, at the
+first optimiser step on a batch, averaging has no effect (``tsmg prove --only shared``). It has an effect if weights
+differ by episode, if the same action is written in several ways, or if clipping treats different advantages
+differently.
 
 Example:
   >>> import functools, games, lap, tsmg
@@ -41,9 +42,9 @@ def shared_step_credit(
 ) -> list[list[float]]:
     """The episode's advantage, averaged over all equal steps of the group.
 
-    Steps are equal where the agent's action is, and so are its last ``history`` actions with what it read after each,
-    both before and after the step. An action is the text that the parser found in the reply, or why there is none. A
-    step that an episode takes twice counts twice.
+    Steps are equal if the agent's action is equal, and its last ``history`` actions with what it read after each are
+    equal both before and after the step. An action is the text that the parser found in the reply, or why there is
+    none. A step that an episode takes twice counts twice.
 
     Source: SALT, arXiv:2510.20022, by the page of an implementation that follows its Algorithm 1 (the transition, the
     mean over all occurrences, 3 actions) and by section A.3 of arXiv:2609.28963. That what an agent would read at the
@@ -51,7 +52,7 @@ def shared_step_credit(
 
     Args:
       group: the episodes.
-      agent: whose steps.
+      agent: the agent whose steps are credited.
       relative: compares returns.
       history: h, how many past actions a state has.
 

@@ -36,7 +36,7 @@ class CandidateStart:
     Attributes:
       number: its place in the list of the run, which is the same in every process and after a run is resumed.
       share: mu, its probability under the game's law, or among the candidates that were drawn from it.
-      reached: gives the game's own state: a foreign environment is brought there whenever it is asked for.
+      reached: returns the game's own state; a foreign environment is replayed to it at each call.
     """
 
     number: int
@@ -50,7 +50,7 @@ class CandidateStart:
 
     @classmethod
     def at(cls, state: Any, *, number: int, share: float) -> "CandidateStart":
-        """The start at a state that is known."""
+        """The start at a known state."""
         return cls(number=number, share=share, reached=lambda: state)
 
 
@@ -85,11 +85,11 @@ class StartLaw:
 
     @classmethod
     def of(cls, starts: Sequence[CandidateStart], rule: StartRule, *, floor: float) -> "StartLaw":
-        """The distribution that a rule makes of these starts.
+        """The distribution over these starts that a rule defines.
 
         Args:
           starts: those that there are, in the order of their numbers.
-          rule: the rule, as its state stands.
+          rule: the rule, in its current state.
           floor: share of the groups that begin by the game's law, whatever the rule says.
 
         Raises:
@@ -121,10 +121,10 @@ class StartLaw:
         return self.starts[number].share / self.probabilities[number]
 
     def check_correctable(self) -> None:
-        """Check that weights can restore the game's law.
+        """Check that weights can restore the game's own distribution.
 
         Raises:
-          InvalidArgumentError: a start of the game is never begun on.
+          InvalidArgumentError: no group can begin on some start of the game.
         """
         if min(self.probabilities) <= 0:
             raise InvalidArgumentError(
@@ -142,8 +142,8 @@ class Learnability:
 
         f = (wins + 1) (losses + 1) / ((n + 2) (n + 3)),     n = wins + losses
 
-    So a start that was not met for long becomes again like one that was never met, whose factor is 1/6; that of a start
-    that is always won, or always lost, goes to 0, and that of one that is won half the time to 1/4.
+    A start that has not been met for long therefore returns to the factor of one that was never met, 1/6. The factor of
+    a start that is always won, or always lost, goes to 0; that of a start that is won half the time goes to 1/4.
 
     Source: p (1 - p) is the learnability of SFL, arXiv:2408.15099, which plays further episodes to measure p, and takes
     the best levels alike. A draw in proportion to the score is the transform "power" of prioritised level replay,
@@ -174,7 +174,7 @@ class Learnability:
         return (wins + 1) * (losses + 1) / ((n + 2) * (n + 3))
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
-        """Forget a little, and count the wins and losses of an update.
+        """Discount the counts, and add the wins and losses of an update's groups.
 
         Raises:
           InvalidArgumentError: returns differ, and the game says of no episode whether it was a success.
@@ -188,7 +188,7 @@ class Learnability:
         self.count((start, success, not success) for start, success in known if start is not None)
 
     def count(self, outcomes: Iterable[tuple[int, float, float]]) -> None:
-        """Forget a little, and count what an update won and lost.
+        """Discount the counts, and add the wins and losses of an update.
 
         Args:
           outcomes: the number of a start, and how many episodes of it were won and lost.
@@ -204,7 +204,7 @@ class Learnability:
         return {"counts": {str(start): list(pair) for start, pair in self.counts.items()}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Count on from what ``state`` gave."""
+        """Continue from the counts that ``state`` returned."""
         self.counts = {
             int(start): (wins, losses) for start, (wins, losses) in state["counts"].items()
         }
@@ -214,7 +214,7 @@ START_RULES: Mapping[str, Callable[[float], StartRule | None]] = {
     "law": lambda memory: None,
     "learnability": lambda memory: Learnability(memory=memory),
 }
-"""Each makes its rule of the memory; ``None`` leaves the draw to the game."""
+"""Each makes its rule from the memory; ``None`` leaves the draw to the game."""
 
 
 def find_start_rule(setting: str, *, memory: float) -> StartRule | None:

@@ -1,4 +1,4 @@
-"""A batch rule: advantages are weighed by how sure the policy was of a step, and of the next one (EMPG)."""
+"""A batch rule: advantages are weighted by how sure the policy was of a step, and of the next one (EMPG)."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _EPS = 1e-8
 
 
 def surprise(completion: Completion) -> float | None:
-    """The mean of -log p over the sampled tokens of a completion, in nats; ``None`` where there is none.
+    """The mean of -log p over the sampled tokens of a completion, in nats; ``None`` if there is none.
 
     Source: ours [ours].
 
@@ -28,7 +28,7 @@ def surprise(completion: Completion) -> float | None:
 
 
 def surprise_modulated(role_groups: Sequence[RoleGroup]) -> list[list[list[Advantage]]]:
-    """Advantages that count more where the policy was sure, with a bonus for being sure at the next step.
+    """Advantages that count more if the policy was sure, with a bonus for being sure at the next step.
 
         H_t the surprise of step t, min-max scaled over the batch:  h_t = (H_t - min H) / (max H - min H)
         A'_t = A_t g(h_t) + zeta exp(-k' h_{t+1}),  g(h) = exp(-k h) / mean over the batch of exp(-k h)

@@ -15,7 +15,7 @@ The means are over all episodes of the groups, drawn or not, so that they do not
 corrected draws then have the mean of the full group with every weighting. Where all episodes are kept,
 B K mean(Y) is sum_e Y_e, the plain denominator.
 
-No weighting divides by the tokens of a single reply: with one reply an episode, "sequence" is GRPO's.
+No weighting divides by the tokens of a single reply; with one reply per episode, "sequence" is GRPO's.
 """
 
 import math
@@ -37,7 +37,7 @@ def token_weights(
 ) -> list[list[float]]:
     """The weight w of every token of each completion of each kept episode.
 
-    To be computed once for all kept episodes of an update, before they are split into
+    Compute it once for all kept episodes of an update, before they are split into
     mini-batches: the losses of the mini-batches then add up to the loss of the whole.
     Source: reconstructed [ours]; see the module's text for the formulas.
 
@@ -55,7 +55,7 @@ def token_weights(
       1 / completion for "episode" and "step", 1 / token for "sequence" and "token".
 
     Raises:
-      ShapeError: not one weight an episode.
+      ShapeError: not one weight per episode.
       InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or B K below
         1.
 
@@ -83,7 +83,7 @@ def _sizes(
     tokens_per_completion: Sequence[Sequence[int]],
     drawn_from: Sequence[Sequence[int]],
 ) -> list[float]:
-    """What each episode is divided by, beside D; 0 where there is nothing to divide."""
+    """What each episode is divided by, beside D; 0 if there is nothing to divide."""
     if kind == "constant":
         return [1.0] * len(tokens_per_completion)
     if kind in ("episode", "step"):

@@ -1,1 +1,1 @@
-"""Playing: groups of episodes, who plays whom, evaluation, and what results are held against."""
+"""Playing: groups of episodes, who plays whom, evaluation, and baselines."""

@@ -1,4 +1,4 @@
-"""What a result is held against: the exact optimum, a uniform player and the game's own, on the same episodes."""
+"""Baselines of a result: the exact optimum, a uniform player and the game's own player, on the same episodes."""
 
 import math
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ def baseline_figures(
     *,
     matchups: AbstractMatchups | None = None,
 ) -> dict[str, Any]:
-    """Figures that a policy's own can be held against, as plain data for ``config.json``.
+    """Baseline figures for a policy's results, as plain data for ``config.json``.
 
     Args:
-      game: what is played.
+      game: the game that is played.
       specs: the episodes.
       matchups: who plays whom; opponents that are models are not asked, and then no player is either.
 
     Returns:
       ``optimum``: the mean exact optimum (reward), or ``None``; ``uniform`` and ``scripted``: mean return, success
-      rate and what the game measures of these players in the roles that learn, or ``None`` where there is no such
+      rate and what the game measures of these players in the roles that learn, or ``None`` if there is no such
       player.
     """
     opponents = matchups.opponents() if matchups else ()
@@ -52,7 +52,7 @@ def _played(
     specs: Sequence[EpisodeSpec[Any]],
     matchups: AbstractMatchups | None,
 ) -> dict[str, float | None] | None:
-    """How a scripted player does; ``None`` where it cannot play."""
+    """How a scripted player does; ``None`` if it cannot play."""
     if player is None:
         return None
     policy = PlayerPolicy(game, player)

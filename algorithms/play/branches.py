@@ -52,14 +52,14 @@ def with_branches(
 
     Args:
       game: what is played.
-      policy: who plays: one policy in every role, or one per agent.
+      policy: one policy in every role, or one per agent.
       played: the episodes that begin at the groups' starts.
-      branching: says where branches begin.
+      branching: determines where branches begin.
       learners: the agents that learn.
       group_size: G.
 
     Raises:
-      InvalidArgumentError: a branch is to begin where no episode was.
+      InvalidArgumentError: a branch would begin where no episode passed.
     """
     planned = [
         _points(group, branching, learners=learners, group_size=group_size)
@@ -152,12 +152,13 @@ def _valued(group: Group, points: Sequence[BranchPoint], branches: Sequence[Epis
 
 
 def check_branches(game: AbstractGame[Any, Any]) -> None:
-    """Refuse a game that cannot begin in the middle of an episode: one state is left twice, as a trial.
+    """Refuse a game that cannot begin in the middle of an episode; a trial leaves one state twice.
 
-    Games that are values can. A live environment is moved there by a replay, which has to reach the same observation.
+    Games that are values can. A live environment gets there by a replay, which must reach the same observation.
 
     Args:
-      game: the game; nothing is refused where it fails otherwise, since the runner meets the same error and records it.
+      game: the game; if it fails in another way it is not refused, since the runner meets the same error and records
+        it.
 
     Raises:
       InvalidArgumentError: it cannot; the message says why.

@@ -22,11 +22,11 @@ class Outcome:
     Attributes:
       agent: who.
       reward: its return, penalties left out.
-      success: whether it succeeded; ``None`` where the game defines none.
-      texts: how many texts it said.
+      success: whether it succeeded; ``None`` if the game defines no success.
+      texts: how many texts it wrote.
       invalid: how many of them named no legal action.
       steps: of the episode.
-      metrics: what the game measures of it, by name.
+      metrics: the game's metrics of the episode, by name.
     """
 
     agent: str
@@ -42,7 +42,7 @@ class Outcome:
         """The outcome of an episode for an agent.
 
         Args:
-          game: says what a success is, and measures the episode.
+          game: defines success and metrics.
           episode: the record.
           agent: who.
         """
@@ -59,7 +59,7 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Evaluation:
-    """How a policy did, in one role or several.
+    """The results of a policy, in one role or several.
 
     Attributes:
       episodes: the records, as far as this process played them; an episode that is looked at in two roles is there
@@ -70,13 +70,13 @@ class Evaluation:
       invalid_rate: share of the texts that named no legal action.
       episode_length: mean number of steps.
       failed: the episodes in which the game raised, as far as this process played them; no figure counts them.
-      failures: how many failed in all.
+      failures: the number of failed episodes in all processes.
       returns: of each episode in each role, penalties left out.
-      successes: the same; ``None`` where the game defines none.
-      texts: the same: how many texts were said.
-      invalid_texts: the same: how many of them named no legal action.
-      starts: the same: a hash of its place and of what the agents read first in it.
-      measured: the same: what the game measures, by name; ``None`` where an episode has no such figure.
+      successes: the same; ``None`` if the game defines none.
+      texts: for each of them, how many texts were written.
+      invalid_texts: for each of them, how many texts named no legal action.
+      starts: for each of them, a hash of its place and of what the agents read first in it.
+      measured: for each of them, the game's metrics by name; ``None`` if an episode has no such figure.
     """
 
     episodes: tuple[Episode[Any], ...]
@@ -96,7 +96,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """What the game measures, by name: the mean over the episodes that have the figure."""
+        """The game's metrics, by name: the mean over the episodes that have the figure."""
         return {
             name: mean(value for value in values if value is not None)
             for name, values in self.measured.items()
@@ -120,7 +120,7 @@ def evaluate(
       specs: the episodes; the matchups counts them as it counts groups.
       matchups: who plays whom; all agents learn unless given.
       max_failure_rate: the greatest share of failed episodes that is accepted.
-      processes: who shares the work; each process comes to the same figures.
+      processes: the processes that share the work; each arrives at the same figures.
 
     Raises:
       TooManyFailuresError: more episodes failed.

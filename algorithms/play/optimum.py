@@ -1,10 +1,10 @@
-"""The exact optimum of small explicit games: its value, as a ceiling, and a player that plays it.
+"""The exact optimum of small explicit games: its value, as a ceiling, and a player that attains it.
 
 The game has one agent, or what the agent faces is fixed: the others are scripted players, and nothing is hidden. Then
 their choices are chance, and the agent's best play is that of a game of one agent.
 
-Where a game of one agent hides a part of its state, the optimum is a clairvoyant's: it sees the state, and is a bound
-that nobody who reads texts may reach.
+If a game of one agent hides part of its state, the optimum is that of a clairvoyant who sees the state: an upper bound
+that a reader of the texts may not reach.
 """
 
 from collections.abc import Sequence
@@ -41,11 +41,11 @@ def optimal_return(
       game: the game.
       state: where to start.
       steps: how many steps are left.
-      agent: who plays best; may be left out in a game of one agent.
+      agent: the agent that plays optimally; may be left out in a game of one agent.
       others: the player of all other agents.
 
     Returns:
-      The value in units of reward, discounted by the game's gamma; ``None`` where it cannot be computed: a
+      The value in units of reward, discounted by the game's gamma; ``None`` if it cannot be computed: a
       sampled game, others that are not given or that hide something, actions or distributions that cannot be listed, or
       over 20,000 states.
     """
@@ -85,8 +85,8 @@ _TIE = 1e-9
 class OptimalPlayer(AbstractPlayer[Any, Any]):
     """Plays a best action; among equally good ones it is uniform.
 
-    It looks at states alone, not at the steps that are left, and discounts a little, so that it does not put off what
-    it can have. Where time is short and chance is at work, it can fall short of ``optimal_return``.
+    It depends only on the state, not on the remaining steps, and discounts slightly, so that it does not delay a
+    reward. If time is short and there is chance, it can fall short of ``optimal_return``.
 
     Args:
       game: what it plays: explicit, with at most 20,000 states within reach.
@@ -183,7 +183,7 @@ def _laws(
 
 
 def _listed(dist: Distribution[Any]) -> list[tuple[Any, float]] | None:
-    """The outcomes and their probabilities; ``None`` where they cannot be listed."""
+    """The outcomes and their probabilities; ``None`` if they cannot be listed."""
     try:
         return [(outcome, float(q)) for outcome, q in dist.enumerate()]
     except NotEnumerableError:
@@ -196,7 +196,7 @@ def mean_optimal_return(
     """The mean of ``optimal_return`` over the starts of fixed episodes, in a game of one agent.
 
     Returns:
-      The mean; ``None`` where a start has no optimum, or the game raised while its distributions were listed.
+      The mean; ``None`` if a start has no optimum, or the game raised while its distributions were listed.
     """
     limit = step_limit(game)
     values = []

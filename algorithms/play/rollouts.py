@@ -62,8 +62,7 @@ def collect_groups(
 ) -> Rollouts:
     """Play groups of ``group_size`` episodes in one lockstep batch.
 
-    Failure may depend on the policy, so no failed member is dropped alone: its whole group is left out and
-    counted.
+    Failure may depend on the policy, so the whole group of a failed member is left out and counted.
 
     Args:
       game: what is played.
@@ -107,9 +106,9 @@ def play_checked(
     policy: AgentPolicy | Mapping[str, AgentPolicy],
     specs: Sequence[EpisodeSpec[Any]],
 ) -> list[Episode[Any] | FailedEpisode[Any]]:
-    """Play episodes; one that ended outside of the return bounds that its game declares has failed.
+    """Play episodes; one whose return is outside the bounds that its game declares has failed.
 
-    Bounds are declared of valid play to the end, so episodes that were truncated or forfeited are not held to them.
+    Bounds are declared for valid play to the end, so they do not apply to truncated or forfeited episodes.
 
     Args:
       game: what is played.
@@ -152,7 +151,7 @@ def check_failures(
     *,
     errors: Sequence[str] | None = None,
 ) -> int:
-    """How many episodes failed, if that is accepted.
+    """The number of failed episodes, if it is accepted.
 
     Args:
       failed: those that failed here.

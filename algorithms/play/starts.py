@@ -19,11 +19,11 @@ _POOL = -1  # no update has this number, so that no episode shares the draws of 
 def listed_starts(
     game: AbstractGame[Any, Any], *, seed: int, most: int
 ) -> tuple[CandidateStart, ...]:
-    """A game's starts with their probabilities; where there are too many, or no list, so many that were drawn.
+    """A game's starts with their probabilities; if they are too many or cannot be listed, a sample of them.
 
-    The starts of a game that can only be sampled are drawn by seed, and anew whenever one is begun on, so that no
-    foreign environment is held open for them. Where candidates are drawn of a law, equal ones are one start with their
-    shares together.
+    The starts of a game that can only be sampled are drawn by seed, and drawn again whenever a group begins on one, so
+    that no foreign environment is kept open for them. If candidates are drawn from a distribution, equal ones become
+    one start with the sum of their shares.
 
     Args:
       game: what is played.

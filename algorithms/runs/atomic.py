@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written under another name, brought to the disk, renamed."""
+"""Files and folders that are complete or absent: written under another name, synchronised to the disk, renamed."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ _UNFINISHED = ".unfinished-"
 
 
 def write_whole_file(file: Path, text: str) -> None:
-    """Write a file under another name, bring it to the disk, rename it."""
+    """Write a file under another name, synchronise it to the disk, rename it."""
     work = file.with_name(_UNFINISHED + file.name)
     work.write_text(text)
     sync(work)
@@ -25,13 +25,13 @@ def write_whole_file(file: Path, text: str) -> None:
 
 
 def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder under another name, with a manifest of its files, bring it to the disk, rename it.
+    """Write a folder under another name, with a manifest of its files, synchronise it to the disk, rename it.
 
-    Whatever stood in its place stays until the new folder is whole. What is left of an attempt that was
-    killed is removed by the next one.
+    An existing folder in its place stays until the new one is complete. The next attempt removes the remains of one
+    that was killed.
 
     Args:
-      folder: where it shall be.
+      folder: its final path.
       write: writes the files into a folder that it is given.
 
     Raises:
@@ -69,7 +69,7 @@ def _remove(folder: Path) -> None:
 
 
 def corruption_reason(folder: Path) -> str | None:
-    """Why a folder is not as ``write_whole_folder`` left it; ``None`` if it is.
+    """Why a folder differs from what ``write_whole_folder`` wrote; ``None`` if it does not.
 
     Args:
       folder: with a manifest; every file's size and hash are compared with it.
@@ -108,7 +108,7 @@ def file_hash(file: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Synchronise a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The checkpoints of a run folder: policies that can be loaded, and all that training needs to go on from them.
+"""The checkpoints of a run folder: policies that can be loaded, and all that training needs to continue from them.
 
 start/                        the policy before training
 checkpoints/update-000100/    the policy, and the state of training; manifest.json has size and hash of every file
@@ -24,11 +24,11 @@ _NUMBERED = "update-"
 
 @attrs.frozen(kw_only=True, eq=False)
 class ResumePoint:
-    """Where a run goes on.
+    """The point from which a run continues.
 
     Attributes:
-      training: the state of the trainer; ``None``: the run goes on from its beginning.
-      lines: how many bytes each file of lines had then.
+      training: the state of the trainer; ``None`` if the run starts from its beginning.
+      lines: how many bytes each line-based file had then.
       skipped: newer checkpoints that cannot be used, and why.
     """
 
@@ -43,7 +43,7 @@ class ResumePoint:
 
 
 def checkpoint_folder(run: Path, update: int) -> Path:
-    """The folder of the checkpoint after so many updates."""
+    """The folder of the checkpoint after ``update`` updates."""
     return run / CHECKPOINTS / f"{_NUMBERED}{update:06d}"
 
 
@@ -55,7 +55,7 @@ def save_checkpoint(
     training: TrainingState,
     lines: Mapping[str, int],
 ) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, completely or not at all.
 
     Args:
       run: the run folder.
@@ -65,7 +65,7 @@ def save_checkpoint(
       lines: how many bytes each file of lines has.
 
     Raises:
-      RunFolderError: it cannot be written; older ones stay as they are.
+      RunFolderError: it cannot be written; older ones do not change.
     """
 
     def write(folder: Path) -> None:
@@ -76,7 +76,7 @@ def save_checkpoint(
 
 
 def remove_old_checkpoints(run: Path, *, update: int, keep: int) -> None:
-    """Remove all but the newest checkpoints up to an update; what lies beyond it is no part of this history.
+    """Remove all but the newest checkpoints up to an update, and those after it, which are not part of this history.
 
     Args:
       run: the run folder.
@@ -89,7 +89,7 @@ def remove_old_checkpoints(run: Path, *, update: int, keep: int) -> None:
 
 
 def resume_point(run: Path) -> ResumePoint:
-    """The newest checkpoint that is whole, and why newer ones are not; the beginning if there is none.
+    """The newest complete checkpoint, and why newer ones are not complete; the beginning if there is none.
 
     Args:
       run: the run folder.
@@ -129,12 +129,12 @@ def _numbered(run: Path) -> list[Path]:
 
 
 def has_start(run: Path) -> bool:
-    """Whether the policy before training is in a run folder, whole."""
+    """Whether a run folder has the complete policy before training."""
     return corruption_reason(run / START) is None
 
 
 def newest_policy(folder: Path) -> Path:
-    """The folder of a run's newest policy that is whole; the folder itself where it is no run's.
+    """The folder of a run's newest complete policy; the folder itself if it is not a run's.
 
     Args:
       folder: of a run, or of a policy.

@@ -1,6 +1,6 @@
-"""Reading run folders back: whole ones, half-finished ones, and folders that are none.
+"""Reading run folders: complete ones, half-finished ones, and folders of something else.
 
-What cannot be read is left out and told in one sentence that names the file and the field; the rest is still there.
+What cannot be read is left out and reported in one sentence that names the file and the field; the rest is kept.
 """
 
 import json
@@ -38,7 +38,7 @@ _NOT_COMPARED = (
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """A run as its folder tells it.
+    """A run, as read from its folder.
 
     Attributes:
       path: the folder.
@@ -48,7 +48,7 @@ class Run:
       per_episode: the lines of ``evaluations.jsonl``, by update.
       episodes: the transcripts.
       seconds: of all updates together, in s.
-      problems: what is missing or was left out, a sentence each.
+      problems: what is missing or was left out, one sentence each.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The specification, and what else ``config.json`` has, with dotted names."""
+        """The specification and everything else in ``config.json``, with dotted names."""
         beside = {name: value for name, value in self.config.items() if name != "spec"}
         return flat({**self.spec, **beside})
 
@@ -83,7 +83,7 @@ class Run:
         return self.spec["algorithm"].get("seed")
 
     def label(self, name: str) -> str | None:
-        """A label of the run, such as ``arm`` or ``title``; ``None`` where it has none."""
+        """A label of the run, such as ``arm`` or ``title``; ``None`` if it has none."""
         value = self.spec.get("labels", {}).get(name)
         return None if value is None else str(value)
 
@@ -101,8 +101,8 @@ class Run:
     def curve_alike(self, name: str) -> tuple[list[float], list[float]]:
         """The curve of an evaluation's metric on the episodes that every evaluation played.
 
-        The first and the last evaluation may have more episodes than those between. Where the episodes are not
-        recorded, the curve is that of the evaluations as they were.
+        The first and the last evaluation may have more episodes than those in between. If the episodes are not
+        recorded, the curve is that of the whole evaluations.
 
         Args:
           name: ``eval/...`` or ``eval_greedy/...``, of the success rate, the reward or what the game measures.
@@ -163,7 +163,7 @@ def flat(config: Record, prefix: str = "") -> dict[str, Any]:
 
 
 def settings_of(run: Run) -> dict[str, str]:
-    """All that makes runs alike or unlike, with dotted names and values as JSON: no seed, no machine, no result."""
+    """All settings by which runs are grouped, with dotted names and values as JSON: no seed, no machine, no result."""
     return {
         name: json.dumps(value, sort_keys=True)
         for name, value in run.settings.items()
@@ -183,7 +183,7 @@ def scenario_of(run: Run) -> str:
 
 
 def find_runs(folder: str | Path) -> list[Path]:
-    """The run folders at or below a folder, in order; checkpoints are not looked into.
+    """The run folders at or below a folder, in order; checkpoints are not searched.
 
     Raises:
       RunFolderError: there is no such folder, or no run in it.
@@ -220,7 +220,7 @@ def read_run(folder: str | Path) -> Run:
       The run; ``problems`` says what is missing or was left out.
 
     Raises:
-      RunFolderError: it holds no run that can be told from its files; the message names file and field.
+      RunFolderError: its files do not describe a run; the message names file and field.
     """
     path = Path(folder)
     problems: list[str] = []

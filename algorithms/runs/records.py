@@ -1,4 +1,4 @@
-"""The records of a run folder: its configuration and its files of lines, each checked as it is read."""
+"""The records of a run folder: its configuration and its line-based files, each checked as it is read."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,11 +11,11 @@ from algorithms.runs.writer import CONFIG, finite
 
 Record = Mapping[str, Any]
 Check = Callable[[Any], str]
-"""Says what is wrong with a record; nothing if all is well."""
+"""Returns what is wrong with a record; empty if nothing is."""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration of a run, in the present form however old it is.
+    """The configuration of a run, upgraded to the current form.
 
     Raises:
       RunFolderError: there is none, it is malformed, or a newer tsmg wrote it; the message names file and field.
@@ -87,8 +87,8 @@ def read_good_lines(
     Args:
       file: which may be missing or damaged.
       check: of a record.
-      problems: takes a sentence for what was left out: the first fault, and how many lines.
-      needed: whether it is a problem that the file is missing.
+      problems: receives a sentence about what was left out: the first fault, and the number of lines.
+      needed: whether a missing file is a problem.
     """
     try:
         text = file.read_text(encoding="utf-8", errors="replace")

@@ -1,10 +1,9 @@
-"""The form of ``config.json``, by version, and how an older form becomes the present one.
+"""The form of ``config.json``, by version, and the upgrade of older forms to the current one.
 
 Version 2: ``spec`` is the run's ``RunSpec`` as JSON, every ``auto`` resolved (its first runs had ``clip`` in place of
-``clip_low`` and ``clip_high``); ``baselines`` and ``versions`` stand
-beside it, and where they apply ``cloning``, ``decoding``, ``prompt``, ``parser`` and ``given_parts`` (what a caller
-from Python made without the spec). Version 1, before there were specs, had the settings at the top level, and under
-``command`` the options of the command line.
+``clip_low`` and ``clip_high``); Next to it are ``baselines`` and ``versions`` and, if they apply, ``cloning``,
+``decoding``, ``prompt``, ``parser`` and ``given_parts`` (what a caller from Python made without the spec). Version 1,
+before there were specs, had the settings at the top level, and under ``command`` the options of the command line.
 """
 
 import ast
@@ -24,7 +23,7 @@ _OTHER = ("opponent", "role", "threads")
 
 
 def upgrade(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """A configuration in the present form.
+    """A configuration in the current form.
 
     Args:
       config: as it was written, by this version of tsmg or an older one.
@@ -46,12 +45,12 @@ def upgrade(config: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def check_resumable(config: Mapping[str, Any], folder: object, *, has_parts: bool = False) -> None:
-    """Refuse to go on with a run that was begun with objects of a caller, where there are none now.
+    """Refuse to continue a run that began with a caller's objects if none are given now.
 
     Args:
       config: of the run, in the present form.
       folder: of the run, for messages.
-      has_parts: whether the caller gives the objects again.
+      has_parts: whether the caller passes the objects again.
 
     Raises:
       RunFolderError: the message says how the run can be resumed, if at all.
@@ -140,7 +139,7 @@ def _evaluated(arguments: object) -> object:
 
 
 def literal(text: str) -> Any:
-    """What a text says in Python; the text itself where it says nothing."""
+    """The Python value of a literal in a text; the text itself if it is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep

@@ -22,7 +22,7 @@ TENSORS, VALUES = "training.safetensors", "training.json"
 
 @contextlib.contextmanager
 def as_saved() -> Iterator[None]:
-    """Within the block, values that no run saved end in one error.
+    """Within the block, malformed values end in one error.
 
     Raises:
       RunFolderError: a value is missing, or of another type or size.
@@ -49,8 +49,8 @@ class TrainingState:
     """Named tensors and plain data; states are parts of larger ones.
 
     Attributes:
-      tensors: not copied: they change when training goes on.
-      values: what JSON can hold.
+      tensors: not copied, so they change when training continues.
+      values: values that JSON can hold.
     """
 
     tensors: Mapping[str, Tensor]
@@ -110,7 +110,7 @@ class TrainingState:
 
 
 def model_state(model: TrainableModel, *, keep: bool = True) -> TrainingState:
-    """What changes while a model learns.
+    """The part of a model that changes while it learns.
 
     Args:
       model: the model; where processes divide its weights, all call this.
@@ -160,7 +160,7 @@ def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> 
 def optimizer_state(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> TrainingState:
     """The state of an optimiser, its tensors named by parameter and kind.
 
-    Of a sharded one the first process gets all and the others nothing; all must call this.
+    The first process gets the whole state of a sharded one, and the others nothing; all must call this.
 
     Args:
       optimizer: the optimiser.

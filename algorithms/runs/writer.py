@@ -1,12 +1,12 @@
-"""The run folder: everything about a run, in files that a stranger can read.
+"""The run folder: everything about a run, in files that any tool can read.
 
 config.json       the resolved configuration, versions and seeds
 metrics.jsonl     one line per update or evaluation; the same bit for bit for the same seed and machine type
 evaluations.jsonl one line per evaluation: return and success of each episode, so that runs can be compared in pairs
-timings.jsonl     the seconds of each update, apart, since they never repeat
+timings.jsonl     the seconds of each update, kept apart since they are not reproducible
 episodes.jsonl    a sample of whole transcripts
 failures.jsonl    the episodes in which the game raised: the error, and what was played until then
-warnings.jsonl    what looked wrong while the run went on
+warnings.jsonl    what looked wrong during the run
 start/            the policy before training (safetensors)
 checkpoints/      policies and the state of training, by update; see ``algorithms.runs.checkpoints``
 curve.png         return, invalid rate and entropy over the updates
@@ -54,8 +54,8 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
     One process at a time can write to a folder.
 
     Args:
-      path: the folder; it must not hold a run already, unless that is gone on with.
-      kept: to go on with a run, how many bytes of each file of lines stay; none of a file that is not named.
+      path: the folder; it must not hold a run already, unless that run is resumed.
+      kept: to resume a run, how many bytes of each line-based file to keep; none of a file that is not named.
 
     Raises:
       RunFolderError: it holds a run and ``kept`` is not given, another process writes to it, or it cannot be written.
@@ -110,7 +110,7 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
         """One line of a ``.jsonl`` file; a number that is not finite becomes null.
 
         Raises:
-          RunFolderError: it cannot be written (the disk is full, say).
+          RunFolderError: it cannot be written, for example because the disk is full.
         """
         try:
             self._files[name].write(json.dumps(_finite(record)) + "\n")
@@ -119,7 +119,7 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
             raise RunFolderError(f"cannot write {str(self.path / name)!r}: {error}") from error
 
     def sync(self) -> dict[str, int]:
-        """Bring all lines to the disk; returns how many bytes each file has."""
+        """Synchronise all lines to the disk; returns how many bytes each file has."""
         for name in self._files:
             sync(self.path / name)
         return {name: (self.path / name).stat().st_size for name in self._files}
@@ -156,7 +156,7 @@ class NullRunFolder(contextlib.AbstractContextManager["NullRunFolder"]):
 
 
 def versions() -> dict[str, str]:
-    """What a run's numbers depend on beside its settings: versions, and the instructions that torch uses here."""
+    """What a run's numbers depend on besides its settings: versions, and the instruction set that torch uses here."""
     import torch  # noqa: PLC0415 - who reads a run folder does without
 
     return {
@@ -184,7 +184,7 @@ def finite(value: Any) -> float | None:
         return None
 
 
-# The texts of a call's reply tokens; ``None`` where its tokenizer is not at hand.
+# The texts of a call's reply tokens; ``None`` if its tokenizer is not at hand.
 TokenTexts = Callable[[Completion], Sequence[str] | None]
 
 
@@ -196,14 +196,14 @@ def transcript(
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     token_texts: TokenTexts | None = None,
 ) -> dict[str, Any]:
-    """An episode as plain data: what was read, replied, understood, played and earned.
+    """An episode as plain data: observations, replies, parsed actions, played actions and rewards.
 
     Args:
       episode: the record.
       update: how many updates were done before.
-      successes: what the game says of each agent.
-      metrics: what the game measures for each agent.
-      token_texts: gives the texts of a call's tokens.
+      successes: the game's verdict for each agent.
+      metrics: the game's metrics for each agent.
+      token_texts: returns the texts of a completion's tokens.
     """
     return {
         "update": update,
@@ -239,7 +239,7 @@ def failure(episode: FailedEpisode[Any], *, update: int | None = None) -> dict[s
 def evaluation_record(update: int, sampled: "Evaluation", greedy: "Evaluation") -> dict[str, Any]:
     """An evaluation, episode by episode.
 
-    Equal ``starts`` of two episodes mean that they began alike, so that they can be compared in pairs.
+    Episodes with equal ``starts`` began alike, so they can be compared in pairs.
     """
     return {
         "update": float(update),

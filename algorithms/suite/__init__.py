@@ -1,4 +1,4 @@
-"""Suites: some games by difficulty, and how well any policy plays them, between uniform play and the best known."""
+"""Suites: games by difficulty, and how well a policy plays them, between uniform and the best known play."""
 
 from algorithms.suite.contestants import Contestant as Contestant
 from algorithms.suite.results import play_suite as play_suite

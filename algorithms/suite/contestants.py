@@ -1,4 +1,4 @@
-"""Who plays a suite: players that need no model, and policies of models, by name."""
+"""Contestants of a suite: players that need no model, and policies of models, by name."""
 
 import difflib
 import functools
@@ -29,11 +29,11 @@ CLONE: Final = "clone"
 @final
 @attrs.frozen(kw_only=True, slots=False)
 class Contestant:
-    """Who plays a suite.
+    """A contestant of a suite.
 
     Attributes:
       name: as it was given; also its column in the table.
-      spec: the policy, where it is a model's; ``None`` for one of ``PLAYERS``.
+      spec: the policy of a model; ``None`` for one of ``PLAYERS``.
       temperature: sampling temperature of a model; its own if ``None``.
     """
 
@@ -49,7 +49,7 @@ class Contestant:
         settings: PolicySpec | None = None,
         temperature: float | None = None,
     ) -> "Contestant":
-        """The contestant of a name.
+        """The contestant with a name.
 
         Args:
           name: one of ``PLAYERS``; ``clone``; the folder of a run (its newest policy), of a saved policy or of a
@@ -73,7 +73,7 @@ class Contestant:
         return cls(name=name, spec=spec, temperature=temperature)
 
     def identity(self) -> dict[str, Any]:
-        """What its play depends on, beside the game: the cache is keyed by it."""
+        """What its play depends on besides the game; the key of the cache."""
         if self.spec is None:
             return {"player": self.name}
         return {
@@ -96,7 +96,7 @@ class Contestant:
         return {file.relative_to(path).as_posix(): file_hash(file) for file in files}
 
     def policy(self, place: Place) -> AgentPolicy | None:
-        """Its policy for a game; ``None`` where there is no such player, or its optimum cannot be computed.
+        """Its policy for a game; ``None`` if there is no such player, or the optimum cannot be computed.
 
         Args:
           place: the game.

@@ -37,7 +37,7 @@ class Place:
     """A game of a suite as it is played.
 
     Attributes:
-      declared: the game, as the suite has it.
+      declared: the game as the suite declares it.
       training_game: the part of it that a clone is made on.
       game: the part that is played.
       opponent: who plays the other roles; ``None`` in a game of one agent.
@@ -107,7 +107,7 @@ class Place:
         return self.game.facts.perfect_information is True
 
     def identity(self) -> dict[str, Any]:
-        """What the play depends on, beside the policy: settings, fields and sources of the game and its players."""
+        """What the play depends on besides the policy: settings, fields and sources of the game and its players."""
         declared = {"game": self.declared.game, "opponent": self.declared.opponent}
         bare, id = _bare(self.game), self.declared.game.id
         builders = [importlib.import_module(id.partition(":")[0])] if ":" in id else []

@@ -1,4 +1,4 @@
-"""The play of a suite: each pair of a policy and a game once, kept in a file that what determines it gives its name."""
+"""The play of a suite: each pair of a policy and a game once, kept in a file named by what determines it."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ class Played:
 
     Attributes:
       returns: of each episode, penalties left out.
-      texts: how many texts the policy said in each.
+      texts: how many texts the policy wrote in each.
       invalid: how many of them named no legal action.
     """
 
@@ -39,10 +39,10 @@ class GameResults:
     """How all contestants played a game.
 
     Attributes:
-      game: as the suite has it.
+      game: the game as the suite declares it.
       lower: the returns of uniform play.
       best: the returns that score 1.
-      played: by name of the contestant; ``None`` where there is no such player.
+      played: by name of the contestant; ``None`` if there is no such player.
       failed: by name of the contestant: why it could not play.
     """
 
@@ -66,8 +66,8 @@ def play_suite(
 
     Args:
       suite: the games.
-      contestants: who plays; uniform play is added, since every score needs it.
-      folder: where results are kept, by what determines them.
+      contestants: the contestants; uniform play is added, since every score needs it.
+      folder: where results are kept, in files named by what determines them.
       report: called with a game and a contestant before they are looked up or played.
 
     Raises:

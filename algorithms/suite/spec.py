@@ -27,8 +27,8 @@ class SuiteGame:
       level: its difficulty.
       game: the game, its arguments and the share of its starts that is held out; the held-out part is played.
       opponent: who plays the other roles, each role being the policy's in turn; ``none`` in a game of one agent.
-      best: what scores 1: ``optimum`` is the exact optimum of the same starts, ``scripted`` what the game's own player
-        has on them, ``known`` the return below.
+      best: what scores 1: ``optimum`` is the exact optimum of the same starts, ``scripted`` the return of the game's
+        own player on them, ``known`` the return below.
       best_return: the mean return of the best known play, over all roles.
       source: where that return comes from.
     """
@@ -57,7 +57,7 @@ class SuiteGame:
 
 @attrs.frozen(kw_only=True)
 class Suite:
-    """Games on which any policy can be held against any other.
+    """Games on which any policies can be compared.
 
     Attributes:
       title: what the suite is.
@@ -100,10 +100,10 @@ class Suite:
                 )
 
     def only(self, titles: tuple[str, ...]) -> "Suite":
-        """The suite of the games of these names; all if there are none.
+        """The suite restricted to games with these names; all if no names are given.
 
         Raises:
-          InvalidArgumentError: it has no game of a name.
+          InvalidArgumentError: it has no game with one of the names.
         """
         known = [game.title for game in self.games]
         for title in titles:

@@ -16,13 +16,13 @@ def suite_table(
     """Scores with their intervals: 0 is uniform play, 1 the best known play on the same episodes.
 
     The mean returns of both are columns, too. A model has a second column, the share of its texts that named no legal
-    action; other players never say such a text. Means are over the games that a policy could play, each of which counts
-    the same.
+    action; other players never write such a text. Means are over the games that a policy could play, each of which
+    counts the same.
 
     Args:
       suite: the games.
-      contestants: who played.
-      results: of all games, as ``play_suite`` gives them.
+      contestants: the contestants.
+      results: of all games, as ``play_suite`` returns them.
     """
     scored = [one for one in contestants if one.name != UNIFORM]
     head = ["game", "level", "against", "return of uniform play", "return of best play"]

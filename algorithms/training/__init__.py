@@ -1,1 +1,1 @@
-"""Training: the trainer, a whole run, a whole cloning, and the checks beside them."""
+"""Training: the trainer, a whole run, a whole cloning, and their checks."""

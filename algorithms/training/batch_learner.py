@@ -40,7 +40,7 @@ class BatchLearner:
 
     Attributes:
       optimizer: of all that is learnt.
-      token_budget: most tokens in a forward pass; halved where memory runs out.
+      token_budget: most tokens in a forward pass; halved if memory runs out.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BatchLearner:
         self._has_tail = config.epochs > 1 or any(isinstance(m, PushingModel) for m in models)
 
     def learn(self, rows: Sequence[TrainingRow], update: int) -> Metrics:
-        """Make the steps of an update; returns what they were like.
+        """Make the steps of an update; returns their metrics.
 
         Args:
           rows: all rows of the update; each process learns from its share.
@@ -111,7 +111,7 @@ class BatchLearner:
         return rows, tally.metrics
 
     def prepared(self, rows: Sequence[TrainingRow]) -> list[TrainingRow]:
-        """Rows that know what the ratio kind looks at in their episodes, as the weights stand.
+        """Rows with what the ratio kind needs of their episodes, under the current weights.
 
         Args:
           rows: this process's share of a batch; all processes call this together.
@@ -127,9 +127,9 @@ class BatchLearner:
         )
 
     def within_memory(self, attempt: Callable[[int], T]) -> T:
-        """What an attempt returns; where memory runs out, again and from then on in smaller micro-batches.
+        """The result of an attempt; if memory runs out, it is repeated, from then on in smaller micro-batches.
 
-        Other processes make no further attempt, so that an attempt may not wait for them.
+        Other processes make no further attempt, so an attempt must not wait for them.
         """
 
         def counted(token_budget: int) -> T:
@@ -162,7 +162,7 @@ class BatchLearner:
         """Add the gradient of the loss on rows to the ``grad`` of the weights, micro-batch by micro-batch.
 
         Args:
-          rows: this process's share of a batch, as ``prepared`` has them.
+          rows: this process's share of a batch, as ``prepared`` returns them.
           update: how many updates were done, for the schedule of the regularisers.
           tally: counts the tokens along the way.
         """

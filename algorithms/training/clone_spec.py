@@ -1,7 +1,7 @@
 """A cloning as a value: which game and policy, what is cloned, and how.
 
-It stands beside ``RunSpec``, since both are made of a ``GameSpec`` and a ``PolicySpec``; the cloning itself is the room
-``algorithms.cloning``. Nothing slow is imported here before something is built.
+Like ``RunSpec``, it consists of a ``GameSpec`` and a ``PolicySpec``; the cloning itself is in ``algorithms.cloning``.
+Nothing slow is imported before something is built.
 """
 
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ if TYPE_CHECKING:  # they import torch
 @final
 @attrs.frozen(kw_only=True)
 class CloneSpec:
-    """Everything that determines a cloning, but for the versions of what it runs on.
+    """Everything that determines a cloning, except the versions of the software.
 
     Attributes:
       game: which game is played.
       policy: what is fitted: a checkpoint, or a fresh network; its ``player`` is cloned unless another source is named.
       fit: the settings of the fit.
       teacher, episodes_from: what is cloned in place of the player.
-      successful: of a teacher or recorded episodes, only what succeeded.
-      threads: CPU threads; sums are rounded otherwise with another number.
+      successful: whether only successful episodes of a teacher or a record are cloned.
+      threads: CPU threads; another number rounds sums differently.
     """
 
     game: GameSpec = GameSpec()
@@ -106,7 +106,7 @@ class CloneSpec:
         return records
 
     def build_policy(self, game: Game) -> "lap.LanguageAgentPolicy[Any]":
-        """What is fitted.
+        """The policy that is fitted.
 
         Args:
           game: the training part, with the player that is cloned.
@@ -127,7 +127,7 @@ class CloneSpec:
     def from_json(
         cls, data: Mapping[str, Any], *, source: str = "the specification of a cloning"
     ) -> "CloneSpec":
-        """The spec that ``to_json`` gave, or that a person wrote; what is missing has its default.
+        """The spec that ``to_json`` returned, or that a person wrote; missing keys have their defaults.
 
         Raises:
           InvalidArgumentError: a key is unknown, or a value breaks its rule.

@@ -1,4 +1,4 @@
-"""``clone_policy``: a cloning from its spec, with what it is made of."""
+"""``clone_policy``: a cloning from its spec."""
 
 import functools
 import signal
@@ -36,7 +36,7 @@ from tsmg import AgentPolicy, InvalidArgumentError
 
 Policy = LanguageAgentPolicy[Any]
 _Sides = tuple[list[Demonstration], list[Demonstration]]
-"""What is fitted, and candidates for what is measured."""
+"""The demonstrations to fit, and candidates for measurements."""
 
 _PLAYER_EPISODES, _POLICY_EPISODES = 2000, 500
 _LONGEST = 16  # prompts and replies that are tried for length: those of the most characters
@@ -140,7 +140,7 @@ def _with_room(policy: Policy, shown: Shown) -> Policy:
 
 
 def learnt(spec: CloneSpec, policy: Policy) -> Learnt:
-    """What of a policy is fitted.
+    """Which part of a policy is fitted.
 
     Args:
       spec: of the cloning.
@@ -165,17 +165,17 @@ def clone_policy(
 
     The policy that is kept, the one nearest to what is cloned on held-out prompts, is in the folder afterwards, and
     ``PolicySpec(model=folder)`` trains it on: of a checkpoint with adapters, these. The first SIGTERM or SIGINT lets
-    the step under way end, writes a checkpoint and stops; the second one ends the process.
+    the current step end, writes a checkpoint and stops; the second one ends the process.
 
     Args:
       spec: what is fitted to what, and how.
       folder: of the policy; must be new or empty, or hold the cloning that is resumed.
       teacher: a policy to clone, in place of a folder that ``spec`` names.
       reporter: receives news; silent by default.
-      resume: go on from the last checkpoint in the folder, with the same spec.
+      resume: continue from the last checkpoint in the folder, with the same spec.
 
     Returns:
-      What it came to.
+      The result.
 
     Raises:
       InvalidArgumentError: the spec names no such game, player, policy or episodes, or nothing in them can be cloned.

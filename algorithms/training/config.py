@@ -11,7 +11,7 @@ Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
 
 @attrs.frozen(kw_only=True)
 class RunConfig:
-    """Settings of a run beside its algorithm's."""
+    """Settings of a run besides those of its algorithm."""
 
     evaluate_every: int = option(50, "updates between evaluations", within(1))
     evaluation_episodes: int = option(100, "episodes of each evaluation", within(1))
@@ -28,7 +28,7 @@ class RunConfig:
         within(0.0),
     )
     stop_on_collapse: bool = option(
-        False, "stop where training cannot recover, as where every reply is invalid"
+        False, "stop if training cannot recover, for example if every reply is invalid"
     )
     episodes_logged: int = option(1, "transcripts written per update", within(0))
     tracker: Tracker = option("none", "also log to a tracker, through accelerate", one_of)

@@ -33,12 +33,12 @@ def draw_episodes(
 def zero_variance_episodes(
     config: MSGRPOConfig, role_groups: Sequence[RoleGroup], drawn: Sequence[Selected]
 ) -> list[Selected]:
-    """Episodes of groups whose returns are all equal, for the regularisers: the first ones, since all are alike.
+    """Episodes of zero-variance groups, for the regularisers: the first of each group, since all are alike.
 
     Args:
       config: the settings of the regularisers.
       role_groups: the groups in their roles.
-      drawn: the episodes that were drawn; where these do not depend on advantages, the groups are among them already.
+      drawn: the episodes that were drawn; if the draw does not depend on advantages, it includes these groups already.
     """
     c = config
     if c.zero_variance_groups == "skipped" or not (c.entropy_coefficient or c.kl_coefficient):

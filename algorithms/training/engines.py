@@ -19,7 +19,7 @@ def may_have_moved(name: str, old: object, new: object) -> bool:
 
     Args:
       name: of the field of ``RunSpec``.
-      old: its value in the run; ``None`` where it is not set.
+      old: its value in the run; ``None`` if it is not set.
       new: its value now; likewise.
 
     Example:
@@ -33,12 +33,12 @@ def may_have_moved(name: str, old: object, new: object) -> bool:
 def check_engine(
     engine: str, *, model: str | None, constrained: bool, config: MSGRPOConfig
 ) -> None:
-    """Refuse settings that do not go with play on an inference server, before one is asked.
+    """Refuse settings that are incompatible with play on an inference server, before one is contacted.
 
     Args:
       engine: the addresses, as ``RunSpec`` has them.
       model: the checkpoint that is trained.
-      constrained: whether legal actions alone can be said.
+      constrained: whether replies are constrained to legal actions.
       config: the settings of the method.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Can a run learn at all? What its first update says: the likely cause where it cannot, a reply, and what helps.
+"""Whether a run can learn at all, judged by its first update: the likely cause if not, a reply, and what helps.
 
-``health`` looks at several updates in a row, so that a run that learns gets no warning. What is looked at here is so
-plain that one update tells it, and waiting for more of a slow model would be wasted.
+``health`` examines several updates in a row, so that a run that learns gets no warning. The faults detected here are
+evident after one update, and waiting for more updates of a slow model would be a waste.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _EXCERPT = 100  # characters of a reply
 
 @attrs.frozen(kw_only=True)
 class Situation:
-    """What advice depends on, beside what was played: only options that fit the run are named.
+    """What advice depends on, besides what was played: only options that fit the run are named.
 
     Attributes:
-      game: the options that name the game; ``None`` where the run's objects were made in Python, and no options fit.
+      game: the options that name the game; ``None`` if the run's objects were made in Python, and no options fit.
       model: the checkpoint; ``None`` for a small behaviour-cloned model.
-      lora: the adapters, as the option has them.
+      lora: the adapters, as in the option.
       max_reply_tokens, group_size, temperature: of the method's settings.
       examples, prefill, constrained: what the policy has already.
     """
@@ -82,14 +82,14 @@ def _game_options(spec: RunSpec) -> str:
 def first_update_warnings(
     update: Update, game: AbstractGame[Any, Any], situation: Situation
 ) -> list[HealthWarning]:
-    """Why a run cannot learn, one warning per cause; none where it can.
+    """Why a run cannot learn, one warning per cause; none if it can.
 
-    Replies that are cut are the cause of replies that are invalid, and these of groups whose returns are all equal: the
-    first cause alone is told.
+    Truncated replies cause invalid ones, and invalid ones cause groups whose returns are all equal, so only the first
+    cause is reported.
 
     Args:
       update: the first one of the run.
-      game: what is trained on.
+      game: the game that is trained on.
       situation: of the run.
     """
     metrics = update.metrics
@@ -192,7 +192,7 @@ def _helps(
     if situation.has_own_prompt and not situation.prefill:
         helps["--prefill"] = "the reply is begun for the model, with the parser's opening tag"
     if not situation.constrained and _lists_actions(said, game):
-        helps["--constrained"] = "only legal actions can be said"
+        helps["--constrained"] = "replies are constrained to legal actions"
     if situation.model is None:
         helps["--config FILE"] = "with more steps or episodes under policy.cloning"
     return helps | _clone(game, situation)

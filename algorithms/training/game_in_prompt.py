@@ -1,4 +1,4 @@
-"""What a prompt shows of its game, beside the rules: an action in the reply format, and examples of play.
+"""What a prompt shows of its game besides the rules: an action in the reply format, and examples of play.
 
 Both are data of the parser and the prompt, saved with the policy. They come from starts of a phase of their own, with a
 fixed seed: every run of a game shows the same ones, whatever its own seed is.
@@ -39,12 +39,12 @@ A = TypeVar("A", bound=Hashable)
 def example_action(game: Game) -> str:
     """The action text that the reply format shows: that of the first legal action at a fixed start.
 
-    Where actions are not listed, it is what the game's scripted player most probably does there.
+    If actions are not listed, it is the most probable action of the game's scripted player there.
 
-    It is the same in all states, and so tells nothing of them.
+    It is the same in all states, and so reveals nothing about them.
 
     Returns:
-      The text; ``ACTION`` where the game neither lists actions nor has a player, or none that a tag can hold.
+      The text; ``ACTION`` if the game neither lists actions nor has a player, or if no action fits into a tag.
     """
     return next(iter(_action_texts(game)), _ANY_ACTION)
 
@@ -92,7 +92,7 @@ def examples_of_play(game: Game, count: int) -> tuple[tuple[str, str], ...]:
 
     Args:
       game: the game; pass the training part of a split game.
-      count: number of turns; fewer are returned where no more different ones are met.
+      count: number of turns; fewer are returned if no more different ones are met.
 
     Returns:
       Pairs of an observation and the canonical text of the action.
@@ -167,13 +167,13 @@ def shown_the_game(
     *,
     prefill: bool,
 ) -> LanguageAgentPolicy[Any]:
-    """A policy whose prompts show examples, and whose replies are begun, where that is asked for.
+    """A policy whose prompts show examples, and whose replies have a given beginning, if that is requested.
 
     A reply format that shows an action of another game shows one of this game.
 
     Args:
       policy: the policy; as it was saved, perhaps for another game.
-      game: what it is to play.
+      game: the game that it is to play.
       examples: pairs of an observation and an action text; none leaves the policy's own.
       prefill: whether replies are begun with the parser's opening; otherwise as the policy has it.
 

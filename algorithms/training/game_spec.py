@@ -64,7 +64,7 @@ class GameSpec:
         return game
 
     def split(self, game: Game) -> tuple[Game, Game]:
-        """The part to train on and the part to evaluate on; the whole game twice where nothing is held out.
+        """The part to train on and the part to evaluate on; the whole game twice if nothing is held out.
 
         Args:
           game: as ``build`` made it, or one derived from that.

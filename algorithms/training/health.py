@@ -15,7 +15,7 @@ _FALL, _LAZY = 0.1, 1e-3  # nats a token
 _FEW, _STARTS = 0.1, 10
 _TWICE = 2.0
 LOOKS_BACK = _LONG + 1
-"""How many updates ``new_health_warnings`` looks at, at most."""
+"""The greatest number of updates that ``new_health_warnings`` examines."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +51,7 @@ def health_warnings(history: Sequence[MetricsLine]) -> list[HealthWarning]:
 
 
 def new_health_warnings(history: Sequence[MetricsLine]) -> list[HealthWarning]:
-    """The findings that the update before the last one did not give.
+    """The findings that were not present at the previous update.
 
     Args:
       history: as for ``health_warnings``.

@@ -1,6 +1,6 @@
 """Figures of an update's health: how likely good replies are, how many starts are learnt from, how far ratios go.
 
-All follow from what an update has computed anyway; nothing is asked of a model.
+All follow from what an update has computed anyway; no model is called.
 """
 
 import math
@@ -24,8 +24,8 @@ _TAIL = 0.99
 def reply_likelihoods(role_groups: Sequence[RoleGroup]) -> dict[str, float | None]:
     """How likely replies were when they were sampled: means over the tokens of good replies, and of bad ones.
 
-    Good are tokens of a positive advantage, bad ones those of a negative one. In a collapse by lazy likelihood
-    displacement the likelihood of good replies stagnates and falls, while the return does not rise.
+    Good tokens have a positive advantage, bad ones a negative one. In a collapse by lazy likelihood displacement, the
+    likelihood of good replies stagnates and then falls, while the return does not rise.
 
     Source: what is watched is that of arXiv:2512.04220; tokens in place of whole replies are ours [ours].
 
@@ -33,7 +33,7 @@ def reply_likelihoods(role_groups: Sequence[RoleGroup]) -> dict[str, float | Non
       role_groups: the groups that are learnt from, with the advantages that they are learnt with.
 
     Returns:
-      ``good_logprob`` and ``bad_logprob``, in nats a token; ``None`` where there is no such token.
+      ``good_logprob`` and ``bad_logprob``, in nats a token; ``None`` if there is no such token.
     """
     sums, counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
     for advantage, logprobs in _likelihoods(role_groups):
@@ -71,14 +71,14 @@ def start_coverage(
 ) -> dict[str, float]:
     """How many starts an update met, and of how many it learns in effect.
 
-    A group g is listened to as much as its coefficients follow its returns,
+    A group g counts as much as its coefficients follow its returns,
 
         kappa_g = G sum_e c_e (R_e - mean R) / sum_e (R_e - mean R)^2,    c_e = (weight of e) (its mean advantage),
 
     and 0 where its returns are all equal. For successes and failures this is G times what a success's coefficient
     exceeds a failure's by, the kappa(q) of its start at the group's own success rate (but for a factor that all groups
     share). With kappa_s the sum over the groups on a start s, the effective number of starts is
-    (sum_s kappa_s)^2 / sum_s kappa_s^2: 1 where all is learnt from one start, and the number of starts where all count
+    (sum_s kappa_s)^2 / sum_s kappa_s^2: 1 if everything is learnt from one start, and the number of starts if all count
     alike.
 
     A start is what the agent reads first, or those who act before it, or the number of the start that a start rule
@@ -139,7 +139,7 @@ class RatioTail:
 
     Args:
       after_steps: whether the pass comes after optimiser steps on the batch, which then displace likelihoods. Before
-        them a ratio tells of the server that played.
+        them, a ratio describes the server that played.
     """
 
     def __init__(self, *, after_steps: bool = True) -> None:
@@ -148,7 +148,7 @@ class RatioTail:
         self.signs: list[NDArray[np.float64]] = []
 
     def add(self, scored: ScoredTokens) -> None:
-        """Take in the tokens of a micro-batch."""
+        """Add the tokens of a micro-batch."""
         mask_B_L = scored.mask_B_L
         for kept, values_B_L in (
             (self.log_ratios, scored.log_ratios_B_L.detach()),
@@ -166,7 +166,7 @@ class RatioTail:
         return total
 
     def metrics(self, clip: ClipRange) -> dict[str, float | None]:
-        """How far tokens are from where they were sampled, before the last step of an update.
+        """How far the probabilities of tokens are from those at sampling, before the last step of an update.
 
         The mean log-ratio over tokens of a positive advantage is the displacement of good replies' likelihood: what
         arXiv:2512.04220 calls lazy where it is not above a small number.
@@ -175,7 +175,7 @@ class RatioTail:
           clip: the range of ratios.
 
         Returns:
-          Metrics; ``None`` where there is no token. Displacements only after steps.
+          Metrics; ``None`` if there is no token. Displacements only after steps.
         """
         if not sum(map(len, self.log_ratios)):
             return dict.fromkeys(

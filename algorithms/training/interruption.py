@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, so that what is under way can be finished first."""
+"""SIGTERM and SIGINT, handled so that the current work can be finished first."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _TOLD = b"\nfinishing this update; the same signal again stops at once\n"
 class Interruption(contextlib.AbstractContextManager["Interruption"]):
     """Within its ``with`` block the first SIGTERM or SIGINT is noted, and the second ends the process.
 
-    Only a main thread can be told of signals; in others nothing is noted.
+    Only the main thread receives signals; in others nothing is noted.
 
     Attributes:
       signal: the number of the signal that came; ``None`` if none did.

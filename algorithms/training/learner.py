@@ -30,10 +30,10 @@ _KL_PROMPTS = 16
 
 @attrs.frozen(kw_only=True, eq=False)
 class Learner:
-    """A policy that learns, and what it is compared with.
+    """A policy that learns, and its reference policy.
 
     Attributes:
-      policy: the policy, as it stands.
+      policy: the policy in its current state.
       reference: the policy that training started from.
       agents: names of the agents that the policy plays.
       value_head: reads the network's last hidden states, and learns with it; ``None`` without one.
@@ -126,7 +126,7 @@ class Learner:
         )
 
     def scores(self, completions: Sequence[Completion]) -> TokenLogprobs:
-        """How likely completions are for the policy as it stands; with values, where it has a value head."""
+        """The scores of completions under the current policy; with values if it has a value head."""
         model: TrainableModel | ValuedModel = self.policy.model
         sampling = self.policy.sampling
         if self.value_head is None or not isinstance(model, ValuedModel):
@@ -134,7 +134,7 @@ class Learner:
         return model.logprobs(completions, sampling=sampling, value_head=self.value_head)
 
     def reply_logprobs(self, rows: Sequence[TrainingRow]) -> list[tuple[float, ...]]:
-        """The log-probability of each token of the replies under the policy as it stands, in nats."""
+        """The log-probability of each token of the replies under the current policy, in nats."""
         completions = [row.completion for row in rows]
         scores = self.policy.model.logprobs(completions, sampling=self.policy.sampling)
         return [
@@ -146,7 +146,7 @@ class Learner:
 
     @torch.no_grad()
     def reference_scores(self, completions: Sequence[Completion]) -> TokenLogprobs:
-        """How likely completions were for the reference policy."""
+        """The scores of completions under the reference policy."""
         return self.reference.model.logprobs(completions, sampling=self.policy.sampling)
 
 
@@ -225,7 +225,7 @@ def reply_sampling(config: MSGRPOConfig) -> Sampling:
 def measured_kl(
     learners: Sequence[Learner], rows: Sequence[TrainingRow], sharding: Sharding
 ) -> float:
-    """The KL to the reference policies, measured where the loss has no such term, which would compute it.
+    """The KL to the reference policies, measured if the loss has no such term (which would compute it).
 
     Args:
       learners: the policies.

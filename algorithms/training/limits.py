@@ -1,4 +1,4 @@
-"""What is refused before a run: settings under which nothing could be played or learnt."""
+"""Checks before a run: they refuse settings under which nothing could be played or learnt."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ def check_setup(
       matchups: who plays whom.
       policies: the policies that learn, by agent.
       config: the settings.
-      constrained: whether the policies can say legal actions alone.
+      constrained: whether the policies can name only legal actions.
       starts: the rule that chooses where groups begin; the game unless given.
 
     Raises:
@@ -91,9 +91,9 @@ def check_first_requests(
     """Refuse a reply limit within which no legal action of the first move can be written.
 
     Args:
-      game: the game; nothing is checked where its actions cannot be listed.
+      game: the game; nothing is checked if its actions cannot be listed.
       policies: the policy of each agent; only models whose reply lengths are known in advance are checked.
-      constrained: whether the policies can say legal actions alone, so that these must be known.
+      constrained: whether the policies can name only legal actions, so that these must be known.
 
     Raises:
       InvalidArgumentError: the shortest reply is longer than a reply may be; the message shows both.

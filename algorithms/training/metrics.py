@@ -21,13 +21,13 @@ Metrics = dict[str, float | None]
 
 @attrs.frozen(kw_only=True)
 class Update:
-    """What one update did.
+    """The results of one update.
 
     Attributes:
       metrics: of all processes, the same in each, and reproducible.
-      seconds: what this process took, in s; not reproducible.
+      seconds: the time that this process took, in s; not reproducible.
       rollouts: the episodes that this process played.
-      notes: what a person should know.
+      notes: messages for the user.
     """
 
     metrics: Metrics
@@ -37,12 +37,12 @@ class Update:
 
     @property
     def index(self) -> int:
-        """How many updates were done with it."""
+        """The number of updates done, including this one."""
         return int(self.metrics["update"] or 0)
 
     @property
     def total_seconds(self) -> float:
-        """What this process took in all, in s."""
+        """The total time that this process took, in s."""
         return sum(seconds or 0.0 for seconds in self.seconds.values())
 
 
@@ -51,7 +51,7 @@ class TokenTally:
     """Sums over the tokens of a batch, collected micro-batch by micro-batch.
 
     Attributes:
-      tail: takes in their ratios, too, where it is there.
+      tail: collects their ratios, too; ``None`` if that is not needed.
       values: how many values a value head learns.
       squared_errors: the sum of theirs.
     """
@@ -86,7 +86,7 @@ class TokenTally:
 
     @classmethod
     def total(cls, tallies: Sequence["TokenTally"]) -> "TokenTally":
-        """The sum of what several processes counted."""
+        """The sum over several processes."""
         total = cls()
         for tally in tallies:
             total.tokens += tally.tokens
@@ -100,7 +100,7 @@ class TokenTally:
         return total
 
     def metrics(self, *, grad_norm: float, clip: ClipRange) -> Metrics:
-        """Means over tokens, the loss, the norm of its gradient, and the tail of the ratios where it was asked for."""
+        """Means over tokens, the loss, the norm of its gradient, and the tail of the ratios if it was requested."""
         n = max(1, self.tokens)
         return {
             **{name: self.sums[name] / n for name in ("clip_ratio", "kl", "entropy")},
@@ -118,7 +118,7 @@ def play_metrics(
     role_groups: Sequence[RoleGroup],
     selected: Sequence[Selected],
 ) -> Metrics:
-    """What the episodes of an update were like, in the roles that learn.
+    """Metrics of the episodes of an update, in the roles that learn.
 
     Args:
       outcomes: of each episode in each role.
@@ -169,7 +169,7 @@ def evaluation_metrics(evaluation: Evaluation, prefix: str) -> Metrics:
 
 
 def recorded_evaluation(metrics: Mapping[str, float | None], prefix: str) -> Evaluation:
-    """The evaluation that ``evaluation_metrics`` gave these metrics of, without its episodes.
+    """The evaluation with these metrics (the inverse of ``evaluation_metrics``), without its episodes.
 
     Args:
       metrics: a line of ``metrics.jsonl``.

@@ -27,10 +27,10 @@ def is_endpoint(name: str) -> bool:
 
 
 def check_checkpoint(name: str, *, gets_adapters: bool = False) -> None:
-    """Refuse a folder or a GGUF file that is no checkpoint; a name that is no path may be known elsewhere.
+    """Refuse a folder or a GGUF file that is no checkpoint; a name that is not a path may be known to a hub.
 
     Args:
-      name: as ``PolicySpec.model`` has it.
+      name: the name, as in ``PolicySpec.model``.
       gets_adapters: whether new adapters are to be added.
 
     Raises:
@@ -136,7 +136,7 @@ def check_saved_policy(folder: str) -> None:
 
 
 def check_constrained(game: Game, config: MSGRPOConfig) -> None:
-    """Refuse to train a constrained policy where its legal actions are unknown, or where settings do not go with it.
+    """Refuse to train a constrained policy if its legal actions are unknown, or if settings are incompatible with it.
 
     Args:
       game: what is played.
@@ -178,7 +178,7 @@ def make_matchups(
       policy: the policy that learns, or is evaluated.
       opponent: as ``RunSpec`` describes it.
       role: the agent that is not played by the opponent; each in turn if unset.
-      constrained: whether the policy, and so its past copies, can say legal actions alone.
+      constrained: whether the policy, and so its past copies, can name only legal actions.
     """
     import lap
     from algorithms.play.matchups import AlternatingRoles, FixedOpponents, SelfPlay

@@ -6,7 +6,7 @@ from algorithms.method.config import Schedule
 
 
 def remaining(schedule: Schedule, *, done: int, total: int) -> float:
-    """The share of its greatest value that a scheduled quantity has.
+    """The share of its greatest value that remains of a scheduled quantity.
 
     Args:
       schedule: linear decay to 0, or constant.
@@ -23,6 +23,6 @@ def remaining(schedule: Schedule, *, done: int, total: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Let the next steps of an optimiser have this learning rate."""
+    """Set the learning rate of the next steps of an optimiser."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate

@@ -1,4 +1,4 @@
-"""What a learning pass does when memory runs out."""
+"""Recovery of a learning pass that runs out of memory."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +15,7 @@ _MESSAGES = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or on the CPU."""
+    """Whether an error means that memory ran out, on a device or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
@@ -23,10 +23,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_halved_batches(attempt: Callable[[int], T], size: int, *, retry: bool = True) -> T:
-    """Do something in parts of a size; where memory runs out, all of it again in parts of half the size.
+    """Attempt something in parts of a size; if memory runs out, repeat it in parts of half the size.
 
-    Memory may run out in the middle of a backward pass, when some gradients were added to and others not. So
-    nothing of a failed attempt may be kept.
+    Memory may run out in the middle of a backward pass, when only some gradients were added, so nothing of a failed
+    attempt may be kept.
 
     Args:
       attempt: does it, from its beginning, given the size.
@@ -51,7 +51,7 @@ def with_halved_batches(attempt: Callable[[int], T], size: int, *, retry: bool =
 
 
 def memory_notes(before: int, after: int) -> tuple[str, ...]:
-    """What a run should report where memory ran out.
+    """What a run should report if memory ran out.
 
     Args:
       before: the token budget before learning.

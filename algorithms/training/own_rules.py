@@ -1,4 +1,4 @@
-"""Rules of a method that are the user's own, ``module:object``: which settings name one, and whether they load.
+"""A user's own rules, ``module:object``: which settings name one, and whether they load.
 
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
@@ -27,7 +27,7 @@ def own_rules(config: MSGRPOConfig) -> dict[str, str]:
 
 
 def check_rules(config: MSGRPOConfig, game: AbstractGame[Any, Any], *, learners: int = 1) -> None:
-    """Load the rules that are the user's own, and refuse rules that the game does not go with.
+    """Load the user's own rules, and refuse rules that do not suit the game.
 
     Args:
       config: the settings that name the rules.
@@ -35,7 +35,7 @@ def check_rules(config: MSGRPOConfig, game: AbstractGame[Any, Any], *, learners:
       learners: how many agents learn in a group.
 
     Raises:
-      InvalidArgumentError: a rule cannot be loaded, or is no rule; or the game does not go with it.
+      InvalidArgumentError: a rule cannot be loaded, is not a rule, or does not suit the game.
     """
     own: dict[str, object] = {}
     for name, setting in own_rules(config).items():

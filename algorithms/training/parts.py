@@ -1,4 +1,4 @@
-"""The objects that a run is made of: what a ``RunSpec`` builds, and what a program may give in its place."""
+"""The objects of a run: those that a ``RunSpec`` builds, or that a program passes instead."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
@@ -15,11 +15,11 @@ if TYPE_CHECKING:  # they import torch
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class RunParts:
-    """The objects that a run is made of.
+    """The objects of a run.
 
     Attributes:
-      training_game: what is trained on.
-      evaluation_game: what is evaluated on (a held-out part, say).
+      training_game: the game that is trained on.
+      evaluation_game: the game that is evaluated on, such as a held-out part.
       policy: the policy to train, or one for each agent.
       matchups: who plays whom; all agents learn if ``None``.
     """

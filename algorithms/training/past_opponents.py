@@ -25,11 +25,11 @@ class PastOpponents:
     """Past copies of a policy, as an opponent: each group meets one of them, drawn by its key.
 
     Args:
-      policy: the policy that learns; the first copy is of it as it stands.
+      policy: the policy that learns; the first copy is of its current state.
       every: updates between copies.
       size: how many copies are kept, the newest ones.
-      legal_in: the game whose legal actions alone the copies can say, as the policy does where it is trained so; unless
-        given, they say anything.
+      legal_in: the game to whose legal actions the copies are constrained, as a constrained policy is; unless given,
+        they are not constrained.
 
     Raises:
       InvalidArgumentError: ``every`` or ``size`` is below 1.
@@ -84,7 +84,7 @@ class PastOpponents:
         return rng.integer(len(self.copies))
 
     def remember(self, policy: TrainablePolicy, update: int) -> None:
-        """Take a copy every so many updates; called after each, with the number of updates done."""
+        """Take a copy if one is due; called after each update, with the number of updates done."""
         if update % self.every == 0:
             self.copies = [*self.copies, frozen_copy(policy)][-self.size :]
 
@@ -96,7 +96,7 @@ class PastOpponents:
         )
 
     def load_state(self, state: TrainingState) -> None:
-        """Take over the copies of a state that ``state`` gave.
+        """Restore the copies of a state that ``state`` returned.
 
         Raises:
           RunFolderError: they are of another network, or malformed.
@@ -131,13 +131,13 @@ def past_opponents(
 def remember_learners(
     opponents: Sequence[PastOpponents], learners: Sequence[Learner], update: int
 ) -> None:
-    """Let each opponent take its copy, where one is due after so many updates."""
+    """Let each opponent take its copy, if one is due after ``done`` updates."""
     for opponent in opponents:
         opponent.remember(followed_learner(opponent, learners).policy, update)
 
 
 def followed_learner(opponent: PastOpponents, learners: Sequence[Learner]) -> Learner:
-    """The learner whose policy an opponent's copies are of; the only one, where one policy learns."""
+    """The learner that an opponent copies; the only one, if one policy learns."""
     found = [x for x in learners if len(learners) == 1 or opponent.follows(x.policy)]
     if not found:
         raise InvalidArgumentError("'matchups': past opponents must follow a policy that learns")

@@ -1,4 +1,4 @@
-"""Attrs values as plain data, and back: what JSON and TOML can hold, read with messages that name file and key."""
+"""Conversion of attrs values to and from the plain data of JSON and TOML, with messages that name file and key."""
 
 import difflib
 import json
@@ -34,7 +34,7 @@ def read_settings(file: str | Path) -> dict[str, object]:
 
 
 def plain_table(value: Mapping[str, object]) -> Mapping[str, object]:
-    """A read-only mapping of what JSON can hold; lists become tuples, so that a spec equals what is read back.
+    """A read-only mapping of JSON values; lists become tuples, so that a spec equals its copy from a file.
 
     Raises:
       InvalidArgumentError: a value is an object that JSON cannot hold.
@@ -66,7 +66,7 @@ def _plain_item(value: object) -> object:
 
 
 def to_plain(value: object) -> object:
-    """Attrs values, mappings and tuples as what JSON can hold; every field of a value is there."""
+    """Attrs values, mappings and tuples as values that JSON can hold; all fields are included."""
     if attrs.has(type(value)):
         return {name: to_plain(item) for name, item in attrs.asdict(value, recurse=False).items()}  # type: ignore[arg-type]
     if isinstance(value, Mapping):
@@ -75,7 +75,7 @@ def to_plain(value: object) -> object:
 
 
 def from_plain(kind: type[T], data: Mapping[str, object], *, source: str, section: str = "") -> T:
-    """An attrs value from a table of settings, its own sections included; what is missing has its default.
+    """An attrs value from a table of settings and its sections; missing keys have their defaults.
 
     Args:
       kind: the attrs class.
@@ -144,8 +144,8 @@ def to_toml(value: object, *, section: str = "") -> str:
     """An attrs value as TOML: each setting below its help text, then one section for each table.
 
     Args:
-      value: whose fields are texts, numbers, truth values, ``None``, lists, mappings or such values themselves; what is
-        ``None`` is a comment, since TOML has no word for it.
+      value: its fields are texts, numbers, truth values, ``None``, lists, mappings or such values themselves; ``None``
+        becomes a comment, since TOML cannot express it.
       section: the dotted name of the table that is written; empty at the top level.
     """
     settings, tables = "", ""

@@ -1,4 +1,4 @@
-"""The episodes of an update: groups that all processes play together, and what their roles came to."""
+"""The episodes of an update: groups that all processes play together, and the results of their roles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
@@ -24,12 +24,12 @@ from tsmg import AbstractGame, AgentPolicy, EpisodeGroup
 def playing_policies(
     policies: Mapping[str, TrainablePolicy], game: AbstractGame[Any, Any], *, constrained: bool
 ) -> Mapping[str, AgentPolicy]:
-    """The policies that play where these learn; shared policies stay shared.
+    """The policies that play for these learners; shared policies stay shared.
 
     Args:
       policies: by agent.
       game: what is played.
-      constrained: whether they can say legal actions alone.
+      constrained: whether they can name only legal actions.
     """
     if not constrained:
         return policies
@@ -60,7 +60,7 @@ class Played:
       game: the game that was played.
       parts: the groups by matchup.
       failures: how many episodes failed, in all processes.
-      starts: the distribution of the start of a group; ``None`` where the game drew them.
+      starts: the distribution of the start of a group; ``None`` if the game drew them.
     """
 
     game: AbstractGame[Any, Any]
@@ -75,7 +75,7 @@ class Played:
 
     @property
     def roles(self) -> int:
-        """How many roles of groups were asked for, whatever failed."""
+        """How many roles of groups were planned, whatever failed."""
         return sum(len(part.matchup.learners) * len(part.groups) for part in self.parts)
 
     def compare(
@@ -123,7 +123,7 @@ class Played:
 @final
 @attrs.frozen(kw_only=True)
 class Compared:
-    """The episodes of an update, played and compared; of all processes but for the rollouts.
+    """The episodes of an update, played and compared; of all processes, except the rollouts.
 
     Attributes:
       asked: how many roles of groups are meant to be learnt from, whatever failed.
@@ -168,7 +168,7 @@ class GroupPlayer:
     branching: Branching | None = None
 
     def play_until_enough(self, update: int, estimator: Estimator) -> Compared:
-        """Play the groups of an update, and again while fewer pass the estimator's filter than there are groups.
+        """Play the groups of an update, and further ones while fewer pass the estimator's filter than there are groups.
 
         They are played ``max_plays`` times at most; of those that passed, the first ones are learnt from.
 

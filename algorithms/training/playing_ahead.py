@@ -1,9 +1,9 @@
-"""Play of the next update while this one is learnt: one step off, by a schedule that no clock decides.
+"""Play of the next update while this one is learnt: one step off-policy, on a fixed schedule.
 
 With ``max_staleness`` 1 the groups of update n are played by the weights of version n - 1 (those of update 0 by version
-0), always: neither by newer ones where play is slow, nor by older ones where learning is. So equal seeds give equal
-groups, every group that was begun is learnt from however long its episodes last, and a run that goes on from a
-checkpoint plays anew what was played ahead, by the weights that the checkpoint kept.
+0), always: neither by newer ones if play is slow, nor by older ones if learning is. Equal seeds therefore give equal
+groups, and every group that was begun is learnt from, however long its episodes last. A run that continues from a
+checkpoint plays again what was played ahead, with the weights that the checkpoint kept.
 """
 
 import threading
@@ -26,7 +26,7 @@ def playing_version(update: int, max_staleness: int) -> int:
 
     Args:
       update: its number; the weights that learn from it are of the version with that number.
-      max_staleness: how many updates older those that play are, once there are older ones.
+      max_staleness: how many updates older the playing weights are, once there are older ones.
 
     Example:
       >>> [playing_version(update, 1) for update in range(4)]
@@ -42,7 +42,7 @@ def check_staleness(
     *,
     chooses_starts: bool = False,
 ) -> None:
-    """Refuse to play ahead where nothing else plays, or where what plays changes with the learners.
+    """Refuse to play ahead if no server plays, or if what plays changes with the learners.
 
     Args:
       config: the settings.
@@ -79,10 +79,10 @@ class PlayAhead:
     Args:
       learners: the policies that learn.
       play: plays the groups of an update, given its number, by the weights that were pushed.
-      push: brings the weights as they stand to where they are played.
+      push: pushes the current weights to where they are played.
 
     Attributes:
-      behind: the weights that play the next update, of each learner; empty before the first update.
+      behind: each learner's weights for the next update's play; empty before the first update.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PlayAhead:
         self._ready = None
 
     def take(self, update: int) -> Played:
-        """The groups of an update; played now, by the weights that are due, where they were not played ahead.
+        """The groups of an update; if they were not played ahead, they are played now, with the weights that are due.
 
         Args:
           update: its number, which is the version of the weights as they stand.
@@ -121,10 +121,10 @@ class PlayAhead:
 
     @contextmanager
     def playing(self, update: int | None) -> Iterator[None]:
-        """Play an update while the body runs; its failure is raised when the body has ended without one.
+        """Play an update while the body runs; if the body succeeds, a failure of the play is raised after it.
 
         Args:
-          update: its number; ``None`` where none is left to play.
+          update: its number; ``None`` if none is left to play.
         """
         self.behind = self._weights()
         if update is None:

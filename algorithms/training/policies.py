@@ -46,10 +46,10 @@ def load_policy(
     cloning: CloningConfig,
     report: Callable[[str, int, int], None] | None,
 ) -> LanguageAgentPolicy[Any]:
-    """The policy of a model; prompt and parser are those that a folder was saved with, else follow from the settings.
+    """The policy of a model; a saved folder determines prompt and parser, otherwise the settings do.
 
     Args:
-      game: the training part of a game, whose scripted player is cloned where no model is named.
+      game: the training part of a game, whose scripted player is cloned if no model is named.
       model: a folder, an endpoint as URL#model, the name of a checkpoint, or ``None``: a behaviour-cloned model.
       chat: whether prompts go through the chat template; ``None``: if there is one.
       thinking: what the chat template is told about thinking aloud; ``None``: nothing.

@@ -1,7 +1,7 @@
 """A policy as a value: which checkpoint or small network, and how it is prompted, adapted and sampled from.
 
-It stands beside ``GameSpec``; ``RunSpec`` and ``CloneSpec`` are made of both. Nothing slow is imported here before
-something is built.
+Together with ``GameSpec`` it is part of ``RunSpec`` and ``CloneSpec``. Nothing slow is imported before something is
+built.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # they import torch
 Dtype = Literal["float32", "bfloat16", "mixed"]
 Player = Literal["scripted", "optimal", "uniform"]
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, steps done, steps in all) while a behaviour-cloned model is made."""
+"""Called with (stage, steps done, total steps) while a behaviour-cloned model is made."""
 
 _NOT_OF_ENDPOINTS = {
     "chat": "has its own chat template",
@@ -83,8 +83,8 @@ class PolicySpec:
     compile: bool = option(False, "compile the model's layers")
     constrained: bool = option(
         False,
-        "only legal actions can be said: replies are drawn along the trie of their texts, and that distribution is "
-        "what is learnt",
+        "constrain replies to legal actions: they are drawn along the trie of the actions' texts, and learnt under "
+        "that distribution",
     )
     player: Player = option("scripted", "the player whose play is cloned", one_of)
     player_arguments: Mapping[str, Any] = attrs.field(
@@ -101,7 +101,7 @@ class PolicySpec:
         """Refuse what can be refused without loading a model.
 
         Args:
-          game: what is played; what depends on it is not checked unless given.
+          game: the game that is played; checks that depend on it need it.
           trains: whether the policy is to learn, which an endpoint cannot.
 
         Raises:
@@ -184,7 +184,7 @@ class PolicySpec:
         """The policy.
 
         Args:
-          game: what it is trained on, as ``cloned_game`` gave it.
+          game: the game that it is trained on, as ``cloned_game`` returned it.
           seed: of the cloning, unless that has settings of its own, and of new adapters.
           report: called while a behaviour-cloned model is made.
           saved: the folder of this policy as it was saved before; loaded instead of being made again.

@@ -1,4 +1,4 @@
-"""Other libraries kept quiet while they load and save models: their progress bars would mix with a run's own lines."""
+"""Silences other libraries while they load and save models, since their progress bars would mix with a run's lines."""
 
 import contextlib
 from collections.abc import Iterator

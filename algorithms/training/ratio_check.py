@@ -1,8 +1,8 @@
 """Before the first optimiser step, sampling and scoring must agree: the same weights give a token the same probability.
 
-The first pass over what was just played is made with the weights that played it, so that every probability ratio is 1
-but for rounding. Where it is not, an engine computes something else than it says (a window, a mask, a temperature, the
-kept tokens), and every gradient would be that of another policy.
+The first pass over new episodes uses the weights that played them, so every probability ratio is 1 up to rounding. If
+it is not, an engine does not compute what it reports (because of a window, a mask, a temperature, the kept tokens), and
+every gradient would be that of another policy.
 """
 
 import math
@@ -30,12 +30,12 @@ def check_ratios(
     *,
     token_budget: int,
 ) -> None:
-    """Refuse to learn where sampling and scoring disagree beyond rounding; all processes call this together.
+    """Refuse to learn if sampling and scoring disagree beyond rounding; all processes call this together.
 
     Args:
       deviation: the greatest |ratio - 1| of this process's rows in the first pass over them.
       learners: the policies that learn, with the weights that played.
-      rows: this process's rows; they are scored again only where the check fails, to find the token.
+      rows: this process's rows; they are scored again only if the check fails, to find the token.
       sharding: how they are divided.
       token_budget: most tokens of a forward pass.
 
@@ -65,7 +65,7 @@ def check_ratios(
 def check_versions(
     learners: Sequence[Learner], rows: Sequence[TrainingRow], *, staleness: int = 0
 ) -> None:
-    """Refuse to learn from replies of other weights than those that were to play.
+    """Refuse to learn from replies of other weights than the expected ones.
 
     Args:
       learners: the policies that learn.

@@ -1,4 +1,4 @@
-"""How a run speaks to the people who watch it: messages, progress, updates and evaluations as they come."""
+"""Output of a run for the people who watch it: messages, progress, updates and evaluations as they come."""
 
 from typing import Protocol, final
 
@@ -10,7 +10,7 @@ class Reporter(Protocol):
     """Receives news of a run, such as a progress bar does."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """So much of what comes before training is done."""
+        """Progress of a stage before training."""
         ...
 
     def update(self, update: Update) -> None:
@@ -22,13 +22,13 @@ class Reporter(Protocol):
         ...
 
     def message(self, text: str) -> None:
-        """Something happened that a person should know."""
+        """Something happened that the user should know."""
         ...
 
 
 @final
 class SilentReporter:
-    """Says nothing: for a run whose process nobody watches."""
+    """Reports nothing: for a run whose process nobody watches."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Nothing."""

@@ -1,7 +1,7 @@
-"""Passes without a gradient over the rows of an update, before a step: what a loss must know of whole episodes.
+"""Passes without a gradient over the rows of an update, before a step, for what a loss needs of whole episodes.
 
-Micro-batches split episodes, and so do processes. What ratio kinds and importance weights need of an episode is a
-number, without a gradient: so it is computed beforehand, from all rows, and written into them.
+Micro-batches split episodes, and so do processes. Ratio kinds and importance weights need only a number per episode,
+without a gradient, so it is computed beforehand, from all rows, and written into them.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ def rescored(
     *,
     token_budget: int,
 ) -> Logprobs:
-    """The log-probability of each token of each row under the policies as they stand, in nats.
+    """The log-probability of each token of each row under the current policies, in nats.
 
     Args:
       learners: the policies that learn.
@@ -87,7 +87,7 @@ def with_importance(
 def with_episode_log_ratios(
     rows: Sequence[TrainingRow], rescore: Rescore, processes: Processes
 ) -> list[TrainingRow]:
-    """Rows that know the mean log-ratio of the tokens of their episodes, as the weights stand.
+    """Rows with the mean log-ratio of the tokens of their episodes under the current weights.
 
     Args:
       rows: this process's rows; all processes call this together.
@@ -104,7 +104,7 @@ def with_episode_log_ratios(
 
 
 def _log_ratios(rows: Sequence[TrainingRow], logprobs_B: Logprobs) -> Logprobs:
-    """For each row the log-ratio of each token, now over as recorded; 0 where the policy did not choose it."""
+    """For each row the log-ratio of each token, now over as recorded; 0 if the policy did not choose it."""
     return [
         tuple(
             now - then if chosen else 0.0

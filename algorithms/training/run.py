@@ -41,13 +41,13 @@ Config = Mapping[str, Any]
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What a run ended with.
+    """The result of a run.
 
     Attributes:
       sampled, greedy: the last evaluation, at the training temperature and greedy.
-      start_sampled, start_greedy: the same before training; without its episodes where the run was resumed.
+      start_sampled, start_greedy: the same before training; without its episodes if the run was resumed.
       free: of a constrained policy, the last evaluation without the constraint, sampled and greedy.
-      ceiling: the exact optimum of the evaluation's starts, where it can be computed.
+      ceiling: the exact optimum of the evaluation's starts, if it can be computed.
       folder: the run folder.
     """
 
@@ -71,18 +71,18 @@ def run_training(
 ) -> Result:
     """Train, evaluate, record and draw.
 
-    The first SIGTERM or SIGINT lets the update under way end, writes a checkpoint and stops the run; the second
-    one ends the process. Of several processes that a launcher of ``accelerate`` started, the first one writes and
-    speaks, and a signal to any of them stops all; all need to read the run folder to resume.
+    The first SIGTERM or SIGINT lets the current update end, writes a checkpoint and stops the run; the second one ends
+    the process. Of several processes that a launcher of ``accelerate`` started, the first one writes and reports, and a
+    signal to any of them stops all; all need to read the run folder to resume.
 
     Args:
       spec: of the run.
       folder: the run folder; must be new, or hold the run that is resumed.
       parts: games, policy and matchups to use instead of those that the spec names; ``config.json`` then says so
-        (``given_parts``), and the run can be resumed from Python alone, with the same parts.
+        (``given_parts``), and the run can be resumed only from Python, with the same parts.
       reporter: receives every update and evaluation; silent by default.
       track: also given every metric record (for trackers).
-      resume: go on from the newest whole checkpoint of the run in the folder, with the same settings and the
+      resume: continue from the newest complete checkpoint of the run in the folder, with the same settings and the
         policy that it started from (the one in ``start/``, which is loaded unless parts are given).
 
     Raises:
@@ -214,7 +214,7 @@ def _config(
 
 
 def check_same_run(recorded: Config, config: Config, folder: str | Path) -> None:
-    """A run goes on with the settings that it began with.
+    """Check that a run continues with the settings that it began with.
 
     Args:
       recorded: ``config.json``.

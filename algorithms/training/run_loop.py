@@ -54,7 +54,7 @@ EvaluationPair = tuple[Evaluation, Evaluation]
 
 
 class History:
-    """What a run needs to know of its metrics: not all of them, since runs are long.
+    """The part of its metrics that a run needs to keep; not all of them, since runs are long.
 
     Attributes:
       first: the evaluation before training; ``None`` before it was made.
@@ -70,7 +70,7 @@ class History:
             self.add(record)
 
     def add(self, record: Metrics) -> None:
-        """Take in a line of ``metrics.jsonl``."""
+        """Add a line of ``metrics.jsonl``."""
         self.first = self.first or record
         self.best = max(self.best, best_reward([record]))
         if "reward" in record:
@@ -78,7 +78,7 @@ class History:
 
 
 def write_policy(trainer: MSGRPOTrainer, folder: Path) -> None:
-    """Save the policy as it stands; all processes call this together, and the first one writes."""
+    """Save the current policy; all processes call this together, and the first one writes."""
     save = policy_saver(trainer)
     if trainer.processes.is_first:
         write_whole_folder(folder, save)
@@ -86,7 +86,7 @@ def write_policy(trainer: MSGRPOTrainer, folder: Path) -> None:
 
 @attrs.frozen(kw_only=True)
 class RunLoop:
-    """The steps of a run, each with what it writes down."""
+    """The steps of a run, each with its records."""
 
     trainer: MSGRPOTrainer
     run: RunConfig
@@ -98,7 +98,7 @@ class RunLoop:
     situation: Situation
 
     def all(self) -> tuple[EvaluationPair, EvaluationPair, EvaluationPair | None]:
-        """The evaluation before training, all updates that are left, and the evaluation after them.
+        """The evaluation before training, all remaining updates, and the evaluation after them.
 
         A constrained policy is then evaluated without the constraint, too.
         """
@@ -133,7 +133,7 @@ class RunLoop:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Write the policy and all that training needs to go on; older checkpoints go when it is whole."""
+        """Write the policy and all that training needs to continue; then remove older checkpoints."""
         training, save = training_state(self.trainer), policy_saver(self.trainer)
         if not self.trainer.processes.is_first:
             return
@@ -193,11 +193,11 @@ class RunLoop:
         )
 
     def evaluate(self, episodes: int, *, free: EvaluationPair | None = None) -> EvaluationPair:
-        """The policy as it stands, at the training temperature and greedy.
+        """Evaluate the current policy, at the training temperature and greedy.
 
         Args:
           episodes: how many.
-          free: its evaluation without constraint, to be recorded beside.
+          free: its evaluation without constraint, to be recorded with it.
         """
         sampled, greedy = self._play(episodes)
         named = zip(("eval_free", "eval_free_greedy"), free or (), strict=free is not None)

@@ -25,7 +25,7 @@ from tsmg import InvalidArgumentError
 def shard_learners(
     learners: Sequence[Learner], past: Sequence[PastOpponents], sharding: Sharding
 ) -> None:
-    """Leave to each process its shards of all policies and reference policies, where that is asked for.
+    """Leave each process its shards of all policies and reference policies, if that is requested.
 
     Args:
       learners: the policies that learn; their digests are computed before.
@@ -45,7 +45,7 @@ def shard_learners(
 
 
 class Snapshotted(Protocol):
-    """What is saved of a trainer; ``MSGRPOTrainer`` describes it."""
+    """The saved parts of a trainer; ``MSGRPOTrainer`` describes them."""
 
     learners: tuple[Learner, ...]
     past_opponents: tuple[PastOpponents, ...]
@@ -57,7 +57,7 @@ class Snapshotted(Protocol):
 
 
 def training_state(trainer: Snapshotted) -> TrainingState:
-    """All that further updates depend on, beside game, settings and reference policies.
+    """All that further updates depend on, besides game, settings and reference policies.
 
     Args:
       trainer: where processes divide something, all call this and the state of the first one is whole.
@@ -80,7 +80,7 @@ def training_state(trainer: Snapshotted) -> TrainingState:
 
 
 def load_training_state(trainer: Snapshotted, state: TrainingState) -> None:
-    """Let a trainer go on from what ``training_state`` gave.
+    """Let a trainer continue from a state that ``training_state`` returned.
 
     Args:
       trainer: of the same game, settings, matchups and reference policies.
@@ -106,12 +106,12 @@ def load_training_state(trainer: Snapshotted, state: TrainingState) -> None:
 
 
 def policy_saver(trainer: Snapshotted, *, everywhere: bool = False) -> Callable[[Path], None]:
-    """A function that saves the policies as they stand into a folder, so that one process alone can.
+    """A function that saves the current policies into a folder, which one process can call alone.
 
     Args:
       trainer: several policies have a folder each, named by the first agent of each; where processes divide weights,
         all call this together.
-      everywhere: whether other processes than the first are to save them as well.
+      everywhere: whether processes other than the first save them, too.
     """
     learners = trainer.learners
     weights = [

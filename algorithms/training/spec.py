@@ -37,16 +37,16 @@ from tsmg import InvalidArgumentError
 @final
 @attrs.frozen(kw_only=True)
 class RunSpec:
-    """Everything that determines a run, but for the versions of what it runs on.
+    """Everything that determines a run, except the versions of the software.
 
     Attributes:
       game: which game is played.
       policy: which policy training starts from.
       algorithm: the settings of the method; its seed is the seed of the run.
       run: when the policy is evaluated and saved.
-      opponent, role: who plays beside an agent that learns, and which agent that is.
+      opponent, role: who plays against or with a learning agent, and which agent that is.
       engine, engine_folder, engine_timeout: where episodes are played, if not here, and how weights get there.
-      threads: CPU threads; sums are rounded otherwise with another number.
+      threads: CPU threads; another number rounds sums differently.
       labels: what the run is called in reports (title, scenario, arm); no part of what it computes.
 
     Example:
@@ -96,7 +96,7 @@ class RunSpec:
         return self.labels.get("title", f"{self.game.id}, {model}")
 
     def games(self) -> tuple[Game, Game]:
-        """What is trained on (its scripted player is the one that is cloned), and what is evaluated on.
+        """The game that is trained on (with the scripted player that is cloned), and the game that is evaluated on.
 
         Raises:
           InvalidArgumentError: no such game, or settings that it refuses.
@@ -130,11 +130,11 @@ class RunSpec:
             policy.check(game, trains=True)
 
     def build(self, *, report: Progress | None = None, saved: str | Path | None = None) -> RunParts:
-        """The objects that the run is made of; sets the number of CPU threads that torch uses.
+        """The objects of the run; sets the number of CPU threads that torch uses.
 
         Args:
           report: called while a behaviour-cloned model is made.
-          saved: the folder of the policy that training starts from, where it was saved before.
+          saved: the folder of the policy that training starts from, if it was saved before.
 
         Raises:
           InvalidArgumentError: the spec names no such game or player, or settings do not fit together.
@@ -175,10 +175,10 @@ class RunSpec:
     def from_json(
         cls, data: Mapping[str, Any], *, source: str = "the run specification"
     ) -> "RunSpec":
-        """The spec that ``to_json`` gave, or that a person wrote; what is missing has its default.
+        """The spec that ``to_json`` returned, or that a person wrote; missing keys have their defaults.
 
         Args:
-          data: plain data, as JSON or TOML have it.
+          data: plain data, as read from JSON or TOML.
           source: where it comes from, for messages.
 
         Raises:

@@ -13,7 +13,7 @@ from algorithms.training.metrics import Metrics
 def tracker(
     name: Tracker, folder: Path, settings: Mapping[str, object]
 ) -> Callable[[Metrics, int], None] | None:
-    """What sends metrics to a tracker; ``None`` for no tracker.
+    """A function that sends metrics to a tracker; ``None`` for no tracker.
 
     Args:
       name: of the tracker.

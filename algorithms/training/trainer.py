@@ -19,7 +19,7 @@ The paper's body was not at hand, only its abstract and first page. How this fil
 8. With several agents, groups and baselines are per role; ``matchups`` decides who plays whom.
 
 This module only composes: ``GroupPlayer`` plays, ``Estimator`` compares and draws, and ``BatchLearner`` makes the
-optimiser steps. ``Sharding`` divides the work among processes, and does nothing where there is one.
+optimiser steps. ``Sharding`` divides the work among processes, and does nothing if there is only one.
 """
 
 import time
@@ -78,11 +78,11 @@ class MSGRPOTrainer:
       config: the settings.
       evaluation_game: the game that ``evaluate`` plays; the training game unless given (a held-out part, say).
       matchups: who plays whom; all agents learn unless given.
-      constrained: whether the policies that learn can say legal actions alone (``lap.ConstrainedPolicy``), whose
+      constrained: whether the policies that learn can name only legal actions (``lap.ConstrainedPolicy``), whose
         distribution is then what is learnt.
-      estimator: from groups of episodes to weighted completions, with rules of one's own; that of the settings unless
+      estimator: from groups of episodes to weighted completions, with rules of your own; that of the settings unless
         given.
-      ratio: a ratio kind of one's own, in place of the one that the settings name.
+      ratio: a ratio kind of your own, in place of the one that the settings name.
 
     Raises:
       InvalidArgumentError: the game has no time limit, an agent has no policy or none learns, no action can be written
@@ -90,13 +90,13 @@ class MSGRPOTrainer:
       ContextLengthError: the first prompt and a reply do not fit the model's context.
 
     Attributes:
-      policies: the policy of each agent, as far as it learns, as it stands.
-      config: the settings, with every ``auto`` replaced by what it came to.
+      policies: the current policy of each agent that learns.
+      config: the settings, with every ``auto`` resolved.
       estimator: from groups of episodes to weighted completions.
-      constrained: whether they can say legal actions alone.
+      constrained: whether they can name only legal actions.
       learners: the distinct policies, each with its reference policy.
       batch_learner: makes the optimiser steps of an update.
-      ahead: plays the next update while this one is learnt, where ``max_staleness`` lets it.
+      ahead: plays the next update while this one is learnt, if ``max_staleness`` allows it.
       update_index: how many updates were done.
       processes: this process among those that train together.
     """
@@ -160,11 +160,11 @@ class MSGRPOTrainer:
 
     @property
     def policy(self) -> TrainablePolicy:
-        """The policy that learns, as it stands; of the first agent, where agents have their own."""
+        """The current policy that learns; that of the first agent if agents have their own."""
         return self.learners[0].policy
 
     def train(self) -> list[Metrics]:
-        """Do all updates that are left; returns their metrics."""
+        """Do all remaining updates; returns their metrics."""
         return [self.update().metrics for _ in range(self.update_index, self.config.updates)]
 
     def update(self) -> Update:
@@ -231,7 +231,7 @@ class MSGRPOTrainer:
         return self.ahead.playing(following if following < self.config.updates else None)
 
     def take_notes(self) -> tuple[str, ...]:
-        """What a person should know of servers that play, since this was asked before; all processes ask together."""
+        """Messages about the playing servers since the last call; all processes call this together."""
         return tuple(self.processes.gather(self._notes_of_models()))
 
     def _notes_of_models(self) -> list[str]:
@@ -279,13 +279,13 @@ class MSGRPOTrainer:
         seed: int = 0,
         constrained: bool | None = None,
     ) -> Evaluation:
-        """Play fixed episodes with the policy as it stands.
+        """Play fixed episodes with the current policy.
 
         Args:
           episodes: how many.
           temperature: the training temperature unless given; 0 is greedy.
           seed: of the evaluation; the same seed gives the same starts to every policy.
-          constrained: whether legal actions alone can be said; as in training unless given.
+          constrained: whether replies are constrained to legal actions; as in training unless given.
         """
         self._push_weights()
         limited = self.constrained if constrained is None else constrained

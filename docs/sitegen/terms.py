@@ -4,15 +4,20 @@ import functools
 import re
 from pathlib import Path, PurePosixPath
 
-GLOSSARY = Path(__file__).parents[1] / "theory" / "glossary.md"
+PAGE = Path(__file__).parents[1] / "theory" / "notation.md"
 # term, meaning, symbol, link to a page, name in the code
 ROW = re.compile(r"^\| (.+?) \| .+ \| \[[^]]+\]\((\S+)\) \| `([\w.]+)` \|$", re.MULTILINE)
+
+
+def glossary() -> str:
+    """The part of the page on notation that has the terms."""
+    return PAGE.read_text(encoding="utf-8").partition("\n## Glossary\n")[2]
 
 
 @functools.cache
 def pages_of_terms() -> dict[str, str]:
     """Each term, to the page that defines it, without its ending."""
-    rows = ROW.findall(GLOSSARY.read_text(encoding="utf-8"))
+    rows = ROW.findall(glossary())
     return {term: _page(link) for term, link, _ in rows}
 
 

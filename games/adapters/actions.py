@@ -23,7 +23,7 @@ class Actions(NamedTuple):
 
     Attributes:
       space: the environment's action space.
-      values: the plain actions; ``None`` where they are too many to list.
+      values: the plain actions; ``None`` if they are too many to list.
       texts: the canonical text of each.
       natives: the environment's own form of each.
       sentence: the sentence of the rules that lists them; by default it is made of the texts.
@@ -107,7 +107,7 @@ def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
-    """The actions that a mask allows; of a Discrete space too large to list, these alone are listed.
+    """The actions that a mask allows; in a Discrete space too large to list, only these are listed.
 
     Args:
       actions: all actions.
@@ -137,7 +137,7 @@ def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
 
 
 def admitted(actions: Actions, commands: Any, name: str) -> tuple[str, ...]:
-    """The commands that an environment admits at a step, where its actions are texts.
+    """The commands that an environment admits at a step, if its actions are texts.
 
     Args:
       actions: all actions.
@@ -145,7 +145,7 @@ def admitted(actions: Actions, commands: Any, name: str) -> tuple[str, ...]:
       name: the owner of the actions, for messages.
 
     Raises:
-      GameLawError: it lists none, or one that is no text of its action space, or two that read alike.
+      GameLawError: it lists none, or one that is not a text of its action space, or two that fold to the same text.
     """
     listed = tuple(dict.fromkeys(commands)) if isinstance(commands, list | tuple) else ()
     if not listed or len({fold(str(one)) for one in listed}) != len(listed):

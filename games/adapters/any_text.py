@@ -1,4 +1,4 @@
-"""A space of texts of whatever characters, which Gymnasium has none of."""
+"""A space of texts with arbitrary characters, which Gymnasium does not have."""
 
 import string
 from typing import Any, final
@@ -12,7 +12,7 @@ _PRINTABLE = "\n" + "".join(c for c in string.printable if c.isprintable())
 
 @final
 class AnyText(spaces.Text):
-    """Texts up to a length, of whatever characters.
+    """Texts of arbitrary characters up to a length.
 
     A ``Text`` admits a listed set of characters, and all of Unicode cannot be listed: replies and observations (which
     may quote other players) would not be members. Here every string up to the length is a member; the listed

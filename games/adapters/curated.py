@@ -19,7 +19,7 @@ class Seen(NamedTuple):
         own engine shows to this agent.
       agent: the agent's name.
       observation: the agent's observation in the environment.
-      moves: canonical texts of the agent's legal actions; empty where it does not act.
+      moves: canonical texts of the agent's legal actions; empty if it does not act.
     """
 
     raw: RawEnv
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
         return (*agents[self.place + 1 :], *agents[: self.place])
 
     def moves_text(self) -> str:
-        """A line that lists the legal actions; empty where the agent does not act."""
+        """A line that lists the legal actions; empty if the agent does not act."""
         return f"\nYou may: {', '.join(self.moves)}." if self.moves else ""
 
 
@@ -53,9 +53,9 @@ class Curated:
       action_text: (environment without wrappers, agent, action) -> the canonical text of a legal action.
       rules: (environment, agent) -> the rules, including the names of actions.
       horizon: environment -> a time limit in steps that a sensible episode does not reach.
-      facts: environment -> the facts that are sure.
+      facts: environment -> the facts that are certain.
       prepare: restores, before every step, what other environments of the process may have changed.
-      renew: gives the environment fresh chance from a seed, where it has any.
+      renew: gives the environment fresh chance from a seed, if it has any.
     """
 
     observation_text: Callable[[Seen], str]
@@ -68,5 +68,5 @@ class Curated:
 
 
 def zero_sum_of_two(raw: RawEnv) -> Facts:
-    """Facts of a game of which only this is sure: it is zero-sum where two players play."""
+    """Facts of a game of which only this is certain: it is zero-sum if two players play."""
     return Facts(zero_sum=True if len(raw.possible_agents) == 2 else None)

@@ -1,4 +1,4 @@
-"""A short value for whatever an environment shows, by which replays are compared."""
+"""A digest of what an environment shows, by which replays are compared."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

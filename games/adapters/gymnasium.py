@@ -57,7 +57,7 @@ def from_gymnasium(
 ) -> AnyGame:
     """A Gymnasium environment as a game of one agent, ``player``.
 
-    The game is explicit where the environment publishes its table, and sampled otherwise.
+    The game is explicit if the environment publishes its table, and sampled otherwise.
 
     Args:
       env: an id; an environment that was made from one, which is made again with its wrappers; or a function that
@@ -68,10 +68,10 @@ def from_gymnasium(
       observation_text: function from an observation to its text; by default the curated text, the environment's ansi
         rendering or the observation itself.
       labels: names of the numbers of an observation that is a vector, each of which then has a line of its own.
-      rules: the rules that the agent reads, before the actions; by default the legend, where one is known.
-      admissible: key of the info that lists the commands of each step, where actions are texts (as in TextWorld); other
-        texts then meet the invalid rule. Without such a list every text is an action.
-      success: what a success is; by default none is defined.
+      rules: the rules that the agent reads, before the actions; by default the legend, if one is known.
+      admissible: key of the info that lists the commands of each step, if actions are texts (as in TextWorld); the
+        invalid rule then applies to other texts. Without such a list every text is an action.
+      success: the definition of success; by default there is none.
       invalid_rule: iota, which determines what follows an invalid text; by default the environment stands still.
       **kwargs: arguments of ``gymnasium.make``.
 

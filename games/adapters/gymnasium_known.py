@@ -16,7 +16,7 @@ class Known:
     """What is known of an environment.
 
     Attributes:
-      names: of its actions, in order; none where they are not known.
+      names: of its actions, in order; none if they are not known.
       rules: the legend of what an agent reads, and the aim.
       observation_text: writes an observation.
       table_text: environment without wrappers and the number of a state -> the state's text.
@@ -33,7 +33,7 @@ class Known:
 def known(made: gymnasium.Env[Any, Any]) -> Known:
     """What is known of an environment, by its class, whatever its id.
 
-    A wrapper that changes a space changes what its numbers mean: only what does not speak of them is left.
+    A wrapper that changes a space changes the meaning of its numbers, so only what does not depend on them is kept.
     """
     raw = made.unwrapped
     own = _of_class(type(raw))
@@ -80,30 +80,30 @@ _KNOWN: Mapping[str, Known] = {
     "FrozenLakeEnv": Known(
         names=("left", "down", "right", "up"),
         rules=(
-            "Cross the frozen lake from S to G and fall into no hole. S is the start, F ice, H a hole, G the goal; "
-            "where you stand is in brackets."
+            "Cross the frozen lake from S to G without falling into a hole. S is the start, F is ice, H is a hole, "
+            "and G is the goal; your own cell is in brackets."
         ),
     ),
     "CliffWalkingEnv": Known(
         names=("up", "right", "down", "left"),
         rules=(
-            "Walk to T. You are x, o is a free cell, and C is the cliff: who steps on it pays 100 and begins again. "
-            "Each step costs 1."
+            "Walk to T. You are x, o is a free cell, and C is the cliff: stepping on it costs 100 and takes you back "
+            "to the start. Any other step costs 1."
         ),
     ),
     "TaxiEnv": Known(
         table_text=_taxi_text,
         names=("south", "north", "east", "west", "pickup", "dropoff"),
         rules=(
-            "Fetch the passenger and bring it to its destination. R, G, Y and B are the red, green, yellow and blue "
-            "places, | is a wall, and : is none."
+            "Pick up the passenger and take it to its destination. R, G, Y and B are the red, green, yellow and blue "
+            "places, | is a wall, and : is an opening between two cells."
         ),
     ),
     "BlackjackEnv": Known(
         names=("stick", "hit"),
         rules=(
-            "Come nearer to 21 than the dealer without going beyond. You read the sum of your cards, the dealer's card "
-            "(an ace is 1), and 1 if you hold an ace that counts 11, else 0."
+            "Get closer to 21 than the dealer without going over. You read the sum of your cards, the dealer's card "
+            "(an ace is 1), and 1 if you hold an ace that counts as 11, otherwise 0."
         ),
     ),
     "CartPoleEnv": Known(

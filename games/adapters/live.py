@@ -1,8 +1,8 @@
-"""Live environments as sampled games: they move along with the episode, and branch by replay.
+"""Live environments as sampled games: they advance with the episode, and branch by replay.
 
-A *driver* moves one environment of one library. ``LiveGame`` turns drivers into values: a state consists of what led
-to it, the seed of the reset and each step's actions and seed of chance. Where a state is left a second time, a fresh
-driver replays these, and must reach the same observation.
+A *driver* moves one environment of one library. ``LiveGame`` turns drivers into values: a state consists of its
+history: the seed of the reset, and each step's actions and seed of chance. If a state is left a second time, a fresh
+driver replays the history, and must reach the same observation.
 """
 
 import difflib
@@ -33,7 +33,7 @@ from tsmg.invalid import AbstractInvalidRule
 LONGEST_TEXT = 4000
 
 Success = Callable[[Episode[Any], str], bool | None]
-"""(episode, agent) -> whether the episode is a success for the agent; ``None`` where that is not defined."""
+"""(episode, agent) -> whether the episode is a success for the agent; ``None`` if that is not defined."""
 
 
 @final
@@ -44,7 +44,7 @@ class View:
     Attributes:
       acting: the agents that act next; none at the end.
       texts: the text that each agent reads.
-      legal: the legal actions of each acting agent; ``None`` where they are not listed.
+      legal: the legal actions of each acting agent; ``None`` if they are not listed.
       over: whether the episode is over.
       truncated: whether the environment cut it off, so that it did not come to its own end.
       observation: a digest of all observations, by which a replay is checked.
@@ -70,7 +70,7 @@ class Driver(Protocol):
     def step(
         self, joint_action: Mapping[str, Hashable], chance: int
     ) -> tuple[View, tuple[float, ...]]:
-        """Carry out a joint action of plain actions, with fresh chance where the environment allows it."""
+        """Carry out a joint action of plain actions, with fresh chance if the environment allows it."""
         ...
 
 
@@ -219,7 +219,7 @@ def to_reward(value: object, name: str) -> float:
     """A reward, as a number or an array that holds one.
 
     Args:
-      value: what the environment gave.
+      value: the value from the environment.
       name: what it is, for messages.
 
     Raises:
@@ -232,7 +232,7 @@ def to_reward(value: object, name: str) -> float:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the known ones that are most like it.
+    """The end of a sentence about an unknown name: the most similar known names.
 
     Example:
       >>> nearest("TicTacTo-v0", ["Chess-v0", "TicTacToe-v0"])

@@ -1,4 +1,4 @@
-"""Texts of MiniGrid and BabyAI: the mission, what is carried, a chart of the view, and what is where in it.
+"""Texts of MiniGrid and BabyAI: the mission, the carried object, a chart of the view, and where its objects are.
 
 An agent sees 7 x 7 cells from behind: it stands in the middle of the last row and looks towards the first. Nothing of
 MiniGrid is imported; the codes of objects, colours and states are those of ``minigrid.core.constants`` (3.2).
@@ -16,8 +16,9 @@ ACTIONS: Final = ("left", "right", "forward", "pickup", "drop", "toggle", "done"
 RULES: Final = (
     "You move through a grid and have a mission. Left and right turn you, forward moves you, pickup takes the object "
     "in front of you (you can carry one), drop puts it there, toggle opens or closes the door or opens the box in "
-    "front of you; a locked door needs the key of its colour. In the chart you are @ and look up: # is a wall, . a "
-    "free cell, ? a cell that you cannot see, D a door, K a key, O a ball, B a box, G the goal, ~ lava."
+    "front of you; a locked door needs the key of its colour. In the chart you are @ and look up: # is a wall, . is "
+    "a free cell, ? is a cell that you cannot see, D is a door, K is a key, O is a ball, B is a box, G is the goal, "
+    "and ~ is lava."
 )
 _DIRECTIONS = ("east", "south", "west", "north")
 _SYMBOLS = "?.#.DKOBG~X"

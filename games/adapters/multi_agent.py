@@ -43,7 +43,7 @@ class Zoo:
       curated_text: writes the curated text, if there is one.
       action_text: (environment without wrappers, id, action) -> curated name, if there is one.
       rendering: whether the environment's ansi rendering is read.
-      prepare: restores an environment without wrappers before it is moved, where it needs that.
+      prepare: restores an environment without wrappers before it is moved, if necessary.
       renew: gives an environment without wrappers fresh chance from a seed, if it is to have any.
     """
 
@@ -189,8 +189,8 @@ def without_mask(space: Space[Any], observation: Any) -> tuple[Space[Any], Any]:
 class TurnDriver:
     """Moves an environment whose agents act in turn.
 
-    Dead agents (those that are terminated or truncated) are moved out at once, as the environment demands, so that
-    only living agents act. Every step pays the rewards that the environment then states, also to agents that do not
+    Dead agents (those that are terminated or truncated) are moved out at once, as the environment demands, so that only
+    living agents act. Every step pays the rewards that the environment then reports, including to agents that do not
     act. A step of a dead agent that leaves the rewards unchanged pays nothing: they were counted before.
     """
 

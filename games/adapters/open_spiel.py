@@ -16,7 +16,7 @@ from tsmg import Facts, InvalidArgumentError, MissingPackageError, Stream
 from tsmg.invalid import Forfeit
 
 _BETTER_SEEN = ("battleship", "kriegspiel", "solitaire")
-"""Games whose information state is a log of moves, where the observation shows a board."""
+"""Games whose information state is a log of moves, while the observation shows a board."""
 _PAID_APART = ("repeated_leduc_poker",)
 """Zero-sum games that pay one player at one step and the other at the next."""
 
@@ -39,8 +39,8 @@ def from_open_spiel(
         ``pyspiel.Game``.
       horizon: time limit H, in steps; by default OpenSpiel's longest game.
       text: which of OpenSpiel's strings an agent reads: the present ``"observation"``, or the ``"information"``
-        state, which includes what the player remembers. By default the information state where information is
-        imperfect and the game has one, otherwise the observation.
+        state, which includes what the player remembers. By default the information state if information is imperfect
+        and the game has one, otherwise the observation.
       observation_text: function from an OpenSpiel state (which it must not change) and a player's number to the
         text that replaces OpenSpiel's own.
       rules: the rules that an agent reads; by default those of ``games.adapters.open_spiel_wording``, if it has the
@@ -49,7 +49,7 @@ def from_open_spiel(
 
     Raises:
       MissingPackageError: OpenSpiel is not installed.
-      InvalidArgumentError: OpenSpiel has no such game; it is a mean-field game, or draws chance inside; it has no
+      InvalidArgumentError: OpenSpiel has no such game; it is a mean-field game, or draws chance internally; it has no
         such string, or one of over 4,000 characters. The message says what to pass, if that helps.
 
     Example:
@@ -183,7 +183,7 @@ def _source(
 
 
 def _facts(library: ModuleType, spiel: SpielGame, *, with_own_text: bool) -> Facts:
-    """OpenSpiel's facts, as far as they are sure; ``None`` where its value is a default or an upper bound."""
+    """OpenSpiel's facts, as far as they are sure; ``None`` if its value is a default or an upper bound."""
     kind, types = spiel.get_type(), library.GameType
     bounds = float(spiel.min_utility()), float(spiel.max_utility())
     hides = kind.information == types.Information.IMPERFECT_INFORMATION

@@ -85,7 +85,8 @@ class Chance(Distribution[Transition[Position]]):
     """The distribution of the next position from a node: the node itself, or what follows while chance moves.
 
     It is drawn lazily, as ``Distribution.bind`` is, but counts as finite without a walk over all deals. (An endless
-    walk, as where Crazy Eights deals a card again and again until it is no eight, is noticed during the enumeration.)
+    walk, such as that of Crazy Eights, which deals a card again and again until it is not an eight, is detected during
+    the enumeration.)
 
     Args:
       node: OpenSpiel's state, which is not changed.

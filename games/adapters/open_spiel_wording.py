@@ -67,7 +67,7 @@ def _replaced(text: str, replacements: tuple[Replacement, ...]) -> str:
 
 
 def wording_of(name: str, parameters: Mapping[str, object]) -> Wording | None:
-    """The wording of a game; ``None`` where there is none for it, or none for its parameters.
+    """The wording of a game; ``None`` if there is none for it, or none for its parameters.
 
     Args:
       name: OpenSpiel's short name.
@@ -87,7 +87,7 @@ _AT_ONCE: Final = (
 _BID: Final = ((r"^\[P\d+\]Bid: ", "bid "),)
 
 MATRIX: Final = Wording(
-    rules="Both players choose at the same time, once, and are paid by this table.",
+    rules="Both players choose once, at the same time, and are paid according to this table.",
     text=_AT_ONCE,
 )
 """The wording of all matrix games, whose payoffs are read from OpenSpiel and stand after the rules."""
@@ -95,17 +95,18 @@ MATRIX: Final = Wording(
 WORDINGS: Final[Mapping[str, Wording]] = {
     "kuhn_poker": Wording(
         rules="Poker with {players} players and one card more than there are players, numbered from 0; each is dealt "
-        "one. All put 1 into the pot. In turn you pass or bet 1 more. Once somebody has bet, each of the others "
+        "one card. All put 1 into the pot. In turn you pass or bet 1 more. Once somebody has bet, each of the others "
         "either bets as well, to stay in, or passes, to give up. The highest card of those who stayed in wins the pot.",
         legend={"Moves so far": "are in the order of play, p for a pass and b for a bet"},
         text=((r"^(\d+)([pb]*)$", r"Your card: \1. Moves so far: \2"), (r"far: $", "far: none")),
     ),
     "leduc_poker": Wording(
-        rules="Poker with {players} players and two suits of one rank more than there are players. Cards have numbers "
-        "from 0: the rank is half of the number, rounded down. All put 1 into the pot and get a private card; there "
-        "are two rounds of bets, and after the first one card is laid open for all. Call to bet as much as the others "
-        "(nothing, if nobody raised), raise by 2 in the first round and by 4 in the second, at most twice in a round, "
-        "or fold to give up. A private card of the open card's rank wins, otherwise the higher rank; equals share.",
+        rules="Poker with {players} players and two suits of one rank more than there are players. Cards are numbered "
+        "from 0: the rank is half the number, rounded down. All put 1 into the pot and get a private card; there are "
+        "two rounds of betting, and after the first, one card is turned up for all to see. Call to bet as much as the "
+        "others (nothing, if nobody raised), raise by 2 in the first round and by 4 in the second, at most twice in a "
+        "round, or fold to give up. A private card with the rank of the open card wins; otherwise the higher rank "
+        "does, and players with equal cards share the pot.",
         legend={
             "Observer": "is your number",
             "Private": "is your card",
@@ -119,9 +120,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         fixed={"action_mapping": False, "suit_isomorphism": False},
     ),
     "tic_tac_toe": Wording(
-        rules="Two players mark the empty cells of a square of three by three in turn. Three own marks in a row, a "
-        "column or a diagonal win; a full square without them is a draw. A move names the row and the column, "
-        "counted from 0 at the top left.",
+        rules="Two players take turns to mark the empty cells of a board of three by three. Three of your own marks in "
+        "a row, a column or a diagonal win; a full board without such a line is a draw. A move names the row and the "
+        "column, counted from 0 at the top left.",
         legend={
             "x": "is a mark of player_0, who begins",
             "o": "is one of player_1",
@@ -129,9 +130,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         },
     ),
     "connect_four": Wording(
-        rules="Two players drop discs into {columns} columns of {rows} cells in turn; a disc falls to the lowest empty "
-        "cell. {x_in_row} own discs next to each other in a row, a column or a diagonal win; a full board without "
-        "them is a draw. A move names the column, counted from 0 at the left.",
+        rules="Two players take turns to drop discs into {columns} columns of {rows} cells; a disc falls to the lowest "
+        "empty cell. {x_in_row} of your own discs side by side in a row, a column or a diagonal win; a full board "
+        "without such a line is a draw. A move names the column, counted from 0 at the left.",
         legend={
             "x": "is a disc of player_0, who begins",
             "o": "is one of player_1",
@@ -139,9 +140,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         },
     ),
     "goofspiel": Wording(
-        rules="Each player has the cards 1 to {num_cards}. In each round a point card is up, and all bid one of their "
-        "own cards at the same time, which is then gone. The highest bid wins the points; if it is tied nobody does. "
-        "Who has most points in the end wins.",
+        rules="Each player has the cards 1 to {num_cards}. In each round a point card is turned up, and all players "
+        "bid one of their own cards at the same time; a card that was bid is gone. The highest bid wins the points; if "
+        "it is tied, nobody does. Whoever has the most points at the end wins.",
         legend={
             "Current point card": "is what is bid for now",
             "Remaining Point Cards": "are those to come, in ascending order, without spaces between them",
@@ -154,26 +155,27 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "catch": Wording(
         rules="A ball falls straight down by one row at every step. Move the paddle in the bottom row left or right, "
-        "or stay; a ball that lands on the paddle pays 1, any other one costs 1.",
+        "or stay; a ball that lands on the paddle pays 1, and a ball that does not costs 1.",
         legend={"o": "is the ball", "x": "is the paddle", ".": "is an empty cell"},
     ),
     "breakthrough": Wording(
-        rules="Two players move one piece in turn, by one cell: straight or diagonally forward onto an empty cell, or "
-        "diagonally forward onto a piece of the other, which is captured. The first one who reaches the other's "
-        "home row, or captures everything, wins. player_0 moves downwards and begins. A move names the cell that is "
-        "left and the cell that is entered; * marks a capture.",
+        rules="Two players take turns to move one piece by one cell: straight or diagonally forward onto an empty "
+        "cell, or diagonally forward onto a piece of the other player, which is captured. The first player to reach "
+        "the other's home row, or to capture every piece, wins. player_0 moves downwards and begins. A move names the "
+        "cell that is left and the cell that is entered; * marks a capture.",
         legend={"b": "is a piece of player_0", "w": "is one of player_1", ".": "is an empty cell"},
     ),
     "blotto": Wording(
-        rules="Each player divides {coins} coins among {fields} fields, all at the same time. Who has put most on a "
-        "field wins it, and who wins most fields wins the game. A move lists the coins on each field.",
+        rules="Each player divides {coins} coins among {fields} fields, all at the same time. Whoever puts the most "
+        "coins on a field wins it, and whoever wins the most fields wins the game. A move lists the coins on each "
+        "field.",
         text=_AT_ONCE,
         fixed={"players": 2},
     ),
     "universal_poker": Wording(
-        rules="Poker with {numPlayers} players: private cards, {numRounds} rounds of bets, and cards laid open for all "
-        "between the rounds. Call to put in as much as the others, bet to raise, go all in, or fold to give up. The "
-        "best hand of private and open cards wins the pot; returns are chips won or lost.",
+        rules="Poker with {numPlayers} players: private cards, {numRounds} rounds of betting, and cards turned up for "
+        "all to see between the rounds. Call to put in as much as the others, bet to raise, go all in, or fold to give "
+        "up. The best hand of private and open cards wins the pot; returns are chips won or lost.",
         legend={
             "Round": "is the present one, from 0",
             "Player": "is whose turn it is",
@@ -181,15 +183,16 @@ WORDINGS: Final[Mapping[str, Wording]] = {
             "Money": "are the chips that each player has left",
             "Private": "are your cards, rank and suit",
             "Public": "are the open cards",
-            "Sequences": "are the moves so far: c call, f fold, r raise to so many chips",
+            "Sequences": "are the moves so far: c call, f fold, r raise to that many chips",
         },
         actions=((r"^player=\d+ move=AllIn$", "all in"), (r"^player=\d+ move=", "")),
     ),
     "liars_dice": Wording(
-        rules="Each of {players} players rolls {numdice} dice with {dice_sides} sides and sees only the own ones. In "
-        "turn you make a higher bid or say Liar. The bid 2-3 claims that at least two of all dice show a 3, where the "
-        "highest side counts as any. A bid is higher if it names more dice, or as many and a higher side. After Liar "
-        "the dice are shown: if the last bid was true its bidder wins and the caller loses, otherwise the reverse.",
+        rules="Each of {players} players rolls {numdice} dice with {dice_sides} sides and sees only their own. In turn "
+        "you make a higher bid or say Liar. The bid 2-3 claims that at least two of all the dice show a 3, where the "
+        "highest side counts as any. A bid is higher if it names more dice, or as many dice and a higher side. After "
+        "Liar the dice are shown: if the last bid was true, its bidder wins and the caller loses; otherwise the caller "
+        "wins and the bidder loses.",
         legend={
             "Your dice": "stand in ascending order, without spaces between them",
             "Bids so far": "are the oldest first",
@@ -198,9 +201,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         fixed={"bidding_rule": "reset-face"},
     ),
     "y": Wording(
-        rules="Two players put a stone onto an empty cell of a triangle in turn, {board_size} cells on each side. Who "
-        "first has a connected group that touches all three sides wins; corners belong to two sides. A move names "
-        "the column by a letter and the row by a number.",
+        rules="Two players take turns to put a stone onto an empty cell of a triangle with {board_size} cells on each "
+        "side. The first to have a connected group that touches all three sides wins; corners belong to two sides. A "
+        "move names the column by a letter and the row by a number.",
         legend={
             "O": "is a stone of player_0, who begins",
             "@": "is one of player_1",
@@ -213,9 +216,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         "Nf3 is a knight to f3, exd5 a pawn of the e-file that captures on d5, O-O castling. A draw pays 0.",
         legend={
             "/": "divides the rows of the board, the eighth one first, from the a-file to the h-file; capitals are "
-            "white pieces, small letters black ones, and digits are so many empty cells",
-            "w": "(or b) after the board is whose turn it is; then come the rights to castle, the cell for a capture "
-            "in passing, and the numbers of half-moves without progress and of the move",
+            "white pieces, small letters are black ones, and a digit is that many empty cells",
+            "w": "(or b) after the board is whose turn it is; then come the castling rights, the square for a capture "
+            "en passant, and the numbers of half-moves without progress and of the move",
         },
         fixed={"chess960": False},
     ),
@@ -231,9 +234,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         fixed={"piglet": False},
     ),
     "go": Wording(
-        rules="Two players put a stone onto an empty point of a board of {board_size} by {board_size} in turn, or "
-        "pass. Connected stones without an empty point beside them are taken off. Two passes in a row end the game; "
-        "then each one's stones and the empty points that only they surround are counted, and {komi} is added for "
+        rules="Two players take turns to put a stone onto an empty point of a board of {board_size} by {board_size}, "
+        "or pass. Connected stones without an empty point beside them are removed. Two passes in a row end the game; "
+        "then each player's stones and the empty points that only these surround are counted, and {komi} is added for "
         "white. A stone that repeats an earlier board ends it as a draw. player_0 has black and begins, without a "
         "handicap.",
         legend={
@@ -247,9 +250,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "oshi_zumo": Wording(
         rules="Two players with {coins} coins each push a wrestler along a field of cells. In each round both bid some "
-        "of their coins at the same time, which are then gone, and the higher bid pushes the wrestler by one cell: "
-        "player_0 to the right, player_1 to the left. Who pushes it off the field wins. When no coins are left, the "
-        "one on whose side the wrestler is loses; in the middle it is a draw. The left half is player_0's side.",
+        "of their coins at the same time; coins that were bid are gone. The higher bid pushes the wrestler by one "
+        "cell: player_0 to the right, player_1 to the left. Whoever pushes it off the field wins. When no coins are "
+        "left, the player on whose side the wrestler is loses; if it is in the middle, the game is a draw. The left "
+        "half is player_0's side.",
         legend={
             "Coins": "are what each player has left",
             "W": "is the wrestler",
@@ -262,7 +266,7 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     "backgammon": Wording(
         rules="The usual rules of backgammon, without doubling. A move lists what each die does: 13/9 is a checker "
         "from point 13 to point 9, counted from the mover's own side, Bar/20 one that enters again, Off one that is "
-        "borne off, 8/4/2 one that moves twice; * marks a hit. Who first bears off all checkers wins.",
+        "borne off, 8/4/2 one that moves twice; * marks a hit. The first to bear off all checkers wins.",
         legend={
             "x": "is a checker of player_0, and a number stands for that many at a point",
             "o": "is one of player_1",
@@ -276,17 +280,17 @@ WORDINGS: Final[Mapping[str, Wording]] = {
     ),
     "hanabi": Wording(
         rules="All players build fireworks together, one for each colour, from rank 1 upwards, and each sees the "
-        "others' cards but not the own ones. In turn, play a card (the next one of its firework pays 1 to all, another "
-        "costs a life), discard one (an information token comes back), or reveal all cards of a colour or rank in "
-        "another hand (costs a token). Cards are counted from 0, the oldest first. It ends when all fireworks are "
-        "complete, a turn of each after the deck is empty, or with the last life, whereupon everything that was paid "
-        "is lost.",
+        "others' cards but not their own. In turn, play a card (the next one of its firework pays 1 to all, any other "
+        "costs a life), discard one (an information token comes back), or reveal all cards of one colour or rank in "
+        "another hand (which costs a token). Cards are counted from 0, the oldest first. The game ends when all "
+        "fireworks are complete, when each player has had one turn after the deck became empty, or with the last life, "
+        "which loses everything that was paid.",
         legend={
             "Life tokens": "are the lives left",
             "Info tokens": "are those for hints",
             "Fireworks": "are the highest card of each colour",
             "Cur player": "stands above the hand of whose turn it is",
-            "XX": "is a card that you do not see; after || stands what was revealed of a card, after | what it can be",
+            "XX": "is a card that you do not see; after || is what was revealed of a card, and after | what it can be",
             "Deck size": "are the cards to be drawn",
             "Discards": "are the cards that are out of the game",
         },
@@ -300,9 +304,9 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         fixed={"observation_type": "card_knowledge"},
     ),
     "first_sealed_auction": Wording(
-        rules="A thing is sold to one of {players} bidders. You know what it is worth to you alone, at most "
-        "{max_value}. All bid once, unseen by the others; the highest bid wins and is paid, and among equal ones "
-        "chance decides. The winner gets the worth less the bid, everybody else nothing.",
+        rules="An item is sold to one of {players} bidders. Only you know what it is worth to you, at most "
+        "{max_value}. All bid once, unseen by the others. The highest bid wins; chance decides between equal bids. The "
+        "winner gets what the item is worth to them minus the bid, and all others get nothing.",
         text=(
             (r"^p\d+ val (\d+)(?: bid (\d+))?$", r"Its worth to you: \1. Your bid: \2"),
             (r"bid: $", "bid: none yet"),
@@ -310,10 +314,10 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         actions=((r"^Player \d+ bid: ", "bid "),),
     ),
     "hex": Wording(
-        rules="Two players put a stone onto an empty cell of a board of hexagons in turn. player_0 connects the top "
-        "side with the bottom side, player_1 the left side with the right side; who does it first wins. A cell "
-        "touches those left and right of it, above and above right, below and below left. A move names the column "
-        "by a letter and the row by a number, from the top left.",
+        rules="Two players take turns to put a stone onto an empty cell of a board of hexagons. player_0 connects the "
+        "top side with the bottom side, player_1 the left side with the right side; whoever does so first wins. A cell "
+        "touches those left and right of it, above and above right, below and below left. A move names the column by a "
+        "letter and the row by a number, from the top left.",
         legend={
             "x": "is a stone of player_0, who begins",
             "o": "is one of player_1",
@@ -322,8 +326,8 @@ WORDINGS: Final[Mapping[str, Wording]] = {
         fixed={"swap": False, "string_rep": "standard"},
     ),
     "nim": Wording(
-        rules="Two players in turn take at least one object from one of the piles; piles are counted from 1. Who takes "
-        "the last object of all loses.",
+        rules="Two players take turns to remove at least one object from one of the piles, which are numbered from 1. "
+        "Whoever takes the last object of all loses.",
         legend={"Piles": "are the objects left in each"},
         text=((r"^\((\d+)\): ", r"player_\1 is to move. Piles: "),),
         actions=((r"^pile:(\d+), take:(\d+);$", r"take \2 from pile \1"),),

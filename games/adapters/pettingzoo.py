@@ -1,6 +1,6 @@
 """PettingZoo environments as games.
 
-They are sampled: an environment moves along with the episode, and branches by a replay of the actions from the start.
+They are sampled: an environment advances with the episode, and branches by a replay of the actions from the start.
 The games of ``pettingzoo.classic`` have curated texts.
 """
 
@@ -76,15 +76,15 @@ def from_pettingzoo(
       labels: names of the numbers of an observation that is a vector, each of which then has a line of its own; the
         same for all agents, or by agent.
       rules: the rules that an agent reads, before the actions; by default the curated rules.
-      success: what a success is; by default none is defined.
+      success: the definition of success; by default there is none.
       invalid_rule: iota, which determines what follows an invalid text. By default an AEC environment stands still;
         in a Parallel one a random legal action is played for the offender, or the offender forfeits where actions are
         not listed.
-      rendering: whether an ansi rendering may be read. All agents read the same one: pass False where it shows
-        what an agent must not see.
-      fresh_chance: whether chance is drawn anew at every step; by default where the environment is curated or keeps
-        its generator as ``np_random``. Otherwise the seed of the reset fixes all chance, and the episodes of one
-        start share it; a warning says so, unless False is passed.
+      rendering: whether an ansi rendering may be read. All agents read the same one: pass False if it shows what an
+        agent must not see.
+      fresh_chance: whether chance is drawn anew at every step; by default if the environment is curated or keeps its
+        generator as ``np_random``. Otherwise the seed of the reset fixes all chance, and the episodes of one start
+        share it; a warning says so, unless False is passed.
       **kwargs: arguments of the function that makes the environment.
 
     Raises:
@@ -325,7 +325,7 @@ def _labelled(
 def _renewal(
     made: RawEnv, name: str, known: Curated | None, wanted: bool | None
 ) -> Callable[[RawEnv, int], None] | None:
-    """The function that gives the environment fresh chance at every step; ``None`` where nothing does or should."""
+    """The function that gives the environment fresh chance at every step; ``None`` if nothing does or should."""
     if wanted is False:
         return None
     if known is not None and (known.renew or not wanted):

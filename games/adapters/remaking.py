@@ -1,7 +1,7 @@
-"""How a Gymnasium environment is made again and again, since replays need fresh ones.
+"""Recreation of Gymnasium environments, since replays need fresh ones.
 
-A registered id is made without its time limit, which becomes the game's horizon. An environment of the caller's is made
-again from its whole spec, with its wrappers; what the spec does not record cannot be made again, and is refused.
+A registered id is made without its time limit, which becomes the game's horizon. A caller's environment is recreated
+from its complete spec, with its wrappers; one that the spec does not record completely is refused.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def maker(env: object, kwargs: Mapping[str, Any]) -> tuple[Make, Env, int | None
 
 @contextlib.contextmanager
 def told(env: object, kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """What keeps an environment from being made, as the error of an argument."""
+    """The reason why an environment cannot be made, as the error of an argument."""
     try:
         yield
     except (TypeError, ValueError, LookupError, ImportError, gymnasium.error.Error) as error:
@@ -163,7 +163,7 @@ def _wrappers(env: Env) -> list[gymnasium.Wrapper[Any, Any, Any, Any]]:
 
 
 def pair(told: object, name: str) -> tuple[Any, Mapping[str, Any]]:
-    """The observation and the info that ``reset`` gave.
+    """The observation and the info that ``reset`` returned.
 
     Raises:
       InvalidArgumentError: it gave something else.
@@ -174,7 +174,7 @@ def pair(told: object, name: str) -> tuple[Any, Mapping[str, Any]]:
 
 
 def quintuple(told: object, name: str) -> tuple[Any, object, bool, bool, Mapping[str, Any]]:
-    """The observation, reward, two ends and info that ``step`` gave.
+    """The observation, reward, two end flags and info that ``step`` returned.
 
     Raises:
       InvalidArgumentError: it gave something else.

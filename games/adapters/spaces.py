@@ -144,7 +144,7 @@ def nameable(space: AnySpace) -> bool:
 
 
 def count(space: AnySpace) -> float:
-    """The number of values of a space; infinity where they cannot be listed."""
+    """The number of values of a space; infinity if they cannot be listed."""
     if isinstance(space, spaces.Discrete):
         return float(space.n)
     if isinstance(space, spaces.MultiDiscrete):
@@ -204,7 +204,7 @@ def labelled(space: AnySpace, labels: Sequence[str], name: str) -> Callable[[Nat
       name: whose observations they are, for messages.
 
     Raises:
-      InvalidArgumentError: observations are no vectors of so many numbers, or names are alike.
+      InvalidArgumentError: observations are not vectors of as many numbers, or two names are equal.
     """
     shape = getattr(space, "shape", None)
     if shape != (len(labels),) or len(set(labels)) != len(labels):

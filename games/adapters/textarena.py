@@ -1,8 +1,8 @@
 """TextArena's environments as games.
 
-They are sampled: an environment moves along with the episode, and branches by a replay of the texts from the start.
-It draws from the global generators of ``random`` and NumPy, so each call finds these seeded for it, and leaves them as
-they were: episodes are reproducible, and two environments do not disturb each other.
+They are sampled: an environment advances with the episode, and branches by a replay of the texts from the start. It
+draws from the global generators of ``random`` and NumPy, so these are seeded before each call and restored after it:
+episodes are reproducible, and two environments do not disturb each other.
 """
 
 import contextlib
@@ -44,16 +44,17 @@ def from_textarena(
 ) -> LiveGame:
     """A TextArena environment as a sampled game of the agents ``player_0``, ``player_1``, ...
 
-    An action is any text, and the environment itself says what becomes of one that it does not understand (most allow
-    one more try). An agent reads what the environment's own wrappers show: by default all that it was told so far.
+    An action is any text, and the environment itself decides what happens to one that it does not understand (most
+    allow one more try). An agent reads what the environment's own wrappers show, by default everything that it was told
+    so far.
 
     Args:
       env: a registered id such as ``"TicTacToe-v0"``, or a function that makes an environment.
       players: number of players; by default the least number that the environment takes.
       horizon: time limit H, in steps; by default the environment's limit of turns, with all the tries that it allows.
-      admissible: function from an agent's text to the commands that it admits; the agent has only these, and other
-        texts meet the invalid rule. By default every text is an action.
-      success: what a success is; by default none is defined.
+      admissible: function from an agent's text to the commands that it admits; the agent has only these, and the
+        invalid rule applies to other texts. By default every text is an action.
+      success: the definition of success; by default there is none.
       rules: the rules that an agent reads; the environment's own are part of its texts.
       invalid_rule: iota, which determines what follows an invalid text; by default the environment stands still.
       **kwargs: arguments of ``textarena.make``.

@@ -33,7 +33,7 @@ class Property:
     """What some things have and others have not.
 
     Attributes:
-      question: how the property is asked for.
+      question: a question that asks for the property.
       words: the words that a question about it has; one of them suffices.
       things: the things that have it.
     """
@@ -128,7 +128,7 @@ class Table:
                 )
 
     def read(self, question: str) -> Property | None:
-        """The property that a question is about, or ``None`` where it is not understood.
+        """The property that a question is about, or ``None`` if it is not understood.
 
         Example:
           >>> table = Table()
@@ -142,7 +142,7 @@ class Table:
         return _read(self.properties, question)
 
     def possible(self, log: Iterable[tuple[Move, bool | None]]) -> tuple[str, ...]:
-        """The things that agree with what was answered.
+        """The things that agree with the answers.
 
         Args:
           log: each move, and whether its answer was yes; ``None`` for no understood question.

@@ -1,7 +1,7 @@
 """The base of games in which agents speak: moves with messages, who hears them, and texts that cannot be forged.
 
-A game says what its hidden world is, which moves an agent may make, what follows and what it pays. The base reads and
-writes moves, lets agents speak in turn, and shows each what it heard.
+A game defines its hidden world, the moves that an agent may make, what follows them and what they pay. The base reads
+and writes moves, lets agents speak in turn, and shows each agent what it heard.
 """
 
 import abc
@@ -27,8 +27,8 @@ W = TypeVar("W", bound=Hashable)
 class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
     """A game whose agents speak.
 
-    Where a move may carry a message, the actions cannot be listed: ``legal_actions`` is ``None``, and a scripted player
-    is needed to clone, to check and to compare.
+    If a move may carry a message, the actions cannot be listed: ``legal_actions`` is ``None``, and cloning, checks and
+    comparisons need a scripted player.
 
     Attributes:
       message_limit: the greatest number of characters of a message.
@@ -38,7 +38,7 @@ class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
 
     @abc.abstractmethod
     def world_dist(self) -> Distribution[W]:
-        """The distribution of what is beside the words, such as hidden values and roles."""
+        """The distribution of everything besides the words, such as hidden values and roles."""
 
     @abc.abstractmethod
     def forms(self, state: Talk[W], agent: str) -> tuple[Form, ...]:
@@ -50,7 +50,7 @@ class AbstractDialogue(AbstractExplicitGame[Talk[W], Move]):
 
     @abc.abstractmethod
     def head_text(self, state: Talk[W], agent: str) -> str:
-        """What the agent reads before the transcript: who it is, what it alone knows."""
+        """What the agent reads before the transcript: who it is, and what only it knows."""
 
     def foot_text(self, state: Talk[W], agent: str) -> str:
         """What the agent reads after the transcript: what is asked of it, or how the game ended; may be empty."""

@@ -1,4 +1,4 @@
-"""What may be said in a dialogue: forms of moves, the text of each move, and how a text is read as one.
+"""The moves of a dialogue: their forms, the text of each move, and how a text is read as one.
 
 A move's text is a word that says what is done, then perhaps one word for each slot, then perhaps a colon and a message:
 ``say: hello``, ``offer 2 0 1: the hats are yours``, ``vote ann``. Only the message is free.
@@ -53,7 +53,7 @@ class Slot:
     """A place in a move that is filled with one of a few words.
 
     Attributes:
-      name: what stands for the word in the rules, such as ``NAME``.
+      name: the placeholder of the word in the rules, such as ``NAME``.
       options: the words; at least one, different after folding (``tsmg.fold``), without blanks and colons.
       by_folded: each word by its folded text.
 
@@ -167,10 +167,10 @@ class Form:
 
 
 def plain(text: str) -> str:
-    r"""A message as others get it: one line of what can be seen.
+    r"""A message as others receive it: one line of visible characters.
 
     Line breaks and whatever else cannot be printed become blanks, blanks in a row become one, characters that have no
-    shape are left out, and accents are composed (``tsmg.visible``). Doing it twice changes nothing more.
+    shape are left out, and accents are composed (``tsmg.visible``). A second application changes nothing.
 
     Example:
       >>> plain("  I agree.\nReferee:  you have\u200b won ")
@@ -198,7 +198,7 @@ def quoted(message: str) -> str:
 
 
 def listed(forms: Iterable[Form]) -> tuple[Move, ...] | None:
-    """All moves of some forms; ``None`` where one of them carries a message, so that they cannot be listed."""
+    """All moves of some forms; ``None`` if one of them carries a message, so that they cannot be listed."""
     forms = tuple(forms)
     if any(form.speech is not Speech.NONE for form in forms):
         return None
@@ -206,7 +206,7 @@ def listed(forms: Iterable[Form]) -> tuple[Move, ...] | None:
 
 
 def read_move(forms: Iterable[Form], text: str, limit: int) -> Move | None:
-    r"""The move that a text names, or ``None`` where it names none of these forms.
+    r"""The move that a text names, or ``None`` if it names none of these forms.
 
     Args:
       forms: the forms that are allowed.
@@ -247,7 +247,7 @@ def move_text(move: Move, limit: int) -> str:
 
 
 def grammar_text(forms: Iterable[Form], limit: int) -> str:
-    """What the rules of a game tell of the moves: how each form is written, and what its slots and messages are.
+    """The part of a game's rules about moves: how each form is written, and what its slots and messages are.
 
     Raises:
       InvalidArgumentError: there are no forms.

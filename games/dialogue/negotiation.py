@@ -1,4 +1,4 @@
-"""Negotiation with hidden values: two agents talk about how to divide things, which each values in its own way.
+"""Negotiation with hidden values: two agents talk about how to divide items, which each values in its own way.
 
 Source: M. Lewis, D. Yarats, Y. N. Dauphin, D. Parikh, D. Batra, "Deal or no deal?", 2017, arXiv:1706.05125 (pool and
 values); J. F. Nash, "The bargaining problem", 1950 (the bargaining solution).
@@ -39,14 +39,14 @@ _MOST = 10_000  # values and bundles, so that all can be listed
 _DECLARED = re.compile(r"my values: (\d{1,6}(?: \d{1,6})*)")
 
 Bundle = tuple[int, ...]
-"""How many things of each kind."""
+"""The number of items of each kind."""
 Values = tuple[int, ...]
-"""What one thing of each kind is worth."""
+"""The value of one item of each kind."""
 Table = Talk[tuple[Values, Values]]
 
 
 def worth(bundle: Bundle, values: Values) -> int:
-    """What a bundle is worth."""
+    """The value of a bundle."""
     return sum(map(operator.mul, bundle, values))
 
 
@@ -57,7 +57,7 @@ def bundles(counts: Bundle) -> tuple[Bundle, ...]:
 
 
 def valuations(counts: Bundle, total: int) -> Iterator[Values]:
-    """All values in whole numbers by which the pool is worth the total.
+    """All whole-number values under which the pool is worth the total.
 
     Example:
       >>> list(valuations((1, 2), 4))
@@ -73,7 +73,7 @@ def valuations(counts: Bundle, total: int) -> Iterator[Values]:
 
 
 def efficient_worth(counts: Bundle, values: tuple[Values, Values]) -> int:
-    """The greatest joint worth of a division: each thing goes to whom it is worth more.
+    """The greatest joint value of a division: each item goes to the agent that values it more.
 
     Example:
       >>> efficient_worth((1, 2), ((4, 0), (0, 2)))
@@ -122,14 +122,14 @@ def _head_text(agent: str, items: tuple[tuple[str, int], ...], own: Values) -> s
 @final
 @attrs.frozen(kw_only=True)
 class Negotiation(AbstractDialogue[tuple[Values, Values]]):
-    """Divide books, hats and balls by talking; what they are worth to the other is hidden.
+    """Divide books, hats and balls by talking; their value to the other agent is hidden.
 
     Agents: ``player_1`` and ``player_2``, in turn.
     States: the values of both, and what was said.
     Actions: to say something, to offer a part of the pool with or without words, to accept or reject an offer.
-    Observation text: the own values, every move so far with messages in quotation marks, the offer that stands.
+    Observation text: the agent's own values, every move so far with messages in quotation marks, the standing offer.
     Action text: ``say: MESSAGE``, ``offer BOOKS HATS BALLS`` (what the other gets), ``accept``, ``reject``.
-    Rewards: what the own part is worth under an accepted offer, otherwise 0.
+    Rewards: the value of the agent's own part under an accepted offer, otherwise 0.
     Invalid rule: the offender stands still (a step passes), at a penalty of 0.1.
     Exact values: for each start the efficient joint worth (``games.dialogue.negotiation.efficient_worth``), 731/49 =
     14.92 on average, and the bargaining solution (``games.dialogue.negotiation.bargaining_solution``), which two candid
@@ -210,7 +210,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
         return self.both_dist
 
     def deal(self, state: Table) -> tuple[Bundle, Bundle] | None:
-        """What each agent gets; ``None`` where nothing was accepted."""
+        """What each agent gets; ``None`` if nothing was accepted."""
         offer = accepted_offer(state.utterances)
         return None if offer is None else self.parts_of(offer)
 
@@ -270,7 +270,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
 
         ``efficiency`` is the joint worth of the deal as a share of the greatest possible one, 0 without a deal;
         ``share`` is the agent's part of the joint worth, and ``equality`` (``games.social``) compares both parts; they
-        are left out where the joint worth is 0.
+        are left out if the joint worth is 0.
         """
         final = episode.final_state.state
         gains = self.rewards(final)
@@ -289,7 +289,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
 @final
 @attrs.frozen(kw_only=True)
 class Haggler(AbstractPlayer[Table, Move]):
-    """Wants almost everything at first and ever less later; it offers any part that leaves it enough, and accepts such.
+    """Wants almost everything at first and ever less later; it offers and accepts any part that leaves it enough.
 
     Attributes:
       game: the game.

@@ -25,7 +25,7 @@ ANSWERS = (Form(ACCEPT), Form(REJECT, speech=Speech.ALLOWED))
 
 
 def standing_offer(said: Sequence[Utterance]) -> Utterance | None:
-    """The last offer that was not rejected, accepted or not; ``None`` where there is none.
+    """The last offer that was not rejected, accepted or not; ``None`` if there is none.
 
     Example:
       >>> from games.dialogue.moves import Move
@@ -38,7 +38,7 @@ def standing_offer(said: Sequence[Utterance]) -> Utterance | None:
 
 
 def accepted_offer(said: Sequence[Utterance]) -> Utterance | None:
-    """The offer that the last move accepted; ``None`` where it was another move."""
+    """The offer that the last move accepted; ``None`` if it was another move."""
     return standing_offer(said) if said and said[-1].move.verb == ACCEPT else None
 
 

@@ -1,7 +1,7 @@
-"""What was said and what happened in a dialogue, and who knows of it.
+"""The transcript of a dialogue: what was said and what happened, and who knows of it.
 
-Entries are values. A game's own words stand in a ``Notice``; an agent's words stand in the message of an ``Utterance``,
-and are shown in quotation marks on the line of the speaker, so that nothing that is said looks like a line of the game.
+Entries are values. A game's own words are in a ``Notice``. An agent's words are in the message of an ``Utterance``, and
+are shown in quotation marks on the line of the speaker, so that no message looks like a line of the game.
 """
 
 import functools
@@ -70,7 +70,7 @@ class Talk(Generic[W]):
     """The state of a dialogue.
 
     Attributes:
-      world: all that matters beside what was said, such as hidden values and roles.
+      world: all that matters besides the words, such as hidden values and roles.
       log: what was said and told so far, in order.
     """
 

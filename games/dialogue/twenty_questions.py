@@ -1,8 +1,8 @@
-"""Twenty questions: find out which thing is meant by questions in free text, which a fixed rule answers.
+"""Twenty questions: find out which thing was chosen, by questions in free text that a fixed rule answers.
 
-The answerer knows a table of things and properties. It reads a question for the words of a property; a question that
-has the words of no property, or of several, that denies, or that has another number than the property, is not
-understood. So any text has a known answer.
+The answerer knows a table of things and properties. It looks in a question for the words of a property. A question is
+not understood if it has the words of no property or of several, if it denies, or if it has another number than the
+property. Any text therefore has a known answer.
 """
 
 import functools
@@ -32,16 +32,16 @@ from tsmg.invalid import AbstractInvalidRule, StandStill
 
 _AGENT = "player"
 UNCLEAR = "I do not understand the question."
-"""What the answerer says where it reads no property, or more than one."""
+"""The answer to a question with no property, or more than one."""
 
 Thought = Talk[str]
-"""The thing that is meant, and what was said."""
+"""The chosen thing, and what was said."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class TwentyQuestions(AbstractDialogue[str]):
-    """Find out which thing is meant, by questions in free text that are answered with yes or no.
+    """Find out which thing was chosen, by questions in free text that are answered with yes or no.
 
     Agents: one, ``player``.
     States: the thing, and what was asked and guessed.
@@ -54,7 +54,7 @@ class TwentyQuestions(AbstractDialogue[str]):
     (by dynamic programming over the things that are still possible, ``games.dialogue.twenty_questions.best_total``).
 
     Attributes:
-      table: the things and their properties; in Python alone.
+      table: the things and their properties; can be set only from Python.
       turns: the number of questions and guesses.
       cost: what a question or a wrong guess costs; at least 0.
       message_limit: the greatest number of characters of a question; the table's own questions must keep to it.
@@ -122,10 +122,10 @@ class TwentyQuestions(AbstractDialogue[str]):
         return deterministic(Talk(said.world, (*said.log, Notice(answer))))
 
     def answer(self, thing: str, move: Move) -> bool | None:
-        """The answer to a question or guess, if a thing is meant; ``None`` where it is not understood.
+        """The answer to a question or guess, given the chosen thing; ``None`` if it is not understood.
 
         Args:
-          thing: what is meant.
+          thing: the chosen thing.
           move: what is asked or guessed.
         """
         if move.verb == "guess":
@@ -146,14 +146,15 @@ class TwentyQuestions(AbstractDialogue[str]):
 
     def rules_text(self, agent: str) -> str:
         return (
-            "One of some things is meant, all equally likely. Find out which one: ask for one property at a time, in "
-            "a question that can be answered with yes or no, or guess it. A question for several properties, or with "
-            "a word such as not, is not understood. The right guess ends the game and gets 1; every other move costs "
-            f"{self.cost:g}. You have {self.turns} moves. {grammar_text(self.every_form, self.message_limit)}"
+            "One of the things listed below was chosen, all equally likely. Find out which: ask about one property at "
+            "a time, in a question that can be answered with yes or no, or guess the thing. A question about several "
+            "properties, or one with a word such as not, is not understood. The right guess ends the game and gets 1; "
+            f"every other move costs {self.cost:g}. You have {self.turns} moves. "
+            f"{grammar_text(self.every_form, self.message_limit)}"
         )
 
     def told(self, state: Thought) -> Iterator[tuple[Move, bool | None]]:
-        """Every move so far, and whether its answer was yes; ``None`` where a question was not understood."""
+        """Every move so far, and whether its answer was yes; ``None`` if a question was not understood."""
         return ((said.move, self.answer(state.world, said.move)) for said in state.utterances)
 
     def success(self, episode: Episode[Thought], agent: str) -> bool:
@@ -181,7 +182,7 @@ _TOLD: Mapping[tuple[str, bool | None], str] = {
 @final
 @attrs.frozen(kw_only=True)
 class Asker(AbstractPlayer[Thought, Move]):
-    """Asks for a property that halves what is possible, now and then; otherwise for any property. Guesses what is left.
+    """Sometimes asks for a property that halves what is possible, otherwise for any property; guesses what is left.
 
     Attributes:
       game: the game.

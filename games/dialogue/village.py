@@ -1,4 +1,4 @@
-"""The village of a small Werewolf: who is what and who lives, and its chance where everybody plays at random.
+"""The village of a small Werewolf: the roles and the living, and its chance if everybody plays at random.
 
 Source: P. Migdal, "A mathematical model of the Mafia game", 2010, arXiv:1009.1031 (the chance).
 """
@@ -18,7 +18,7 @@ Winner = Literal["", "village", "wolves"]
 @final
 @attrs.frozen(cache_hash=True)
 class Village:
-    """Who is what, who lives, and what is to be done.
+    """The roles, the living players, and the current phase.
 
     Attributes:
       roles: the role of each player.
@@ -39,7 +39,7 @@ class Village:
 
 @functools.lru_cache(maxsize=16)
 def casts(players: int, wolves: int) -> tuple[tuple[Role, ...], ...]:
-    """Every way to give the roles to some players: so many wolves, one seer, and villagers.
+    """Every way to assign the roles to the players: the wolves, one seer, and villagers.
 
     Example:
       >>> len(casts(5, 1)), casts(3, 1)[0]
@@ -58,7 +58,7 @@ def casts(players: int, wolves: int) -> tuple[tuple[Role, ...], ...]:
 
 @functools.cache
 def village_chance(wolves: int, others: int, days: int) -> Fraction:
-    """The probability that the village wins where nobody learns anything: all vote and kill at random.
+    """The probability that the village wins if nobody learns anything: all vote and kill at random.
 
     With one wolf and an odd number n of players it is 1 - (n - 1)!! / n!!.
 

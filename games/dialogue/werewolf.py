@@ -29,7 +29,7 @@ from tsmg import (
 from tsmg.invalid import AbstractInvalidRule, PlayDefault
 
 PASS = Move("pass")
-"""Says, does or votes for nothing."""
+"""The move that says, does or votes for nothing."""
 _SAY = (Form("say", speech=Speech.REQUIRED), Form("pass"))
 _ACCUSED = re.compile(r"(player_\d) is a wolf\.?")
 
@@ -45,14 +45,14 @@ class Werewolf(AbstractDialogue[Village]):
     Agents: ``player_1``, ``player_2``, ...; by day they speak in turn, and at night and at the vote they act at once.
     States: the roles, who lives, what is to be done, and what was said and told so far.
     Actions: to kill or inspect a player by night, to say something by day, to vote, or to pass.
-    Observation text: the own role, who lives, what the player heard (messages in quotation marks), what is to be done.
+    Observation text: the player's own role, who lives, what it heard (messages in quotation marks), what is to be done.
     Action text: ``say: MESSAGE``, ``kill NAME``, ``inspect NAME``, ``vote NAME``, ``pass``.
-    Rewards: 1 at the end to each player of the side that won, also to those who are out.
+    Rewards: 1 at the end to each player of the side that won, including those who are out.
     Invalid rule: the offender passes, at a penalty of 0.1.
-    Exact values: where all vote and kill at random, the village wins with
+    Exact values: if all vote and kill at random, the village wins with
     ``games.dialogue.village.village_chance(wolves, others, days)``: 7/15 with five players and one wolf.
-    There it is 7/32 where all play as ``games.dialogue.werewolf.Accuser`` with full attention, and 0.3039 with its
-    usual one: the wolf's lies are believed as often as the seer's words.
+    There it is 7/32 if all play as ``games.dialogue.werewolf.Accuser`` with full attention, and 0.3039 with its usual
+    one: the wolf's lies are believed as often as the seer's words.
 
     Attributes:
       players: the number of players, from 5 to 7; one of them is the seer.
@@ -105,7 +105,7 @@ class Werewolf(AbstractDialogue[Village]):
         return _cast_dist(self.agents, self.wolves)
 
     def role(self, village: Village, agent: str) -> Role:
-        """What the agent is."""
+        """The role of the agent."""
         return village.roles[self.agents.index(agent)]
 
     def pack(self, village: Village) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A game as one agent's conversation with it: what libraries that train language models by turns need of a game."""
+"""A game as one agent's conversation with it, as libraries that train language models by turns need it."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -11,21 +11,21 @@ _OVER = "The game is over."
 
 @final
 class Conversation:
-    """An agent's episodes, one after the other, as texts: it reads, says something, and reads what follows.
+    """An agent's consecutive episodes as texts: it reads, says something, and reads what follows.
 
-    No text raises an exception: what names no legal action meets the game's own invalid rule, and what is said after
-    the end changes nothing.
+    No text raises an exception: the game's own invalid rule applies to a text that names no legal action, and a text
+    after the end changes nothing.
 
     Args:
       game: the game.
-      agent: name of the agent; may be left out where there is one agent.
+      agent: name of the agent; may be left out if there is only one.
       opponents: the policy or scripted player of all other agents, or one per agent.
 
     Attributes:
       rules: the rules that the agent reads.
       is_over: whether the episode is over; also before the first.
       episode_return: rewards and penalties so far.
-      texts: how many texts the agent said.
+      texts: how many texts the agent wrote.
       invalid: how many of them named no legal action.
       info: what the environment says of the last step, as ``to_gymnasium`` describes it.
 

@@ -42,7 +42,7 @@ def to_gymnasium(
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
-      agent: name of the agent that learns; may be left out where there is one agent.
+      agent: name of the agent that learns; may be left out if there is only one.
       opponents: the policy or scripted player of all other agents, or one per agent.
       actions: ``"text"`` (any string, read by the game, with its invalid rule) or ``"index"`` (of an action text).
       observations: ``"text"``, or ``"dict"`` with keys ``observation`` (bytes), ``text`` and, for indices,
@@ -101,8 +101,8 @@ def _open_masks(*values: Any) -> None:
 class GymnasiumGame(gymnasium.Env[Any, Any]):
     """A game as one agent plays it.
 
-    Rewards before the agent's first turn count at its first step. Where the game is over before that turn,
-    ``reset`` shows its end (``info["ending"]``), and the first step ends the episode whatever the action.
+    Rewards before the agent's first turn count at its first step. If the game is over before that turn, ``reset`` shows
+    its end (``info["ending"]``), and the first step ends the episode whatever the action.
 
     Args:
       view: the spaces and their values.
@@ -123,7 +123,7 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
 
     @property
     def is_out(self) -> bool:
-        """Whether the agent acts no more in this episode, which may be so before its first turn."""
+        """Whether the agent no longer acts in this episode, perhaps already before its first turn."""
         return begun(self._match).is_out(self.agent)
 
     def reset(

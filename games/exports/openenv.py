@@ -26,16 +26,16 @@ def to_openenv(
 
     An action has the field ``text``. An observation has, besides OpenEnv's ``done`` and ``reward`` (penalties
     included): ``text`` (the first one of an episode begins with the rules), ``legal_texts`` (canonical texts of the
-    legal actions; none at the end; ``None`` where the game does not list them), ``outcome`` (``parsed``, ``illegal`` or
+    legal actions; none at the end; ``None`` if the game does not list them), ``outcome`` (``parsed``, ``illegal`` or
     ``malformed``: how the last text was read) and ``ending`` (``terminated``, ``truncated`` or ``forfeited``), ``None``
     where there is none yet.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
-      agent: name of the agent that clients play; may be left out where there is one agent.
+      agent: name of the agent that clients play; may be left out if there is only one.
       opponents: the policy or scripted player of all other agents, or one per agent.
       sessions: the greatest number of clients at once.
-      seed: fixes the episodes that a client begins without a seed; other ones in each process unless given.
+      seed: fixes the episodes that a client begins without a seed; unless given, they differ in each process.
 
     Raises:
       MissingPackageError: OpenEnv is not installed.
@@ -71,7 +71,7 @@ def _model(**fields: object) -> dict[str, Any]:
 
 
 class ServedGame:
-    """What an environment of OpenEnv does, for one client; a server makes it one of OpenEnv's class.
+    """The behaviour of an OpenEnv environment for one client; a server derives a class of OpenEnv's from it.
 
     Args:
       name: of the game.
@@ -98,7 +98,7 @@ class ServedGame:
         """Begin an episode.
 
         Args:
-          seed: fixes the start and all chance; another one each time unless given.
+          seed: fixes the start and all chance; a new one each time unless given.
           episode_id: what the client calls the episode.
           **other: what else a client may send; it does not matter.
 
@@ -111,7 +111,7 @@ class ServedGame:
         return self._seen(opening(self._conversation.rules, text), reward=reward)
 
     def step(self, action: Any, timeout_s: float | None = None, **other: Any) -> Any:
-        """Carry out what the agent says; after the end nothing changes.
+        """Carry out the agent's text; after the end nothing changes.
 
         Args:
           action: what it says, as ``text``.
@@ -129,7 +129,7 @@ class ServedGame:
 
     @property
     def state(self) -> Any:
-        """The episode's name, and how many texts were said in it."""
+        """The episode's name, and the number of texts in it."""
         return self._state
 
     def get_metadata(self) -> Any:

@@ -33,8 +33,8 @@ def to_pettingzoo(
 ) -> "pettingzoo.AECEnv[str, Any, Any]":
     """A game as a PettingZoo environment that asks one agent after the other.
 
-    Where several agents act at once, they are asked in turn, none sees the others' actions, and the game moves after
-    the last one.
+    If several agents act at once, they are asked in turn, none sees the others' actions, and the game moves after the
+    last one.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.

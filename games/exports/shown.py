@@ -46,7 +46,7 @@ class Pay(NamedTuple):
 class ShownMatch:
     """A match as an environment shows it: the pay of each agent, the agents that have left, the legal texts.
 
-    Steps at which chance moves alone are carried out at once: after a move an agent acts, or the match is over.
+    Steps at which only chance moves are carried out at once: after a move an agent acts, or the match is over.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
@@ -75,7 +75,7 @@ class ShownMatch:
 
     @property
     def ending(self) -> Ending | None:
-        """How the match ended; ``None`` while it goes on."""
+        """How the match ended; ``None`` while it continues."""
         return self._match.ending
 
     def is_out(self, agent: str) -> bool:
@@ -92,7 +92,7 @@ class ShownMatch:
         return self.is_out(agent) and not truncated, truncated
 
     def legal_texts(self, agent: str) -> tuple[str, ...] | None:
-        """The canonical texts of the agent's legal actions; ``None`` where they are not listed."""
+        """The canonical texts of the agent's legal actions; ``None`` if they are not listed."""
         if agent not in self._legal_texts:
             self._legal_texts[agent] = self._find_legal_texts(agent)
         return self._legal_texts[agent]
@@ -115,7 +115,7 @@ class ShownMatch:
         return next(r for r in self._match.requests if r.history.agent == agent)
 
     def move(self, replies: Mapping[str, Reply]) -> None:
-        """Carry out the replies of all acting agents, and the steps of chance alone that follow.
+        """Carry out the replies of all acting agents, and the following steps of chance.
 
         Raises:
           GameLawError: the replies are not those of the acting agents.

@@ -26,15 +26,16 @@ def to_trl(
     """A function that makes environments for ``GRPOTrainer(environment_factory=...)``.
 
     A row of the training set may have a ``seed``: its completions then share the start and all chance. Rows without one
-    begin anywhere, and elsewhere in another process or a resumed run.
+    begin anywhere, and differently in every process and every resumed run.
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
-      agent: name of the agent that learns; may be left out where there is one agent.
+      agent: name of the agent that learns; may be left out if there is only one.
       opponents: the policy or scripted player of all other agents, or one per agent.
       seed: fixes the episodes of rows without a seed; every process then has the same ones.
-      unfinished: what is taken from the reward of an episode that did not come to its end, as where a completion became
-        too long; at least 0. It must be above what a loss costs, or a model may learn not to finish what it loses.
+      unfinished: what is subtracted from the reward of an episode that did not end, for example because a completion
+        became too long; at least 0. It must be more than a loss costs, or a model may learn not to finish games that it
+        is losing.
 
     Raises:
       InvalidArgumentError: the agent or an opponent is missing or unknown, or ``unfinished`` is below 0.
@@ -74,7 +75,7 @@ class TRLGame:
           The rules and the first observation.
 
         Raises:
-          InvalidArgumentError: the seed is no whole number of at least 0.
+          InvalidArgumentError: the seed is not a whole number of at least 0.
         """
         if seed is None:
             seed = drawn(self._seeds or np.random.default_rng())
@@ -97,6 +98,6 @@ class TRLGame:
         return self._conversation.say(action)
 
     def get_reward(self) -> float:
-        """The return of the episode so far, penalties included; less ``unfinished`` where it is not over."""
+        """The return of the episode so far, penalties included, minus ``unfinished`` if it is not over."""
         talk = self._conversation
         return talk.episode_return - (0.0 if talk.is_over else self._unfinished)

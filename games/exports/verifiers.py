@@ -19,7 +19,7 @@ _TAGGED = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)
 
 
 def last_action(reply: str) -> str:
-    """The text of the last action between tags, none of which opens within it; the whole reply where there is none.
+    """The text of the last action between tags, without an opening tag in it; the whole reply if there is none.
 
     Example:
       >>> last_action("I go <action>left</action>, no: <action> up </action>"), last_action(" up")
@@ -46,7 +46,7 @@ def to_verifiers(
 
     Args:
       game: the game; it needs a horizon or a declared longest game.
-      agent: name of the agent that learns; may be left out where there is one agent.
+      agent: name of the agent that learns; may be left out if there is only one.
       opponents: the policy or scripted player of all other agents, or one per agent.
       system_prompt: how to reply.
       read_reply: function from a reply to the text of its action; what names no legal action meets the invalid rule.

@@ -42,9 +42,9 @@ class View:
 
     Attributes:
       game: the game.
-      observations: ``"text"``, or ``"dict"`` for text, its bytes, and the action mask where there is one.
+      observations: ``"text"``, or ``"dict"`` for text, its bytes, and the action mask if there is one.
       max_length: the greatest length of a text (in characters) and of its bytes.
-      action_texts: the action texts of each agent's indices; ``None`` where actions are texts.
+      action_texts: the action texts of each agent's indices; ``None`` if actions are texts.
       is_complete: whether an action without an index is an error; otherwise such actions are left out.
       render_mode: ``"ansi"``, or ``None``.
     """
@@ -67,7 +67,7 @@ class View:
         max_length: int,
         render_mode: str | None,
     ) -> "View":
-        """The view of these arguments, once they are checked.
+        """The view of these arguments, which are checked.
 
         Raises:
           InvalidArgumentError: an unknown name, a length below 1, indices without texts, or a game without a limit on
@@ -137,7 +137,7 @@ class View:
         return observation
 
     def info(self, match: ShownMatch, agent: str, pay: Pay = _UNPAID) -> dict[str, Any]:
-        """Reward and penalty apart, the outcome of the agent's last text, the ending, and the legal actions."""
+        """Reward and penalty separately, the outcome of the agent's last text, the ending, and the legal actions."""
         kind = match.last_kind(agent)
         info: dict[str, Any] = {
             "reward": pay.reward,

@@ -1,13 +1,13 @@
-"""The key-value cache of the sampling engine, and what each network's cache can be trusted with.
+"""The key-value cache of the sampling engine, and for which rows each network's cache is correct.
 
-A forward pass computes contexts: those that go on from a row of the cache, by one token; others, as whole rows that
-enter the cache beside them as room allows. Rows that no reply waits for leave it. What entering rows have in common at
-their beginning is computed once for all of them.
+A forward pass computes contexts. Those that extend a row of the cache cost one token; others are whole rows, which
+enter the cache as room allows. Rows that no reply waits for leave it. A common beginning of entering rows is computed
+once for all of them.
 
-Rows of different lengths need padding, and padding must not change a row. It does not where every layer attends to all
-tokens before by their position ids. A sliding window counts padding that stands in mid-row, and a recurrent state
-takes in whatever a row holds, so the caches of such networks hold padding before a row alone, or none. A network whose
-cache gives wrong logits even so, or that has no such cache, computes whole rows at every token.
+Rows of different lengths need padding, and padding must not change a row. It does not if every layer attends to all
+previous tokens by their position ids. A sliding window counts padding in the middle of a row, and a recurrent state
+takes in whatever a row holds, so the caches of such networks hold padding only before a row, or none. A network whose
+cache gives wrong logits even then, or that has no such cache, computes whole rows at every token.
 """
 
 import functools
@@ -52,11 +52,11 @@ _LOGITS_AT_ONCE = 2**26  # where a network gives logits at every token
 
 
 class ContextCache(ABC):
-    """Computes logits of contexts, with the help of those that it computed last."""
+    """Computes logits of contexts, reusing those that it computed last."""
 
     @abstractmethod
     def compute(self, wanted: Sequence[Context]) -> tuple[list[Context], Tensor]:
-        """Logits of some of the contexts that are wanted, at least of one: which, and what they are.
+        """The logits of at least one of the wanted contexts, and which contexts these are.
 
         Raises:
           ModelError: the logits are not finite.
@@ -195,7 +195,7 @@ class KeyValueCache(ContextCache):
 
 @torch.no_grad()
 def find_cache_use(network: torch.nn.Module, prompt: Ids, layout: Layout) -> CacheUse:
-    """The freest use of its cache by which a network gives the logits that it gives without one.
+    """The least restricted use of its cache with which a network gives the same logits as without one.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.

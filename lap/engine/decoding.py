@@ -4,9 +4,9 @@ The next-token logits of a context (a prompt and a prefix of a reply to it) are 
 reach it. Replies draw as long as the logits of their contexts are known. Then one forward pass computes the contexts
 that they wait at, from a key-value cache as far as the network has one that can be trusted (``lap.engine.cache``).
 
-Replies of a game are often few. Once nearly all of them have had the same few prefixes, further prompts are computed
-together with these common prefixes, as trees in rows of one pass (``lap.engine.packing``): most replies are then
-drawn without another pass, and one that leaves the common prefixes enters the cache.
+A game often has few distinct replies. Once nearly all of them have had the same few prefixes, further prompts are
+computed together with these common prefixes, as trees in rows of one pass (``lap.engine.packing``). Most replies are
+then drawn without another pass, and one that leaves the common prefixes enters the cache.
 """
 
 import functools
@@ -56,16 +56,16 @@ class ReplyState:
 
     @property
     def context(self) -> Context:
-        """Where its next token is drawn."""
+        """The context of its next token."""
         return self.prompt, self.ids
 
 
 @final
 class LogitCache:
-    """Next-token logits of contexts, and what replies decode to, under one and the same weights.
+    """Next-token logits of contexts, and the texts of replies, for fixed weights.
 
     Args:
-      limit: bytes of logits to hold; when they are full all are forgotten but the latest, which are always held.
+      limit: bytes of logits to hold; beyond it all are dropped except the latest, which are always held.
     """
 
     def __init__(self, limit: int) -> None:
@@ -79,18 +79,18 @@ class LogitCache:
         return context in self._rows
 
     def count_draws(self, prefixes: Iterable[Ids]) -> None:
-        """Note the prefixes after which replies draw a token."""
+        """Count the prefixes after which replies draw a token."""
         self._draws.update(prefixes)
 
     def common_prefixes(self) -> list[Ids]:
-        """The prefixes after which nearly all tokens were drawn; none where they are many, or nothing was drawn."""
+        """The prefixes after which nearly all tokens were drawn; none if there are many, or nothing was drawn."""
         common = self._draws.most_common(_MAX_COMMON)
         if sum(times for _, times in common) < _COVERAGE * self._draws.total():
             return []
         return [prefix for prefix, _ in common]
 
     def has_room_for(self, contexts: int, vocabulary: int) -> bool:
-        """Whether so many contexts fit at once. Logits are float32."""
+        """Whether this many contexts fit at once. Logits are float32."""
         return contexts * vocabulary * 4 <= self.limit
 
     def add(self, contexts: Sequence[Context], logits: Tensor) -> None:
@@ -113,7 +113,7 @@ class LogitCache:
 
 
 def logit_caches() -> dict[Ids, LogitCache]:
-    """Logit caches by the tokens that replies begin with, each made empty where it is first asked for."""
+    """Logit caches by the tokens that replies begin with; each is created empty when it is first requested."""
     return defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
 
 
@@ -128,7 +128,7 @@ def decode(
     layout: Layout,
     cache_use: CacheUse,
 ) -> None:
-    """Sample tokens of replies until each is complete or has its greatest length.
+    """Sample tokens of replies until each is complete or has reached its greatest length.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
@@ -139,7 +139,7 @@ def decode(
         may have more, and rows part as their replies do.
       logit_cache: the logits that are known under these weights; what is computed is added to it.
       layout: how the network scores contexts without a cache (``lap.engine.hidden_states.find_layout``).
-      cache_use: what its cache can be trusted with (``lap.engine.cache.find_cache_use``).
+      cache_use: how its cache may be used (``lap.engine.cache.find_cache_use``).
 
     Raises:
       ModelError: the logits are not finite.

@@ -1,8 +1,8 @@
 """Passes through a network: hidden states and next-token logits at many contexts, each computed once.
 
-Logits are computed at the contexts alone (``lap.engine.prefix_tree``), never for the rest of a prompt. Networks whose
-attention takes no mask of tree attention (sliding windows, recurrent states) get a row per reply instead; what a
-network can do is found by trying (``find_layout``).
+Logits are computed only at the contexts (``lap.engine.prefix_tree``), never for the rest of a prompt. Networks that do
+not support a mask of tree attention (sliding windows, recurrent states) get a row per reply instead. A few trial passes
+determine what a network can do (``find_layout``).
 """
 
 import contextlib
@@ -84,7 +84,7 @@ def context_states(
 
 
 def head_logits(network: torch.nn.Module, states: Tensor) -> Tensor:
-    """The logits that a network's head makes of last hidden states. (n, width) to (n, V), float32.
+    """The logits that a network's head computes from last hidden states. (n, width) to (n, V), float32.
 
     The head computes in the type of its weights, also where the layers compute in another one: in bfloat16 a logit of
     16 has steps of 1/8, so that states which hardly differ would have probabilities that do.
@@ -99,7 +99,7 @@ def head_logits(network: torch.nn.Module, states: Tensor) -> Tensor:
 
 @torch.no_grad()
 def find_layout(network: torch.nn.Module, prompt: Ids) -> Layout:
-    """The shortest layout in which a network gives the logits that it gives to each row alone.
+    """The most compact layout in which a network gives the same logits as for each row alone.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
@@ -154,13 +154,13 @@ def agrees(
     *,
     tolerance: float = 1e-3,
 ) -> bool:
-    """Whether what a network computes is what is expected, but for its type's rounding; not if it fails.
+    """Whether a network computes what is expected, up to its type's rounding; False if it fails.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
       compute: gives the logits.
       expected: what they should be.
-      tolerance: how far they may be from it, relative to the greatest, where the type does not round by more.
+      tolerance: how far they may be from it, relative to the greatest, unless the type rounds by more.
     """
     try:
         with _own_type(network):
@@ -189,7 +189,7 @@ def finite(network: torch.nn.Module, logits: Tensor) -> Tensor:
 
 
 def any_prompt(network: torch.nn.Module) -> Ids:
-    """Ids of the network's vocabulary to try it with; different ones, as far as there are eight."""
+    """Ids of the network's vocabulary to try it with; eight different ones if there are as many."""
     embeddings: Any = causal_network(network).get_input_embeddings()
     return tuple(n % len(embeddings.weight) for n in range(8))
 
@@ -200,7 +200,7 @@ def causal_network(network: torch.nn.Module) -> PreTrainedModel:
 
 
 def attends_to_everything(config: PretrainedConfig) -> bool:
-    """Whether every layer attends to all tokens before; a short trial cannot tell a window that is longer."""
+    """Whether every layer attends to all previous tokens; a short trial cannot detect a window that is longer."""
     text = config.get_text_config(decoder=True)
     layers = getattr(text, "layer_types", None)
     if layers is not None:

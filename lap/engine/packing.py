@@ -1,11 +1,11 @@
 """Trees of replies as batches of tokens, with position ids and attention masks. No network is involved.
 
 A causal network can score a whole tree in one row: the prompt, then the tree's nodes, each attending to the prompt
-and to its own ancestors, at the position that it has in its own reply. That is the same sum as scoring every reply in
-a row of its own, and much shorter where many replies answer one prompt.
+and to its own ancestors, at the position that it has in its own reply. This computes the same as scoring every reply in
+a row of its own, with far fewer tokens if many replies answer one prompt.
 
-Several trees share a row likewise. Prompts with a common prefix (the same rules, another board) have it once; trees
-that have nothing in common stand side by side and do not attend to each other, so that little of a batch is padding.
+Several trees can share a row, too. A common prefix of prompts (the same rules, another board) appears once. Trees that
+have nothing in common stand side by side and do not attend to each other, so that little of a batch is padding.
 """
 
 import functools
@@ -50,11 +50,11 @@ def position_ids(real: Tensor) -> Tensor:
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Batch:
-    """What passes through a network at once. B rows, W tokens wide.
+    """The input of one pass through a network. B rows, W tokens wide.
 
     Attributes:
       tokens, positions: shape (B, W), int64.
-      mask: which token attends to which, bool, (B, 1, W, W); ``None`` where each attends to all before it, so that
+      mask: which token attends to which, bool, (B, 1, W, W); ``None`` if each attends to all before it, so that
         padding, which stands after a row, does not matter.
       places: where the contexts are, as indices of the flattened batch.
       contexts: which contexts they are, as indices in the order of ``contexts_of``.

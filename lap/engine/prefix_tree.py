@@ -1,7 +1,7 @@
 """The replies to one prompt, as a tree of their prefixes.
 
-A *context* is a prompt and a prefix of a reply to it: what a next token is drawn after. The replies to one prompt form
-a tree, since the prefixes that they share are the same contexts.
+A *context* is a prompt and a prefix of a reply to it, after which the next token is drawn. The replies to one prompt
+form a tree, since the prefixes that they share are the same contexts.
 """
 
 from collections.abc import Iterable, Sequence

@@ -97,7 +97,7 @@ def token_logprobs(logits_B_V: Tensor, sampling: Sampling) -> Tensor:
 
 
 def kept_support(scaled_B_V: Tensor, sampling: Sampling) -> Tensor:
-    """Which tokens truncation keeps: top-k, then top-p, then min-p; the most probable one always.
+    """Which tokens truncation keeps: top-k, then top-p, then min-p; the most probable one is always kept.
 
     Args:
       scaled_B_V: logits divided by the temperature. Shape (B, V).
@@ -128,7 +128,7 @@ def pick_tokens(
     Args:
       logprobs_U_V: log-probabilities. Shape (U, V).
       uniforms_B: draws in [0, 1).
-      rows_B: which distribution each draw is from; the b-th from the b-th unless given.
+      rows_B: index of the distribution for each draw; the b-th draw is from the b-th distribution unless given.
 
     Returns:
       Token ids. Shape (B,), int64; always inside the support.

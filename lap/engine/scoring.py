@@ -50,7 +50,7 @@ def score(
 ) -> TokenLogprobs:
     """Log-probabilities and entropies at every token of recorded replies that the policy chose, and 0 at others.
 
-    What was given, or what alone could follow, is computed as far as a chosen token comes after it.
+    A token that was given, or that alone could follow, is computed only if a chosen token comes after it.
 
     Args:
       network: a causal language model of the transformers library, wrapped or not.
@@ -139,7 +139,7 @@ def state_width(network: torch.nn.Module, layout: Layout) -> int:
 
 
 def sampled_places(completion: Completion) -> list[int]:
-    """Where the policy chose a token; the first place of a reply where it chose none, so that no batch is empty.
+    """Where the policy chose a token; if it chose none, the first place of the reply, so that no batch is empty.
 
     Example:
       >>> given = Completion(prompt_ids=(), reply_ids=(1, 2), trainable=(False, True), logprobs=(0.0, -1.0))

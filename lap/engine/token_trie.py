@@ -1,7 +1,7 @@
-"""All trees of a batch as one trie: every token that differs in its past stands once, in one row without padding.
+"""All trees of a batch as one trie: each distinct token in its context appears once, in one row without padding.
 
 What prompts have in common at their beginning, or further on, is computed once, and so are replies to one prompt. The
-tokens stand in the order of a depth-first walk, so what a token attends to (its ancestors) is a path: attention is
+tokens are in the order of a depth-first walk, so a token attends to a path, that of its ancestors. Attention is
 computed for some neighbouring tokens at a time (a *block*), whose keys are the path to the first of them and the block
 itself. No network is involved.
 """

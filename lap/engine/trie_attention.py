@@ -1,4 +1,4 @@
-"""Attention along a trie of tokens, for any network that lets its attention be replaced.
+"""Attention along a trie of tokens, for any network whose attention can be replaced.
 
 Everything else in a network treats each token by itself, so a trie (``lap.engine.token_trie``) passes through the
 layers as one row. Networks of the transformers library look their attention up by a name in their configuration;
@@ -42,7 +42,7 @@ _current: ContextVar[_Pass | None] = ContextVar("pass over a trie", default=None
 
 
 def can_attend_in_tries(network: PreTrainedModel) -> bool:
-    """Whether a network looks its attention up, and finds the ordinary one."""
+    """Whether a network looks its attention up by name, and uses the ordinary one."""
     compiled = any(getattr(module, _COMPILED) is not None for module in network.modules())
     named = getattr(network.config.get_text_config(), _NAMED)
     return bool(network.is_backend_compatible()) and named == _PLAIN and not compiled
@@ -50,9 +50,9 @@ def can_attend_in_tries(network: PreTrainedModel) -> bool:
 
 @contextlib.contextmanager
 def attending_in(network: PreTrainedModel, trie: TokenTrie) -> Iterator[Tensor]:
-    """Within the block a network attends along a trie.
+    """Within the block, a network attends along a trie.
 
-    Gives the mask to hand to it, which only says that there is nothing to make a mask for.
+    Yields the mask to pass to it, which only says that no mask is needed.
     """
     device = network.device
     over = _Pass(

@@ -1,8 +1,9 @@
 """The checkpoint that saved adapters belong to: recorded beside them by its place and its content, and found again.
 
-A checkpoint in a local folder or file is recorded by its absolute path (in the adapters' own configuration, where
-other programs look), by its path from the adapters' folder, so that both can be moved together, and by a hash of its
-configuration and weights, so that another one in its place is noticed. A name on a hub is recorded as it is.
+A checkpoint in a local folder or file is recorded in three ways: by its absolute path, in the adapters' own
+configuration, where other programs look; by its path relative to the adapters' folder, so that both can be moved
+together; and by a hash of its configuration and weights, so that another one in its place is noticed. A name on a hub
+is recorded unchanged.
 """
 
 import functools
@@ -29,7 +30,7 @@ class BaseCheckpoint:
 
     Attributes:
       name: its absolute path, or its name on a hub; ``None`` of a network that was not loaded.
-      digest: a hash of its configuration and weights; ``None`` where it is not in a local folder or file.
+      digest: a hash of its configuration and weights; ``None`` if it is not in a local folder or file.
     """
 
     name: str | None = None
@@ -37,12 +38,12 @@ class BaseCheckpoint:
 
     @classmethod
     def of(cls, name: str | Path) -> "BaseCheckpoint":
-        """The checkpoint of a name, folder or file, as it is now."""
+        """The checkpoint with a name, or in a folder or file, as it is now."""
         path = Path(name).resolve()
         return cls(str(path), checkpoint_digest(path)) if path.exists() else cls(str(name))
 
     def save(self, folder: str | Path) -> None:
-        """Write the name into the configuration of adapters, and beside it what that has no room for."""
+        """Write the name into the configuration of the adapters, and the rest into a file beside it."""
         file = Path(folder) / ADAPTER_FILE
         settings = {**json.loads(file.read_text()), _NAME: self.name}
         file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -93,7 +94,7 @@ def is_path(name: str) -> bool:
 
 
 def checkpoint_digest(path: Path) -> str:
-    """A hash of a checkpoint's configuration and weights: of all bytes of their files."""
+    """A hash of all bytes of a checkpoint's configuration and weights."""
     files = sorted([path / "config.json", *path.glob(_WEIGHTS)]) if path.is_dir() else [path]
     there = [file for file in files if file.is_file()]
     stats = [file.stat() for file in there]

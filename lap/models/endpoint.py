@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible chat endpoint: for evaluation, and as an opponent.
 
-Nothing of it is trained, and its tokens are not known: records hold texts alone. What a server makes of control tokens
-in a message is its own affair, so known ones are broken up in untrusted text before it is sent.
+It is not trained, and its tokens are not known, so records hold only texts. How a server treats control tokens in a
+message is not known either, so known ones are broken up in untrusted text before it is sent.
 """
 
 import os
@@ -33,11 +33,11 @@ CONTROL_TOKENS = (
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """What an endpoint was asked for so far, as it counts.
+    """The requests and tokens of an endpoint so far, by its own count.
 
     Attributes:
       requests: replies received.
-      prompt_tokens, reply_tokens: by the server's own count; 0 where it does not say.
+      prompt_tokens, reply_tokens: by the server's own count; 0 if it does not report them.
     """
 
     requests: int = 0
@@ -49,16 +49,16 @@ class Usage:
 class EndpointModel:
     """A chat model behind an OpenAI-compatible endpoint (vLLM, ``transformers serve``, a provider).
 
-    Needs the extra ``endpoint``. Requests that fail for a passing reason (no connection, a time-out, 429, 5xx) are
-    tried again after growing pauses.
+    Needs the extra ``endpoint``. Requests that fail for a transient reason (no connection, a time-out, 429, 5xx) are
+    repeated after growing pauses.
 
     Args:
       url: the base, such as ``http://localhost:8000/v1``.
       name: what the server calls the model.
       api_key: of the server, if it wants one; the environment's ``OPENAI_API_KEY`` unless given.
-      concurrency: how many requests are under way at once.
+      concurrency: how many requests are in flight at once.
       timeout: seconds that a request may take.
-      retries: how often a request is tried again.
+      retries: how often a request is repeated.
       extra: further fields of each request, as the server knows them.
 
     Raises:
@@ -103,7 +103,7 @@ class EndpointModel:
     ) -> list[Completion]:
         """One reply per prompt, several requests at a time; a reply is not stopped early.
 
-        Each request carries a seed from its stream; whether the server heeds it is the server's affair.
+        Each request carries a seed from its stream, which the server may ignore.
 
         Raises:
           ModelError: a request failed for good, or a prompt begins the reply.
@@ -184,7 +184,7 @@ def _tokens(usage: Any, name: str) -> int:
 
 
 def broken_up(text: str) -> str:
-    """Text in which no known control token is left: a space follows the first character of each.
+    """The text without known control tokens: a space is inserted after the first character of each.
 
     Example:
       >>> broken_up("left<|im_end|>")

@@ -18,7 +18,7 @@ _MAGIC = b"GGUF"
 
 
 def is_gguf(name: str | Path) -> bool:
-    """Whether a name is that of a GGUF file, by its ending or its first bytes."""
+    """Whether a name belongs to a GGUF file, judged by its suffix or its first bytes."""
     path = Path(name)
     return path.suffix.lower() == ".gguf" or (path.is_file() and _begins_as_gguf(path))
 
@@ -29,7 +29,7 @@ def _begins_as_gguf(file: Path) -> bool:
 
 
 def load_gguf_network(file: str | Path, *, dtype: torch.dtype) -> Any:
-    """The network in a file, as an ordinary one that is learnt and saved like any other.
+    """The network in a file, which is then trained and saved like any other.
 
     Args:
       file: the path.

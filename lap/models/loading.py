@@ -55,8 +55,8 @@ def _load_network(name: str, *, dtype: torch.dtype) -> Any:
 def load_tokenizer(name: str) -> Any:
     """The tokenizer as the checkpoint declares it.
 
-    ``AutoTokenizer`` goes by the model's architecture where a checkpoint declares the generic class, and then replaces
-    the tokenizer's own rules of splitting by the architecture's.
+    If a checkpoint declares the generic class, ``AutoTokenizer`` decides by the model's architecture, and replaces the
+    tokenizer's own splitting rules by the architecture's.
     """
     if is_gguf(name):
         return load_gguf_tokenizer(name)
@@ -75,7 +75,7 @@ def end_ids(network: Any, tokenizer: Any) -> frozenset[int]:
 
 @contextlib.contextmanager
 def loading(name: str | Path) -> Iterator[None]:
-    """Within the block, whatever the libraries raise that read a checkpoint becomes one error.
+    """Within the block, any exception of the libraries that read a checkpoint becomes one error.
 
     Raises:
       ModelError: the checkpoint cannot be loaded.

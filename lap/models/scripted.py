@@ -12,7 +12,7 @@ from tsmg import Completion, Distribution, Stream, deterministic
 
 @final
 class ScriptedModel:
-    """Replies by a given distribution; its tokens are the bytes of UTF-8, and nothing of it is trained.
+    """Replies according to a given distribution; its tokens are the bytes of UTF-8, and it is not trained.
 
     Args:
       dist: from the prompt's text to a reply, or to a distribution over replies.

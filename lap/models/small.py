@@ -1,4 +1,4 @@
-"""Small networks with random weights, and tokenizers for them: ordinary checkpoints that are made in a moment."""
+"""Small networks with random weights, and tokenizers for them: ordinary checkpoints that are created in a moment."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""A tabular model: one free row of logits per context. Exact, tiny, and the distribution is in plain sight.
+"""A tabular model: one free row of logits per context. It is exact and tiny, and its distribution is explicit.
 
 A context is a prompt's text together with the reply tokens so far. Rows are independent and in float64, so a
 reply never depends on which others are sampled beside it, not even in its last bit.
@@ -42,7 +42,7 @@ class TabularModel(TrainableModel):
     token (number ``len(vocabulary)``) ends a reply.
 
     Args:
-      vocabulary: the strings that tokens stand for; at least one, none empty.
+      vocabulary: the text of each token; at least one, none empty.
       capacity: how many contexts the table can hold.
       model_id: what the records call it.
 
@@ -76,11 +76,11 @@ class TabularModel(TrainableModel):
         return tuple(self._rows)
 
     def state_values(self) -> Mapping[str, object]:
-        """What the rows of the table stand for."""
+        """The context of each row of the table."""
         return {"contexts": self.contexts}
 
     def load_state_values(self, values: Mapping[str, Any]) -> None:
-        """Give rows to contexts, in the order in which they had them."""
+        """Assign rows to contexts, in the order in which they were assigned before."""
         for text, prefix in values["contexts"]:
             self.row(text, prefix)
 
@@ -171,7 +171,7 @@ class TabularModel(TrainableModel):
     def written(
         self, prompt: Prompt, reply: str, *, stop_criterion: StopCriterion | None = None
     ) -> Completion:
-        """The call by which a given reply would be recorded; the longest token that fits comes first.
+        """The completion by which a given reply would be recorded; at each place it takes the longest token that fits.
 
         Raises:
           ModelError: the vocabulary cannot spell the reply.
@@ -194,7 +194,7 @@ class TabularModel(TrainableModel):
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
-        """The string that token ids stand for; the end token stands for nothing."""
+        """The text of token ids; that of the end token is empty."""
         return "".join(self.vocabulary[token] for token in ids if token != self.end)
 
     def logprobs(self, completions: Sequence[Completion], *, sampling: Sampling) -> TokenLogprobs:

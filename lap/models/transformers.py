@@ -64,11 +64,11 @@ class TransformersModel(
       network: an ``AutoModelForCausalLM``.
       tokenizer: its fast tokenizer.
       model_id: what the records call it.
-      chat: whether prompts go through the tokenizer's chat template; ``None``: if there is one.
-      thinking: what the chat template is told of thinking aloud; ``None`` tells it nothing.
+      chat: whether prompts go through the tokenizer's chat template; ``None`` uses it if there is one.
+      thinking: the chat template's setting for thinking aloud; ``None`` leaves it unset.
       token_budget: how many tokens enter the cache at once while replies are sampled; other prompts wait. Replies to
         one prompt that part have a row each, which this does not bound.
-      autocast: a type to compute in, where the weights keep theirs (bfloat16, with weights in float32).
+      autocast: a type to compute in, while the weights keep theirs (bfloat16, with weights in float32).
 
     Raises:
       ModelError: a chat template is asked for and there is none, or the tokenizer has more tokens than the model.
@@ -198,7 +198,7 @@ class TransformersModel(
         self.tokenizer.save_pretrained(str(folder))
 
     def with_lora(self, settings: LoraSettings | None = None, *, seed: int = 0) -> Self:
-        """The model with fresh adapters, which alone are learnt; its weights are frozen, and are the same objects.
+        """The model with new adapters, the only weights that are trained; its own are frozen, and are the same objects.
 
         Args:
           settings: the adapters' shape.
@@ -213,16 +213,16 @@ class TransformersModel(
         return self._of(adapted, base=base_of(adapted))
 
     def without_adapters(self) -> Self:
-        """The model as it was before it got adapters. It shares the weights, and follows none that is learnt."""
+        """The model as it was before it got adapters. It shares the weights, but none that is trained."""
         return self._of(AdaptersOff(self.network).eval())
 
     def merged(self) -> Self:
-        """The model with its adapters folded into the weights, an ordinary checkpoint. The adapted one is used up."""
+        """The model with its adapters folded into the weights. The adapted model must not be used any more."""
         whole = merged(self.network)
         return self._of(whole, base=base_of(whole))
 
     def with_recomputation(self) -> Self:
-        """The same model that keeps few activations while it learns, and computes them again (gradient checkpointing).
+        """The same model with gradient checkpointing: it keeps few activations and recomputes the others.
 
         Raises:
           ModelError: the network does not support it.
@@ -387,12 +387,12 @@ class TransformersModel(
         return logits, {context: row for row, context in enumerate(contexts_of(trees))}
 
     def resolved_layout(self) -> Layout:
-        """How contexts are computed for this network, found out by a few passes."""
+        """How contexts are computed for this network, as a few passes determine."""
         self.layout = self.layout or find_layout(self.network, any_prompt(self.network))
         return self.layout
 
     def resolved_cache_use(self) -> CacheUse:
-        """What this network's cache can be trusted with, found out by a few passes."""
+        """How this network's cache may be used, as a few passes determine."""
         if self.cache_use is None:
             self.cache_use = find_cache_use(
                 self.network, any_prompt(self.network), self.resolved_layout()

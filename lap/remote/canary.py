@@ -1,10 +1,10 @@
 """The canary: after every push, fresh replies of each server are scored again by the model that learns.
 
-The same weights give a token the same log-probability, but for rounding. So stale, mixed up or half-loaded weights,
-another checkpoint, rows that were exchanged, and log-probabilities of another distribution than the replies were drawn
-from, stop the run before a single episode is played with them, where they make more of a difference than rounding
-does: in bfloat16 that is much more than in float32. Why a server went wrong is not known here. That is the point: what
-is checked is what is relied on.
+The same weights give a token the same log-probability, up to rounding. The run therefore stops before a single episode
+is played with stale, mixed-up or half-loaded weights, another checkpoint, exchanged rows, or log-probabilities of
+another distribution than the replies were drawn from. They are detected if they make more of a difference than
+rounding, which is much greater in bfloat16 than in float32. The check does not find out why a server went wrong; it
+checks exactly what training relies on.
 """
 
 import math
@@ -33,7 +33,7 @@ PROBES = tuple(
     Prompt((Message("user", (Segment(f"Say something about {topic}.", trusted=True),)),))
     for topic in _TOPICS
 )
-"""What is asked where no prompts of a game are known yet; all are different, so that exchanged replies are noticed."""
+"""Prompts for use before those of a game are known; all are different, so that exchanged replies are noticed."""
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def canary_deviation(
     *,
     sampling: Sampling,
 ) -> float:
-    """The greatest difference between the log-probabilities that a server says and those of the learner, in nats.
+    """The greatest difference between the log-probabilities of a server and those of the learner, in nats.
 
     Args:
       server: the server.

@@ -27,7 +27,7 @@ class EngineError(ModelError):
 
 
 class ServerDownError(EngineError):
-    """A server does not answer, or keeps failing: another one may be asked the same.
+    """A server does not answer, or keeps failing; another one may be asked instead.
 
     Attributes:
       status: of HTTP, if it answered: 429, or between 500 and 504.
@@ -37,7 +37,7 @@ class ServerDownError(EngineError):
 
 
 class RequestRefusedError(EngineError):
-    """A server says that the request is wrong, so that asking again is of no use.
+    """A server rejects the request, so repeating it would not help.
 
     Attributes:
       status: of HTTP, between 400 and 499.
@@ -49,7 +49,7 @@ class RequestRefusedError(EngineError):
 @final
 @attrs.frozen
 class Address:
-    """Where a server is asked, and for which model.
+    """The address of a server, and the name of the model that it serves.
 
     Attributes:
       url: scheme, host, port and perhaps a path; without ``/v1``.
@@ -109,7 +109,7 @@ class JsonClient:
     Args:
       url: its address.
       timeout: seconds that an answer may take.
-      retries: how often a request is made again that failed for a passing reason.
+      retries: how often a request that failed for a transient reason is repeated.
       pause: seconds before the first repetition; twice as long before each other one.
 
     Raises:
@@ -142,7 +142,7 @@ class JsonClient:
         return self._asked("GET", path, b"")
 
     def post(self, path: str, body: object) -> object:
-        """The JSON that a server answers to JSON; ``None`` where it answers with nothing or with plain text.
+        """The JSON that a server answers to JSON; ``None`` if it answers with nothing or with plain text.
 
         Raises:
           ServerDownError: it does not answer in time, or still fails after all repetitions.
@@ -151,7 +151,7 @@ class JsonClient:
         return self._asked("POST", path, json.dumps(body).encode())
 
     def answers(self) -> bool:
-        """Whether the server says that it is well, and soon."""
+        """Whether the server reports in time that it is healthy."""
         connection = self._connection(min(_HEALTH, self._timeout))
         try:
             connection.request("GET", f"{self._path}/health", headers=self._headers)
@@ -223,7 +223,7 @@ class JsonClient:
 
 
 def _key() -> str:
-    """The key of servers, from the environment; empty where there is none."""
+    """The key of servers, from the environment; empty if there is none."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()):  # not shown
         raise InvalidArgumentError(

@@ -1,9 +1,9 @@
 """A language model whose replies are drawn by inference servers.
 
-A server draws ahead, to the greatest length or to a text at which the parser may be content. The reply is cut here,
-where it ends for the policy: where a token ends it, or the criterion holds for the first time. What follows was drawn
-from the same distribution given the beginning, so cutting it off leaves the distribution of the reply as it is. Where a
-server stopped too early, the reply goes on in another request. So texts to stop at only save time.
+A server samples up to the greatest length, or to a text at which the parser may stop. The reply is then cut where it
+ends for the policy: at an end token, or where the criterion first holds. What follows was drawn from the same
+distribution given the beginning, so cutting it off does not change the distribution of the reply. If a server stopped
+too early, the reply continues in another request. Texts to stop at therefore only save time.
 """
 
 import bisect
@@ -32,7 +32,7 @@ class EngineModel:
     """A language model behind servers that speak vLLM's completions protocol (``lap.remote.server``).
 
     The l-th token of a row is not picked by ``rngs[b].at(l)``, as a model here does: the stream gives the seed of the
-    server's own generator. A reply is still a function of prompt, stream and weights, but for rounding.
+    server's own generator. A reply is still a function of prompt, stream and weights, up to rounding.
 
     Args:
       fleet: the servers; each was connected.
@@ -68,7 +68,7 @@ class EngineModel:
         return min((length for length in lengths if length), default=None)
 
     def check_prompts(self, prompts: Sequence[Prompt], *, sampling: Sampling) -> None:
-        """Refuse what the servers cannot reply to.
+        """Refuse prompts to which the servers cannot reply.
 
         Raises:
           ModelError: the sampling truncates.
@@ -82,7 +82,7 @@ class EngineModel:
         self.encoder.encode_within(prompts, self.context_length, sampling.max_reply_tokens)
 
     def check_tokenizer(self) -> None:
-        """Refuse servers to which token ids mean something else, or which take other texts for control tokens.
+        """Refuse servers whose token ids have other meanings, or that treat other texts as control tokens.
 
         Servers only ever turn ids into text, to look for texts to stop at. How they split a text may differ: some take
         the rules of an architecture for those that a checkpoint declares.

@@ -1,4 +1,4 @@
-"""Several servers as one: whole groups are dealt to them, and those of a server that fails are dealt again."""
+"""Several servers as one: whole groups are assigned to them, and those of a server that fails are assigned again."""
 
 import itertools
 import threading
@@ -47,7 +47,7 @@ class Fleet:
 
     @property
     def alive(self) -> list[EngineServer]:
-        """The servers that are asked.
+        """The servers that are in use.
 
         Raises:
           EngineError: all have failed; the message says why.
@@ -64,21 +64,21 @@ class Fleet:
         self._turn = itertools.count()
 
     def drop(self, server: EngineServer, error: ServerDownError) -> None:
-        """Ask a server no more; several threads may find so at once."""
+        """Stop using a server; several threads may find at once that it failed."""
         with self._lock:
             if server.is_alive:
                 server.fault, server.is_alive = str(error), False
                 self._notes.append(f"{error}: it is asked no more, and others play what it had")
 
     def revive(self) -> None:
-        """Ask servers again that had failed and say that they are well."""
+        """Use servers again that had failed and now report that they are healthy."""
         for server in self.servers:
             if not server.is_alive and server.answers():
                 server.is_alive, server.fault = True, ""
                 self._notes.append(f"the engine at {server.url} answers again")
 
     def take_notes(self) -> list[str]:
-        """Which servers failed, and which came back, since this was asked before."""
+        """Messages on which servers failed, and which came back, since the last call."""
         with self._lock:
             notes, self._notes = self._notes, []
         return notes
@@ -86,7 +86,7 @@ class Fleet:
     def complete(
         self, jobs: Sequence[Job], model: str, *, only: EngineServer | None = None
     ) -> list[DrawnTokens]:
-        """An answer to each request; what a server that fails has not answered, others are asked with the same seed.
+        """An answer to each request; requests that a failed server left open go to others, with the same seed.
 
         Args:
           jobs: the requests.

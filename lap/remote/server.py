@@ -26,7 +26,7 @@ Ids = tuple[int, ...]
 @final
 @attrs.frozen(kw_only=True)
 class CompletionRequest:
-    """What a server is asked for a reply, or for more of it.
+    """A request to a server for a reply, or for its continuation.
 
     Attributes:
       prompt_ids: token ids to go on from.
@@ -48,7 +48,7 @@ class CompletionRequest:
 @final
 @attrs.frozen(kw_only=True)
 class DrawnTokens:
-    """What a server drew.
+    """The tokens that a server drew.
 
     Attributes:
       ids: the tokens, at least one.
@@ -173,7 +173,7 @@ class EngineServer:
             raise
 
     def unload_adapters(self, name: str) -> None:
-        """Forget adapters, if the server still has them.
+        """Unload adapters if the server still has them.
 
         Raises:
           ServerDownError: the server does not answer.
@@ -206,7 +206,7 @@ class EngineServer:
             )
 
     def answers(self) -> bool:
-        """Whether the server says that it is well."""
+        """Whether the server reports that it is healthy."""
         return self._client.answers()
 
     def close(self) -> None:

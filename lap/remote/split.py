@@ -1,4 +1,4 @@
-"""A model that plays on inference servers and learns here, and what holds the two to be one policy."""
+"""A model that samples on inference servers and learns here, and the checks that the two are one policy."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
 
     @weights_version.setter
     def weights_version(self, version: int) -> None:
-        """Say how many updates the learner's weights have seen."""
+        """Set the number of updates of the learner's weights."""
         self.learner.weights_version = version
 
     @property

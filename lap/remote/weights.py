@@ -1,4 +1,4 @@
-"""Weights in version-numbered folders, on a disk that learner and servers share: each is whole or not there."""
+"""Weights in version-numbered folders, on a disk that learner and servers share; each folder is complete or absent."""
 
 import shutil
 import tempfile

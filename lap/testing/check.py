@@ -34,11 +34,11 @@ def check_model(
 ) -> ModelReport:
     """Check a backend against what policies and the trainer rely on.
 
-    All checks are made, also after one failed. They are the same at every run of a program.
+    All checks are made, even after one failed. They are the same in every run of a program.
 
     Args:
       make_model: makes a fresh model on every call, each time with the same weights. Its replies must not be certain.
-      prompts: what is asked; different ones, and at least one twice.
+      prompts: the prompts; different ones, and at least one twice.
       samplings: the distributions to sample from; none greedy.
       tolerance: how far log-probabilities may be apart that should be equal, in nats.
       checks: names of the checks to make; all unless given.

@@ -50,7 +50,7 @@ def _cut(completion: Completion) -> Completion:
 
 
 def gradients(fixture: Fixture) -> Iterator[str]:
-    """A small step along the gradient of log-probabilities raises them, and so it is with entropies."""
+    """A small step along the gradient of log-probabilities raises them; the same holds for entropies."""
     sampling = fixture.samplings[0]
     for name in ("log-probabilities", "entropies"):
         model = fixture.make()

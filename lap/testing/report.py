@@ -1,4 +1,4 @@
-"""What the kit is given and what it answers: a result per check, each failure with the likely cause."""
+"""The input and the output of the kit: a result per check, each failure with the likely cause."""
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +87,7 @@ class Check:
     Attributes:
       name: its name.
       promise: what must hold.
-      cause: what is usually wrong where it does not.
+      cause: what is usually wrong if it does not.
       look: yields what was seen instead, once per breach.
       offered: whether a model promises it.
     """
@@ -116,7 +116,7 @@ class CheckResult:
     Attributes:
       check: the check.
       status: ok, failed, or not offered by this model.
-      seen: what was seen where it failed.
+      seen: what was seen if it failed.
     """
 
     check: Check

@@ -3,8 +3,8 @@
 The game is the corridor. Since an estimate depends on a group only through its number of successes and the number of
 drawn ones, its mean and variance are finite sums (``performance``): everything here is exact, for any G and K.
 
-Trained steps are counted as the trainer does: it trains on zero-variance groups, too, for their KL, unless it is told
-to skip them; then a draw by |A| saves their cost, while the other samplings still pay for what they draw.
+Trained steps are counted as the trainer does: it trains on zero-variance groups, too, for their KL, unless it skips
+them by its settings. Then a draw by |A| saves their cost, while the other samplings still pay for what they draw.
 """
 
 import csv
@@ -78,7 +78,7 @@ def figures(
       kept: K, at most G; not used with "all".
       sampling: "aaw" (alpha 1, without replacement, not corrected), "uniform" or "all".
       divided: whether advantages are divided by the group's (population) standard deviation.
-      skipped: whether zero-variance groups are skipped, where "aaw" would train on them for the KL alone.
+      skipped: whether zero-variance groups are skipped, on which "aaw" would train only for the KL.
 
     Raises:
       InvalidArgumentError: a size that does not fit.
@@ -115,7 +115,7 @@ class Point:
 
     Attributes:
       success_rate, horizon, size, kept: q, T, G and K.
-      over_uniform: against a uniform draw of K; equal generated and equal trained steps come to the same.
+      over_uniform: against a uniform draw of K; equal generated and equal trained steps give the same ratio.
       over_full_generated: against the full group, at equal generated steps.
       over_full_trained: against the full group, at equal trained steps.
     """
@@ -177,7 +177,7 @@ def _point(corridor: Corridor, size: int, kept: int, divided: bool) -> Point:
 
 
 def write_csv(points: Sequence[Point], file: str | Path) -> None:
-    """The map as a table: a row per cell."""
+    """Write the map as a table with a row per cell."""
     names = list(attrs.fields_dict(Point))
     with Path(file).open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The batches that an estimator can meet on a finite game: all of them with their probabilities, or drawn ones."""
+"""The batches that an estimator can meet on a finite game: all of them with their probabilities, or a sample."""
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ from tsmg import InvalidArgumentError, Stream
 
 
 def group_classes(dist: TrajectoryDistribution, group_on: str) -> list[Array]:
-    """The numbers of the trajectories that can stand in one group, for each thing that groups can share."""
+    """The numbers of the trajectories that can be in one group, for each thing that groups can share."""
 
     def shared(trajectory: Trajectory) -> Hashable:
         if group_on == "initial_state":
@@ -58,7 +58,7 @@ class Kind:
 
     Attributes:
       members: the numbers of the trajectories that can stand in it.
-      share: how likely a group is of this kind.
+      share: the probability that a group is of this kind.
       start_weight: w of the start that was drawn for it.
     """
 
@@ -76,7 +76,7 @@ class Batches:
       estimator: the estimator.
       config: the settings; of the estimator, of play, and of the regularisers.
       classes: the numbers of the trajectories that can stand in one group, for each thing that groups can share.
-      starts: the distribution of the start of a group; ``None`` where it is the game's own.
+      starts: the distribution of the start of a group; ``None`` if it is the game's own.
     """
 
     dist: TrajectoryDistribution
@@ -87,7 +87,7 @@ class Batches:
 
     @cached_property
     def kinds(self) -> list[Kind]:
-        """What groups can begin as: what the members share, and the start that was drawn for them."""
+        """The kinds of groups: what the members share, and the start that was drawn for them."""
         found = []
         for members in self.classes:
             if self.starts is None:
@@ -127,7 +127,7 @@ class Batches:
         return bool(self.branches.rollouts and made.credit is vine_credit and plain and not draws)
 
     def count(self, limit: int) -> int:
-        """The number of distinct groups, with all that rollouts can come to; above ``limit`` some number above it.
+        """The number of distinct groups, with all outcomes of rollouts; if it is above ``limit``, some number above it.
 
         Args:
           limit: up to where it is exact.
@@ -150,7 +150,7 @@ class Batches:
         return count
 
     def listed(self) -> Iterator[Batch]:
-        """Every group with every selection from it; a group that is played again counts with all that it cost.
+        """Every group with every selection from it; a group that is played again counts with its whole cost.
 
         With s the probability of a group that does not pass, there is a k-th play with probability s^(k-1): what passes
         is learnt from in any of them, and nothing is learnt where the last does not.
@@ -237,7 +237,7 @@ class Batches:
             )
 
     def check_rules(self) -> None:
-        """Check, on one group, that the rules answer alike when they are asked again.
+        """Check, on one group, that the rules give the same result at a second call.
 
         Raises:
           InvalidArgumentError: they do not.

@@ -1,8 +1,8 @@
 """The best draw of one episode for corrected estimates: by |A| |score| / sqrt(L), L the tokens of the episode.
 
 A corrected draw has the mean of the whole group, whatever the probabilities p (above 0 where A is not 0). Its second
-moment is sum_e |A_e score_e|^2 / (G^2 p_e), and it trains sum_e p_e L_e tokens. Their product, which is what a
-given noise costs, is least at p in proportion to |A| |score| / sqrt(L), by the inequality of Cauchy and Schwarz.
+moment is sum_e |A_e score_e|^2 / (G^2 p_e), and it trains sum_e p_e L_e tokens. Their product, the cost of a given
+noise, is least at p in proportion to |A| |score| / sqrt(L), by the Cauchy-Schwarz inequality.
 
 Source: ``docs/theory/08_aaw_episode_sampling.md`` (Equation 8.9) [ours].
 """
@@ -70,7 +70,7 @@ class Way:
       value: its return.
       square: the squared norm of its score.
       tokens: n, how many tokens it has; a mean number, so not necessarily whole.
-      chances: how likely each of its tokens was; empty where nothing is estimated from them.
+      chances: how likely each of its tokens was; empty if nothing is estimated from them.
     """
 
     probability: float
@@ -86,13 +86,14 @@ Size = Callable[[Way], float]
 def mean_price(ways: Sequence[Way], *, size: int, alpha: float, norm: Size) -> float:
     """The mean over groups of the price of one corrected draw, p_e in proportion to |A_e|^alpha times a size.
 
-    Given the returns of a group its members are independent, so that only these are listed. Not divided by the std.
+    Given the returns of a group its members are independent, so only the returns are listed. Advantages are not divided
+    by the std.
 
     Args:
       ways: in which an episode can go; probabilities sum to 1.
       size: G.
       alpha: exponent of |A|.
-      norm: what stands for |score| / sqrt(L); above 0.
+      norm: an estimate of |score| / sqrt(L); above 0.
     """
     values = sorted({way.value for way in ways})
     p_V = [sum(way.probability for way in ways if way.value == value) for value in values]
@@ -145,7 +146,7 @@ ESTIMATES: Mapping[str, tuple[float, Size]] = {
     "surprisal": (1.0, _surprisal),
     "optimal": (1.0, _optimal),
 }
-"""By name, the exponent of |A| and what stands for |score| / sqrt(L); of the length alone, |A| is the estimate."""
+"""By name, the exponent of |A| and the estimate of |score| / sqrt(L)."""
 
 
 def draw_ratios(
@@ -175,7 +176,7 @@ def draw_ratios(
 def corridor_ratios(corridor: Corridor, *, size: int, alphas: Sequence[float]) -> list[float]:
     """The price of one corrected draw by |A|^alpha, over that by |A| times the root mean square of the score.
 
-    The score's mean square is that of a success or of a failure: what can be known of an episode from its return.
+    The score's mean square is that of a success or of a failure, which an episode's return determines.
 
     Args:
       corridor: the game, with steps that do not matter.

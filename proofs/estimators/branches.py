@@ -25,7 +25,7 @@ Group = EpisodeGroup[Any]  # of a game with states of any type
 @final
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What a rollout from a state can come to.
+    """An outcome of a rollout from a state.
 
     Attributes:
       returns_N: each agent's return from there.
@@ -43,7 +43,7 @@ class Unit:
 
     Attributes:
       numbers: the trajectories; the first is the one that begins at the start.
-      steps: where the others left it.
+      steps: the steps at which the others left it.
       probability: given what the group shares.
     """
 
@@ -140,7 +140,7 @@ class Branches:
         return _with_rollouts(group, {p: tuple(rows) for p, rows in found.items()}), tokens
 
     def values(self, group: Group, numbers: Sequence[int]) -> dict[BranchPoint, list[Outcome]]:
-        """What a rollout from each state of a group can come to.
+        """The outcomes of a rollout from each state of a group.
 
         Args:
           group: trees or not.
@@ -156,7 +156,7 @@ class Branches:
     def valued(
         self, group: Group, values: dict[BranchPoint, list[Outcome]]
     ) -> Iterator[tuple[float, Group]]:
-        """The group with all that its rollouts can come to, with their probabilities.
+        """The group with all outcomes of its rollouts, with their probabilities.
 
         Args:
           group: the group.
@@ -177,7 +177,7 @@ class Branches:
             yield p, _with_rollouts(group, dict(found for _, found in combination))
 
     def count_valued(self, values: dict[BranchPoint, list[Outcome]]) -> int:
-        """How many groups ``valued`` gives."""
+        """The number of groups that ``valued`` yields."""
         k = self.rollouts
         return math.prod(math.comb(len(outcomes) + k - 1, k) for outcomes in values.values())
 

@@ -1,9 +1,9 @@
-"""The corridor: a game of steps that all must be right, whose episodes are known in closed form.
+"""The corridor: a game whose steps must all be right, with a closed form for its episodes.
 
 T steps, each with a right and a wrong action, and a context of its own; an episode succeeds if all T are right, and
 always lasts T steps. So returns are 0 or 1, and at a success rate q each step is right with the probability q^(1/T).
-There may be further steps that do not matter, with two equally likely actions each: noise that a success carries as a
-failure does.
+There may be further steps that do not matter, with two equally likely actions each; they add the same noise to
+successes and failures.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 An estimator (``algorithms.Estimator``: credit, baseline, std, episode sampling, weighting) turns groups of episodes
 into weighted completions. It is evaluated on all groups that a policy can play on a finite game, and compared with the
-exact gradient. Where there are too many groups, some are drawn, and every figure comes with an interval.
+exact gradient. If there are too many groups, a sample is drawn, and every figure has an interval.
 
 At the first optimiser step on a batch the ratio of new to old probabilities is 1, so clipping is inactive and the
 gradient of the loss is minus the sum of weight times advantage times score: the vector that is analysed here. KL and
@@ -84,7 +84,7 @@ class EstimatorAnalysis:
 
     @property
     def cosine(self) -> float:
-        """The cosine between the expected estimate and the true gradient; NaN where one of them is 0."""
+        """The cosine between the expected estimate and the true gradient; NaN if one of them is 0."""
         norms = float(np.linalg.norm(self.mean_D) * np.linalg.norm(self.dist.gradient_D))
         return float(self.mean_D @ self.dist.gradient_D) / norms if norms else math.nan
 
@@ -108,8 +108,8 @@ class EstimatorAnalysis:
     def snr(self) -> float:
         """The signal-to-noise ratio: the component along the true gradient, squared, over the variance.
 
-        It grows in proportion to the number of independent batches that are averaged. Negative where the component
-        points against the gradient.
+        It is proportional to the number of independent batches that are averaged, and negative if the component points
+        against the gradient.
 
         Theory: Definition 10.2, Equation 10.4.
         """
@@ -128,7 +128,7 @@ class EstimatorAnalysis:
 
     @property
     def zero_variance_share(self) -> float:
-        """The expected share of groups, in their roles, of which no episode is selected, for want of variance."""
+        """The expected share of groups, in their roles, of which no episode is selected because returns do not vary."""
         return self._total.zero_variance / self._total.weight
 
     @property
@@ -149,7 +149,7 @@ class EstimatorAnalysis:
             "snr_per_generated_token" or "snr_per_trained_token".
 
         Returns:
-          The interval; both ends are the figure itself where the analysis is exact.
+          The interval; both ends are the figure itself if the analysis is exact.
         """
         whole = float(getattr(self, name))
         if self.exact:
@@ -157,7 +157,7 @@ class EstimatorAnalysis:
         return jackknife(whole, [float(getattr(rest, name)) for rest in self._left_out])
 
     def standard_error_D(self) -> Array:
-        """The standard error of ``mean_D``; zeros where the analysis is exact. Shape (D,)."""
+        """The standard error of ``mean_D``; zeros if the analysis is exact. Shape (D,)."""
         if self.exact:
             return np.zeros_like(self.mean_D)
         return np.sqrt(np.maximum(np.diagonal(self.covariance_D_D), 0) / self.batches)
@@ -196,10 +196,10 @@ def analyse_estimator(
 ) -> EstimatorAnalysis:
     """Expectation and covariance of the estimate under a configuration, over all batches or a sample of them.
 
-    All batches are listed where a batch is one group, or where its groups do not interact (sampling within groups, the
+    All batches are listed if a batch is one group, or if its groups do not interact (sampling within groups, the
     weighting "constant", "episode" or "sequence", no group filter and no batch rule): then the distribution of one
-    group is enough. Groups that are played again (``max_plays`` above 1) count with all that they cost. A rule with a
-    state is examined as its state stands.
+    group is enough. Groups that are played again (``max_plays`` above 1) count with their whole cost. A rule with a
+    state is analysed in its current state.
 
     Args:
       dist: the trajectory distribution.
@@ -212,7 +212,7 @@ def analyse_estimator(
 
     Raises:
       InvalidArgumentError: fewer samples than 20; shared chance draws, which have no distribution of a group; or a rule
-        answers differently to the same group, or now with advantages of completions and now with those of tokens.
+        gives different results for the same group, or sometimes advantages of completions and sometimes of tokens.
 
     Example:
       >>> import games, lap

@@ -1,9 +1,9 @@
 """Methods by name, exactly: their estimates on five small games, and the weight that each gives to a start.
 
 Every preset of ``algorithms.method.presets`` is analysed as a run would use it, with groups of G episodes of which K
-are kept, at the first optimiser step on a batch: clipping and ratios do nothing there, and KL and entropy are left out.
-A method that compares over a batch is analysed in batches of eight groups, which are drawn. Rules with a state are
-examined at their first update.
+are kept, at the first optimiser step on a batch. Clipping and ratios have no effect there, and KL and entropy are left
+out. A method that compares over a batch is analysed in batches of eight groups, which are drawn. Rules with a state are
+analysed at their first update.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +59,8 @@ FIGURES: Final[Mapping[str, Callable[[EstimatorAnalysis], float]]] = {
 def example_games() -> dict[str, TrajectoryDistribution]:
     """The trajectory distributions of the five games, each under one policy, by name.
 
-    One choice whose episodes last 1, 1 or 20 steps; a corridor of three steps that all must be right; Frozen Lake on
-    2 x 2 cells; a bet on a card of which the colour alone is seen; and three doors that look alike.
+    One choice whose episodes last 1, 1 or 20 steps; a corridor of three steps that must all be right; Frozen Lake on 2
+    x 2 cells; a bet on a card of which only the colour is seen; and three doors that look alike.
     """
     forced = {str(("c", n)): {"on": 1.0} for n in range(1, 20)}
     lake = games.FrozenLake(size=2, horizon=2)
@@ -86,7 +86,7 @@ def example_games() -> dict[str, TrajectoryDistribution]:
 def analysed(
     dist: TrajectoryDistribution, config: MSGRPOConfig, *, samples: int = 1000
 ) -> EstimatorAnalysis:
-    """The analysis of a method, in batches of one group where its groups do not interact.
+    """The analysis of a method, in batches of one group if its groups do not interact.
 
     Args:
       dist: the trajectory distribution.
@@ -99,7 +99,7 @@ def analysed(
 
 
 def method_config(name: str, *, group_size: int, kept: int) -> MSGRPOConfig:
-    """The settings of a preset, with groups of this size, of which so many are kept.
+    """The settings of a preset, with a size of groups and a number of kept episodes.
 
     Args:
       name: of the preset.
@@ -111,9 +111,9 @@ def method_config(name: str, *, group_size: int, kept: int) -> MSGRPOConfig:
 
 
 def start_weight(config: MSGRPOConfig, rate: float, *, samples: int = 1000) -> float:
-    """kappa(q): what the expected estimate is, as a multiple of grad q, on a start that is won with probability q.
+    """kappa(q): the expected estimate, as a multiple of grad q, on a start that is won with probability q.
 
-    Where advantages are compared over a batch, all its groups are on such starts.
+    If advantages are compared over a batch, all its groups are on such starts.
 
     Args:
       config: the settings.
@@ -138,7 +138,7 @@ def tables(
       group_size: G.
       kept: K.
       names: of presets.
-      report: called with what is computed next.
+      report: called with the name of what is computed next.
     """
     configs = {name: method_config(name, group_size=group_size, kept=kept) for name in names}
     dists = example_games()

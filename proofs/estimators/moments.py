@@ -1,4 +1,4 @@
-"""Sums over batches of groups, and confidence intervals of figures that are made of them."""
+"""Sums over batches of groups, and confidence intervals of figures computed from them."""
 
 import itertools
 import math
@@ -18,15 +18,15 @@ _T_QUANTILE = 2.093  # of Student's t with 19 degrees of freedom, two-sided 95%
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Batch:
-    """What the figures need of one batch of groups; ``_C`` distinct completions.
+    """The part of one batch of groups that the figures need; ``_C`` distinct completions.
 
     Attributes:
-      weight: the probability that it is learnt from, or 1 where batches are drawn.
-      played: how often it is played: the same, but where groups are played again.
+      weight: the probability that it is learnt from, or 1 if batches are drawn.
+      played: how often it is played; equal to the weight unless groups are played again.
       coefficients_C: coefficient of each completion's score. Shape (C,).
       tokens: number of tokens that the learners sampled, and number of trained ones.
       zero_variance: share of groups, in their roles, of which nothing is selected.
-      noise_X_C: rows whose squares add up to the covariance of the coefficients, which are a mean then; none where they
+      noise_X_C: rows whose squares add up to the covariance of the coefficients, which are a mean then; none if they
         are what they are. Shape (X, C).
     """
 
@@ -41,7 +41,7 @@ class Batch:
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Moments:
-    """Weighted sums over batches: of 1, of the fields of a ``Batch``, and of products of coefficients."""
+    """Weighted sums over batches of 1, of the fields of a ``Batch``, and of products of coefficients."""
 
     weight: float
     first_C: Array

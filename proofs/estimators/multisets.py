@@ -12,10 +12,10 @@ from tsmg import Stream
 
 
 def multisets(count: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-    """Each way to choose members of a group, in ascending order, and in how many orders they can come.
+    """Each way to choose members of a group, in ascending order, with its number of orders.
 
     Args:
-      count: how many things a member can be.
+      count: the number of possible values of a member.
       size: G.
 
     Example:
@@ -28,7 +28,7 @@ def multisets(count: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
 
 
 def pick(weights: Array, rng: Stream) -> int:
-    """A place, drawn in proportion to the weights.
+    """An index, drawn in proportion to the weights.
 
     Args:
       weights: at least 0, not all of them 0.

@@ -1,4 +1,4 @@
-"""What the gradient estimate of a sampler's groups is, exactly, with and without importance weights.
+"""The exact gradient estimate from a sampler's groups, with and without importance weights.
 
 The sampler differs from the policy that learns by a known perturbation of its logits, or is that policy as it was
 before an update. Groups are played by the sampler, and the estimate is for the policy that learns, before its first
@@ -38,7 +38,7 @@ def perturbed(policy: Policy, size: float, *, seed: int = 0) -> Policy:
     """A copy of a policy with normally distributed noise in its weights.
 
     Args:
-      policy: whatever has weights; those of a table are logits.
+      policy: a policy with weights; those of a table are logits.
       size: standard deviation of the noise.
       seed: seed of the noise, whose direction does not depend on its size.
     """
@@ -51,7 +51,7 @@ def perturbed(policy: Policy, size: float, *, seed: int = 0) -> Policy:
 
 
 def stepped(policy: Policy, step_D: Array) -> Policy:
-    """A copy of a policy that has learnt: its weights have moved.
+    """A copy of a policy whose weights have taken a step.
 
     Args:
       policy: whatever has weights.
@@ -84,11 +84,11 @@ class OffPolicy:
     def of(
         cls, game: AbstractExplicitGame[Any, Any], learner: Policy, sampler: Policy
     ) -> "OffPolicy":
-        """The two on a game with one agent.
+        """The learner and the sampler on a game with one agent.
 
         Raises:
-          InvalidArgumentError: several agents, or the sampler never says what the policy that learns may say, so that
-            no weights correct for it.
+          InvalidArgumentError: there are several agents, or the sampler never gives some reply of the policy that
+            learns, so that no weights correct for it.
         """
         if len(game.agents) != 1:
             raise InvalidArgumentError(f"'game' must have one agent (got {len(game.agents)})")
@@ -165,7 +165,7 @@ class OffPolicy:
         return self.figures(GroupDraws.of(self.sampler, config), rules)
 
     def figures(self, draws: "GroupDraws", rules: Rules) -> dict[str, "OffPolicyFigures"]:
-        """The same, from draws that were listed before; they may serve for several policies on one game.
+        """The same from draws that were listed before, which several policies on one game can share.
 
         Args:
           draws: of the game's trajectories.
@@ -190,7 +190,7 @@ class OffPolicy:
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class GroupDraws:
-    """Every group with every draw from it, and what the estimator makes of it: all but the policies.
+    """Every group with every draw from it, and its coefficients: everything that does not depend on the policies.
 
     Axes: ``_B`` groups with a draw, ``_G`` members, ``_P`` tokens of all trajectories, in their order.
 
@@ -209,7 +209,7 @@ class GroupDraws:
         """The draws from all groups of a game's trajectories.
 
         Args:
-          dist: whose trajectories may stand in a group.
+          dist: the distribution whose trajectories may be in a group.
           config: the estimator's settings, for one group a batch.
 
         Raises:

@@ -40,7 +40,7 @@ RULES: Rules = {
 
 
 def spelt_game() -> FiniteGame:
-    """Two steps of two words each: the first reply chooses a door, the second what to do behind it."""
+    """Two steps of two words each: the first reply chooses a door, and the second an action behind it."""
     pays = {
         "ab": {"aa": 3.0, "ab": 0.0, "ba": 0.0, "bb": 1.0},
         "ba": {"aa": 0.0, "ab": 2.0, "ba": 1.0, "bb": 0.0},

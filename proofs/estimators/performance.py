@@ -1,10 +1,10 @@
-"""What a way to use groups makes of them, exactly: signal, noise and cost, where episodes are of a few kinds.
+"""Exact signal, noise and cost of a way to use groups, if episodes are of a few kinds.
 
-An episode is of one of a few kinds, each with a return, a length and a distribution of the score. A group is the number
-of its members of each kind, and what is drawn from it the number of those of each kind that are trained on: so mean
-and variance of the estimate are finite sums, for groups of 16, too.
+An episode is of one of a few kinds, each with a return, a length and a distribution of the score. A group is given by
+the number of its members of each kind, and a draw from it by the number of trained ones of each kind. Mean and variance
+of the estimate are therefore finite sums, for groups of 16, too.
 
-Trained tokens are those of groups with a signal. Where the trainer keeps the others for their KL, too
+Trained tokens are those of groups with a signal. If the trainer keeps the others for their KL, too
 (``zero_variance_groups``), every way to use groups pays for them in proportion to the episodes that it keeps.
 
 Source: ours.
@@ -29,10 +29,10 @@ from tsmg import InvalidArgumentError
 @final
 @attrs.frozen(kw_only=True)
 class Kind:
-    """Episodes that are alike in return and length.
+    """Episodes with equal return and length.
 
     Attributes:
-      probability: how likely an episode is of this kind.
+      probability: the probability that an episode is of this kind.
       value: its return.
       tokens: its length; a mean number, so not necessarily whole.
       score_D: the mean of its score.
@@ -47,7 +47,7 @@ class Kind:
 
 
 def corridor_kinds(corridor: Corridor) -> list[Kind]:
-    """Successes and failures of a corridor; scores along the gradient alone, the rest of them as scatter."""
+    """Successes and failures of a corridor; scores along the gradient only, the rest as scatter."""
     q, norm = corridor.success_rate, math.sqrt(corridor.success_square)
     return [
         Kind(
@@ -110,7 +110,7 @@ class Uses:
 
 
 Relative = Callable[[Counts, Array, Array], Iterator[Uses]]
-"""From the numbers of each kind in a group, their returns and their advantages to what may be trained on."""
+"""From the numbers of each kind in a group, their returns and their advantages to the possible uses of the group."""
 
 
 @final
@@ -160,7 +160,7 @@ class Performance:
 
     @property
     def refilling_gain(self) -> float:
-        """What it gains per generated token to play groups until one has a signal, each from a start drawn anew.
+        """The gain per generated token from playing groups until one has a signal, each from a new start.
 
         Source: Equation 8.6 of ``docs/theory/08_aaw_episode_sampling.md`` [ours].
         """
@@ -172,13 +172,13 @@ class Performance:
         """The SNR over the cost of a group, ``played + ratio * trained``.
 
         Args:
-          ratio: rho, what it costs to train on a token in comparison with sampling one.
+          ratio: rho, the cost of training on a token relative to that of sampling one.
         """
         return self.snr / (self.played + ratio * self.trained)
 
 
 def over_starts(starts: Sequence[Performance]) -> Performance:
-    """The figures of one group on a start that is drawn evenly, where the policy has logits of its own for each.
+    """The figures of one group on a uniformly drawn start, if the policy has separate logits for each.
 
     Args:
       starts: the figures on each start.
@@ -259,7 +259,7 @@ def performance(
 def _uses(
     relative: Relative, counts_K: Counts, values_K: tuple[float, ...], divided: bool
 ) -> tuple[Uses, ...]:
-    """The uses of a group; none where its returns are all equal."""
+    """The uses of a group; none if its returns are all equal."""
     returns_G = np.repeat(values_K, counts_K)
     advantages_G = advantages(returns_G, divided=divided)
     if not advantages_G.any():

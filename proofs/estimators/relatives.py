@@ -1,4 +1,4 @@
-"""AAW among its relatives: what each way to use a group makes of it, exactly, at an equal cost.
+"""AAW among its relatives: an exact comparison of ways to use a group, at an equal cost.
 
 The relatives: every episode; draws by |A|, and the same corrected; the subset of greatest variance with advantages
 relative to itself (PODS as published), and the same subset with the advantages of the group. Advantages are divided by
@@ -43,7 +43,7 @@ def every_episode(counts_K: Counts, values_K: Array, advantages_K: Array) -> Ite
 @final
 @attrs.frozen(kw_only=True)
 class Drawn:
-    """K episodes are drawn one after the other, by |A|^alpha with a floor, or evenly.
+    """K episodes are drawn one after the other, by |A|^alpha with a floor, or uniformly.
 
     Attributes:
       kept: K.
@@ -179,7 +179,7 @@ GAMES: Mapping[str, tuple[Sequence[Kind], bool]] = {
 
 
 def relative_rows(*, size: int = 16, kept: int = 4) -> list[tuple[str, ...]]:
-    """SNR per thousand trained tokens of each relative as text, with the cosine where it is not 1.
+    """SNR per thousand trained tokens of each relative as text, with the cosine if it is not 1.
 
     Args:
       size: G.
@@ -224,7 +224,7 @@ def _numbers(size: int) -> set[int]:
 def budget_rows(
     rates: Sequence[float] = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95),
 ) -> list[tuple[str, ...]]:
-    """Best AAW over best full groups as text, by success rate and by what it costs to train on a token.
+    """Best AAW over best full groups as text, by success rate and by the cost of training on a token.
 
     Args:
       rates: success rates of a corridor of 20 steps with 20 that do not matter.

@@ -1,11 +1,12 @@
-"""What draws by |A| ascend where returns take more than two values: powers of deviations, in place of the mean.
+"""What draws by |A| ascend if returns take more than two values: powers of deviations, in place of the mean.
 
 As groups grow and the share of kept episodes goes to 0, the weight of a return r (``return_weights``) tends to
 
     u(r) = sign(r - V) |r - V|^(1 + alpha) / E|R - V|^alpha,    V held fixed,
 
 so the estimate follows E[sign(R - V) |R - V|^(1 + alpha)]: it seeks skew. A gamble shows how much: the risky arm pays 3
-with probability r, else -1; the safe one pays 0; the policy plays both alike. The mean prefers risky above r = 1/4.
+with probability r, otherwise -1; the safe one pays 0; the policy plays both equally often. The mean prefers risky above
+r = 1/4.
 
 Source: ``docs/theory/08_aaw_episode_sampling.md`` (Equation 8.8) [ours].
 """
@@ -78,7 +79,7 @@ def preference(weights: Weights, chance: float) -> float:
 
 
 def boundary(weights: Weights) -> float:
-    """The chance of the prize above which the estimate prefers the risky arm; by bisection.
+    """The probability of the prize above which the estimate prefers the risky arm; by bisection.
 
     Example:
       >>> round(boundary(limit_weights), 3)

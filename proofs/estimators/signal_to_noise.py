@@ -1,7 +1,7 @@
-"""Signal-to-noise ratios of estimators under a policy whose trajectories are too many to be listed.
+"""Signal-to-noise ratios of estimators under a policy with too many trajectories to list.
 
 The laboratory (``proofs.analyse_estimator``) evaluates an estimator on all groups that a policy can play. Here groups
-are played, each estimator computes its gradient of every group by the trainer's own loss, and the figures of the
+are played, each estimator computes its gradient on every group with the trainer's own loss, and the figures of the
 laboratory are estimated from these gradients by sums over *pairs* of different groups, so that their noise adds no
 bias. The true gradient is estimated from the same groups by an unbiased estimator: all episodes, leave-one-out
 baseline, no std. Source: ``docs/theory/10_estimator.md`` (Equation 10.4) [ours].
@@ -107,7 +107,7 @@ def measure_signal(
     groups: int = 200,
     report: Callable[[int], None] = lambda played: None,
 ) -> dict[str, Signal]:
-    """Play groups, and compare the gradients that estimators compute of them.
+    """Play groups, and compare the gradients that estimators compute from them.
 
     All estimators share the same groups; one of smaller groups takes the first episodes. KL and entropy terms are left
     out, but zero-variance groups that are trained on for them count as trained. Twenty gradients are kept for each

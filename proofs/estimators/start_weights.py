@@ -1,4 +1,4 @@
-"""What an estimator follows where returns are success or failure: the weight of each start's gradient.
+"""What an estimator follows if returns are success or failure: the weight of each start's gradient.
 
 Groups are played on one start each. By symmetry, and since the mean score of an episode's successes is grad q and that
 of its failures - grad q, the expected estimate over starts s is
@@ -6,7 +6,7 @@ of its failures - grad q, the expected estimate over starts s is
     E[v] = E_s[ kappa(q(s)) grad q(s) ],    kappa(q) = G E[ c(1; n') - c(0; n') ],    n' ~ Bin(G - 1, q),
 
 where c(r; n') is the expected coefficient of the score of an episode whose return is r, in a group of which n' other
-members succeed. Where kappa is not constant, starts are weighed by how hard they are. With returns of more values the
+members succeed. If kappa is not constant, starts are weighted by their difficulty. With returns of more values the
 expected estimate is the sum over r of u(r) grad P(R = r), with u(r) = G E[c(r; the others)]: ``return_weights``.
 
 Source: ``docs/theory/06_baselines_and_std.md`` (Equation 6.6) [ours].
@@ -127,7 +127,7 @@ def greatest_variance(returns_G: Array, kept: int) -> list[NDArray[np.int64]]:
 def pods(size: int, kept: int, *, renormalised: bool = True, eps: float = 1e-4) -> Design:
     """Max-variance down-sampling: the K episodes whose returns have the greatest variance are trained on.
 
-    These are some with the greatest returns and some with the least. Ties are broken evenly.
+    These are some with the greatest returns and some with the least. Ties are broken uniformly.
     Source: PODS, arXiv:2504.13818; that advantages are relative to the kept episodes is as published.
 
     Args:
@@ -166,10 +166,10 @@ def _shared_among_equals(returns_G: Array, values_G: Array) -> Array:
 
 
 def success_gains(design: MSGRPOConfig | Design) -> Array:
-    """What a success gains on a failure in the same company: c(1; n') - c(0; n'), for n' = 0 .. G - 1. Shape (G,).
+    """The gain of a success over a failure among the same others: c(1; n') - c(0; n'), n' = 0 .. G - 1. Shape (G,).
 
     The weight of a start is G times its mean over n' ~ Bin(G - 1, q): a polynomial whose coefficients in Bernstein's
-    basis are G times the gains. So the weight is the same for all q where, and only where, all gains are equal.
+    basis are G times the gains. So the weight is the same for all q if, and only if, all gains are equal.
 
     Theory: Equation 6.6, Equation 6.7.
     """
@@ -193,8 +193,8 @@ def start_weights(
       success_rates: q of the starts, each in [0, 1]. A number, or shape (S,).
 
     Returns:
-      The weights. Shape (S,), a number's too. A success counts 1 and a failure 0: with a std, whatever they pay (but
-      for eps); without, the weight is to be multiplied with what a success pays more than a failure.
+      The weights. Shape (S,), a number's too. A success counts 1 and a failure 0. With a std that holds whatever they
+      pay (up to eps); without one, multiply the weight by the difference between what a success and a failure pay.
 
     Raises:
       InvalidArgumentError: a rate outside of [0, 1], or settings without such weights (see ``Design.of``).
@@ -223,7 +223,7 @@ def return_weights(design: MSGRPOConfig | Design, law: Mapping[float, float]) ->
     """u(r): the expected estimate of groups on one start is the sum over r of u(r) grad P(R = r).
 
     So the estimate follows the mean of u(R), with u held fixed. A constant added to u changes nothing, since the
-    probabilities sum to 1. Where u is a line in r, the estimate is along the true gradient, whatever the policy.
+    probabilities sum to 1. If u is linear in r, the estimate is along the true gradient, whatever the policy is.
 
     Args:
       design: settings, or a design.

@@ -1,8 +1,8 @@
 """Every episode that a game and its policies can play, with its probability.
 
-The episodes are the records that the runner would make, completions included, so that whatever reads records (returns,
-credit, losses) can be evaluated over the whole distribution. Probabilities are exact fractions where all distributions
-along the trajectory are.
+The episodes are the records that the runner would make, completions included, so that anything that reads records
+(returns, credit, losses) can be evaluated over the whole distribution. Probabilities are exact fractions if all
+distributions along the trajectory are.
 """
 
 import itertools
@@ -58,7 +58,7 @@ class Trajectory:
       episode: its record.
       start: number of the start among the game's starts.
       chance: the probability of the start and of the game's draws, given the replies.
-      replies_N: for each agent, the probability of its replies, given all else.
+      replies_N: for each agent, the probability of its replies, given everything else.
 
     Theory: Equation 3.3, Equation 4.1.
     """

@@ -1,13 +1,13 @@
 """The trajectory distribution of a finite game under finite policies, its expected returns and their exact gradient.
 
 With V_i the expected return of agent i, the true gradient is the sum over the agents that learn of grad V_i in the
-weights of agent i's own replies, the others held fixed. (Where agents share weights this is not the gradient of the
-summed returns, which vanishes in a zero-sum game.) It is computed by two routes:
+weights of agent i's own replies, the others held fixed. (If agents share weights this is not the gradient of the summed
+returns, which vanishes in a zero-sum game.) It is computed by two routes:
 
     score sum      sum over trajectories of p R_i times the sum over agent i's completions of grad log M(reply | prompt)
     autodiff       of V_i, where the probability of each trajectory is a product of the model's own probabilities
 
-Both are in float64 where the model is.
+Both are in float64 if the model is.
 """
 
 import itertools
@@ -130,7 +130,7 @@ class TrajectoryDistribution:
         return tuple(self._numbering[0])
 
     def completion_number(self, agent: str, completion: Completion) -> int:
-        """The place in ``completions`` of a completion that stands in one of the trajectories."""
+        """The index in ``completions`` of a completion in one of the trajectories."""
         return self._numbering[1][id(self.policies[agent]), id(completion)]
 
     @cached_property
@@ -292,12 +292,12 @@ def central_differences(
     """The gradient by enumerating again with each weight slightly increased, then decreased. Shape (D,).
 
     Independent of scores and of automatic differentiation; slow, and for models in float64 only. The error is of the
-    order of ``step`` squared, and of rounding over ``step``.
+    order of ``step`` squared plus rounding divided by ``step``.
 
     Args:
-      dist: the trajectory distribution; its models' weights are moved and put back.
+      dist: the trajectory distribution; its models' weights are changed and restored.
       step: h of (V(theta + h) - V(theta - h)) / 2 h.
-      starts: as the distribution was made with.
+      starts: those with which the distribution was made.
     """
     parts = []
     for model in dist.models:

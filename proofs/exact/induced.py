@@ -1,8 +1,8 @@
 """The action distribution that a language-agent policy induces in a game, as a player.
 
 Pi(a | h, s) = sum over { y : psi(s, W(y)) = a } of M(y | F(h)), of which the canonical replies are summed here: the
-reply that wraps an action's canonical text, in the tokens in which the model writes it. What is left is the
-probability of every other reply: invalid ones, and other ways to say an action.
+reply that wraps an action's canonical text, in the tokens in which the model writes it. The remainder is the
+probability of every other reply: invalid ones, and other ways to write an action.
 """
 
 from collections.abc import Hashable
@@ -32,7 +32,7 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
 
     Args:
       game: a game whose legal actions are listed.
-      policy: prompt, model and parser; the prompt must show the present observation alone.
+      policy: prompt, model and parser; the prompt must show only the current observation.
       least: least accepted probability of all canonical replies together, below which the distribution would say little
         about the policy.
 

@@ -1,6 +1,6 @@
 """Exact values of finite games: expected returns, best responses, NashConv.
 
-A small explicit game needs no sampling: its tree is walked, and every branch counts with its probability. Best
+A small explicit game needs no sampling: its tree is traversed, and every branch counts with its probability. Best
 responses have perfect recall, so they are best among all strategies, not only among memoryless ones.
 
 Source: definitions of the theory of games; the walk over information keys is ours [ours].
@@ -203,7 +203,7 @@ def nash_conv(
     *,
     limit: int = LARGEST_TREE,
 ) -> float:
-    """How much the agents could gain in all by responding best; 0 at an equilibrium.
+    """The total gain of the agents from playing best responses; 0 at an equilibrium.
 
     Source: M. Lanctot et al., "A unified game-theoretic approach to multiagent reinforcement learning", 2017.
 

@@ -7,7 +7,7 @@ from proofs.statement import AnyStatement, Statement
 
 
 def all_statements() -> tuple[AnyStatement, ...]:
-    """Every statement, family by family, in the order in which they stand in their files."""
+    """Every statement, family by family, in the order of their files."""
     names = sorted(m.name for m in pkgutil.walk_packages(__path__, f"{__name__}."))
     return tuple(
         value

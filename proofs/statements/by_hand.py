@@ -49,6 +49,6 @@ def first_over_second(vector_D: Array) -> float:
 
 
 def aligned(one: Mapping[K, float], other: Mapping[K, float]) -> tuple[list[float], list[float]]:
-    """Two tables of probabilities, over everything that either of them holds."""
+    """Two tables of probabilities, over the union of their values."""
     keys = list({**one, **other})
     return [one.get(key, 0.0) for key in keys], [other.get(key, 0.0) for key in keys]

@@ -1,4 +1,4 @@
-"""Cases that many statements are tried on: a game, a policy, and a size of group."""
+"""Cases that many statements share: a game, a policy, and a size of group."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -49,7 +49,7 @@ class Case:
         return MSGRPOConfig(**{**plain, "group_on": "nothing", "kl_coefficient": 0.0, **settings})
 
     def analysis(self, *, rule: CreditRule | None = None, **settings: Any) -> EstimatorAnalysis:
-        """The analysis of the trainer's estimator under ``config(**settings)``, or under a credit rule of one's own."""
+        """The analysis of the trainer's estimator under ``config(**settings)``, or under a credit rule of your own."""
         config = self.config(**settings)
         estimator = Estimator.of(config, self.game.facts, credit=rule)
         return analyse_estimator(self.dist, config, estimator=estimator)

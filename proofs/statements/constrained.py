@@ -29,7 +29,7 @@ class SpeltCase:
 
     Attributes:
       game: the game.
-      policy: of logits that are drawn; it says legal actions alone when it plays by ``player``.
+      policy: its logits are drawn; it names only legal actions when it plays by ``player``.
     """
 
     game: FiniteGame
@@ -46,7 +46,7 @@ class SpeltCase:
 
     @property
     def player(self) -> ConstrainedPolicy:
-        """What plays."""
+        """The policy that plays."""
         return ConstrainedPolicy(game=self.game, policy=self.policy)
 
     def differences_D(self) -> Array:
@@ -121,8 +121,7 @@ def what_is_drawn_along_a_trie_is_learnt_on_its_recorded_support(case: SpeltCase
     """The expected sum of scores on the recorded supports, times the return, is the gradient of constrained play.
 
     The value is that of play in which replies are drawn along the trie of the legal actions' replies, at the policy's
-    temperature. A token that alone can follow has no score. So learning needs to know the supports, and nothing
-    else of the tries.
+    temperature. A token that alone can follow has no score. So learning needs only the supports from the tries.
 
     Assumes: the legal actions and their texts do not depend on the weights.
     Source: REINFORCE (R. J. Williams, 1992) in the distribution that is drawn from; reconstructed.

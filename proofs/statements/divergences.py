@@ -111,7 +111,7 @@ def _weights_have_moved(case: Tokens) -> Sides:
     wrong=_weights_have_moved,
 )
 def clipping_is_inactive_at_the_first_step(case: Tokens) -> Sides:
-    """Where the weights have not moved since the tokens were sampled, the loss has the gradient - sum w A score.
+    """If the weights have not moved since the tokens were sampled, the loss has the gradient - sum w A score.
 
     The ratio is 1 at each token, inside of every clip range.
 

@@ -1,4 +1,4 @@
-"""Replies whose beginning is given to the model: what was given is no action of the policy."""
+"""Replies whose beginning is given to the model: given tokens are not actions of the policy."""
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def _given_tokens_count(case: Case) -> Sides:
     wrong=_given_tokens_count,
 )
 def given_tokens_carry_no_gradient(case: Case) -> Sides:
-    """Where the beginning of each reply is given, the gradient is the sum of returns times scores of sampled tokens.
+    """If the beginning of each reply is given, the gradient is the sum of returns times scores of sampled tokens.
 
     What is given is part of what the model is asked: the score of the policy does not count it, and the model's own
     probability of it has no gradient.

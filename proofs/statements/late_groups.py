@@ -1,4 +1,4 @@
-"""Groups that are played while others are learnt: what becomes of the estimate where the late ones are dropped."""
+"""Groups that are played while others are learnt: the effect of dropping late ones on the estimate."""
 
 import itertools
 from collections.abc import Callable
@@ -48,9 +48,9 @@ def _walk(game: FiniteGame, seed: int) -> Case:
     wrong=_late_groups_dropped,
 )
 def groups_that_are_waited_for_give_the_gradient(case: Case) -> Sides:
-    """Where every group that was begun is learnt from, however long it lasts, the mean estimate is the gradient.
+    """If every group that was begun is learnt from, however long it lasts, the mean estimate is the gradient.
 
-    Where late groups are dropped, the estimate is that of another law, which plays no long episodes. In the example the
+    If late groups are dropped, the estimate is that of another distribution, without long episodes. In the example the
     best choice, of two steps, is never compared: the estimate teaches the better of the two short ones, although
     it pays no more than the policy's mean, where the gradient is 0.
 

@@ -55,7 +55,7 @@ def best_without_memory(game: Game, *, parts: int = 1) -> float:
 
     Args:
       game: a game of one agent.
-      parts: probabilities are multiples of 1 / parts; 1 tries the deterministic policies alone.
+      parts: probabilities are multiples of 1 / parts; 1 tries only deterministic policies.
 
     Theory: Equation 13.2.
     """
@@ -117,7 +117,7 @@ def gain_of_memory(game: Game) -> float:
 
 
 def with_time(game: FiniteGame) -> FiniteGame:
-    """The same game with the time in the state and in the text, so that it ends in terminal states alone."""
+    """The same game with the time in the state and in the text, so that it ends only in terminal states."""
     steps = game.horizon or 0
     timed = {(s, t): s for s in game.moves for t in range(steps)}
     return attrs.evolve(

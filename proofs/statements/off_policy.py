@@ -1,4 +1,4 @@
-"""Importance weights, where groups are played by another policy than the one that learns."""
+"""Importance weights, if groups are played by another policy than the one that learns."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -115,7 +115,7 @@ def _spelt(seed: int) -> Moved:
     wrong=_weights_of_tokens,
 )
 def step_weights_restore_the_gradient_of_one_step_games(case: Moved) -> Sides:
-    """Where an episode is one reply, the ratio of the reply is enough; those of its single tokens are not.
+    """If an episode is one reply, the ratio of the reply is enough; those of its single tokens are not.
 
     A token's own ratio leaves out that the words before it were less or more likely to be said, and the words after it,
     on which the return depends.

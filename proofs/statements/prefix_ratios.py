@@ -1,4 +1,4 @@
-"""Prefix ratios: what a token's weight must be where another policy said the tokens before it."""
+"""Prefix ratios: what a token's weight must be if another policy sampled the tokens before it."""
 
 import itertools
 import math
@@ -56,11 +56,11 @@ class Spelt:
 
     @cached_property
     def replies(self) -> list[Completion]:
-        """Every reply, as the sampler says it."""
+        """Every reply, as the sampler gives it."""
         return [completion for _, completion in self.pair.sampler.completions]
 
     def masses(self, dist: TrajectoryDistribution) -> dict[Ids, tuple[float, float]]:
-        """For each beginning of a reply: how likely a policy says it, and the mean return over these replies."""
+        """For each beginning of a reply: its probability under a policy, and the mean return over these replies."""
         found: dict[Ids, tuple[float, float]] = {}
         for trajectory in dist.trajectories:
             ((_, reply),) = trajectory.episode.completions("player")
@@ -72,14 +72,14 @@ class Spelt:
 
     @cached_property
     def advantages_B_L(self) -> Array:
-        """A of each letter under the learner: what it adds to the mean return. Shape (B, L)."""
+        """The advantage of each letter under the learner: what it adds to the mean return. Shape (B, L)."""
         masses = self.masses(self.pair.learner)
         worth = {ids: total / mass for ids, (mass, total) in masses.items()}
         return np.array([np.diff([worth[i] for i in _beginnings(r)]) for r in self.replies])
 
     @cached_property
     def ratios_B_L(self) -> Array:
-        """How likely the learner says each letter, given those before it, over how likely the sampler. Shape (B, L)."""
+        """The learner's probability of each letter, given those before it, over the sampler's. Shape (B, L)."""
         here, there = self.masses(self.pair.learner), self.masses(self.pair.sampler)
         return np.array(
             [

@@ -1,4 +1,4 @@
-"""Potential-based shaping, r'_t = r_t + gamma Phi(s_{t+1}) - Phi(s_t), and what groups make of it."""
+"""Potential-based shaping, r'_t = r_t + gamma Phi(s_{t+1}) - Phi(s_t), and its effect on group-relative advantages."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ class Shaped:
     Attributes:
       game: a game of one agent.
       policy: the policy of its agent.
-      potential: Phi(s) by state; 0 where the table has no state.
+      potential: Phi(s) by state; 0 if the table has no state.
     """
 
     game: FiniteGame

@@ -99,8 +99,8 @@ def _only_the_return_per_step(case: Case) -> Sides:
 def with_the_groups_mean_episode_weighting_also_shortens_or_lengthens(case: Case) -> Sides:
     """With the group's mean, "episode" follows (G - 1) / G (grad E[R / Y] - E[R] grad E[1 / Y]).
 
-    The baseline is divided by the length of the episode too, so it does not cancel: where the mean return is
-    positive, the second term makes episodes longer.
+    The baseline is divided by the length of the episode too, so it does not cancel: if the mean return is positive, the
+    second term makes episodes longer.
 
     Assumes: the group's mean, no std, independent episodes. Source: reconstructed.
 
@@ -362,7 +362,7 @@ def _same_weight(case: Case) -> Sides:
     wrong=_same_weight,
 )
 def episode_weighting_can_prefer_the_worse_action(case: Case) -> Sides:
-    """The weighting "episode" can prefer 0.5 in one step to 1 in twenty steps, also with the group's mean.
+    """The weighting "episode" can prefer 0.5 in one step to 1 in twenty steps, even with the group's mean.
 
     A third action pays nothing and is played more often than not, so that both others are better than the mean; but
     what the better one gains is divided by 20. Both sides: estimate and truth, as the component of the better action

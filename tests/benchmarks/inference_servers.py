@@ -222,7 +222,7 @@ def uncorrected(first: Metrics, rest: Sequence[Metrics]) -> tuple[str, str, bool
         f"at most {100 * outside:.1f}% beyond the clip range"
     )
     fine = abs((first["ratio_max"] or 0.0) - 1) < 1e-3 < greatest - 1
-    return told, "exact in the first update alone", fine
+    return told, "exact only in the first update", fine
 
 
 def corrected(first: Metrics, rest: Sequence[Metrics]) -> tuple[str, str, bool]:

@@ -73,7 +73,7 @@ def test_bids_win_pay_and_are_told() -> None:
         ).support()
         assert rewards_N == (7.0 - paid, 0.0)
         assert game.observation_text(after, "bidder_2") == (
-            f"You are bidder_2. The thing is worth 9 to you.\nYour bid: 4. bidder_1 won, and pays {paid}."
+            f"You are bidder_2. The item is worth 9 to you.\nYour bid: 4. bidder_1 won and pays {paid}."
         )
     ties = Auction().transition_dist(state, {"bidder_1": 5, "bidder_2": 5}).pmf()
     assert {t.rewards_N: p for t, p in ties.items()} == {

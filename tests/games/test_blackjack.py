@@ -108,7 +108,7 @@ def test_texts_by_hand() -> None:
     game = Blackjack()
     table = Table(Hand(18, True), Hand(11, True))
     assert game.observation_text(table, "player") == (
-        "You have 18 (with an ace that counts 11).\nThe dealer shows an ace."
+        "You have 18 (with an ace counted as 11).\nThe dealer shows an ace."
     )
     ends = game.transition_dist(Table(Hand(19), Hand(10)), {"player": "stick"}).support()
     texts = {game.observation_text(t.state, "player").split("\n", 1)[1] for t in ends}
@@ -117,4 +117,4 @@ def test_texts_by_hand() -> None:
         for n in range(17, 27)
     }
     bust = game.transition_dist(Table(Hand(20), Hand(10)), {"player": "hit"}).support()[-1].state
-    assert game.observation_text(bust, "player").endswith("You went beyond 21, and lost.")
+    assert game.observation_text(bust, "player").endswith("You went over 21 and lost.")

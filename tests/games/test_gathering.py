@@ -138,9 +138,9 @@ def test_texts_by_hand() -> None:
         "You are player_1.",
         ". . .",
         ". 1 .",
-        "player_1: row 2, column 2, looks left, hit 1 time(s).",
-        "player_2: out for 3 more step(s).",
-        "Apples grow at: row 2, column 2 in 2.",
+        "player_1: row 2, column 2, looks left, hit 1 time.",
+        "player_2: out for 3 more steps.",
+        "Apples will grow back at: row 2, column 2, in 2 steps.",
     ]
 
 

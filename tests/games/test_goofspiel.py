@@ -161,8 +161,8 @@ def test_texts_by_hand() -> None:
     state = Bids((2, 3), ((1, 3),))
     assert game.observation_text(state, SECOND).split("\n") == [
         "You are player_2.",
-        "Prize 2: you bid 3, the other 1.",
-        "Your cards: 1 2. The other's: 2 3.",
+        "Prize 2: you bid 3, the other player bid 1.",
+        "Your cards: 1 2. The other player's: 2 3.",
         "Now: prize 3.",
     ]
     assert game.legal_actions(state, FIRST) == (2, 3)

@@ -124,7 +124,7 @@ def test_texts_by_hand() -> None:
         assert game.read_action(table, "first", text) == Illegal(text)
     called = Table(table.dice, table.bids, is_called=True)
     assert game.observation_text(called, "second").endswith(
-        "The last bid was called. The other's dice: 2 5. It was true."
+        "The last bid was called. The other player's dice: 2 5. It was true."
     )
 
 

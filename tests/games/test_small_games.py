@@ -306,7 +306,7 @@ def test_repeated_games_tell_what_was_played() -> None:
     state = matrix.Rounds(((0, 1),))
     assert game.observation_text(state, "column").split("\n") == [
         "You are the column player.",
-        "Round 1: you d, the other c.",
+        "Round 1: you chose d, the other player chose c.",
         "Now: round 2 of 3.",
     ]
 

@@ -33,7 +33,7 @@ EXCEPTIONS = "plays-through"
 
 
 def root_of(rule: str, broken: Collection[str], *, repeats_exception: bool = False) -> str | None:
-    """The broken rule from which this broken one follows, or ``None`` where it is a root itself.
+    """The broken rule from which this broken one follows, or ``None`` if it is a root itself.
 
     Args:
       rule: the broken rule.

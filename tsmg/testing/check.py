@@ -43,15 +43,15 @@ def check_game(
 ) -> Report:
     """Check a game against the interface and against what it declares.
 
-    The walks are the same in every run. All rules are checked, also after one was broken; the report has each broken
+    The walks are the same in every run. All rules are checked, even after one was broken; the report has each broken
     rule with the shortest script that Hypothesis finds.
 
     Args:
       make_game: function that makes a fresh game, such as a game's class. A game itself is used as the only instance,
         so that the check cannot see two instances disturb each other.
       max_examples: number of pairs of walks; at least 1.
-      max_steps: the greatest number of steps of a walk, where the game's own limit is above that; at least 1.
-      action_texts: texts to choose actions from, where legal actions are not listed.
+      max_steps: the greatest number of steps of a walk if the game's own limit is higher; at least 1.
+      action_texts: texts to choose actions from if legal actions are not listed.
       known: episodes with known returns, which catch errors that no declared fact covers.
       rules: names of the rules to check; by default all.
       source: code that makes the variable ``game``, for the scripts of violations.

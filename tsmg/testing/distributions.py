@@ -26,7 +26,7 @@ def is_explicit(game: AnyGame) -> bool:
 
 
 def table(dist: Distribution[Any], limit: int = OUTCOMES) -> Mapping[Any, Any] | None:
-    """Value to probability, or ``None`` where the distribution is too large or can only be sampled."""
+    """Value to probability, or ``None`` if the distribution is too large or can only be sampled."""
     try:
         pairs = list(itertools.islice(dist.enumerate(limit), limit + 1))
     except NotEnumerableError:

@@ -25,7 +25,7 @@ with open(channel, "wb") as lines:
 
 
 def told(game: AnyGame, limit: int, action_texts: tuple[str, ...]) -> list[str]:
-    """What is seen along a few scripts, a line each."""
+    """What a few scripts show, one line each."""
     lines = []
     for seed in range(SCRIPTS):
         moves = tuple(seed * step % CHOICES for step in range(limit))

@@ -63,7 +63,7 @@ class Enumeration:
 
     @property
     def within(self) -> int:
-        """The number of states that are at most as many steps from a start as are allowed."""
+        """The number of states within the limit of steps from a start."""
         return sum(len(path) - 1 <= self.limit for path in self.paths.values())
 
     @property
@@ -73,7 +73,7 @@ class Enumeration:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether a path of as many steps as are allowed does not come to an end."""
+        """Whether some path is not over after the greatest number of steps."""
         here = {state for state, path in self.paths.items() if len(path) == 1}
         for _ in range(self.limit):
             here = {edge.after for state in here for edge in self.edges[state]}
@@ -143,7 +143,7 @@ def _script(path: Path) -> Script:
 
 
 def enumerate_game(subject: Subject, game: Any, most_edges: int) -> Enumeration | None:
-    """Every state and step of an explicit game within the limit; ``None`` where they are more, or cannot be listed."""
+    """Every state and step of an explicit game within the limit; ``None`` if there are too many or no list of them."""
     if not isinstance(game, AbstractExplicitGame):
         return None
     found = Enumeration(paths={}, edges={}, limit=subject.limit)

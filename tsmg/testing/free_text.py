@@ -35,7 +35,7 @@ class _Said(NamedTuple):
         return f"game.read_action(state, {self.agent!r}, {self.text!r})"
 
     def after(self, case: Case) -> tuple[Any, Any] | None:
-        """The state and rewards that follow it; ``None`` where a sampled game cannot leave the state a second time."""
+        """The state and rewards that follow it; ``None`` if a sampled game cannot leave the state a second time."""
         rng = Stream("free text")
         try:
             return case.game.sample_transition(self.visit.state, self.joint_action, rng)

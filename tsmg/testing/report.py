@@ -76,7 +76,7 @@ class Report:
       walks, states, whole: the number of walks, of their states, and of the walks that came to an end.
       results: one per rule.
       violations: one per broken rule that does not follow from another one.
-      enumerated: the number of states of the game, where all of them were visited.
+      enumerated: the number of states of the game if all of them were visited.
     """
 
     game: str
@@ -112,7 +112,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """How much was tried, in a line."""
+        """How much was tried, in one line."""
         every = "" if self.enumerated is None else f", all {self.enumerated} different ones"
         return f"{self.game}: {self.walks} walks, {self.states} states{every}, {self.whole} whole episodes"
 

@@ -17,7 +17,7 @@ class Finding:
       at: the number of the visit at which it shows.
       seen: what was seen.
       show: code that shows it, over ``game``, ``state`` and ``tsmg``.
-      cause: the likely cause, where it is another one than the rule's.
+      cause: the likely cause if it differs from the rule's.
       exception: the method that raised and the exception's class, as the beginning of a sentence; empty if none did.
     """
 
@@ -36,7 +36,7 @@ class Note:
 
 
 Outcome = Finding | Note | None
-"""The outcome of one check: ``None`` where the rule holds."""
+"""The outcome of one check: ``None`` if the rule holds."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,12 +76,12 @@ class WalkRule:
     Attributes:
       name: the rule's name.
       requirement: what must hold.
-      cause: the likely cause where it does not hold.
+      cause: the likely cause if it does not hold.
       unit: what is counted.
       check: yields an outcome per check.
       applies: whether the rule applies to a game.
-      is_static: whether it concerns the game, not a walk, so that it is checked once.
-      one_suffices: whether it holds where one check of it holds, over all walks.
+      is_static: whether it concerns the game rather than a walk, and is therefore checked once.
+      one_suffices: whether one successful check, over all walks, is enough.
     """
 
     name: str

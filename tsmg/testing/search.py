@@ -86,7 +86,7 @@ class _Broken(Exception):  # noqa: N818  # tells Hypothesis, and nobody else, th
 
 
 def search(subject: Subject, max_examples: int, breaks: Callable[[Pair], bool]) -> None:
-    """Try pairs of scripts; once ``breaks`` is True of one, try ever simpler pairs of which it is True."""
+    """Try pairs of scripts; once ``breaks`` is True for one, try ever simpler pairs for which it is True."""
 
     @settings(
         max_examples=max_examples,
@@ -140,7 +140,7 @@ class MetValues:
         self._met: dict[Any, tuple[Met, Witness]] = {}
 
     def add(self, case: Case, met: Met) -> Witness | None:
-        """Keep a key and its value; a witness where the key was met with another value."""
+        """Keep a key and its value; return a witness if the key was met with another value."""
         here = witness(case, Finding(met.at, met.seen, met.show))
         try:
             known = self._met.get(met.key)

@@ -107,7 +107,7 @@ class Walk:
         return self.visits[-1].state
 
     def upto(self, at: int) -> Script:
-        """The script that leads to visit number ``at`` alone."""
+        """The script that leads to visit number ``at`` and no further."""
         forks_before = self.script.redrawn_from is not None and self.script.redrawn_from < at
         return attrs.evolve(
             self.script,
@@ -149,8 +149,8 @@ class Subject:
     Attributes:
       make: function that makes a fresh game.
       limit: the greatest number of steps of a walk.
-      full: the greatest number of steps of an episode; ``None`` where that is not declared.
-      action_texts: texts to try where legal actions are not listed.
+      full: the greatest number of steps of an episode; ``None`` if that is not declared.
+      action_texts: texts to try if legal actions are not listed.
       known: episodes with known returns.
       source: code that makes the variable ``game``.
     """
@@ -207,7 +207,7 @@ def error_line(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """The method that raised an exception and its class; messages may name a state, and differ from state to state."""
+    """The method that raised an exception, and its class; the message is left out, since it may name a state."""
     return f"{_raising_method(error)}{type(error).__name__}"
 
 
@@ -307,7 +307,7 @@ def replay(
       redrawn_from: the step from which chance is drawn anew.
       outcomes: the number of the outcome of the start and of each step, in the order of the distributions of an
         explicit game; by default they are drawn from the seed.
-      action_texts: texts to choose from where legal actions are not listed.
+      action_texts: texts to choose from if legal actions are not listed.
 
     Raises:
       GameLawError: a move could not be made, since the game was over or nothing was legal.

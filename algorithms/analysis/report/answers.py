@@ -1,4 +1,4 @@
-"""Whether training worked, for each group of runs: start and end with their intervals, beside baselines."""
+"""Whether training worked, for each group of runs: start and end with their intervals, compared with baselines."""
 
 from collections.abc import Iterable, Mapping
 
@@ -29,7 +29,7 @@ class Bar:
 
     Attributes:
       name: of the policy or player.
-      text: the figure, with its interval where it has one.
+      text: the figure, with its interval if it has one.
       left, width: place of the bar, in percent of the chart's width.
       low, high: the ends of its interval, in percent; ``None`` without one.
       kind: ``start``, ``final`` or ``reference``.
@@ -54,7 +54,7 @@ class Answer:
       verdict: one word or two.
       tone: ``good``, ``bad`` or ``open``.
       what: name of the measure: success or return.
-      start, final: figures with intervals; a dash where there is none. Both are the same where nothing was trained.
+      start, final: figures with intervals; a dash if there is none. They are equal if nothing was trained.
       final_value: the final figure without its interval.
       is_trained: whether these runs trained.
       interval: a sentence on what the intervals are over.
@@ -205,7 +205,7 @@ def _baselines(run: Run) -> Mapping[str, object]:
 
 
 def _mean(values: Iterable[object]) -> float | None:
-    """The mean of those that are finite numbers; ``None`` where there is none."""
+    """The mean of those that are finite numbers; ``None`` if there is none."""
     known = [number for value in values if (number := finite(value)) is not None]
     return sum(known) / len(known) if known else None
 

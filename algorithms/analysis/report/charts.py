@@ -54,7 +54,7 @@ class Curve:
     Attributes:
       updates: where every run has a value. Shape (T,).
       mean: over the runs. Shape (T,).
-      low, high: of the 95% interval; empty where there is none.
+      low, high: of the 95% interval; empty if there is none.
       best: of the run that ends highest; empty for one run.
     """
 
@@ -66,7 +66,7 @@ class Curve:
 
 
 def group_curve(group: Group, metric: str) -> Curve | None:
-    """The learning curve of a metric in a group; ``None`` where its runs have no update in common.
+    """The learning curve of a metric in a group; ``None`` if its runs have no update in common.
 
     The band is a percentile bootstrap interval over runs; of a single run's success rate, Wilson's over episodes.
 

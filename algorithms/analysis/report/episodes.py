@@ -59,7 +59,7 @@ def _episode(group: Group, run: Run, record: Record) -> dict[str, Any]:
 
 
 def _success(successes: object) -> bool | None:
-    """Whether any agent succeeded; ``None`` where the game does not say."""
+    """Whether any agent succeeded; ``None`` if the game does not say."""
     values = list(successes.values()) if isinstance(successes, Mapping) else []
     known = [value for value in values if isinstance(value, bool)]
     return any(known) if known else None

@@ -1,7 +1,7 @@
 """Curated texts of the games of ``pettingzoo.classic``.
 
-The texts are made for readers: boards with coordinates, cards and hints by name. What is hidden stays hidden: a text
-is a function of what the environment, or the engine below it, shows to the agent who reads.
+The texts are made for readers: boards with coordinates, cards and hints by name. Hidden information stays hidden: a
+text is a function of what the environment, or the engine below it, shows to the reading agent.
 """
 
 import importlib

@@ -31,8 +31,9 @@ CHESS = Curated(
     observation_text=_text,
     action_text=_uci,
     rules=lambda raw, agent: (
-        "You play chess. A win is worth 1, a loss -1, a draw 0. It is a draw with too few pieces, and as soon as a "
-        "player could claim it, for a third repetition or fifty moves without capture or pawn move. A move is written "
+        "You play chess. A win is worth 1, a loss -1, a draw 0. The game is a draw when neither side has enough "
+        "pieces to win, and as soon as a player could claim a draw: after a third repetition, or fifty moves without a "
+        "capture or a pawn move. A move is written "
         "in UCI notation: the square that a piece leaves and the square that it goes to, such as e2e4; castling is the "
         "king's move, such as e1g1; a promotion has the letter of the new piece, such as e7e8q."
     ),

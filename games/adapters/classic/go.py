@@ -79,8 +79,8 @@ def _rules(raw: RawEnv, agent: str) -> str:
     komi = vars(raw)["_komi"]
     return (
         f"You play go on {_size(raw)} x {_size(raw)} points. Black (X) moves first; groups without liberties are "
-        f"captured. After two passes the game ends, and stones and surrounded points count; white gets {komi:g} more. "
-        "A move is a free point by column and row, such as D4, or pass."
+        "captured. After two passes in a row the game ends, and each side counts its stones and the points that it "
+        f"surrounds; white gets {komi:g} more. A move is a free point by column and row, such as D4, or pass."
     )
 
 

@@ -1,6 +1,6 @@
 """Hanabi: fireworks, the others' cards, and what hints say about every card, in words.
 
-Texts are made of the engine's own observation of the agent, in which the agent's cards are hidden.
+Texts are made from the engine's own observation of the agent, in which the agent's cards are hidden.
 """
 
 import re
@@ -47,7 +47,10 @@ def _held(raw: RawEnv, line: str, number: int) -> str:
 
 
 def _hands(seen: Seen, hands: str) -> Iterable[str]:
-    names = ("Your hand, as far as you were told", *(f"Hand of {other}" for other in seen.others))
+    names = (
+        "Your hand, as far as you have been told",
+        *(f"Hand of {other}" for other in seen.others),
+    )
     for name, hand in zip(names, hands.split("-----\n"), strict=True):
         yield f"{name}:"
         lines = [line for line in hand.splitlines() if line and line != "Cur player"]
@@ -90,9 +93,9 @@ def _rules(raw: RawEnv, agent: str) -> str:
         "You play Hanabi together with the others: build one firework per colour, ranks rising from 1 to "
         f"{config['ranks']}. You see everybody's cards but your own. A turn is to play a card (one that does not fit "
         "costs a life), to discard a card (which regains a hint), or to spend a hint to tell another player which of "
-        "his cards have one colour or rank. The reward is the change of the sum of all fireworks; it is lost with the "
-        "last life. "
-        "A move is such as: play card 1, discard card 2, tell player_1 red, tell player_0 3."
+        "their cards have a certain colour or rank. The reward is the change in the total of all fireworks; that total "
+        "is lost with the last life. "
+        "Examples of moves: play card 1, discard card 2, tell player_1 red, tell player_0 3."
     )
 
 

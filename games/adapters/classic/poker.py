@@ -102,29 +102,29 @@ LEDUC = _poker(
     _limit_move,
     rules=(
         "You play Leduc hold'em with six cards: jack, queen and king of two suits. Each of two players holds one card; "
-        "after a round of bets one card is laid on the table, and a second round follows. A pair with the table wins, "
-        "else the higher card. Raises are 2 chips in the first round and 4 in the second, at most two a round. Rewards "
-        "are chips won or lost, divided by 2. A move is one of: call, raise, fold, check."
+        "after a round of betting one card is laid on the table, and a second round follows. A pair with the card on "
+        "the table wins; otherwise the higher card does. Raises are 2 chips in the first round and 4 in the second, at "
+        "most two per round. Rewards are chips won or lost, divided by 2. A move is one of: call, raise, fold, check."
     ),
     steps_per_agent=6,
 )
 TEXAS = _poker(
     _limit_move,
     rules=(
-        "You play Texas hold'em with fixed bets. Everybody holds two cards; after rounds of bets three cards, one card "
-        "and one more are laid on the table, and the best five of seven cards win. Raises are 2 chips in the first two "
-        "rounds and 4 in the others, at most four a round. Rewards are chips won or lost, divided by 2. A move is one "
-        "of: call, raise, fold, check."
+        "You play Texas hold'em with fixed bets. Every player holds two cards. After rounds of betting, three cards, "
+        "one card and one more are laid on the table, and the best five of seven cards win. Raises are 2 chips in the "
+        "first two rounds and 4 in the others, at most four per round. Rewards are chips won or lost, divided by 2. A "
+        "move is one of: call, raise, fold, check."
     ),
     steps_per_agent=30,
 )
 TEXAS_NO_LIMIT = _poker(
     _no_limit_move,
     rules=(
-        "You play Texas hold'em without a limit, with 100 chips each. Everybody holds two cards; after rounds of bets "
-        "three cards, one card and one more are laid on the table, and the best five of seven cards win. Rewards are "
-        "chips won or lost. A move is one of: fold, call (a check, if there is nothing to pay), raise half the pot, "
-        "raise the pot, go all in."
+        "You play Texas hold'em without a limit, with 100 chips each. Every player holds two cards. After rounds of "
+        "betting, three cards, one card and one more are laid on the table, and the best five of seven cards win. "
+        "Rewards are chips won or lost. A move is one of: fold, call (a check, if there is nothing to pay), raise half "
+        "the pot, raise the pot, go all in."
     ),
     steps_per_agent=60,
 )

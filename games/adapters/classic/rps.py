@@ -1,4 +1,4 @@
-"""Rock paper scissors, with lizard, Spock and further moves where they are asked for."""
+"""Rock paper scissors, with lizard, Spock and further moves on request."""
 
 from games.adapters.curated import Curated, RawEnv, Seen, zero_sum_of_two
 
@@ -31,7 +31,7 @@ def _rules(raw: RawEnv, agent: str) -> str:
         for m in moves
     ]
     return (
-        f"You play {raw.max_cycles} rounds of a game of {len(moves)} moves, which both players choose without seeing "
+        f"You play {raw.max_cycles} rounds of a game with {len(moves)} moves; both players choose one without seeing "
         f"the other's: {'; '.join(relations)}. A win is worth 1, a loss -1. A move is one of: "
         f"{', '.join(map(_name, moves))}."
     )

@@ -159,7 +159,7 @@ def _whole_episodes_again(case: Case) -> Sides:
     wrong=_whole_episodes_again,
 )
 def where_a_text_recurs_turns_and_anchors_can_reverse_the_gradient(case: Case) -> Sides:
-    """Where an episode can read the same text twice, both comparisons of steps can prefer the worse action.
+    """If an episode can read the same text twice, both comparisons of steps can prefer the worse action.
 
     The policy goes on with probability 0.3 at either of two steps that read alike, and would earn more if it stopped
     more often. Both sides: the component of "go" in the estimate by turns, in that by anchor states, and in the truth.

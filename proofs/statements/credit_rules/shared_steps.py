@@ -61,12 +61,12 @@ def _weighted_by_length(case: Case) -> Sides:
     wrong=_weighted_by_length,
 )
 def shared_steps_of_equal_prompts_and_replies_change_nothing(case: Case) -> Sides:
-    """With constant weights, averaging advantages over equal steps leaves every group's estimate as it was.
+    """With constant weights, averaging advantages over equal steps does not change any group's estimate.
 
     Equal steps have one prompt and one reply here, and so one score. n terms of that score with the advantages
-    A_1 .. A_n add up to n times their mean, times the score. So mean and covariance of the estimate stay, whatever the
-    returns; what is averaged over is only told apart by weights that differ by episode, by a clipped ratio, by a draw
-    of some episodes, or by replies that say one action in several ways.
+    A_1 .. A_n add up to n times their mean, times the score. So mean and covariance of the estimate do not change,
+    whatever the returns are. Averaging has an effect only with weights that differ by episode, a clipped ratio, a draw
+    of some episodes, or replies that name one action in several ways.
 
     Assumes: the first optimiser step on a batch; every episode trained on; prompts of what is read now, replies that
     are the action's text.
@@ -121,7 +121,7 @@ def _shared_by_reading(case: Case) -> Sides:
     wrong=_shared_by_reading,
 )
 def shared_steps_of_several_replies_keep_the_mean(case: Case) -> Sides:
-    """Where several replies say one action, averaging over them leaves the expected estimate as it was.
+    """If several replies name one action, averaging over them does not change the expected estimate.
 
     Given the actions and the returns of a group, how each action was said is drawn apart from them, with one mean score
     for all replies that say it. So A_1 .. A_n may be exchanged for their mean.
@@ -165,8 +165,8 @@ def _spared(case: Case) -> float:
 def shared_steps_of_several_replies_have_less_variance(case: Case) -> Sides:
     """The variance falls by the scatter of advantages within a step, times that of the scores of its replies.
 
-    In the example the action is said in two ways, as likely one as the other, and pays 2 or nothing by chance. How it
-    was said has nothing to do with what it was paid, and the average over the episodes that took it leaves that out.
+    In the example the action is written in two equally likely ways, and pays 2 or nothing by chance. How it is written
+    has nothing to do with what it pays, and the average over the episodes that took it removes that noise.
 
     Assumes: as above.
     Source: reconstructed [ours]: the variance given the actions, of which the advantages of a step are constants.

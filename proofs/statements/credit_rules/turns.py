@@ -17,7 +17,7 @@ from proofs.statements.credit_rules.plain import (
 
 
 def turn_credit(group: Group) -> list[list[float]]:
-    """The reward-to-go, relative to the mean of the others that have this step; 0 where no other has."""
+    """The reward-to-go, relative to the mean of the others that have this step; 0 if no other has."""
 
     def credit(e: int, t: int) -> float:
         others = [w for j, w in enumerate(group) if j != e and len(w.texts) > t]
@@ -52,7 +52,7 @@ def _whole_episodes(case: Case) -> Sides:
 def comparing_turn_by_turn_is_biased_where_the_policy_can_stop(case: Case) -> Sides:
     """Compared only with members that have an m-th turn, the expected estimate is no multiple of the gradient.
 
-    A member that alone has a turn gets no signal from it, so turns count less the fewer members reach them, which
+    A member that alone has a turn gets no signal from it, so turns that fewer members reach count less, and that
     depends on the policy. Both sides: the expected estimate, then the true gradient. Measured: cosine 0.88 in the
     example.
 
@@ -81,7 +81,7 @@ def _all_turns_alike(case: Case) -> Sides:
     wrong=_all_turns_alike,
 )
 def turn_credit_weighs_a_turn_by_the_chance_of_company(case: Case) -> Sides:
-    """Turn credit gives the m-th turn's part of the gradient times the chance that another member has one.
+    """Turn credit gives the m-th turn's part of the gradient times the probability that another member has one.
 
     With Y the number of turns of an episode, that is 1 - Pr[Y < m]^(G - 1). There is no other bias: what
     the others earn from their m-th turns on does not depend on a member's own actions.

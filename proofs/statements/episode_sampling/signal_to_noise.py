@@ -34,7 +34,7 @@ def _noise_within_groups_alone(case: Choice) -> Sides:
     wrong=_noise_within_groups_alone,
 )
 def sampling_by_advantage_can_beat_uniform_sampling(case: Choice) -> Sides:
-    """Where successes are rare, AAW sampling has more signal to noise than uniform sampling, token for token.
+    """If successes are rare, AAW sampling has a higher signal-to-noise ratio than uniform sampling, token for token.
 
     A success has probability 1/10. Each side holds four ratios of squared signal to variance: of AAW and of uniform
     sampling per trained token, and of both per generated token.
@@ -62,7 +62,7 @@ _RARE_WIN = Choice(
     wrong=_noise_within_groups_alone,
 )
 def sampling_by_advantage_can_lose_to_uniform_sampling(case: Choice) -> Sides:
-    """Where a bad choice has rare large wins, AAW sampling has less signal to noise than uniform sampling.
+    """If a bad choice has rare large wins, AAW sampling has a lower signal-to-noise ratio than uniform sampling.
 
     A risky arm pays 3 with probability 1/8, else -1; a safe one pays 0. The sides are as for the statement that it can
     beat uniform sampling; here the estimate still points the right way.

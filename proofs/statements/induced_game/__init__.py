@@ -1,1 +1,1 @@
-"""From texts to games: the induced policy, the game closed under text, the game that fixed other agents leave."""
+"""From texts to games: the induced policy, the game closed under text, and the game of one agent among fixed ones."""

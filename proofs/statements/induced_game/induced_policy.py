@@ -1,4 +1,4 @@
-"""The induced policy: what a policy over tokens is as a policy over actions."""
+"""The induced policy: a policy over tokens, as a policy over actions."""
 
 import itertools
 import math
@@ -87,7 +87,7 @@ def tokens_and_the_induced_policy_have_one_law_of_play(case: Case) -> Sides:
     Pi(outcome | s) is the sum of M(y | F(s)) over the replies y with psi(s, W(y)) = outcome, invalid outcomes included.
     The closed game is then played by outcomes alone.
 
-    Assumes: the prompt shows the present observation and feedback alone, which the extended state decides.
+    Assumes: the prompt shows only the current observation and feedback, which the extended state determines.
     Source: arXiv:2508.10839 (the idea); reconstructed.
 
     Theory: Theorem 3.1.

@@ -68,10 +68,10 @@ def _undivided(case: Case) -> Sides:
     wrong=_undivided,
 )
 def with_three_values_the_std_can_prefer_the_worse_action(case: Case) -> Sides:
-    """Where returns take three values, dividing by the std can make the worse action the more likely one.
+    """If returns take three values, dividing by the std can make the worse action the more likely one.
 
-    Risky pays 5 with probability 0.3 and else 0, safe pays 1: risky is worth 1.5. But a group with a prize has a large
-    std, so the prize counts little, and the estimate prefers safe. Both sides: estimate and truth, each as the
+    Risky pays 5 with probability 0.3 and otherwise 0, safe pays 1: risky is worth 1.5. But a group with a prize has a
+    large std, so the prize counts little, and the estimate prefers safe. Both sides: estimate and truth, each as the
     component of risky minus that of safe.
 
     Assumes: as for two values, but for the returns; G = 4 in the example. Source: reconstructed.

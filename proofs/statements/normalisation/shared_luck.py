@@ -113,11 +113,11 @@ def _nothing_shared(gamble: _Gamble) -> Sides:
     wrong=_nothing_shared,
 )
 def a_shared_hidden_state_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
-    """Where a group shares a hidden state, dividing by the std can make the worse action the more likely one.
+    """If a group shares a hidden state, dividing by the std can make the worse action the more likely one.
 
-    Risky pays 10 with probability 1/3 and else -1, safe pays 0; which it is, is fixed for a group. Within a group only
-    the sign of the payment is left, and two signs in three are negative. Both sides: estimate and truth, in multiples
-    of q (1 - q).
+    Risky pays 10 with probability 1/3 and otherwise -1, safe pays 0; what risky pays is fixed for a group. Within a
+    group only the sign of the payment is left, and two signs in three are negative. Both sides: estimate and truth, in
+    multiples of q (1 - q).
 
     Assumes: as for two values; groups on the initial state. Source: reconstructed.
     """
@@ -143,7 +143,7 @@ def _own_chance(gamble: _Gamble) -> Sides:
     wrong=_own_chance,
 )
 def shared_chance_can_reverse_the_gradient(gamble: _Gamble) -> Sides:
-    """Where a group shares its chance draws, dividing by the std can make the worse action the more likely one.
+    """If a group shares its chance draws, dividing by the std can make the worse action the more likely one.
 
     As with a shared hidden state, but what risky pays is drawn after the choice, once for the group. Given the draw the
     game is without chance, so the expected estimate is the mixture of those of the games with the payment fixed. That

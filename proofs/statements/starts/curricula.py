@@ -19,7 +19,7 @@ from proofs.statements.starts.games import EVEN, HARD_AND_EASY, SETTINGS, Starts
 @final
 @attrs.frozen(kw_only=True)
 class Chosen:
-    """Starts of which a rule chooses.
+    """Starts among which a rule chooses.
 
     Attributes:
       starts: the starts, and how groups are used.
@@ -85,8 +85,8 @@ def _the_games_own_starts(chosen: Chosen) -> Sides:
 def a_curriculum_ascends_the_mean_over_the_starts_that_it_chooses(chosen: Chosen) -> Sides:
     """With starts drawn from mu~ in place of mu, the expected estimate is E[kappa(q(s)) grad q(s)] over s of mu~.
 
-    So a start rule and the weight kappa multiply: a start counts by how often it is begun on, times how much a group
-    on it is listened to. Where kappa is constant, it is the gradient of the mean return over mu~.
+    So a start rule and the weight kappa multiply: a start counts by how often groups begin on it, times the weight of a
+    group on it. If kappa is constant, it is the gradient of the mean return over mu~.
 
     Assumes: as for weights of starts; the rule as its state stands. Source: reconstructed.
     """
@@ -125,9 +125,9 @@ def _uncorrected(chosen: Chosen) -> Sides:
     wrong=_uncorrected,
 )
 def a_corrected_curriculum_with_an_even_weight_follows_the_true_gradient(chosen: Chosen) -> Sides:
-    """Where kappa is the same for all starts, and losses are multiplied by mu / mu~, the true gradient is followed.
+    """If kappa is the same for all starts, and losses are multiplied by mu / mu~, the true gradient is followed.
 
-    So a curriculum changes nothing in the mean then; it moves the noise from start to start.
+    Then a curriculum does not change the mean; it only moves noise between starts.
 
     Assumes: as above; group mean or leave-one-out baseline without std, every episode or corrected draws.
     Source: reconstructed.

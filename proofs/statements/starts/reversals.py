@@ -136,11 +136,11 @@ def _any_settings(starts: Starts) -> Sides:
     wrong=_any_settings,
 )
 def equal_gains_reverse_no_gradient(starts: Starts) -> Sides:
-    """Where a success gains the same in all company, the estimate is G times that gain times the true gradient.
+    """If a success gains the same among any others, the estimate is G times that gain times the true gradient.
 
-    So it is without std for full groups, a uniform part, and corrected draws; by chance also in pairs, and in groups of
-    three with std. And only there is the weight the same for all q: it is a polynomial in q of which the gains are the
-    coefficients in Bernstein's basis. With std a gain is (sqrt((G - j - 1) / (j + 1)) + sqrt(j / (G - j))) / G,
+    That holds without std for full groups, a uniform part, and corrected draws; it happens to hold also in pairs, and
+    in groups of three with std. Only then is the weight the same for all q: it is a polynomial in q of which the gains
+    are the coefficients in Bernstein's basis. With std a gain is (sqrt((G - j - 1) / (j + 1)) + sqrt(j / (G - j))) / G,
     the same for all j up to G = 3 alone.
 
     Assumes: as for weights of starts. Source: reconstructed.

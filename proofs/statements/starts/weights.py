@@ -30,9 +30,9 @@ def _one_weight_for_all(starts: Starts) -> Sides:
     wrong=_one_weight_for_all,
 )
 def each_start_has_a_weight_of_its_own(starts: Starts) -> Sides:
-    """Over starts, the expected estimate is E[kappa(q(s)) grad q(s)], with a weight by how hard a start is.
+    """Over starts, the expected estimate is E[kappa(q(s)) grad q(s)], with a weight by a start's difficulty.
 
-    So with two values the direction is right start by start, and not over several starts, but where kappa is constant.
+    With two values the direction is therefore right on each start, but over several starts only if kappa is constant.
 
     Assumes: returns of 0 or 1, groups on one start each, whole-episode credit, constant weighting, draws within groups.
     Source: reconstructed; that a std weighs tasks by their difficulty is in Dr. GRPO, arXiv:2503.20783.
@@ -120,7 +120,7 @@ def _as_if_all_were_kept(rate: Rate) -> Sides:
     wrong=_as_if_all_were_kept,
 )
 def the_weight_of_a_start_is_the_mean_gain_of_a_success(rate: Rate) -> Sides:
-    """kappa(q) = G E[c(1; n') - c(0; n')], n' ~ Bin(G - 1, q): what a success gains on a failure in the same company.
+    """kappa(q) = G E[c(1; n') - c(0; n')], n' ~ Bin(G - 1, q): a success's gain over a failure among the same others.
 
     c(r; n') is the expected coefficient of an episode of return r where n' of the others succeed. The other side counts
     the successes of the group, those among the drawn ones, and their mean scores: grad q / q, - grad q / (1 - q).
@@ -202,7 +202,7 @@ def _returns_themselves(case: Case) -> Sides:
 def the_estimate_follows_a_weight_of_each_return(case: Case) -> Sides:
     """On one start, the expected estimate is the gradient of the mean of u(R), with u(r) = G E[c(r; the others)] fixed.
 
-    So what is followed is a functional of the return's law, which is the mean where u is a line.
+    The estimate therefore follows a functional of the return's distribution, which is the mean if u is linear.
 
     Assumes: groups on one start, whole-episode credit, constant weighting; one episode by |A|, population std.
     Source: reconstructed.

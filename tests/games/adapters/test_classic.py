@@ -429,7 +429,7 @@ def test_hints_of_hanabi_are_told() -> None:
     state.apply_action(legal["tell player_1 red"])
     assert "Hints: 7." in text_of(raw, "player_1")
     assert (
-        "Your hand, as far as you were told:\n  card 1: red, any rank\n"
+        "Your hand, as far as you have been told:\n  card 1: red, any rank\n"
         "  card 2: yellow/green/white/blue, any rank\n"
     ) in text_of(raw, "player_1")
     legal = {curated(raw).action_text(raw, "player_1", a): a for a in state.legal_actions()}  # type: ignore[union-attr]

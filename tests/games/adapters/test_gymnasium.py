@@ -258,8 +258,8 @@ def test_names_and_texts_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("id", "words"),
     [
-        ("FrozenLake-v1", ("F ice", "H a hole", "brackets", "left, down, right, up")),
-        ("FrozenLake8x8-v1", ("F ice", "left, down, right, up")),
+        ("FrozenLake-v1", ("F is ice", "H is a hole", "brackets", "left, down, right, up")),
+        ("FrozenLake8x8-v1", ("F is ice", "left, down, right, up")),
         ("CliffWalkingSlippery-v1", ("C is the cliff", "up, right, down, left")),
         ("CliffWalking-v1", ("o is a free cell", "C is the cliff", "up, right, down, left")),
         ("Blackjack-v1", ("the dealer's card (an ace is 1)", "stick, hit")),
