@@ -26,6 +26,7 @@ Layout = Literal["tree_attention", "packed", "padded"]
 """How contexts are scored: trees that share rows; a row per reply; the same, all by the network's own forward pass."""
 
 _PROBE = 16  # tokens of the prompt that layouts are tried with
+_TRIED = 20  # tokens of the prompt that a network is tried with where none is given
 
 FORWARD_ERRORS = (
     ValueError,
@@ -189,9 +190,13 @@ def finite(network: torch.nn.Module, logits: Tensor) -> Tensor:
 
 
 def any_prompt(network: torch.nn.Module) -> Ids:
-    """Ids of the network's vocabulary to try it with; eight different ones if there are as many."""
+    """Ids to try a network with, evenly spaced over its vocabulary; all different, if it has as many.
+
+    The lowest ids would not do: most are control tokens, after which the states of a pretrained network are so large
+    that in bfloat16 two ways to compute the same logits do not agree.
+    """
     embeddings: Any = causal_network(network).get_input_embeddings()
-    return tuple(n % len(embeddings.weight) for n in range(8))
+    return tuple((2 * n + 1) * len(embeddings.weight) // (2 * _TRIED) for n in range(_TRIED))
 
 
 def causal_network(network: torch.nn.Module) -> PreTrainedModel:
