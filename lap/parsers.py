@@ -6,10 +6,12 @@ text (``wrap``, with W(wrap(u)) = u) and knows when the beginning of a reply dec
 
 import abc
 import re
+from collections.abc import Sequence
 from typing import Literal, final
 
 import attrs
 
+from lap.prompts import Segment
 from tsmg import ActionText, InvalidArgumentError, ParseFailure, ParserOutcome
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -52,6 +54,14 @@ class AbstractParser(abc.ABC):
     def without_thoughts(self, reply: str) -> str:
         """The part of a reply that is read, as later prompts show it: what was thought before it is left out."""
         return reply
+
+    def reminder(self, replies: Sequence[str]) -> tuple[Segment, ...]:
+        """What the present prompt ends with because of earlier replies; nothing for most forms of reply.
+
+        Args:
+          replies: the agent's replies so far, without their thoughts.
+        """
+        return ()
 
 
 @final
