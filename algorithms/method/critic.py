@@ -61,6 +61,11 @@ class Turn:
     earned: float
     discount: float
 
+    @property
+    def completion(self) -> Completion:
+        """The reply."""
+        return self.positions[0].completion
+
 
 @final
 class CriticCredit:
@@ -103,7 +108,7 @@ class CriticCredit:
         Raises:
           InvalidArgumentError: episodes that were cut off are to go on, and ``bind`` was not called.
         """
-        turns_G = [_turns(episode, agent) for episode in group.episodes]
+        turns_G = [turns_of(episode, agent) for episode in group.episodes]
         read_G = [[p for turn in turns for p in self._used(turn)] for turns in turns_G]
         end_G = [self._end(episode, agent) for episode in group.episodes]
         asked = [
@@ -228,7 +233,7 @@ class CriticCredit:
             self.critics[agent].load_state(saved)
 
 
-def _turns(episode: Episode[Any], agent: str) -> list[Turn]:
+def turns_of(episode: Episode[Any], agent: str) -> list[Turn]:
     """The agent's turns in an episode."""
     replies = list(episode.completions(agent))
     to_go = [*rewards_to_go(episode, agent), 0.0]
