@@ -92,13 +92,9 @@ def two_level_advantages(
     Theory: Theorem 9.6, Equation 9.12, Equation 9.13, Equation 9.14.
     """
     found: list[dict[Part, float]] = []
-    segment_return = following = (
-        end  # what the segment brings from here on; the value of the action that follows
-    )
-    after, later = (
-        0.0,
-        0.0,
-    )  # the advantages of the action that follows in the segment, and of the next segment
+    segment_return = end  # what the segment brings from here on
+    following = end  # the value of the next action in it, or of what follows the segment
+    after, later = 0.0, 0.0  # the advantage of that action, and of the next segment
     discount = 1.0  # from here to the end of the segment
     for number in reversed(range(len(turns))):
         turn = turns[number]
