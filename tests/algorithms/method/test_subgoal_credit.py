@@ -19,11 +19,13 @@ from algorithms.method.subgoal_credit import SubgoalCredit, ValuedTurn, two_leve
 from algorithms.method.subgoal_replies import PARTS, Part, read_replies
 from algorithms.method.value_functions import Position, TableCritic
 from algorithms.method.whitened_parts import WhitenedParts
+from algorithms.play.after_episodes import read_at_end
 from algorithms.runs.state import TrainingState
 from algorithms.training.snapshot import load_training_state, training_state
 from games import LineWalk
-from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, SubgoalParser, TabularModel
+from lap import LanguageAgentPolicy, MemorylessPrompt, Prompt, Sampling, SubgoalParser, TabularModel
 from lap.subgoals import read_subgoals
+from tests.checkpoints import tiny_model
 from tests.method_groups import group_of, role_group
 from tsmg import Completion, Ending, Episode, EpisodeGroup, InvalidArgumentError
 
@@ -307,6 +309,23 @@ def test_each_token_has_the_first_part_that_it_shares_a_byte_with(
     said_parts: tuple[Part, ...] = ("subgoal", "switch")
     after = [last[part] + 1 for part in said_parts if spans[part] and last[part] + 1 < len(tokens)]
     assert read.acts_at == (after[0] if after else 0)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_parts_are_found_in_the_tokens_of_a_real_tokenizer(text: str) -> None:
+    """Its bytes are joined into words; the tokens of a part stand for that part, and for little else."""
+    model = tiny_model()
+    reader = read_at_end(LineWalk(), {"walker": LanguageAgentPolicy(model=model)})
+    completion = model.written(Prompt(()), text)
+    (read,) = read_replies([completion], reader.spelling("walker"))
+    told = read_subgoals(text)
+    for part, span in (("switch", told.switch_span), ("subgoal", told.subgoal_span)):
+        own = [l for l, one in enumerate(read.parts_L) if one == part]
+        assert bool(own) == (span is not None)
+        if span is not None and told.switch_span != (10, 31):  # one within the other
+            assert own == list(range(own[0], own[-1] + 1))
+            said_there = model.text([completion.reply_ids[l] for l in own])
+            assert text[slice(*span)] in said_there and len(said_there) - (span[1] - span[0]) <= 2
 
 
 def test_the_critics_learn_what_follows_each_part() -> None:
