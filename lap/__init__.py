@@ -22,6 +22,7 @@ from lap.prompts import (
     Segment,
 )
 from lap.replies import reply_dist
+from lap.subgoals import SubgoalParser
 
 register_backend("transformers", TransformersModel.load)
 
@@ -45,6 +46,7 @@ __all__ = [
     "Sampling",
     "ScriptedModel",
     "Segment",
+    "SubgoalParser",
     "TabularModel",
     "TagParser",
     "TokenLogprobs",

@@ -169,7 +169,16 @@ class CachingModel(LanguageModel, Protocol):
 
 
 @runtime_checkable
-class EnumerableModel(LanguageModel, Protocol):
+class SpellingModel(LanguageModel, Protocol):
+    """A model that says what its tokens stand for."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that token ids stand for."""
+        ...
+
+
+@runtime_checkable
+class EnumerableModel(SpellingModel, Protocol):
     """A model whose replies can be enumerated, token by token."""
 
     def next_logprobs(
@@ -183,10 +192,6 @@ class EnumerableModel(LanguageModel, Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a reply."""
-        ...
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The string that token ids stand for."""
         ...
 
     def record(

@@ -6,10 +6,12 @@ The reply format belongs to the parser: it says how to reply (``instructions``),
 
 import abc
 import re
+from collections.abc import Sequence
 from typing import Literal, final
 
 import attrs
 
+from lap.prompts import Segment
 from tsmg import ActionText, InvalidArgumentError, ParseFailure, ParserOutcome
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -52,6 +54,14 @@ class AbstractParser(abc.ABC):
     def without_thoughts(self, reply: str) -> str:
         """The part of a reply that is parsed, as later prompts show it, without the thoughts before it."""
         return reply
+
+    def reminder(self, replies: Sequence[str]) -> tuple[Segment, ...]:
+        """What the present prompt ends with because of earlier replies; nothing for most forms of reply.
+
+        Args:
+          replies: the agent's replies so far, without their thoughts.
+        """
+        return ()
 
 
 @final

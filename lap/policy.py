@@ -25,6 +25,7 @@ from lap.model import (
 from lap.parsers import AbstractParser, TagParser, WholeReplyParser
 from lap.prompts import AbstractPrompt, LastTurnsPrompt, MemorylessPrompt, Prompt
 from lap.replies import reply_dist
+from lap.subgoals import SubgoalParser
 from tsmg import (
     AgentPolicy,
     Completion,
@@ -42,7 +43,7 @@ Loader = Callable[..., TrainableModel]
 
 POLICY_FILE = "policy.json"
 _PROMPTS = {cls.__name__: cls for cls in (MemorylessPrompt, LastTurnsPrompt)}
-_PARSERS = {cls.__name__: cls for cls in (TagParser, WholeReplyParser)}
+_PARSERS = {cls.__name__: cls for cls in (TagParser, WholeReplyParser, SubgoalParser)}
 
 
 _LOADERS: dict[
@@ -154,13 +155,21 @@ class LanguageAgentPolicy(Generic[M_co]):
         return self.build_prompt(request.history)
 
     def build_prompt(self, history: History) -> Prompt:
-        """What the model is asked: earlier replies without their thoughts, and the beginning of this one, if given."""
+        """What the model is asked.
+
+        Earlier replies are shown without their thoughts, and the last message ends with the parser's reminder of them.
+        The beginning of this reply is given where the policy has one.
+        """
         replies = [self.parser.without_thoughts(turn.reply) for turn in history.turns]
         if replies != [turn.reply for turn in history.turns]:
             told = zip(history.turns, replies, strict=True)
             turns = tuple(attrs.evolve(turn, reply=reply) for turn, reply in told)
             history = attrs.evolve(history, turns=turns)
         prompt = self.prompt.build(history, self.parser.instructions())
+        if reminder := self.parser.reminder(replies):
+            *before, now = prompt.messages
+            now = attrs.evolve(now, segments=(*now.segments, *reminder))
+            prompt = attrs.evolve(prompt, messages=(*before, now))
         return attrs.evolve(prompt, prefill=self.prefill) if self.prefill else prompt
 
     def _reply(self, completion: Completion) -> Reply:

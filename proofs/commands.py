@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
-    *("credit", "anchor_weight", "baseline_decay", "gae_lambda", "gae"),
+    *("credit", "anchor_weight", "baseline_decay", "gae_lambda", "segment_lambda", "gae"),
     *("critic", "bootstrap"),
     *("baseline", "std", "eps", "sampling", "alpha", "floor", "replacement", "corrected"),
     *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),

@@ -72,6 +72,7 @@ FORMULAS = (
     "algorithms.method.max_variance",
     "algorithms.method.risk_bundles",
     "algorithms.method.shared_steps",
+    "algorithms.method.subgoal_credit",
     "algorithms.method.surprise",
     "algorithms.method.weighting",
     "proofs.exact.values",

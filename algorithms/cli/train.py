@@ -35,8 +35,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "game_id", "settings", "model", "updates", "seed", "output", "resume", "config", "show_config",
     ),
     "Game": ("horizon", "held_out", "opponent", "role"),
-    "Policy": ("chat", "thinking", "dtype", "history", "examples", "prefill", "lora", "recompute", "compile", "player",
-        "network_sizes",
+    "Policy": ("chat", "thinking", "dtype", "history", "subgoals", "examples", "prefill", "lora", "recompute",
+        "compile", "player", "network_sizes",
     ),
     "Sampling of replies and episodes": (
         "groups", "group_size", "temperature", "top_k", "top_p", "min_p", "max_reply_tokens", "constrained",
@@ -45,8 +45,8 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
         "correct_starts", "branching", "rollouts", "trees",
     ),
     "Method": (
-        "method", "baseline", "std", "eps", "credit", "anchor_weight", "baseline_decay", "gae_lambda", "gae",
-        "critic", "value_coefficient", "bootstrap",
+        "method", "baseline", "std", "eps", "credit", "anchor_weight", "baseline_decay", "gae_lambda", "segment_lambda",
+        "gae", "critic", "value_coefficient", "bootstrap",
         "batch_rule", "group_filter", "kept_groups", "weighting", "ratio", "clip_low", "clip_high",
         "importance_weights", "importance_level", "importance_cap",
         "kl_coefficient", "entropy_coefficient", "regulariser_schedule", "zero_variance_groups",

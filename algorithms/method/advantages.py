@@ -25,6 +25,7 @@ Advantage = float | tuple[float, ...]
 StdKind = Literal["population", "sample", "none"]
 BaselineKind = Literal["mean", "leave_one_out", "none"]
 GaeKind = Literal["turn", "token", "bi_level"]
+GaeSetting = Literal[GaeKind, "subgoal"]
 CriticKind = Literal["text", "head"]
 
 SIGNAL_TOLERANCE = 1e-9

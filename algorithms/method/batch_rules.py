@@ -4,6 +4,7 @@ A batch is all groups of an update, including those of other processes. Agents a
 """
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -62,9 +63,16 @@ def over_return_std(role_groups: Sequence[RoleGroup], *, eps: float) -> list[Cre
     return [changed(role_group) for role_group in role_groups]
 
 
+def _whitened_parts(eps: float) -> BatchRule:
+    """``algorithms.method.whitened_parts.WhitenedParts``, whose module imports torch."""
+    rule: BatchRule = importlib.import_module("algorithms.method.whitened_parts").WhitenedParts(eps)
+    return rule
+
+
 BATCH_RULES: Mapping[str, Callable[[float], BatchRule | None]] = {
     "none": lambda eps: None,
     "whitened": lambda eps: functools.partial(whitened, eps=eps),
+    "whitened_parts": _whitened_parts,
     "return_std": lambda eps: functools.partial(over_return_std, eps=eps),
     "surprise": lambda eps: surprise_modulated,
     "risk": lambda eps: RiskBundles(),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from algorithms.method.advantages import BaselineKind, CriticKind, GaeKind, StdKind
+from algorithms.method.advantages import BaselineKind, CriticKind, GaeSetting, StdKind
 from algorithms.method.batch_rules import BATCH_RULES
 from algorithms.method.branching import (
     BRANCHINGS,
@@ -133,10 +133,17 @@ class MSGRPOConfig:
         "critic says",
         within(0.0, 1.0),
     )
-    gae: GaeKind = option(
+    segment_lambda: float = option(
+        0.95,
+        "lambda of --gae subgoal over the segments that share a subgoal; --gae-lambda is the one over replies within "
+        "a segment",
+        within(0.0, 1.0),
+    )
+    gae: GaeSetting = option(
         "turn",
         "what the generalised advantages of --credit critic are over; turn: replies; token: all tokens of an episode, "
-        "with the game's discount between replies; bi_level: replies, and then the tokens within each",
+        "with the game's discount between replies; bi_level: replies, and then the tokens within each; subgoal: with "
+        "--subgoals, replies within a segment of one subgoal, and segments",
         one_of,
     )
     critic: CriticKind = option(
@@ -158,8 +165,9 @@ class MSGRPOConfig:
     batch_rule: str = rule_option(
         "none",
         "how advantages are compared over the batch, after each group's own comparison; whitened: minus their mean "
-        "over the tokens, divided by their standard deviation; return_std: divided by that of all returns; surprise: "
-        "more where the policy was sure; risk: by how far down bundles of returns are, whatever the credit",
+        "over the tokens, divided by their standard deviation; whitened_parts: the same over replies, for each part of "
+        "the replies of --subgoals by itself; return_std: divided by that of all returns; surprise: more where the "
+        "policy was sure; risk: by how far down bundles of returns are, whatever the credit",
         BATCH_RULES,
     )
     group_filter: str = rule_option(

@@ -49,7 +49,7 @@ from algorithms.method.advantages import (
     Advantage,
     BaselineKind,
     CriticKind,
-    GaeKind,
+    GaeSetting,
     StdKind,
     group_relative_advantages,
 )
@@ -109,6 +109,7 @@ class CreditSettings:
       anchor_weight: weight of the advantage among steps of equal observation.
       baseline_decay: of a moving average.
       gae_lambda: lambda of generalised advantage estimation.
+      segment_lambda: lambda over the segments of a subgoal.
       gae: what it is over.
       critic: what says values.
       bootstrap: whether an episode that was cut off goes on with a value.
@@ -121,7 +122,8 @@ class CreditSettings:
     anchor_weight: float = 1.0
     baseline_decay: float = 0.95
     gae_lambda: float = 0.95
-    gae: GaeKind = "turn"
+    segment_lambda: float = 0.95
+    gae: GaeSetting = "turn"
     critic: CriticKind = "text"
     bootstrap: bool = False
 
@@ -142,7 +144,8 @@ def credit_rule(
     anchor_weight: float = 1.0,
     baseline_decay: float = 0.95,
     gae_lambda: float = 0.95,
-    gae: GaeKind = "turn",
+    segment_lambda: float = 0.95,
+    gae: GaeSetting = "turn",
     critic: CriticKind = "text",
     bootstrap: bool = False,
 ) -> CreditRule:
@@ -158,7 +161,8 @@ def credit_rule(
       anchor_weight: for "anchor_state".
       baseline_decay: for "role_baseline".
       gae_lambda: for "critic", as is what follows.
-      gae: over turns, tokens or both levels.
+      segment_lambda: over the segments of a subgoal.
+      gae: over turns, tokens, both levels, or turns and segments.
       critic: "text", a small network over what is read; "head", a head on the policy's own network, which a trainer
         gives.
       bootstrap: whether an episode that was cut off goes on with a value.
@@ -176,6 +180,7 @@ def credit_rule(
         anchor_weight=anchor_weight,
         baseline_decay=baseline_decay,
         gae_lambda=gae_lambda,
+        segment_lambda=segment_lambda,
         gae=gae,
         critic=critic,
         bootstrap=bootstrap,
@@ -277,7 +282,15 @@ def anchor_state_credit(
 
 
 def _critic_credit(settings: CreditSettings) -> CreditRule:
-    """``algorithms.method.critic.CriticCredit``, whose module imports torch."""
+    """``CriticCredit``, or with subgoals ``SubgoalCredit``, whose modules import torch."""
+    if settings.gae == "subgoal":
+        own = importlib.import_module("algorithms.method.subgoal_credit")
+        of_subgoals: CreditRule = own.SubgoalCredit(
+            turn_lambda=settings.gae_lambda,
+            segment_lambda=settings.segment_lambda,
+            bootstrap=settings.bootstrap,
+        )
+        return of_subgoals
     module = importlib.import_module("algorithms.method.critic")
     rule: CreditRule = module.CriticCredit(
         module.TextCritic if settings.critic == "text" else None,

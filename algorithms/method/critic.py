@@ -62,6 +62,11 @@ class Turn:
     earned: float
     discount: float
 
+    @property
+    def completion(self) -> Completion:
+        """The reply."""
+        return self.positions[0].completion
+
 
 @final
 class CriticCredit:
@@ -111,7 +116,7 @@ class CriticCredit:
         Raises:
           InvalidArgumentError: episodes that were cut off are to go on, and ``bind`` was not called.
         """
-        turns_G = [_turns(episode, agent) for episode in group.episodes]
+        turns_G = [turns_of(episode, agent) for episode in group.episodes]
         read_G = [[p for turn in turns for p in self._used(turn)] for turns in turns_G]
         end_G = [self._end(episode, agent) for episode in group.episodes]
         asked = [
@@ -238,7 +243,7 @@ class CriticCredit:
             self.critics[agent].load_state(saved)
 
 
-def _turns(episode: Episode[Any], agent: str) -> list[Turn]:
+def turns_of(episode: Episode[Any], agent: str) -> list[Turn]:
     """The agent's turns in an episode."""
     replies = list(episode.completions(agent))
     to_go = [*rewards_to_go(episode, agent), 0.0]

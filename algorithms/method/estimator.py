@@ -20,12 +20,7 @@ from algorithms.method.advantages import BaselineKind, StdKind
 from algorithms.method.batch import RoleGroup, TrainingRow, rewards_to_go, training_rows
 from algorithms.method.batch_rules import find_batch_rule
 from algorithms.method.branching import Branching, check_goes_with, find_branching, shared_once
-from algorithms.method.config import (
-    GroupOn,
-    MSGRPOConfig,
-    resolved_group_on,
-    resolved_std,
-)
+from algorithms.method.config import GroupOn, MSGRPOConfig, resolved_group_on, resolved_std
 from algorithms.method.credit import (
     CreditRule,
     ReturnsRule,
@@ -48,6 +43,7 @@ from algorithms.method.rules import (
     BindableRule,
     EpisodeDraw,
     GroupFilter,
+    Reading,
     StatefulRule,
     checked_credits,
     checked_numbers,
@@ -56,7 +52,7 @@ from algorithms.method.rules import (
 from algorithms.method.sampling_setting import find_sampling
 from algorithms.method.starts import CandidateStart, StartLaw, StartRule, find_start_rule
 from algorithms.method.weighting import WeightingKind
-from tsmg import Completion, Distribution, Episode, Facts, InvalidArgumentError, Stream, product
+from tsmg import Distribution, Episode, Facts, InvalidArgumentError, Stream, product
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -167,6 +163,7 @@ class Estimator:
                 anchor_weight=config.anchor_weight,
                 baseline_decay=config.baseline_decay,
                 gae_lambda=config.gae_lambda,
+                segment_lambda=config.segment_lambda,
                 gae=config.gae,
                 critic=config.critic,
                 bootstrap=config.bootstrap,
@@ -332,10 +329,12 @@ class Estimator:
             denominator_episodes=groups * self.kept_episodes,
         )
 
-    def bind(self, read_at_end: Callable[[Episode[Any], str], Completion]) -> None:
-        """Tell the credit rule, if it asks, what agents would read after an episode."""
-        if isinstance(self.credit, BindableRule):
-            self.credit.bind(read_at_end)
+    def bind(self, reading: Reading) -> None:
+        """Tell the credit rule and the batch rule, if they ask, how agents read episodes."""
+        rules: list[object] = [self.credit, self.batch_rule]
+        for rule in rules:
+            if isinstance(rule, BindableRule):
+                rule.bind(reading)
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
         """Let rules with a state take the groups of an update into account.

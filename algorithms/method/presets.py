@@ -311,6 +311,26 @@ PRESETS: Mapping[str, Preset] = {
         "(--critic head is one on the policy's own network); the game's discount, where the source has 0.99; ratios of "
         "tokens are clipped, not of turns; whitening, as PPO usually does; the default KL.",
     ),
+    "hiper": Preset(
+        about="generalised advantages of replies within a segment of one subgoal, and of segments; needs --subgoals",
+        fixed={**_CRITIC, "gae": "subgoal"},
+        suggested={
+            "gae_lambda": 1.0,
+            "segment_lambda": 0.95,
+            "bootstrap": True,
+            "batch_rule": "whitened_parts",
+            "kl_coefficient": 0.01,
+            "entropy_coefficient": 0.001,
+            "regulariser_schedule": "constant",
+            "weighting": "token",
+        },
+        source="HiPER, arXiv:2602.16165, by its code and its script for ALFWorld: the three parts of a reply and which "
+        "tokens have which advantage, three values, lambda 1 within segments and 0.95 over them, each part whitened "
+        "over replies, a value after episodes that were cut off, KL and entropy bonus, the mean over tokens.",
+        ours="a small network over what is read and said for each value, fitted to the returns of the updates before; "
+        "the game's discount, and its invalid rule; no penalties for keeping a subgoal or changing a kept one; after a "
+        "cut comes the value of what would be read next; tokens in no part count in the mean and in the KL.",
+    ),
     "adora": Preset(
         about="GRPO, a tenth of it for groups whose good episodes are not longer than the bad ones",
         fixed={**_GRPO, "credit": "length_gated"},

@@ -69,15 +69,27 @@ class StatefulRule(Protocol):
         """Restore what ``state`` returned."""
 
 
+class Reading(Protocol):
+    """What the record of an episode does not say, and the game and the policies of its agents do."""
+
+    def __call__(self, episode: Episode[Any], agent: str, /) -> Completion:
+        """What an agent would read after an episode: a completion with that prompt."""
+        ...
+
+    def spelling(self, agent: str, /) -> Callable[[Sequence[int]], str]:
+        """From token ids of the agent's replies to what they stand for."""
+        ...
+
+
 @runtime_checkable
 class BindableRule(Protocol):
-    """A rule that also looks at what agents would read after an episode, which the record does not say.
+    """A credit rule or a batch rule that also looks at what the record does not say.
 
     The trainer and the laboratory call ``bind``, before they use the rule.
     """
 
-    def bind(self, read_at_end: Callable[[Episode[Any], str], Completion]) -> None:
-        """Learn what an agent would read after an episode: a completion with that prompt."""
+    def bind(self, reading: Reading, /) -> None:
+        """Learn how episodes are read."""
 
 
 def find_rule(setting: str, named: Mapping[str, Rule], *, option: str) -> Rule:

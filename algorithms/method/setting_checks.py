@@ -8,6 +8,10 @@ from tsmg import InvalidArgumentError
 
 _OF_DRAWS = ("alpha", "floor", "replacement", "scope", "corrected")
 _OF_CRITICS = ("gae", "critic", "bootstrap")
+_NOT_OF_SUBGOALS = {
+    "critic": ("text", "each part of a reply has a critic of its own"),
+    "branching": ("none", "a segment begins and ends within an episode"),
+}
 
 
 def check_own_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -65,3 +69,13 @@ def check_critic(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
             "'critic' 'head' does not go with 'sharding' 'fsdp', which divides the layers that the head reads: choose "
             "'critic' 'text', or 'sharding' 'zero1'"
         )
+    name, of_segments = "segment_lambda", settings["gae"] == "subgoal"
+    if not of_segments and settings[name] != defaults[name]:
+        raise InvalidArgumentError(
+            f"{name!r} has an effect only with 'gae' 'subgoal': choose both, or leave it out (got {settings[name]})"
+        )
+    for name, (needed, reason) in _NOT_OF_SUBGOALS.items():
+        if of_segments and settings[name] != needed:
+            raise InvalidArgumentError(
+                f"'gae' 'subgoal' does not go with {name!r} {settings[name]!r}, since {reason}: choose {needed!r}"
+            )

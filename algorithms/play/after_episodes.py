@@ -1,36 +1,74 @@
-"""What an agent would read next, had its episode gone on."""
+"""What the record of an episode does not say: what an agent would read next, and what its tokens stand for."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import attrs
 
 from lap import LanguageAgentPolicy
-from lap.model import TrainableModel
-from tsmg import AbstractGame, ClosedGame, Completion, Episode, History, Observation
+from lap.model import SpellingModel, TrainableModel
+from tsmg import (
+    AbstractGame,
+    ClosedGame,
+    Completion,
+    Episode,
+    History,
+    InvalidArgumentError,
+    Observation,
+)
+
+Policies = Mapping[str, LanguageAgentPolicy[TrainableModel]]
 
 
-def read_at_end(
-    game: AbstractGame[Any, Any], policies: Mapping[str, LanguageAgentPolicy[TrainableModel]]
-) -> Callable[[Episode[Any], str], Completion]:
+@final
+@attrs.frozen(eq=False)
+class EpisodeReader:
+    """Reads episodes as their agents' policies do (``algorithms.method.rules.Reading``).
+
+    Called with an episode and an agent, it gives the agent's prompt at the end, with a reply that says nothing.
+
+    Attributes:
+      game: that was played, closed under text.
+      policies: by agent; those that learn.
+    """
+
+    game: ClosedGame[Any, Any]
+    policies: Policies
+
+    def __call__(self, episode: Episode[Any], agent: str) -> Completion:
+        own = episode.agent_steps(agent)
+        history = History(
+            agent=agent,
+            rules=self.game.game.rules_text(agent),
+            turns=(*episode.start.turns.get(agent, ()), *(step.turn for step in own)),
+            observation=Observation(
+                text=episode.final_observations[agent],
+                feedback=self.game.feedback_text(episode.final_state, agent),
+            ),
+        )
+        policy = self.policies[agent]
+        return policy.model.written(policy.build_prompt(history), policy.prefill)
+
+    def spelling(self, agent: str) -> Callable[[Sequence[int]], str]:
+        """From token ids of the agent's replies to what they stand for.
+
+        Raises:
+          InvalidArgumentError: the agent's model does not say.
+        """
+        model: object = self.policies[agent].model
+        if not isinstance(model, SpellingModel):
+            raise InvalidArgumentError(
+                f"{type(model).__name__} does not say what its tokens stand for ('text'), so the parts of a reply "
+                "cannot be found in them: choose a credit rule without subgoals"
+            )
+        return model.text
+
+
+def read_at_end(game: AbstractGame[Any, Any], policies: Policies) -> EpisodeReader:
     """From an episode and an agent to the agent's prompt at the end, with a reply that says nothing.
 
     Args:
       game: that was played.
       policies: by agent; those that learn.
     """
-    closed = ClosedGame(game)
-
-    def read(episode: Episode[Any], agent: str) -> Completion:
-        own = episode.agent_steps(agent)
-        history = History(
-            agent=agent,
-            rules=game.rules_text(agent),
-            turns=(*episode.start.turns.get(agent, ()), *(step.turn for step in own)),
-            observation=Observation(
-                text=episode.final_observations[agent],
-                feedback=closed.feedback_text(episode.final_state, agent),
-            ),
-        )
-        policy = policies[agent]
-        return policy.model.written(policy.build_prompt(history), policy.prefill)
-
-    return read
+    return EpisodeReader(ClosedGame(game), policies)

@@ -11,7 +11,14 @@ from typing import Any, TypeVar, final
 import attrs
 
 from algorithms.training.opponents import check_examples
-from lap import Example, LanguageAgentPolicy, LastTurnsPrompt, MemorylessPrompt, TagParser
+from lap import (
+    Example,
+    LanguageAgentPolicy,
+    LastTurnsPrompt,
+    MemorylessPrompt,
+    SubgoalParser,
+    TagParser,
+)
 from tsmg import (
     AbstractGame,
     AbstractPlayer,
@@ -181,7 +188,7 @@ def shown_the_game(
       InvalidArgumentError: the parser has no opening, or the prompt cannot show examples.
     """
     parser, prompt = policy.parser, policy.prompt
-    if isinstance(parser, TagParser) and parser.example != _ANY_ACTION:
+    if isinstance(parser, TagParser | SubgoalParser) and parser.example != _ANY_ACTION:
         texts = _action_texts(game)
         if parser.example not in texts:
             parser = attrs.evolve(parser, example=texts[0] if texts else _ANY_ACTION)

@@ -16,9 +16,11 @@ from algorithms.training.game_in_prompt import (
 )
 from algorithms.training.opponents import endpoint_policy, is_endpoint
 from lap import (
+    AbstractParser,
     LanguageAgentPolicy,
     LastTurnsPrompt,
     MemorylessPrompt,
+    SubgoalParser,
     TagParser,
     TransformersModel,
 )
@@ -41,6 +43,7 @@ def load_policy(
     thinking: bool | None,
     dtype: str,
     history: int,
+    subgoals: bool = False,
     examples: int = 0,
     prefill: bool = False,
     cloning: CloningConfig,
@@ -55,6 +58,7 @@ def load_policy(
       thinking: what the chat template is told about thinking aloud; ``None``: nothing.
       dtype: ``float32``, ``bfloat16``, or ``mixed``: float32, computed with in bfloat16.
       history: past turns that the prompt shows.
+      subgoals: whether replies also keep or switch a subgoal; a saved policy gets that format, too.
       examples: how many examples of play the prompt shows; 0: those that a folder was saved with.
       prefill: whether each reply is begun with the parser's opening.
       cloning: settings of the behaviour cloning.
@@ -69,6 +73,8 @@ def load_policy(
     loading = _LOADING[dtype]  # a backend that knows no such settings takes the plain type
     if model is not None and (Path(model) / POLICY_FILE).is_file():
         saved = LanguageAgentPolicy.from_pretrained(model, **loading)
+        if subgoals:
+            saved = attrs.evolve(saved, parser=SubgoalParser(example_action(game)), prefill="")
         return shown_the_game(saved, game, shown, prefill=prefill)
     with_rules = model is not None
     prompt = (
@@ -79,7 +85,11 @@ def load_policy(
     if model is None:
         clone = cloned_model(game, prompt=prompt, config=cloning, report=report)
         return LanguageAgentPolicy(prompt=prompt, model=clone)
-    parser = TagParser(after=_THOUGHT if thinking else "", example=example_action(game))
+    parser: AbstractParser = TagParser(
+        after=_THOUGHT if thinking else "", example=example_action(game)
+    )
+    if subgoals:
+        parser = SubgoalParser(example_action(game))
     if is_endpoint(model):
         policy = attrs.evolve(endpoint_policy(model), prompt=prompt, parser=parser)
         return shown_the_game(policy, game, shown, prefill=prefill)

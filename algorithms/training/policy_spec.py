@@ -37,6 +37,12 @@ _NOT_OF_ENDPOINTS = {
     "constrained": "cannot be constrained, since its tokens are not known",
 }
 
+_NOT_OF_SUBGOALS = {
+    "thinking": "replies consist of their three parts alone",
+    "examples": "the scripted player that they show has no subgoals",
+    "constrained": "only actions are drawn along a trie, and a subgoal is any text",
+}
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -62,6 +68,11 @@ class PolicySpec:
         one_of,
     )
     history: int = option(0, "past turns that the prompt shows; 0 is memoryless", within(0))
+    subgoals: bool = option(
+        False,
+        "ask for replies of three parts, <switch>, <subgoal> and <action>, which keep or switch a subgoal that every "
+        "prompt shows; --method hiper needs it",
+    )
     examples: int = option(
         0,
         "number of examples in the prompt, which show the scripted player on other starts; 0: those of a saved policy, "
@@ -137,12 +148,23 @@ class PolicySpec:
                 "a behaviour-cloned model has its own prompt; name a checkpoint by 'model' to use 'examples' and "
                 "'prefill'"
             )
+        if self.subgoals:
+            self._check_subgoals()
         if self.prefill and self.thinking:
             raise InvalidArgumentError(
                 "'prefill' begins the action and leaves no room for thoughts; leave it or 'thinking' out"
             )
         if game is not None and self.examples and self.player == "scripted":
             check_examples(game)
+
+    def _check_subgoals(self) -> None:
+        if self.model is None:
+            raise InvalidArgumentError(
+                "a behaviour-cloned model says actions alone; name a checkpoint by 'model' to use 'subgoals'"
+            )
+        for name, reason in _NOT_OF_SUBGOALS.items():
+            if getattr(self, name):
+                raise InvalidArgumentError(f"'subgoals' does not go with {name!r}: {reason}")
 
     def cloned_game(self, game: Game) -> Game:
         """The game with the player that is cloned as its scripted player.
@@ -203,6 +225,7 @@ class PolicySpec:
             thinking=self.thinking,
             dtype=self.dtype,
             history=self.history,
+            subgoals=self.subgoals and saved is None,
             examples=self.examples if saved is None else 0,
             prefill=self.prefill and saved is None,
             cloning=self.cloning or CloningConfig(seed=seed),

@@ -126,6 +126,11 @@ class RunSpec:
             raise InvalidArgumentError("'engine_folder' needs 'engine'")
         elif config.max_staleness:
             raise InvalidArgumentError(STALENESS_NEEDS_ENGINE)
+        if config.gae == "subgoal" and not policy.subgoals:
+            raise InvalidArgumentError(
+                "'gae' 'subgoal' (of the method 'hiper') gives credit to the parts of replies that keep or switch a "
+                "subgoal: choose 'subgoals', too"
+            )
         if not resumes:
             policy.check(game, trains=True)
 

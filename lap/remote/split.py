@@ -175,6 +175,10 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
     def given_ids(self, prompt: Prompt) -> tuple[int, ...]:
         return self.learner.given_ids(prompt)
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The string that token ids stand for."""
+        return self.learner.text(ids)
+
     def reply_length(self, reply: str) -> int:
         return self.learner.reply_length(reply)
 

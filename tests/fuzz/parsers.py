@@ -4,6 +4,7 @@ from lap import (
     ConstrainedPolicy,
     LanguageAgentPolicy,
     MemorylessPrompt,
+    SubgoalParser,
     TabularModel,
     TagParser,
     WholeReplyParser,
@@ -30,6 +31,7 @@ PARSERS: tuple[AbstractParser, ...] = (
     TagParser(after="</think>"),
     TagParser("a-1", after="<"),
     WholeReplyParser(),
+    SubgoalParser(),
 )
 _LETTERS = ("a", "b", "<", "action", ">", "</", "1", " ", "\ud800", "\n", "|im_end|")
 

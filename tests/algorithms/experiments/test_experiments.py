@@ -78,7 +78,9 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
 
 def test_every_method_is_an_arm_from_equal_clones_on_as_many_episodes():
     experiment = read_experiment(shipped()["methods-laptop"])
-    assert {arm.method for arm in experiment.arms} == set(PRESETS)
+    assert {arm.method for arm in experiment.arms} == set(PRESETS) - {
+        "hiper"
+    }  # whose replies need a checkpoint
     for scenario in experiment.scenarios:
         made = [Job(scenario=scenario, arm=arm, seed=3) for arm in experiment.arms]
         specs = [experiment.run_spec(job) for job in made]

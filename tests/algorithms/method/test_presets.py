@@ -72,7 +72,7 @@ def test_every_method_trains_and_is_examined(name: str) -> None:
     assert all(math.isfinite(value) for value in metrics.values() if value is not None)
     assert not torch.equal(before, case.policy.model.logits)
     state = trainer.estimator.state()
-    assert bool(state) == (name in ("rae", "riskpo", "ppo", "turn-ppo"))
+    assert bool(state) == (name in ("rae", "riskpo", "ppo", "turn-ppo", "hiper"))
     again = Estimator.of(config, case.game.facts)
     again.load_state(json.loads(json.dumps(state)))
     assert again.state() == state
