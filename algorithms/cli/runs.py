@@ -176,7 +176,7 @@ def report(
 def experiment(
     name: str, scale: str, output: str | None, only: tuple[str, ...], parallel: int, dry_run: bool
 ) -> None:
-    """Run an experiment: one that ships with the library (methods, paper, social), or a TOML file of your own.
+    """Run an experiment that ships with the library (methods, paper, sampling, social), or a TOML file of your own.
 
     Each run has its own folder. Complete runs are not repeated, so the command can be stopped and started again.
     At the end a report is written. The exit code is 1 if a run failed.

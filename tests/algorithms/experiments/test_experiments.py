@@ -42,9 +42,21 @@ def check_equal_tokens(aaw, trained, generated):
     assert aaw.updates == trained.updates == generated.updates
 
 
+def test_ways_to_sample_are_compared_at_equal_trained_tokens():
+    experiment = read_experiment(shipped()["sampling-laptop"])
+    assert {arm.policy.model for arm in experiment.arms} == {"runs/real/clone"}
+    aaw, uniform, full = (
+        experiment.run_spec(job).algorithm for job in jobs(experiment)[: len(experiment.arms)]
+    )
+    assert [c.sampling for c in (aaw, uniform, full)] == ["aaw", "uniform", "all"]
+    assert aaw == attrs.evolve(uniform, sampling="aaw", updates=2 * uniform.updates)
+    trained = uniform.updates * uniform.groups * uniform.kept_episodes
+    assert trained == full.updates * full.groups * full.group_size
+
+
 def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
     papers = {f"paper-{s}" for s in ("laptop", "paper", "small", "smoke")}
-    assert set(shipped()) == papers | {"methods-laptop", "social-laptop"}
+    assert set(shipped()) == papers | {"methods-laptop", "sampling-laptop", "social-laptop"}
     social = jobs(read_experiment(shipped()["social-laptop"]))
     played = [job.scenario.game.id for job in social]
     assert {id: played.count(id) for id in played} == dict.fromkeys(
