@@ -41,8 +41,9 @@ from algorithms.method.value_functions import Critic, Position, TextCritic
 from lap.engine.scoring import sampled_places
 from tsmg import Completion, Ending, Episode, InvalidArgumentError
 
-ReadAtEnd = Callable[[Episode[Any], str], Completion]
-"""From an episode and an agent to the prompt of what the agent would read next, with a reply that says nothing."""
+ReadAtEnd = Callable[[Episode[Any], str], Completion | None]
+"""From an episode and an agent to the prompt of what the agent would read next, with a reply that says nothing; or to
+``None`` where that prompt does not fit the model's context, and so nothing follows."""
 
 
 @final
@@ -160,7 +161,7 @@ class CriticCredit:
                 "laboratory, or call its 'bind'"
             )
         completion = self.read_at_end(episode, agent)
-        return [Position(completion, sampled_places(completion)[0])]
+        return [Position(completion, sampled_places(completion)[0])] if completion else []
 
     def _advantages(
         self,

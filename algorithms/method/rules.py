@@ -72,8 +72,8 @@ class StatefulRule(Protocol):
 class Reading(Protocol):
     """What the record of an episode does not say, and the game and the policies of its agents do."""
 
-    def __call__(self, episode: Episode[Any], agent: str, /) -> Completion:
-        """What an agent would read after an episode: a completion with that prompt."""
+    def __call__(self, episode: Episode[Any], agent: str, /) -> Completion | None:
+        """What an agent would read after an episode: a completion with that prompt; ``None`` if it does not fit."""
         ...
 
     def spelling(self, agent: str, /) -> Callable[[Sequence[int]], str]:

@@ -188,6 +188,8 @@ class SubgoalCredit:
         if not self.bootstrap or episode.ending is not Ending.TRUNCATED or critics is None:
             return 0.0
         completion = bound(self.reading)(episode, agent)
+        if completion is None:
+            return 0.0
         (value,) = critics["switch"].values([Position(completion, sampled_places(completion)[0])])
         return value
 

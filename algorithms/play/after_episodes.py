@@ -5,7 +5,7 @@ from typing import Any, final
 
 import attrs
 
-from lap import LanguageAgentPolicy
+from lap import ContextLengthError, LanguageAgentPolicy
 from lap.model import SpellingModel, TrainableModel
 from tsmg import (
     AbstractGame,
@@ -25,7 +25,8 @@ Policies = Mapping[str, LanguageAgentPolicy[TrainableModel]]
 class EpisodeReader:
     """Reads episodes as their agents' policies do (``algorithms.method.rules.Reading``).
 
-    Called with an episode and an agent, it gives the agent's prompt at the end, with a reply that says nothing.
+    Called with an episode and an agent, it gives the agent's prompt at the end, with a reply that says nothing; or
+    ``None`` if that prompt does not fit the model's context: then the agent could not have gone on.
 
     Attributes:
       game: that was played, closed under text.
@@ -35,7 +36,7 @@ class EpisodeReader:
     game: ClosedGame[Any, Any]
     policies: Policies
 
-    def __call__(self, episode: Episode[Any], agent: str) -> Completion:
+    def __call__(self, episode: Episode[Any], agent: str) -> Completion | None:
         own = episode.agent_steps(agent)
         history = History(
             agent=agent,
@@ -47,7 +48,12 @@ class EpisodeReader:
             ),
         )
         policy = self.policies[agent]
-        return policy.model.written(policy.build_prompt(history), policy.prefill)
+        prompt = policy.build_prompt(history)
+        try:
+            policy.model.check_prompts([prompt], sampling=policy.sampling)
+        except ContextLengthError:
+            return None
+        return policy.model.written(prompt, policy.prefill)
 
     def spelling(self, agent: str) -> Callable[[Sequence[int]], str]:
         """From token ids of the agent's replies to what they stand for.
