@@ -209,7 +209,7 @@ def checkpoint(folder: Path, *, style: str = "plain") -> Path:
 
 
 def split_policy(
-    folder: Path, engines: list[FakeEngine], *, lora: bool = True, timeout: float = 20.0
+    folder: Path, engines: list[FakeEngine], *, lora: bool = True, timeout: float = 60.0
 ) -> LanguageAgentPolicy[SplitModel]:
     """A policy that plays on servers of a checkpoint and learns adapters, or all weights."""
     model = TransformersModel.from_pretrained(folder)
