@@ -14,6 +14,9 @@ def run() -> None:
     signal.signal(signal.SIGINT, _stop)
     # the progress bars of other libraries would mix with a command's own lines
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # how long a thread of torch waits for the others before it gives its core away: by default so long that two threads
+    # are twenty times as slow as one where another program has half of a core
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     from algorithms.cli.main import main
 
     main(prog_name="tsmg")

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from algorithms.cli.__main__ import run as run_process
 from algorithms.cli.main import main
 from lap import LanguageAgentPolicy, Sampling, policy
 from tests.checkpoints import tiny_model
@@ -321,3 +322,21 @@ def test_what_cannot_be_learnt_is_refused_before_the_run(tmp_path, options, said
     assert result.exit_code == 2, result.output
     assert said in " ".join(result.output.split())
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "2000"), ("7", "7")])
+def test_threads_soon_give_their_core_away_unless_told_otherwise(monkeypatch, given, kept):
+    """The library that torch's threads come from reads the variable when it is loaded."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+    if given is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    seen = []
+    monkeypatch.setattr(
+        "algorithms.cli.main.main", lambda **_: seen.append(os.environ["GOMP_SPINCOUNT"])
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        run_process()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert seen == [kept]
