@@ -18,7 +18,7 @@ SETTINGS = "reference/settings.md"
 
 def commands() -> dict[str, click.Command]:
     """All commands by name, those of entry points included."""
-    context = click.Context(main, info_name="tsmg")
+    context = click.Context(main, info_name="tsmg", **main.context_settings)
     by_name = {name: main.get_command(context, name) for name in main.list_commands(context)}
     return {name: command for name, command in by_name.items() if command is not None}
 
@@ -36,7 +36,7 @@ def _command_line() -> Iterator[str]:
     yield "Invalid arguments are answered by one sentence and exit code 2. `tsmg COMMAND --help` prints the same texts."
     for name, command in commands().items():
         yield from ("", f"## tsmg {name}", "")
-        context = click.Context(command, info_name=f"tsmg {name}")
+        context = click.Context(command, info_name=f"tsmg {name}", **main.context_settings)
         yield _sentence(command)
         yield from (
             "",
