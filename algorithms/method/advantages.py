@@ -186,6 +186,20 @@ def rounding_noise(values: Numbers) -> float:
     return SIGNAL_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)))
 
 
+def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the standard deviation of the population, 0 if it is only rounding noise; both 0 of no values.
+
+    Example:
+      >>> mean_and_std([1.0, 3.0]), mean_and_std([0.3, 0.1 + 0.2])[1], mean_and_std([])
+      ((2.0, 1.0), 0.0, (0.0, 0.0))
+    """
+    if not values:
+        return 0.0, 0.0
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((a - mean) ** 2 for a in values) / len(values))
+    return mean, std if std > rounding_noise(values) else 0.0
+
+
 def _centred(returns_G: NDArray[np.float64]) -> NDArray[np.float64]:
     """R - mean(R), with what is only rounding noise set to 0."""
     centred_G = returns_G - math.fsum(returns_G) / returns_G.size

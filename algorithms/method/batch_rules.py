@@ -5,12 +5,17 @@ A batch is all groups of an update, including those of other processes. Agents a
 
 import functools
 import importlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from algorithms.method.advantages import Advantage, mapped, rounding_noise, token_advantages
+from algorithms.method.advantages import (
+    Advantage,
+    mapped,
+    mean_and_std,
+    rounding_noise,
+    token_advantages,
+)
 from algorithms.method.batch import RoleGroup, places_by_agent
 from algorithms.method.risk_bundles import RiskBundles
 from algorithms.method.rules import BatchRule, made_rule
@@ -31,7 +36,10 @@ def whitened(role_groups: Sequence[RoleGroup], *, eps: float) -> list[Credits]:
       role_groups: the groups of a batch, in their roles.
       eps: added to the deviation.
     """
-    moments = {agent: _mean_and_std(own) for agent, own in _by_agent(role_groups).items()}
+    moments = {
+        agent: mean_and_std([a for role_group in own for a in _trained_tokens(role_group)])
+        for agent, own in _by_agent(role_groups).items()
+    }
 
     def changed(role_group: RoleGroup) -> Credits:
         mean, std = moments[role_group.agent]
@@ -96,16 +104,6 @@ def find_batch_rule(setting: str, *, eps: float) -> BatchRule | None:
 def _by_agent(role_groups: Sequence[RoleGroup]) -> dict[str, list[RoleGroup]]:
     places = places_by_agent(role_groups)
     return {agent: [role_groups[n] for n in own] for agent, own in places.items()}
-
-
-def _mean_and_std(own: Sequence[RoleGroup]) -> tuple[float, float]:
-    """Of the advantages of an agent's trained tokens."""
-    tokens = [a for role_group in own for a in _trained_tokens(role_group)]
-    if not tokens:
-        return 0.0, 0.0
-    mean = math.fsum(tokens) / len(tokens)
-    std = math.sqrt(math.fsum((a - mean) ** 2 for a in tokens) / len(tokens))
-    return mean, _beyond_noise(std, tokens)
 
 
 def _beyond_noise(std: float, values: Sequence[float]) -> float:

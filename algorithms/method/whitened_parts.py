@@ -1,10 +1,9 @@
 """A batch rule: advantages are whitened over the batch's replies, apart for switches, subgoals and actions (HiPER)."""
 
-import math
 from collections.abc import Sequence
 from typing import final
 
-from algorithms.method.advantages import Advantage, rounding_noise, token_advantages
+from algorithms.method.advantages import Advantage, mean_and_std, token_advantages
 from algorithms.method.batch import RoleGroup, places_by_agent
 from algorithms.method.rules import Reading
 from algorithms.method.subgoal_replies import PARTS, Part, Spell, read_replies, spelling
@@ -55,7 +54,7 @@ class WhitenedParts:
         ]
         replies = [reply for group in rows for episode in group for reply in episode]
         of_parts = [dict(zip(*reply, strict=True)) for reply in replies]
-        moments = {part: _moments([a[part] for a in of_parts if part in a]) for part in PARTS}
+        moments = {part: mean_and_std([a[part] for a in of_parts if part in a]) for part in PARTS}
 
         def whitened(part: Part | None, advantage: float) -> float:
             if part is None:
@@ -67,12 +66,3 @@ class WhitenedParts:
             [[tuple(map(whitened, *reply)) for reply in episode] for episode in group]
             for group in rows
         ]
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the standard deviation of the population, 0 where it is only rounding noise."""
-    if not values:
-        return 0.0, 0.0
-    mean = math.fsum(values) / len(values)
-    std = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / len(values))
-    return mean, std if std > rounding_noise(values) else 0.0
