@@ -37,13 +37,10 @@ import attrs
 from algorithms.method.advantages import Advantage, GaeKind
 from algorithms.method.batch import RoleGroup, places_by_agent, rewards_to_go
 from algorithms.method.episode_credit import Group
+from algorithms.method.episode_ends import EpisodeEnds, ReadAtEnd
 from algorithms.method.value_functions import Critic, Position, TextCritic
 from lap.engine.scoring import sampled_places
-from tsmg import Completion, Ending, Episode, InvalidArgumentError
-
-ReadAtEnd = Callable[[Episode[Any], str], Completion | None]
-"""From an episode and an agent to the prompt of what the agent would read next, with a reply that says nothing; or to
-``None`` where that prompt does not fit the model's context, and so nothing follows."""
+from tsmg import Completion, Episode, InvalidArgumentError
 
 
 @final
@@ -84,7 +81,7 @@ class CriticCredit:
 
     Attributes:
       critics: the critic of each agent; all values are 0 for an agent without one.
-      read_at_end: what an agent would read after an episode; ``None`` until ``bind`` is called.
+      ends: what follows episodes that were cut off.
 
     Theory: Theorem 9.4, Theorem 9.5, Equation 9.9, Equation 9.10, Equation 9.11.
     """
@@ -101,15 +98,13 @@ class CriticCredit:
             raise InvalidArgumentError(f"'gae_lambda' must be in [0, 1] (got {gae_lambda})")
         if gae not in get_args(GaeKind):
             raise InvalidArgumentError(f"'gae' must be turn, token or bi_level (got {gae!r})")
-        self.make, self.gae_lambda, self.gae, self.bootstrap = critic, gae_lambda, gae, bootstrap
+        self.make, self.gae_lambda, self.gae = critic, gae_lambda, gae
         self.critics: dict[str, Critic] = {}
-        self.read_at_end: ReadAtEnd | None = None
-        # of the last group, by agent and id of the episode, which is held so that no other has its id
-        self._ends: dict[tuple[str, int], tuple[Episode[Any], float]] = {}
+        self.ends = EpisodeEnds(go_on=bootstrap)
 
     def bind(self, read_at_end: ReadAtEnd) -> None:
         """Learn what agents would read after an episode: from their game and policies."""
-        self.read_at_end = read_at_end
+        self.ends.read = read_at_end
 
     def __call__(self, group: Group, agent: str) -> list[list[Advantage]]:
         """Generalised advantages of the agent's replies or tokens, discounted from the start of the episode.
@@ -119,49 +114,28 @@ class CriticCredit:
         """
         turns_G = [turns_of(episode, agent) for episode in group.episodes]
         read_G = [[p for turn in turns for p in self._used(turn)] for turns in turns_G]
-        end_G = [self._end(episode, agent) for episode in group.episodes]
+        end_G = [self.ends.places(episode, agent) for episode in group.episodes]
         asked = [
             position for read, end in zip(read_G, end_G, strict=True) for position in (*read, *end)
         ]
         critic = self.critics.get(agent)
         values = iter(critic.values(asked) if critic else itertools.repeat(0.0))
         found: list[list[Advantage]] = []
-        self._ends = {}
+        self.ends.forget()
         for episode, turns, end in zip(group.episodes, turns_G, end_G, strict=True):
             rows = [list(itertools.islice(values, len(self._used(turn)))) for turn in turns]
             after = sum(itertools.islice(values, len(end)))
             found.append(self._advantages(turns, rows, after, discount=episode.discount))
-            self._ends[agent, id(episode)] = episode, after
+            self.ends.remember(episode, agent, after)
         return found
 
     def to_go(self, episode: Episode[Any], agent: str) -> list[float]:
         """The return from each step on, which critics are fitted to; with what follows the end, if it goes on."""
-        plain, end = rewards_to_go(episode, agent), self._value_at_end(episode, agent)
-        return [r + episode.discount ** (len(plain) - t) * end for t, r in enumerate(plain)]
-
-    def _value_at_end(self, episode: Episode[Any], agent: str) -> float:
-        """The value after an episode, 0 if it does not go on; where its advantages have just asked for it, theirs."""
-        _, known = self._ends.pop((agent, id(episode)), (episode, None))
-        if known is not None:
-            return known
-        end, critic = self._end(episode, agent), self.critics.get(agent)
-        return sum(critic.values(end)) if end and critic else 0.0
+        return self.ends.to_go(episode, agent, self.critics.get(agent))
 
     def _used(self, turn: Turn) -> tuple[Position, ...]:
         """The places of a turn whose values are used."""
         return turn.positions[:1] if self.gae == "turn" else turn.positions
-
-    def _end(self, episode: Episode[Any], agent: str) -> list[Position]:
-        """The place after an episode that goes on with its value; none after others."""
-        if not self.bootstrap or episode.ending is not Ending.TRUNCATED:
-            return []
-        if self.read_at_end is None:
-            raise InvalidArgumentError(
-                "'bootstrap' asks for what agents would read after an episode: give the rule to a trainer or to the "
-                "laboratory, or call its 'bind'"
-            )
-        completion = self.read_at_end(episode, agent)
-        return [Position(completion, sampled_places(completion)[0])] if completion else []
 
     def _advantages(
         self,
@@ -203,7 +177,7 @@ class CriticCredit:
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
         """Fit each agent's critic to the returns that followed what the agent read."""
-        self._ends.clear()
+        self.ends.forget()
         if self.make is None:
             return
         for agent, places in places_by_agent(role_groups).items():
@@ -233,7 +207,7 @@ class CriticCredit:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Know what ``state`` gave."""
-        self._ends.clear()
+        self.ends.forget()
         if self.make is not None:
             self.critics = {agent: self.make() for agent in state}
         for agent, saved in state.items():

@@ -30,21 +30,20 @@ from typing import Any, final
 import attrs
 
 from algorithms.method.advantages import Advantage
-from algorithms.method.batch import RoleGroup, places_by_agent, rewards_to_go
+from algorithms.method.batch import RoleGroup, places_by_agent
 from algorithms.method.critic import Turn, turns_of
 from algorithms.method.episode_credit import Group
+from algorithms.method.episode_ends import EpisodeEnds
 from algorithms.method.rules import Reading
 from algorithms.method.subgoal_replies import (
     PARTS,
     Part,
     ReadReply,
-    bound,
     read_replies,
     spelling,
 )
 from algorithms.method.value_functions import Critic, Position, TextCritic
-from lap.engine.scoring import sampled_places
-from tsmg import Ending, Episode, InvalidArgumentError
+from tsmg import Episode, InvalidArgumentError
 
 
 @final
@@ -125,6 +124,7 @@ class SubgoalCredit:
     Attributes:
       critics: by agent the critic of each part; all values are 0 for an agent without any.
       reading: how episodes are read; ``None`` until ``bind`` is called.
+      ends: what follows episodes that were cut off.
 
     Theory: Theorem 9.6, Equation 9.12, Equation 9.13, Equation 9.14.
     """
@@ -140,14 +140,15 @@ class SubgoalCredit:
         for name, value in (("turn_lambda", turn_lambda), ("segment_lambda", segment_lambda)):
             if not 0 <= value <= 1:
                 raise InvalidArgumentError(f"{name!r} must be in [0, 1] (got {value})")
-        self.make, self.bootstrap = critic, bootstrap
+        self.make = critic
         self.turn_lambda, self.segment_lambda = turn_lambda, segment_lambda
         self.critics: dict[str, dict[Part, Critic]] = {}
         self.reading: Reading | None = None
+        self.ends = EpisodeEnds(go_on=bootstrap)
 
     def bind(self, reading: Reading) -> None:
         """Learn how episodes are read: by their game and policies."""
-        self.reading = reading
+        self.reading = self.ends.read = reading
 
     def __call__(self, group: Group, agent: str) -> list[list[Advantage]]:
         """The advantage of each token of the agent's replies, discounted from the start of the episode.
@@ -159,14 +160,24 @@ class SubgoalCredit:
         spell = spelling(self.reading, agent)
         replies_G = [read_replies([t.completion for t in turns], spell) for turns in turns_G]
         replies = list(itertools.chain.from_iterable(replies_G))
-        values = {part: self._values(agent, part, replies) for part in PARTS}
+        ends_G = [self.ends.places(episode, agent) for episode in group.episodes]
+        values = {
+            part: self._values(agent, part, [r.place(part) for r in replies if part in r.valued])
+            for part in PARTS
+        }
+        end_values = self._values(agent, "switch", list(itertools.chain.from_iterable(ends_G)))
         found: list[list[Advantage]] = []
-        for episode, turns, own in zip(group.episodes, turns_G, replies_G, strict=True):
+        self.ends.forget()
+        for episode, turns, own, ends in zip(
+            group.episodes, turns_G, replies_G, ends_G, strict=True
+        ):
+            end = sum(itertools.islice(end_values, len(ends)))
+            self.ends.remember(episode, agent, end)
             advantages = two_level_advantages(
                 [_valued(turn, r, values) for turn, r in zip(turns, own, strict=True)],
                 turn_lambda=self.turn_lambda,
                 segment_lambda=self.segment_lambda,
-                end=self._end(episode, agent),
+                end=end,
             )
             found.append(
                 [
@@ -176,30 +187,18 @@ class SubgoalCredit:
             )
         return found
 
-    def _values(self, agent: str, part: Part, replies: Sequence[ReadReply]) -> Iterator[float]:
-        """The values of a part, of the replies that have one."""
+    def _values(self, agent: str, part: Part, places: Sequence[Position]) -> Iterator[float]:
+        """The values of a part at some places."""
         critics = self.critics.get(agent)
-        places = [reply.place(part) for reply in replies if part in reply.valued]
         return iter(critics[part].values(places)) if critics else itertools.repeat(0.0)
-
-    def _end(self, episode: Episode[Any], agent: str) -> float:
-        """The value of what would be read after an episode that goes on; 0 after others."""
-        critics = self.critics.get(agent)
-        if not self.bootstrap or episode.ending is not Ending.TRUNCATED or critics is None:
-            return 0.0
-        completion = bound(self.reading)(episode, agent)
-        if completion is None:
-            return 0.0
-        (value,) = critics["switch"].values([Position(completion, sampled_places(completion)[0])])
-        return value
 
     def to_go(self, episode: Episode[Any], agent: str) -> list[float]:
         """The return from each step on, which critics are fitted to; with what follows the end, if it goes on."""
-        plain, end = rewards_to_go(episode, agent), self._end(episode, agent)
-        return [r + episode.discount ** (len(plain) - t) * end for t, r in enumerate(plain)]
+        return self.ends.to_go(episode, agent, self.critics.get(agent, {}).get("switch"))
 
     def observe(self, role_groups: Sequence[RoleGroup]) -> None:
         """Fit each agent's critics to the returns that followed what the agent had read and said."""
+        self.ends.forget()
         for agent, numbers in places_by_agent(role_groups).items():
             spell = spelling(self.reading, agent)
             rows = [
@@ -224,6 +223,7 @@ class SubgoalCredit:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Know what ``state`` gave."""
+        self.ends.forget()
         self.critics = {agent: {part: self.make() for part in PARTS} for agent in state}
         for agent, critics in self.critics.items():
             for part, critic in critics.items():

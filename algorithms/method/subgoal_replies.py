@@ -93,8 +93,8 @@ def bound(reading: Reading | None) -> Reading:
     """
     if reading is None:
         raise InvalidArgumentError(
-            "the parts of replies, and what follows an episode, are found by the policies of its agents: give the rule "
-            "to a trainer or to the laboratory, or call its 'bind'"
+            "the parts of replies are found by the policies that gave them: give the rule to a trainer or to the "
+            "laboratory, or call its 'bind'"
         )
     return reading
 

@@ -152,6 +152,24 @@ def test_what_was_cut_off_goes_on_with_the_value_of_what_would_be_read(ending: E
     assert rule_with(VALUES)(group, "player") == rule_with(VALUES)(EPISODE, "player")
 
 
+def test_returns_that_critics_are_fitted_to_share_what_advantages_asked_for() -> None:
+    """Once, and until a critic learns or is loaded."""
+    (episode,) = EPISODE.episodes
+    cut = attrs.evolve(episode, ending=Ending.TRUNCATED)
+    rule = rule_with(VALUES, bootstrap=True)
+    switch: Any = rule.critics["player"]["switch"]
+    rule(EpisodeGroup(episodes=(cut,)), "player")
+    assert rule.to_go(cut, "player")[-1] == 13.0
+    assert switch.asked.count(("end", 0)) == 1
+    rule(EpisodeGroup(episodes=(cut,)), "player")
+    rule.observe([])
+    switch.told = {**switch.told, "end": 20.0}
+    assert rule.to_go(cut, "player")[-1] == 18.0
+    rule(EpisodeGroup(episodes=(cut,)), "player")
+    rule.load_state({})
+    assert rule.to_go(cut, "player")[-1] == 8.0
+
+
 NUMBERS = st.floats(-8, 8, width=16)
 TURNS = st.lists(
     st.builds(
