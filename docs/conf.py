@@ -180,6 +180,13 @@ def _reference(app: Any, env: Any, page: str, full: str, shown: nodes.Node) -> n
     return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown], full)
 
 
+def end_at_text(app: Any, tree: nodes.document, page: str) -> None:
+    """A block of code ends with its last line; in the source a blank one ends what a doctest expects."""
+    for block in tree.findall(nodes.literal_block):
+        block.rawsource = block.astext().rstrip()  # only what is equal to the text is coloured
+        block.children[:] = [nodes.Text(block.rawsource)]
+
+
 def link_literals(app: Any, tree: nodes.document, page: str) -> None:
     """Code in a line that names something public leads to its page."""
     for node in list(tree.findall(nodes.literal)):
@@ -203,3 +210,4 @@ def setup(app: Any) -> None:
     app.connect("autodoc-skip-member", skip_member)
     app.connect("missing-reference", resolve)
     app.connect("doctree-resolved", link_literals)
+    app.connect("doctree-resolved", end_at_text)

@@ -452,3 +452,26 @@ def test_the_page_of_metrics_lists_what_several_epochs_add() -> None:
         for config in (SMALL_RUN, attrs.evolve(SMALL_RUN, epochs=2))
     )
     assert keys(page, "How far ratios go") == twice - once
+
+
+# ---- formulas
+
+
+@pytest.mark.parametrize(
+    ("written", "drawn"),
+    [
+        (r"\operatorname{std}(R)", "<mi>std</mi><mo ...>(</mo><mi>R</mi>"),
+        (r"R \log p", "<mi>R</mi><mspace .../><mi>log</mi><mspace .../><mi>p</mi>"),
+        (
+            r"2 \log_2 x",
+            "<mn>2</mn><mspace .../><msub><mi>log</mi><mn>2</mn></msub><mspace .../><mi>x</mi>",
+        ),
+        (r"a |b| c", "<mi>a</mi><mo ...>|</mo><mi>b</mi><mo ...>|</mo><mi>c</mi>"),
+    ],
+)
+def test_names_of_functions_stand_off_but_not_from_brackets(written: str, drawn: str) -> None:
+    mathml = pytest.importorskip("sitegen.mathml", reason="what draws formulas is not installed")
+    found = mathml.spaced(mathml.convert(written))
+    assert drawn in re.sub(r"<(mo|mspace) [^>]*?(/?)>", r"<\1 ...\2>", found)
+    sides = re.findall(r' ([lr]space)="0"', found)
+    assert sides == (["rspace", "lspace"] if "|" in written else [])

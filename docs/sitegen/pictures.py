@@ -64,9 +64,29 @@ def default_run() -> Figure:
 
 
 def overview() -> Figure:
-    """One step of the game, from its text to the reward; beside it, the curves of a pretrained model."""
+    """The README's picture: a step of a game, and beside it the curves of a pretrained model."""
     figure = blank_figure((10, 4.2))
     scheme, curve = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _draw_step(scheme)
+    _draw_real_curves(curve)
+    return figure
+
+
+def one_step() -> Figure:
+    """One step of a game, from its text to the reward."""
+    figure = blank_figure((5.4, 4.0))
+    _draw_step(figure.subplots())
+    return figure
+
+
+def real_model() -> Figure:
+    """The curves of a pretrained model."""
+    figure = blank_figure((4.6, 4.0))
+    _draw_real_curves(figure.subplots())
+    return figure
+
+
+def _draw_step(scheme: Axes) -> None:
     scheme.axis("off")
     scheme.set(xlim=(0, 10), ylim=(0, 10))
     boxes = (
@@ -109,11 +129,9 @@ def overview() -> Figure:
         "and all its replies get R - mean"
     )
     scheme.text(5.0, 5.0, story, ha="center", va="center", fontsize=9)
-    _real_curves(curve)
-    return figure
 
 
-def _real_curves(axes: Axes) -> None:
+def _draw_real_curves(axes: Axes) -> None:
     """Success while training, and on held-out maps, of each seed."""
     records = read_lines(REAL_MODEL)
     for seed, colour in enumerate((BLUE, ORANGE, INK)):
@@ -243,7 +261,8 @@ PICTURES: Mapping[str, Callable[[], Figure]] = {
     "game-tree-advantages": functools.partial(game_tree, game_tree_of.advantage_label),
     "game-tree-policy": functools.partial(game_tree, game_tree_of.policy_label),
     "kuhn-estimators": kuhn_estimators,
-    "overview": overview,
+    "one-step": one_step,
+    "real-model": real_model,
     "risk": risk,
     "start-weights": weights_of_starts,
 }
