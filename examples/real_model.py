@@ -38,14 +38,14 @@ LAKE = GameSpec(id="FrozenLake-v0")
 PLAYER = {"attention": 0.6}  # else it moves at random, so that detours are tried, too
 FIT = FitConfig(steps=200, learning_rate=2e-3)
 ALGORITHM = MSGRPOConfig(
-    updates=52,  # of 384 episodes: some 20,000 in all, of which at most half are learnt from
+    updates=26,  # of 384 episodes: some 10,000 in all, of which at most half are learnt from
     groups=64,  # many maps and small groups: 32 groups of 12 learn their maps by heart
     group_size=6,
     kept_episodes=3,
     learning_rate=3e-4,
     kl_coefficient=0.0,
 )
-RUN = RunConfig(evaluate_every=26, checkpoint_every=13)
+RUN = RunConfig(evaluate_every=13, checkpoint_every=13)
 
 
 def cold_start(checkpoint: str, *, seed: int, threads: int, dtype: Dtype) -> CloneSpec:

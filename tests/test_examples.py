@@ -1,5 +1,7 @@
 """The programs of ``examples`` run, and do what they say."""
 
+import re
+import shlex
 from pathlib import Path
 
 import attrs
@@ -63,3 +65,32 @@ def test_a_checkpoint_is_cloned_then_trained_and_goes_on_where_it_was_stopped(
     told = capsys.readouterr().out
     assert "resumed after update 2" in told and "nats from the player" not in told
     assert again.sampled.reward == first.sampled.reward
+
+
+def options(makefile: str, name: str) -> dict[str, str]:
+    """The options that a variable of the Makefile holds, by the names of settings."""
+    value = re.search(rf"^{name} := ((?:.*\\\n)*.*)", makefile, re.MULTILINE)
+    words = shlex.split(value[1].replace("\\\n", " ")) if value else []
+    return {
+        o.removeprefix("--").replace("-", "_"): v
+        for o, v in zip(words[::2], words[1::2], strict=True)
+    }
+
+
+def test_make_real_and_its_twin_have_equal_settings():
+    makefile = (Path(real_model.__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    spec = real_model.cold_start("CHECKPOINT", seed=0, threads=2, dtype="float32")
+    cloning = options(makefile, "REAL_CLONING")
+    assert cloning.pop("dtype") == "$(REAL_DTYPE)"
+    assert cloning.pop("lora") == spec.policy.lora
+    assert cloning.pop("player_set") == "attention=0.6"
+    assert spec.policy.player_arguments == {"attention": 0.6}
+    assert {name: getattr(spec.fit, name) for name in cloning} == pytest.approx(
+        {name: float(value) for name, value in cloning.items()}
+    )
+    training = options(makefile, "REAL_TRAINING")
+    assert training.pop("dtype") == "$(REAL_DTYPE)"
+    settings = attrs.asdict(real_model.ALGORITHM) | attrs.asdict(real_model.RUN)
+    assert {name: settings[name] for name in training} == pytest.approx(
+        {name: float(value) for name, value in training.items()}
+    )

@@ -125,8 +125,8 @@ def _draw_step(scheme: Axes) -> None:
         )
         scheme.text(*place, label, ha="center", va="center", fontsize=9)
     story = (
-        "the game pays rewards;\nthe return R of each episode\nis compared within a group,\n"
-        "and all its replies get R - mean"
+        "the game pays rewards;\nthe return of each episode\nis compared within a group,\n"
+        "and all its replies get\nthe episode's advantage"
     )
     scheme.text(5.0, 5.0, story, ha="center", va="center", fontsize=9)
 
