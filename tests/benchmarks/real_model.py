@@ -61,7 +61,7 @@ VLLM = """
 import json, sys, time
 from vllm import LLM, SamplingParams
 asked = json.load(open(sys.argv[2]))
-llm = LLM(sys.argv[1], dtype="float32", enforce_eager=True, max_model_len=512)
+llm = LLM(sys.argv[1], dtype="float32", enforce_eager=True, max_model_len=512, gpu_memory_utilization=0.3)
 settings = SamplingParams(temperature=1.0, max_tokens=16, stop=["</action>"])
 for _ in range(int(sys.argv[3]) + 1):
     started = time.process_time()
