@@ -1,7 +1,7 @@
 """Two roles of a game, one policy: self-play, a fixed opponent, and roles in turn: ``python examples/self_play.py``.
 
 A matchup says for each group which policy plays which agent, and which agents learn. ``docs/how_to/self_play.md`` and
-``docs/how_to/self_play.md`` say more.
+``docs/theory/04_several_agents.md`` say more.
 """
 
 import games

@@ -228,7 +228,7 @@ def _no_baseline_in_the_slope(case: Moved) -> Sides:
     tolerance=1e-7,
 )
 def one_update_off_biases_in_proportion_to_the_step(case: Moved) -> Sides:
-    """Without weights, groups of the policy before a step of eta g have a bias of - eta E[(R - V) s s'] g + O(eta^2).
+    """Without weights, groups of the policy before a step c g have a bias of - c E[(R - V) s s'] g + O(c^2).
 
     R, s and V are the return, the score and the expected return of an episode of the policy before the step. The bias
     is what the estimate does not notice: that the learner has come to play some episodes more often. It is 0 where g
