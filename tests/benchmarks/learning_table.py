@@ -1,9 +1,10 @@
 """What did each method learn from as many generated tokens? The table of an experiment's finished runs.
 
     tsmg experiment methods --parallel 2 --output runs/methods
-    python tests/benchmarks/learning_table.py runs/methods [--against ms-grpo] [--markdown FILE]
+    python tests/benchmarks/learning_table.py [runs/methods] [--results FILE] [--against ms-grpo] [--markdown PAGE]
 
-A run's score is its success rate on held-out starts (where a game has no success, the mean return), interpolated
+What is kept of finished runs (``results.py``) is added to docs/reference/results/methods.jsonl; the tables are made of
+that. A run's score is its success rate on held-out starts (where a game has no success, the mean return), interpolated
 between evaluations at the tokens that the most economical run of its scenario generated in all. A cell is the
 interquartile mean over runs, with a 95% interval from resampled runs; a difference is the mean over runs with equal
 seeds, which start from the same clone, with a 95% interval by Student's t. Bold are differences whose interval does not
@@ -11,77 +12,36 @@ hold 0; of so many comparisons, one in twenty does so by chance.
 """
 
 import argparse
-import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import attrs
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
-from algorithms.analysis.comparison import generated_tokens, trained_tokens
 from algorithms.analysis.statistics import interquartile_mean, mean, mean_by_t
-from algorithms.runs.reader import Run, find_runs, read_runs
+from tests.benchmarks.results import KEPT, Result, keep, kept
 from tests.tables import Row, as_markdown, put, show
 
-
-@attrs.frozen(kw_only=True)
-class Learning:
-    """A run's evaluations over the tokens that it generated.
-
-    Attributes:
-      seed: of the run.
-      tokens: generated until each evaluation. Shape (N,).
-      scores: of each evaluation, on the episodes that all of them have. Shape (N,).
-      trained: tokens in the loss of the whole run.
-    """
-
-    seed: int
-    tokens: Sequence[float]
-    scores: Sequence[float]
-    trained: float
-
-    @classmethod
-    def of(cls, run: Run) -> "Learning":
-        """The evaluations of a finished run."""
-        updates, scores = run.curve_alike("eval/success_rate")
-        if not updates:
-            updates, scores = run.curve_alike("eval/reward")
-        per_update = [generated_tokens(run, [record]) for record in run.updates]
-        total = [0.0, *itertools.accumulate(per_update)]
-        return cls(
-            seed=run.seed,
-            tokens=[total[int(update)] for update in updates],
-            scores=scores,
-            trained=trained_tokens(run.updates),
-        )
-
-    def score_at(self, tokens: float) -> float:
-        """The score when so many tokens were generated."""
-        return float(np.interp(tokens, self.tokens, self.scores))
+Arms = Mapping[str, Sequence[Result]]
 
 
-Arms = Mapping[str, Sequence[Learning]]
-
-
-def scenarios(folder: Path) -> dict[str, dict[str, list[Learning]]]:
-    """The finished runs of an experiment by scenario and arm."""
-    found: dict[str, dict[str, list[Learning]]] = {}
-    runs, _ = read_runs(find_runs(folder))
-    for run in runs:
-        if run.is_finished:
-            scenario, arm = run.label("scenario") or "", run.label("arm") or ""
-            found.setdefault(scenario, {}).setdefault(arm, []).append(Learning.of(run))
+def by_arm(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
+    """Results by scenario and arm."""
+    found: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        found.setdefault(result.scenario, {}).setdefault(result.arm, []).append(result)
     return found
 
 
 def table(arms: Arms, *, against: str) -> list[Row]:
     """A row for each arm, the best interquartile mean first."""
     budget = min(run.tokens[-1] for runs in arms.values() for run in runs)
-    scores = {name: {run.seed: run.score_at(budget) for run in runs} for name, runs in arms.items()}
+    scores = {
+        name: {run.seed: score_at(run, budget) for run in runs} for name, runs in arms.items()
+    }
     middles = {name: interquartile_mean(list(found.values())) for name, found in scores.items()}
     rows = [
         (
@@ -105,6 +65,11 @@ def table(arms: Arms, *, against: str) -> list[Row]:
     return [head, *rows]
 
 
+def score_at(run: Result, tokens: float) -> float:
+    """The score when so many tokens were generated."""
+    return float(np.interp(tokens, run.tokens, run.scores))
+
+
 def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
     both = sorted(ours.keys() & theirs.keys())
     if len(both) < 2:
@@ -120,13 +85,16 @@ def _thousands(tokens: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Print the tables, or put them into a page."""
+    """Keep the results of finished runs, print the tables, and put them into a page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="of runs to keep")
+    parser.add_argument("--results", type=Path, default=KEPT / "methods.jsonl", metavar="FILE")
     parser.add_argument("--against", default="ms-grpo")
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--markdown", type=Path, metavar="PAGE")
     arguments = parser.parse_args()
-    for name, arms in scenarios(arguments.folder).items():
+    if arguments.folder:
+        keep(arguments.results, arguments.folder)
+    for name, arms in by_arm(kept(arguments.results)).items():
         rows = table(arms, against=arguments.against)
         print(f"{name}:")
         show(rows)

@@ -1,32 +1,47 @@
-"""What self-play makes of social games: the table of docs/how_to/self_play.md, from the runs of one experiment.
+"""What self-play makes of social games: the table of docs/how_to/self_play.md.
 
     tsmg experiment social --output runs/social        # it can be stopped and started again
-    python tests/benchmarks/social.py runs/social
+    python tests/benchmarks/social.py [runs/social] [--results FILE] [--markdown PAGE]
 
-For each game and measure: the mean over runs before and after training, and the mean of their differences with a 95%
-interval over runs (Student's t, paired by run). A run's figure is the mean over its evaluation episodes that have it.
+What is kept of finished runs (``results.py``) is added to docs/reference/results/social.jsonl; the table is made of
+that. For each game and measure: the mean over runs before and after training, and the mean of their differences with a
+95% interval over runs (Student's t, paired by run). A run's figure is the mean over its evaluation episodes that have
+it.
 """
 
+import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 from algorithms.analysis.statistics import mean_by_t
 from algorithms.play.evaluation import mean
-from algorithms.runs.reader import Run, find_runs, read_runs
-from tests.tables import as_markdown
-
-Figures = Mapping[str, float]
+from tests.benchmarks.results import KEPT, Figures, Result, keep, kept
+from tests.tables import Row, as_markdown, put, show
 
 
-def main(root: str) -> None:
-    runs, _ = read_runs(find_runs(root))
+def main() -> None:
+    """Keep the results of finished runs, print the table, and put it into a page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="of runs to keep")
+    parser.add_argument("--results", type=Path, default=KEPT / "social.jsonl", metavar="FILE")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE")
+    arguments = parser.parse_args()
+    if arguments.folder:
+        keep(arguments.results, arguments.folder)
+    rows = table(kept(arguments.results))
+    show(rows)
+    if arguments.markdown:
+        put(arguments.markdown, "social", as_markdown(rows))
+
+
+def table(results: Sequence[Result]) -> list[Row]:
+    """A row for each game and measure."""
     games: dict[str, list[tuple[Figures, Figures]]] = {}
-    for run in runs:
-        if run.is_finished:
-            games.setdefault(run.label("scenario") or "", []).append(figures(run))
+    for result in results:
+        games.setdefault(result.scenario, []).append((result.before, result.after))
     rows = [("game", "runs", "measure", "before", "after", "difference")]
     for game, pairs in sorted(games.items()):
         for name in dict.fromkeys(name for pair in pairs for found in pair for name in found):
@@ -35,7 +50,7 @@ def main(root: str) -> None:
                 before, after = ([pair[n][name] for pair in both] for n in (0, 1))
                 means = (f"{mean(before):.3f}", f"{mean(after):.3f}")
                 rows.append((game, str(len(both)), name, *means, difference(before, after)))
-    print(as_markdown(rows))
+    return rows
 
 
 def difference(before: Sequence[float], after: Sequence[float]) -> str:
@@ -46,16 +61,5 @@ def difference(before: Sequence[float], after: Sequence[float]) -> str:
     return f"{found.value:+.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def figures(run: Run) -> tuple[Figures, Figures]:
-    """The measures before training and after it."""
-    invalid = {r["update"]: r["eval/invalid_rate"] for r in run.evaluations}
-    found = []
-    for record in (run.per_episode[0], run.per_episode[-1]):
-        measured = {"return": record["returns"], **record["metrics"]}
-        means = {n: mean([v for v in values if v is not None]) for n, values in measured.items()}
-        found.append({**means, "invalid texts": invalid[record["update"]]})
-    return found[0], found[1]
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,0 +1,97 @@
+"""What is kept of an experiment's runs: one line of JSON each, in a file of this repository.
+
+Run folders are large and stay on the machine that made them. From such a file anybody can make the tables of the
+documentation again, or other ones, and an experiment that takes hours can be run in parts.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from algorithms.analysis.comparison import generated_tokens, trained_tokens
+from algorithms.play.evaluation import mean
+from algorithms.runs.reader import Run, find_runs, read_runs
+
+KEPT = Path(__file__).parents[2] / "docs" / "reference" / "results"
+Figures = Mapping[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      scenario: label of the run.
+      arm: likewise.
+      seed: of the run.
+      updates: after which it was evaluated. Shape (N,).
+      tokens: generated in training until each evaluation. Shape (N,).
+      scores: of each evaluation, on the episodes that all of them have: the success rate, or the mean return where the
+        game has no success. Shape (N,).
+      trained: tokens in the loss of the whole run.
+      before: means of the return, of the game's measures and of invalid texts in the first evaluation, by name.
+      after: those of the last one.
+    """
+
+    scenario: str
+    arm: str
+    seed: int
+    updates: Sequence[float]
+    tokens: Sequence[float]
+    scores: Sequence[float]
+    trained: float
+    before: Figures
+    after: Figures
+
+    @classmethod
+    def of(cls, run: Run) -> "Result":
+        """What is kept of a finished run."""
+        updates, scores = run.curve_alike("eval/success_rate")
+        if not updates:
+            updates, scores = run.curve_alike("eval/reward")
+        each = (generated_tokens(run, [record]) for record in run.updates)
+        generated = [0.0, *itertools.accumulate(each)]
+        before, after = (_measures(run, position) for position in (0, -1))
+        return cls(
+            scenario=run.label("scenario") or "",
+            arm=run.label("arm") or "",
+            seed=run.seed,
+            updates=updates,
+            tokens=[generated[int(update)] for update in updates],
+            scores=[round(score, 6) for score in scores],
+            trained=trained_tokens(run.updates),
+            before=before,
+            after=after,
+        )
+
+    @property
+    def name(self) -> tuple[str, str, int]:
+        """Scenario, arm and seed."""
+        return self.scenario, self.arm, self.seed
+
+
+def kept(file: Path) -> list[Result]:
+    """The results of a file, none if there is no such file."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [Result(**json.loads(line)) for line in lines]
+
+
+def keep(file: Path, folder: Path) -> None:
+    """Put the finished runs of a folder into a file, in place of those of equal names."""
+    runs, _ = read_runs(find_runs(folder))
+    found = {result.name: result for result in kept(file)}
+    found |= {result.name: result for result in (Result.of(r) for r in runs if r.is_finished)}
+    lines = [json.dumps(attrs.asdict(found[name])) for name in sorted(found)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _measures(run: Run, position: int) -> Figures:
+    record = run.per_episode[position]
+    invalid = {r["update"]: r["eval/invalid_rate"] for r in run.evaluations}
+    measured = {"return": record["returns"], **record.get("metrics", {})}
+    means = {n: mean([v for v in values if v is not None]) for n, values in measured.items()}
+    return {**means, "invalid texts": invalid[record["update"]]}

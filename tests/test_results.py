@@ -1,0 +1,87 @@
+"""What is kept of experiments, and the tables that pages make of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tests.benchmarks import learning_table
+from tests.benchmarks.results import KEPT, Result, keep, kept
+from tests.run_folders import write_run
+from tests.tables import Row, rows_between
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def finished(folder: Path, **changes: object) -> Path:
+    """A run of 6 episodes an update, each of 2 replies of 3 tokens."""
+    sizes = {"groups": 2, "group_size": 3}
+    labels = {"scenario": "lake", "arm": "default"}
+    return write_run(folder, described=labels, **{**sizes, **changes})  # type: ignore[arg-type]
+
+
+def test_a_finished_run_becomes_a_line(tmp_path: Path) -> None:
+    finished(tmp_path / "runs" / "one", seed=3)
+    file = tmp_path / "results" / "some.jsonl"
+    keep(file, tmp_path / "runs")
+    (found,) = kept(file)
+    assert found == Result(
+        scenario="lake",
+        arm="default",
+        seed=3,
+        updates=[0.0, 5.0, 10.0],
+        tokens=[0.0, 180.0, 360.0],
+        scores=[0.2, 0.5, 0.95],
+        trained=3000.0,
+        before={"return": 0.2, "invalid texts": 0.01},
+        after={"return": 0.95, "invalid texts": 0.01},
+    )
+
+
+def test_further_runs_are_added_and_equal_names_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    finished(tmp_path / "first" / "one", seed=1)
+    finished(tmp_path / "first" / "two", seed=0)
+    keep(file, tmp_path / "first")
+    finished(tmp_path / "second" / "one", seed=1, successes=(0.2, 0.5, 0.6))
+    unfinished = finished(tmp_path / "second" / "two", seed=2)
+    (unfinished / "metrics.jsonl").write_text("")
+    keep(file, tmp_path / "second")
+    assert [(result.seed, result.scores[-1]) for result in kept(file)] == [(0, 0.95), (1, 0.6)]
+
+
+def test_methods_are_compared_at_the_tokens_of_the_cheapest_run(tmp_path: Path) -> None:
+    finished(tmp_path / "runs" / "one")
+    keep(tmp_path / "some.jsonl", tmp_path / "runs")
+    (found,) = kept(tmp_path / "some.jsonl")
+    dear = attrs.evolve(found, arm="dear", tokens=[0.0, 360.0, 720.0])
+    head, first, second = learning_table.table(
+        {
+            "default": [found, attrs.evolve(found, seed=1)],
+            "dear": [dear, attrs.evolve(dear, seed=1)],
+        },
+        against="default",
+    )
+    assert head[2] == "score at 0 k generated tokens"
+    assert [first[0], first[2][:5], second[0], second[2][:5]] == [
+        "`default`",
+        "0.950",
+        "`dear`",
+        "0.500",
+    ]
+    assert second[3].startswith("**-0.450")
+
+
+TABLES: list[tuple[str, str, str, Callable[[Sequence[Result]], Sequence[Row]]]] = [
+    ("methods", "reference/methods.md", "learning lake", lambda found: learning_table.table(
+        learning_table.by_arm(found)["lake"], against="ms-grpo"
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "page", "name", "table"), TABLES)
+def test_a_page_has_the_table_that_is_made_of_what_was_kept(
+    file: str, page: str, name: str, table: Callable[[Sequence[Result]], Sequence[Row]]
+) -> None:
+    assert rows_between(DOCS / page, name) == list(table(kept(KEPT / f"{file}.jsonl")))
