@@ -124,11 +124,12 @@ class KeyValueCache(ContextCache):
 
     def _extend(self, children: Sequence[Context]) -> Tensor:
         """Append a token to rows of the cache; rows that no child goes on from leave."""
-        parents = torch.tensor([self.rows[_parent(c)] for c in children], device=self.device)
+        parents = [self.rows[_parent(c)] for c in children]
         tokens = torch.tensor([[ids[-1]] for _, ids in children], device=self.device)
-        self.states.reorder_cache(parents)
-        real = self.real[parents]
-        self.real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
+        if parents != list(range(len(self.real))):  # else all rows go on, and need not be copied
+            self.states.reorder_cache(torch.tensor(parents, device=self.device))
+            self.real = self.real[parents]
+        self.real = torch.cat([self.real, torch.ones_like(self.real[:, :1])], dim=1)
         return self._forward(tokens, self.real, self.states)
 
     def _entering(self, others: Sequence[Context], *, beside: int) -> list[Context]:

@@ -41,3 +41,26 @@ def test_as_many_rows_enter_as_the_budget_has_room_for(budget: int, entering: in
     contexts: list[Context] = [((n, *LONG[1:]), ()) for n in range(5)]
     computed, _ = cache.compute(contexts)
     assert computed == contexts[:entering]
+
+
+@pytest.mark.parametrize(
+    "followed",
+    [
+        [(0, 5), (1, 5), (2, 6)],  # all rows go on, in their order
+        [(0, 5), (0, 6), (2, 5)],  # as many rows, but one parts where another ends
+        [(2, 5), (1, 5), (0, 5)],
+        [(1, 5)],
+    ],
+)
+@torch.no_grad()
+def test_rows_that_go_on_have_the_logits_of_each_alone(followed: list[tuple[int, int]]) -> None:
+    network = tiny_model(sharp=3.0).network
+    cache = KeyValueCache(network, 10_000, "padding_anywhere")
+    prompts = [LONG, (*LONG, 5), (9, *LONG)]
+    cache.compute([(prompt, ()) for prompt in prompts])
+    for reply in ((), (7,)):
+        contexts: list[Context] = [(prompts[n], (token, *reply)) for n, token in followed]
+        computed, logits = cache.compute(contexts)
+        assert computed == contexts
+        for context, row in zip(computed, logits, strict=True):
+            torch.testing.assert_close(row, alone(network, context), rtol=0, atol=1e-4)
