@@ -186,6 +186,16 @@ def rounding_noise(values: Numbers) -> float:
     return SIGNAL_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)))
 
 
+def beyond_noise(std: float, values: Sequence[float]) -> float:
+    """The standard deviation of some values, 0 if it is only rounding noise.
+
+    Example:
+      >>> beyond_noise(1.0, [1.0, 3.0]), beyond_noise(1e-17, [0.3, 0.3])
+      (1.0, 0.0)
+    """
+    return std if std > rounding_noise(values) else 0.0
+
+
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
     """The mean, and the standard deviation of the population, 0 if it is only rounding noise; both 0 of no values.
 
@@ -197,7 +207,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 0.0
     mean = math.fsum(values) / len(values)
     std = math.sqrt(math.fsum((a - mean) ** 2 for a in values) / len(values))
-    return mean, std if std > rounding_noise(values) else 0.0
+    return mean, beyond_noise(std, values)
 
 
 def _centred(returns_G: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from algorithms.method.advantages import (
     Advantage,
+    beyond_noise,
     mapped,
     mean_and_std,
-    rounding_noise,
     token_advantages,
 )
 from algorithms.method.batch import RoleGroup, places_by_agent
@@ -62,7 +62,7 @@ def over_return_std(role_groups: Sequence[RoleGroup], *, eps: float) -> list[Cre
         agent: [r for g in own for r in g.returns_G]
         for agent, own in _by_agent(role_groups).items()
     }
-    stds = {agent: _beyond_noise(float(np.std(own, ddof=1)), own) for agent, own in returns.items()}
+    stds = {agent: beyond_noise(float(np.std(own, ddof=1)), own) for agent, own in returns.items()}
 
     def changed(role_group: RoleGroup) -> Credits:
         std = stds[role_group.agent]
@@ -104,11 +104,6 @@ def find_batch_rule(setting: str, *, eps: float) -> BatchRule | None:
 def _by_agent(role_groups: Sequence[RoleGroup]) -> dict[str, list[RoleGroup]]:
     places = places_by_agent(role_groups)
     return {agent: [role_groups[n] for n in own] for agent, own in places.items()}
-
-
-def _beyond_noise(std: float, values: Sequence[float]) -> float:
-    """A standard deviation, 0 where it is only rounding noise."""
-    return std if std > rounding_noise(values) else 0.0
 
 
 def _trained_tokens(role_group: RoleGroup) -> Iterator[float]:

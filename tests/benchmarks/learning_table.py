@@ -11,7 +11,6 @@ seeds, which start from the same clone, with a 95% interval by Student's t. Bold
 hold 0; of so many comparisons, one in twenty does so by chance.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 from algorithms.analysis.statistics import interquartile_mean, mean, mean_by_t
-from tests.benchmarks.results import KEPT, Result, keep, kept
+from tests.benchmarks.results import Result, reader_of_results, results_of
 from tests.tables import Row, as_markdown, put, show
 
 Arms = Mapping[str, Sequence[Result]]
@@ -86,15 +85,10 @@ def _thousands(tokens: Sequence[float]) -> str:
 
 def main() -> None:
     """Keep the results of finished runs, print the tables, and put them into a page."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", help="of runs to keep")
-    parser.add_argument("--results", type=Path, default=KEPT / "methods.jsonl", metavar="FILE")
+    parser = reader_of_results(__doc__.partition("\n")[0], "methods")
     parser.add_argument("--against", default="ms-grpo")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE")
     arguments = parser.parse_args()
-    if arguments.folder:
-        keep(arguments.results, arguments.folder)
-    for name, arms in by_arm(kept(arguments.results)).items():
+    for name, arms in by_arm(results_of(arguments)).items():
         rows = table(arms, against=arguments.against)
         print(f"{name}:")
         show(rows)

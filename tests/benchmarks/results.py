@@ -4,6 +4,7 @@ Run folders are large and stay on the machine that made them. From such a file a
 documentation again, or other ones, and an experiment that takes hours can be run in parts.
 """
 
+import argparse
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,27 @@ def keep(file: Path, folder: Path) -> None:
     lines = [json.dumps(attrs.asdict(found[name])) for name in sorted(found)]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def reader_of_results(description: str, name: str) -> argparse.ArgumentParser:
+    """The command line of a script that makes tables of results.
+
+    Args:
+      description: what the tables say.
+      name: of the file that results are kept in unless another is given.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, nargs="?", help="of runs to keep")
+    parser.add_argument("--results", type=Path, default=KEPT / f"{name}.jsonl", metavar="FILE")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE")
+    return parser
+
+
+def results_of(arguments: argparse.Namespace) -> list[Result]:
+    """All results of the file that a command names, with those of the folder that it names."""
+    if arguments.folder:
+        keep(arguments.results, arguments.folder)
+    return kept(arguments.results)
 
 
 def _measures(run: Run, position: int) -> Figures:

@@ -9,7 +9,6 @@ that. For each game and measure: the mean over runs before and after training, a
 it.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +17,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # where tests is a package
 
 from algorithms.analysis.statistics import mean_by_t
 from algorithms.play.evaluation import mean
-from tests.benchmarks.results import KEPT, Figures, Result, keep, kept
+from tests.benchmarks.results import Figures, Result, reader_of_results, results_of
 from tests.tables import Row, as_markdown, put, show
 
 
 def main() -> None:
     """Keep the results of finished runs, print the table, and put it into a page."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", help="of runs to keep")
-    parser.add_argument("--results", type=Path, default=KEPT / "social.jsonl", metavar="FILE")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE")
+    parser = reader_of_results(__doc__.partition("\n")[0], "social")
     arguments = parser.parse_args()
-    if arguments.folder:
-        keep(arguments.results, arguments.folder)
-    rows = table(kept(arguments.results))
+    rows = table(results_of(arguments))
     show(rows)
     if arguments.markdown:
         put(arguments.markdown, "social", as_markdown(rows))
