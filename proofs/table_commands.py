@@ -114,12 +114,13 @@ def relatives(size: int, kept: int) -> None:
     help="Number of random policies.",
 )
 def off_policy(size: int, kept: int, policies: int) -> None:
-    """Compute bias and variance of importance weights if a perturbed policy, or an older one, plays the groups.
+    """Compute bias and variance of importance weights and of ratios if a perturbed or older policy plays the groups.
 
     The game has two steps of two words each. Noise is the standard deviation of the perturbation of the logits; a step
     is the factor of the exact gradient by which the learner has moved since it was the sampler. Weights are truncated
-    at 2 unless the row says otherwise. Each cell shows the norm of the bias over that of the true gradient, and the
-    variance over that of the learner's own groups, as medians over random policies.
+    at 2 unless the row says otherwise; ratios have the ranges of the methods that use them. Each cell shows the norm of
+    the bias over that of the true gradient, and the variance over that of the learner's own groups, as medians over
+    random policies.
     """
     _check_kept(kept, size)
     from proofs.estimators.off_policy_table import off_policy_rows

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar, final
 
@@ -15,7 +16,11 @@ from algorithms.training.metrics import Metrics, TokenTally
 from algorithms.training.optimizer import remaining, set_learning_rate
 from algorithms.training.out_of_memory import with_halved_batches
 from algorithms.training.playing_ahead import playing_version
-from algorithms.training.ratio_check import check_ratios, check_versions
+from algorithms.training.ratio_check import (
+    check_ratios,
+    check_versions,
+    narrow_range_warning,
+)
 from algorithms.training.rescoring import (
     Logprobs,
     rescored,
@@ -30,7 +35,7 @@ T = TypeVar("T")
 
 @final
 class BatchLearner:
-    """Makes one optimiser step per epoch of an update.
+    """Makes one optimiser step per epoch of an update; warns of ``narrow_range_warning``.
 
     Args:
       learners: the policies that learn.
@@ -57,6 +62,8 @@ class BatchLearner:
         self.optimizer = sharding.adamw(self.parameters, config.learning_rate)
         self.token_budget = config.token_budget
         self._ratios_are_checked = False
+        if (warning := narrow_range_warning(learners, config)) is not None:
+            warnings.warn(warning, stacklevel=3)
         models: list[object] = [learner.policy.model for learner in learners]
         # ratios of the only pass over what these weights have played themselves are 1
         self._has_tail = config.epochs > 1 or any(isinstance(m, PushingModel) for m in models)

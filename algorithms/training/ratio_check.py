@@ -12,14 +12,49 @@ import torch
 
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import TrainingRow
+from algorithms.method.config import MSGRPOConfig
 from algorithms.training.learner import Learner
 from lap import ModelError
-from lap.agreement import LOGPROB_TOLERANCES, Disagreement, largest_disagreement
+from lap.agreement import (
+    LOGPROB_TOLERANCES,
+    MEAN_LOGPROB_TOLERANCES,
+    Disagreement,
+    largest_disagreement,
+)
+from lap.model import PushingModel
 
 
 def ratio_tolerance(learners: Sequence[Learner]) -> float:
     """The greatest |log ratio| that rounding explains, by the types that the models compute in, in nats."""
     return max(LOGPROB_TOLERANCES[learner.policy.model.compute_dtype] for learner in learners)
+
+
+def narrow_range_warning(learners: Sequence[Learner], config: MSGRPOConfig) -> str | None:
+    """Why ratios would be clipped before the first step, for nothing but how replies are sampled.
+
+    Args:
+      learners: the policies that learn.
+      config: the settings.
+
+    Returns:
+      A sentence; ``None`` if the clip range is wider than rounding moves ratios, or if ratios are to the learner's own
+      probabilities, as with importance weights.
+    """
+    clip = config.clip_range
+    types = {learner.policy.model.compute_dtype for learner in learners}
+    if any(isinstance(learner.policy.model, PushingModel) for learner in learners):
+        types.add(torch.bfloat16)  # in which an engine may compute
+    coarsest = max(types, key=lambda dtype: MEAN_LOGPROB_TOLERANCES[dtype])
+    rounding = MEAN_LOGPROB_TOLERANCES[coarsest]
+    if config.importance_rule is not None or min(clip.low, clip.high) > rounding:
+        return None
+    low, high = clip.limits
+    return (
+        f"the clip range [{low:g}, {high:g}] is narrower than rounding may move ratios if replies are sampled in "
+        f"{str(coarsest).removeprefix('torch.')} ({rounding:g} on average), so many tokens may have no gradient from "
+        "the first step on ('importance_weights' 'truncated', with which ratios are to the learner's own "
+        "probabilities; or float32)"
+    )
 
 
 def check_ratios(

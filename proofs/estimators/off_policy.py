@@ -1,14 +1,17 @@
-"""The exact gradient estimate from a sampler's groups, with and without importance weights.
+"""The exact gradient estimate from a sampler's groups: with importance weights, with ratios to the sampler, or neither.
 
 The sampler differs from the policy that learns by a known perturbation of its logits, or is that policy as it was
 before an update. Groups are played by the sampler, and the estimate is for the policy that learns, before its first
 step on them:
 
-    sum over the drawn completions of weight times advantage times sum_l w_l score_l,    w as in ``importance``
+    sum over the drawn completions of weight times advantage times sum_l w_l score_l
 
-Its expectation and its variance are sums over all groups that the sampler can play, and all draws from them.
+where w is an importance weight; or, without importance weights, what the surrogate of a ratio to the sampler makes of
+the advantage, its derivative by the token's log-probability. Expectation and variance are sums over all groups that the
+sampler can play, and all draws from them.
 
-Source: ``docs/theory/11_ratios.md`` [ours]; the weights are those of ``algorithms.method.importance``.
+Source: ``docs/theory/11_ratios.md`` [ours]; the weights are those of ``algorithms.method.importance``, the ratios those
+of ``algorithms.method.ratios``.
 """
 
 from collections.abc import Mapping
@@ -23,7 +26,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.advantages import token_advantages
+from algorithms.method.clip_range import ClipRange
 from algorithms.method.importance import ImportanceRule, importance_weights
+from algorithms.method.ratios import RatioKind, ScoredTokens
 from lap import LanguageAgentPolicy, frozen_copy
 from proofs.estimators.multisets import multisets
 from proofs.exact.gradients import Array, TrajectoryDistribution
@@ -31,7 +36,24 @@ from tsmg import AbstractExplicitGame, EpisodeGroup, InvalidArgumentError
 
 _COVERED = 1e-6  # how far the mean weight of an episode may be from 1
 Policy = LanguageAgentPolicy[Any]
-Rules = Mapping[str, ImportanceRule | None]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RatioToSampler:
+    """A ratio kind whose old log-probabilities are the sampler's.
+
+    Attributes:
+      kind: its surrogate must be proportional to the size of the advantage, as those of ``RATIOS`` are.
+      clip: the range of ratios.
+    """
+
+    kind: RatioKind
+    clip: ClipRange = attrs.field(factory=ClipRange)
+
+
+Rule = ImportanceRule | RatioToSampler | None
+Rules = Mapping[str, Rule]
 
 
 def perturbed(policy: Policy, size: float, *, seed: int = 0) -> Policy:
@@ -142,22 +164,24 @@ class OffPolicy:
             [sum(self._tokens_C[c][0].sum() for c in numbers) for numbers in self._numbers_E]
         )
 
-    def _weighted_scores_P_D(self, rule: ImportanceRule | None) -> Array:
-        """W times the score of each token of each completion of each trajectory. Shape (P, D)."""
+    def _weighted_scores_P_D(self, rule: Rule, sign: int) -> Array:
+        """W times the score of each token of each trajectory, for advantages of a sign. Shape (P, D)."""
         return np.concatenate(
             [
-                _limited_weights(rule, log_ratios_L, total)[:, None] * scores_L_D
-                for numbers, total in zip(self._numbers_E, self.log_ratios_E.tolist(), strict=True)
+                _token_weights(rule, sign, log_ratios_L, episode)[:, None] * scores_L_D
+                for numbers in self._numbers_E
+                for episode in [np.concatenate([self._tokens_C[c][0] for c in numbers])]
                 for log_ratios_L, scores_L_D in (self._tokens_C[c] for c in numbers)
             ]
         )
 
     def analyse(self, config: MSGRPOConfig, rules: Rules) -> dict[str, "OffPolicyFigures"]:
-        """Expectation and variance of the estimate of one group, under each rule of importance weights.
+        """Expectation and variance of the estimate of one group, under each rule.
 
         Args:
-          config: the estimator's settings, for one group a batch.
-          rules: by name; ``None`` for no weights.
+          config: the estimator's settings, for one group a batch; its own importance weights and ratio kind have no
+            effect.
+          rules: importance weights or ratios, by name; ``None`` for neither.
 
         Raises:
           InvalidArgumentError: several groups, or groups that share one of several starts.
@@ -169,16 +193,17 @@ class OffPolicy:
 
         Args:
           draws: of the game's trajectories.
-          rules: by name; ``None`` for no weights.
+          rules: importance weights or ratios, by name; ``None`` for neither.
         """
         p_B = draws.chances_B * self.sampler.probabilities_E[draws.members_B_G].prod(-1)
         return {name: self._figures_of(draws, p_B, rule) for name, rule in rules.items()}
 
-    def _figures_of(
-        self, draws: "GroupDraws", p_B: Array, rule: ImportanceRule | None
-    ) -> "OffPolicyFigures":
+    def _figures_of(self, draws: "GroupDraws", p_B: Array, rule: Rule) -> "OffPolicyFigures":
         """The moments of the estimate over batches of these probabilities."""
-        estimates_B_D = draws.coefficients_B_P @ self._weighted_scores_P_D(rule)
+        up_B_P = np.maximum(draws.coefficients_B_P, 0)  # clipping depends on the advantage's sign
+        down_B_P = draws.coefficients_B_P - up_B_P
+        estimates_B_D = up_B_P @ self._weighted_scores_P_D(rule, 1)
+        estimates_B_D += down_B_P @ self._weighted_scores_P_D(rule, -1)
         mean_D = p_B @ estimates_B_D
         return OffPolicyFigures(
             mean_D=mean_D,
@@ -250,13 +275,34 @@ class GroupDraws:
         )
 
 
-def _limited_weights(rule: ImportanceRule | None, log_ratios_L: Array, total: float) -> Array:
-    """The importance weight of each token of a completion, in an episode of this total log-ratio. Shape (L,)."""
+def _token_weights(rule: Rule, sign: int, log_ratios_L: Array, episode: Array) -> Array:
+    """The weight of each token of a completion.
+
+    Args:
+      rule: of the weights.
+      sign: of the tokens' advantages, 1 or -1.
+      log_ratios_L: log p - log q of the completion's tokens, in nats. Shape (L,).
+      episode: those of all of its episode's tokens. Shape (tokens of the episode,).
+    """
     if rule is None:
         return np.ones_like(log_ratios_L)
-    return rule.limited(
-        importance_weights(log_ratios_L.tolist(), level=rule.level, episode_log_ratio=total)
+    if isinstance(rule, ImportanceRule):
+        total = float(episode.sum())
+        return rule.limited(
+            importance_weights(log_ratios_L.tolist(), level=rule.level, episode_log_ratio=total)
+        )
+    logprobs_B_L = torch.as_tensor(log_ratios_L)[None].requires_grad_()  # the sampler's are 0
+    tokens = ScoredTokens(
+        logprobs_B_L=logprobs_B_L,
+        old_logprobs_B_L=torch.zeros_like(logprobs_B_L),
+        mask_B_L=torch.ones_like(logprobs_B_L, dtype=torch.bool),
+        advantages_B_L=torch.full_like(logprobs_B_L, sign),
+        episodes_B=torch.zeros(1, dtype=torch.int64),
+        episode_log_ratios_B=torch.tensor([episode.mean()]),
     )
+    surrogates_B_L = rule.kind(tokens, rule.clip).values_B_L
+    (weights_B_L,) = torch.autograd.grad(surrogates_B_L.sum(), logprobs_B_L)
+    return sign * weights_B_L[0].numpy()
 
 
 @final

@@ -1,4 +1,4 @@
-"""Bias and variance of importance weights on one small game: for noise, and for a sampler one update older."""
+"""Bias and variance of weights and ratios on one small game: for noise, and for a sampler one update older."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +9,15 @@ import numpy as np
 import torch
 
 from algorithms import MSGRPOConfig
+from algorithms.method.clip_range import ClipRange
 from algorithms.method.importance import ImportanceRule
+from algorithms.method.ratios import RATIOS
 from lap import LanguageAgentPolicy, TabularModel
 from proofs.estimators.off_policy import (
     GroupDraws,
     OffPolicy,
     Policy,
+    RatioToSampler,
     Rules,
     perturbed,
     stepped,
@@ -35,8 +38,13 @@ RULES: Rules = {
     "episode": ImportanceRule(kind="truncated", level="episode", cap=CAP),
     "episode, masked": ImportanceRule(kind="masked", level="episode", cap=CAP),
     "episode, no cap": ImportanceRule(kind="truncated", level="episode", cap=math.inf),
+    "ratio token": RatioToSampler(kind=RATIOS["token"]),
+    "ratio gspo": RatioToSampler(kind=RATIOS["gspo"], clip=ClipRange(low=3e-4, high=4e-4)),
+    "ratio gspo, 0.2": RatioToSampler(kind=RATIOS["gspo"]),
+    "ratio cispo": RatioToSampler(kind=RATIOS["cispo"], clip=ClipRange(low=math.inf)),
+    "ratio minpro": RatioToSampler(kind=RATIOS["minpro"], clip=ClipRange(low=math.inf)),
 }
-"""The corrections of the table, by name."""
+"""The rows of the table by name: neither, importance weights, and ratio kinds with the ranges of their sources."""
 
 
 def spelt_game() -> FiniteGame:

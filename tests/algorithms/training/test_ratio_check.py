@@ -14,11 +14,17 @@ from typeguard import suppress_type_checks
 
 import games
 from algorithms import MSGRPOTrainer
+from algorithms.distributed.sharding import Sharding
 from algorithms.runs.state import TrainingState
 from algorithms.training import ratio_check
+from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.learner import learners_of
 from algorithms.training.metrics import TokenTally
-from algorithms.training.ratio_check import check_ratios, ratio_tolerance
+from algorithms.training.ratio_check import (
+    check_ratios,
+    narrow_range_warning,
+    ratio_tolerance,
+)
 from algorithms.training.snapshot import load_training_state, training_state
 from lap import (
     LanguageAgentPolicy,
@@ -240,3 +246,40 @@ def test_of_several_policies_the_coarsest_type_decides() -> None:
     exact, coarse = (attrs.evolve(lap_policy(), model=tiny_model()) for _ in range(2))
     coarse.model.network.to(torch.bfloat16)
     assert ratio_tolerance(learners_of({"one": exact, "other": coarse})) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("autocast", "settings", "said"),
+    [
+        (None, {"clip_low": 3e-4, "clip_high": 4e-4}, None),
+        (torch.bfloat16, {}, None),
+        (torch.bfloat16, {"clip_low": math.inf, "clip_high": 0.2}, None),
+        (
+            torch.bfloat16,
+            {"clip_low": 3e-4, "clip_high": 4e-4},
+            r"\[0.9997, 1.0004\].*in bfloat16 \(0.1",
+        ),
+        (torch.bfloat16, {"clip_high": 0.05}, r"\[0.8, 1.05\]"),
+        (torch.bfloat16, {"clip_high": 0.05, "importance_weights": "truncated"}, None),
+    ],
+)
+def test_a_range_that_rounding_leaves_is_warned_of(
+    autocast: Any, settings: dict[str, Any], said: str | None
+) -> None:
+    model = tiny_model()
+    model.autocast = autocast
+    learners = learners_of({"player": attrs.evolve(lap_policy(), model=model)})
+    with contextlib.nullcontext() if said is None else pytest.warns(UserWarning, match=said):
+        BatchLearner(
+            learners=learners,
+            config=attrs.evolve(SMALL_RUN, **settings),
+            sharding=Sharding("none"),
+        )
+
+
+def test_of_an_engine_of_its_own_nothing_finer_than_bfloat16_is_taken_for_granted() -> None:
+    model = tiny_model()
+    model.push, model.take_notes, model.pushed_version = (lambda: 0.0), list, None  # type: ignore[attr-defined]
+    learners = learners_of({"player": attrs.evolve(lap_policy(), model=model)})
+    narrow = attrs.evolve(SMALL_RUN, clip_low=3e-4, clip_high=4e-4)
+    assert "bfloat16" in (narrow_range_warning(learners, narrow) or "")

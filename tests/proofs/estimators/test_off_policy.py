@@ -10,9 +10,11 @@ import torch
 from click.testing import CliRunner
 
 from algorithms import MSGRPOConfig
+from algorithms.method.clip_range import ClipRange
 from algorithms.method.importance import ImportanceRule
+from algorithms.method.ratios import RATIOS
 from proofs.estimators.laboratory import analyse_estimator
-from proofs.estimators.off_policy import OffPolicy, perturbed, stepped
+from proofs.estimators.off_policy import OffPolicy, RatioToSampler, perturbed, stepped
 from proofs.estimators.off_policy_table import (
     RULES,
     off_policy_rows,
@@ -51,8 +53,13 @@ def test_two_arms_by_hand() -> None:
     sampler = tabular_policy(("a", "b"), dists={"choose": {"a": 0.5, "b": 0.5}}, capacity=1)
     pair = OffPolicy.of(choice_game({"a": 1.0, "b": 0.0}), learner, sampler)
     scores = {"a": np.array([0.25, -0.25, 0.0]), "b": np.array([-0.75, 0.75, 0.0])}
+    token, cispo = RATIOS["token"], RATIOS["cispo"]
     for rule, w in (
         (None, {"a": 1.0, "b": 1.0}),
+        (RatioToSampler(kind=token), {"a": 0.0, "b": 0.0}),  # a rose and is good, b fell and is bad
+        (RatioToSampler(kind=token, clip=ClipRange(high=0.6)), {"a": 1.5, "b": 0.0}),
+        (RatioToSampler(kind=token, clip=ClipRange(low=0.6)), {"a": 0.0, "b": 0.5}),
+        (RatioToSampler(kind=cispo), {"a": 1.2, "b": 0.8}),
         (ImportanceRule(kind="truncated", cap=math.inf), {"a": 1.5, "b": 0.5}),
         (ImportanceRule(kind="truncated", cap=1.25), {"a": 1.25, "b": 0.5}),
         (ImportanceRule(kind="masked", cap=1.75), {"a": 1.5, "b": 0.0}),
@@ -70,6 +77,31 @@ def test_two_arms_by_hand() -> None:
         assert found.mean_D == pytest.approx(np.mean(estimates, axis=0))
         assert found.variance == pytest.approx(np.var(estimates, axis=0).sum())
     assert pair.learner.gradient_D == pytest.approx([3 / 16, -3 / 16, 0])
+
+
+def test_a_ratio_that_has_moved_against_its_advantage_is_not_clipped() -> None:
+    """The same arms, of which the worse has become likelier: a with 3/4, and b pays."""
+    learner = tabular_policy(("a", "b"), dists={"choose": {"a": 0.75, "b": 0.25}}, capacity=1)
+    sampler = tabular_policy(("a", "b"), dists={"choose": {"a": 0.5, "b": 0.5}}, capacity=1)
+    pair = OffPolicy.of(choice_game({"a": 0.0, "b": 1.0}), learner, sampler)
+    found = pair.analyse(PLAIN, {"": RatioToSampler(kind=RATIOS["token"])})[""]
+    # with 1/2 the members differ: (1/2 times the scores of b, less 3/2 times those of a) / 2
+    assert found.mean_D == pytest.approx(
+        [(0.5 * -0.75 - 1.5 * 0.25) / 4, (0.5 * 0.75 - 1.5 * -0.25) / 4, 0]
+    )
+    assert found.relative_bias == pytest.approx(0, abs=1e-6)
+
+
+def test_a_ratio_of_whole_episodes_is_the_mean_of_all_their_tokens() -> None:
+    policy = spelling_policy()
+    pair = OffPolicy.of(spelt_game(), policy, perturbed(policy, 0.3, seed=1))
+    wide = ClipRange(low=math.inf, high=math.inf)
+    rule = RatioToSampler(kind=RATIOS["gspo-episode"], clip=wide)
+    found = pair._weighted_scores_P_D(rule, -1)
+    bare = pair._weighted_scores_P_D(None, -1)
+    lengths = [sum(len(pair._tokens_C[c][0]) for c in numbers) for numbers in pair._numbers_E]
+    means_P = np.repeat(np.exp(pair.log_ratios_E / lengths), lengths)
+    np.testing.assert_allclose(found, means_P[:, None] * bare)
 
 
 def test_one_update_older_by_hand() -> None:
@@ -108,8 +140,10 @@ def test_the_table_says_what_the_page_says() -> None:
     pair = OffPolicy.of(spelt_game(), stepped(before, 0.2 * gradient_D), before)
     found = pair.analyse(PLAIN, {"": None})[""].relative_bias
     assert cells["none"][1][0] == round(found, 4) > 0
+    assert cells["ratio token"] == cells["token"]  # so near that nothing is clipped
     for _, rows in noisy:
         cells = cells_of(rows)
+        assert cells["ratio gspo"][0][0] > 0.5 > 10 * cells["ratio gspo, 0.2"][0][0]
         bias = {name: [one[0] for one in row] for name, row in cells.items()}
         assert bias["episode, no cap"] == [0, 0]
         assert bias["episode"][0] == 0 < bias["episode"][1]  # the cap is met at the greater noise
