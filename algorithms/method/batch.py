@@ -79,7 +79,7 @@ class RoleGroup:
         agent: str,
         *,
         advantages_G: Sequence[float],
-        credits_G: Sequence[Sequence[Advantage]],
+        credits_G: Sequence[Sequence[Advantage]] = (),
         to_go: Callable[[Episode[Any], str], list[float]] | None = None,
     ) -> "RoleGroup":
         """One role's view of a group.
@@ -88,7 +88,7 @@ class RoleGroup:
           group: the episodes.
           agent: name of the agent that learns.
           advantages_G: by what episodes are drawn.
-          credits_G: for each episode, the advantage of each of the agent's completions.
+          credits_G: for each episode, the advantage of each of the agent's completions; may be added later.
           to_go: from an episode and an agent to the return from each step on; ``None`` if it is not asked for.
         """
         own_G = [own_steps(group, agent, e) for e in range(len(group.episodes))]

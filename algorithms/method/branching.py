@@ -15,6 +15,7 @@ them; one round of branching). States are those of the game and of what agents r
 branches all leave its first episode, as with the one round of the source's scripts.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, final, runtime_checkable
 
@@ -24,7 +25,8 @@ from algorithms.method.advantages import Advantage, token_advantages
 from algorithms.method.batch import own_steps
 from algorithms.method.episode_credit import Group
 from algorithms.method.risk_bundles import RiskBundles
-from algorithms.method.rules import checked_credits, made_rule, rule_name
+from algorithms.method.rule_answers import checked_credits, reading_answer
+from algorithms.method.rules import made_rule, rule_name
 from tsmg import BranchPoint, Episode, InvalidArgumentError, Stream, situations
 
 DEFAULT_ROLLOUTS, DEFAULT_TREES = 9, 2
@@ -223,16 +225,35 @@ def find_branching(setting: str, *, rollouts: int, trees: int) -> Branching | No
       trees: M of "tree".
 
     Raises:
-      InvalidArgumentError: nothing has the name, or the object in the module is not a branching.
+      InvalidArgumentError: nothing has the name.
     """
     settings = BranchingSettings(rollouts=rollouts, trees=trees)
-    found = made_rule(setting, BRANCHINGS, settings, option="branching")
-    if found is not None and not isinstance(found, Branching):
-        raise InvalidArgumentError(
-            f"'branching' must name an object with 'trained' and 'roots' that is called for points (got {setting!r}: "
-            f"{found!r})"
-        )
-    return found
+    return made_rule(setting, BRANCHINGS, settings, option="branching")
+
+
+def root_count(branching: Branching | None, group_size: int) -> int:
+    """How many episodes of a group begin at its start.
+
+    Args:
+      branching: where the others begin; there are none if ``None``.
+      group_size: G.
+
+    Raises:
+      InvalidArgumentError: a branching of the user's own says something else than a number from 1 to G.
+
+    Example:
+      >>> root_count(None, 8), root_count(Tree(trees=2), 8)
+      (8, 2)
+    """
+    if branching is None:
+        return group_size
+    roots = branching.roots(group_size)
+    wanted = f"a number of roots from 1 to {group_size}"
+    with reading_answer(roots, rule=branching, wanted=wanted):
+        count = operator.index(roots)
+    if not 1 <= count <= group_size:
+        raise InvalidArgumentError(f"{rule_name(branching)} must return {wanted} (got {count})")
+    return count
 
 
 def check_branching(
@@ -336,10 +357,15 @@ def check_goes_with(
       name: of the branching, for messages; that of its rule unless given.
 
     Raises:
-      InvalidArgumentError: the message names both.
+      InvalidArgumentError: the message names both; or the branching is none.
     """
     if branching is None:
         return
+    if not isinstance(branching, Branching):
+        raise InvalidArgumentError(
+            "'branching' must be an object with 'trained' and 'roots' that is called for points (got "
+            f"{branching!r:.100})"
+        )
     for setting, excluded in _EXCLUDED.items():
         applies = setting in settings and (excluded.of_all or branching.trained)
         if applies and excluded.has(settings[setting]):

@@ -38,6 +38,14 @@ from algorithms.method.episode_sampling import (
 from algorithms.method.first_draw import gradient_sizes
 from algorithms.method.fit_to_game import bias_warnings, check_starts
 from algorithms.method.group_filters import find_group_filter
+from algorithms.method.rule_answers import (
+    checked_batch,
+    checked_choices,
+    checked_credits,
+    checked_dist,
+    checked_draw,
+    checked_numbers,
+)
 from algorithms.method.rules import (
     BatchRule,
     BindableRule,
@@ -45,9 +53,6 @@ from algorithms.method.rules import (
     GroupFilter,
     Reading,
     StatefulRule,
-    checked_credits,
-    checked_numbers,
-    rule_name,
 )
 from algorithms.method.sampling_setting import find_sampling
 from algorithms.method.starts import CandidateStart, StartLaw, StartRule, find_start_rule
@@ -224,14 +229,10 @@ class Estimator:
         if group.origins:
             credits_G = shared_once(group, agent, credits_G, rule=self.credit)
         found = RoleGroup.of(
-            group,
-            agent,
-            advantages_G=scores_G,
-            credits_G=credits_G,
-            to_go=self._to_go if self._stateful else None,
+            group, agent, advantages_G=scores_G, to_go=self._to_go if self._stateful else None
         )
-        checked_G = checked_credits(found.credits_G, found.completions_G, rule=self.credit)
-        return found if checked_G == found.credits_G else attrs.evolve(found, credits_G=checked_G)
+        credits_G = checked_credits(credits_G, found.completions_G, rule=self.credit)
+        return attrs.evolve(found, credits_G=credits_G)
 
     def passed(self, role_groups: Sequence[RoleGroup]) -> list[RoleGroup]:
         """The groups that pass the filter.
@@ -245,8 +246,8 @@ class Estimator:
         if self.group_filter is None:
             return list(role_groups)
         passes = self.group_filter(role_groups)
-        checked_numbers([float(x) for x in passes], len(role_groups), rule=self.group_filter)
-        return list(itertools.compress(role_groups, passes))
+        checked = checked_choices(passes, len(role_groups), rule=self.group_filter)
+        return list(itertools.compress(role_groups, checked))
 
     def over_batch(self, role_groups: Sequence[RoleGroup]) -> list[RoleGroup]:
         """The groups to learn from, with advantages that were compared over the batch.
@@ -259,16 +260,10 @@ class Estimator:
         """
         if self.batch_rule is None or not role_groups:
             return list(role_groups)
-        changed = self.batch_rule(role_groups)
-        if len(changed) != len(role_groups):
-            raise InvalidArgumentError(
-                f"{rule_name(self.batch_rule)} must return advantages for {len(role_groups)} groups (got "
-                f"{len(changed)})"
-            )
+        completions = [g.completions_G for g in role_groups]
+        changed = checked_batch(self.batch_rule(role_groups), completions, rule=self.batch_rule)
         return [
-            attrs.evolve(
-                g, credits_G=checked_credits(credits_G, g.completions_G, rule=self.batch_rule)
-            )
+            attrs.evolve(g, credits_G=credits_G)
             for g, credits_G in zip(role_groups, changed, strict=True)
         ]
 
@@ -300,10 +295,11 @@ class Estimator:
     ) -> Iterator[Distribution[tuple[Selected, ...]]]:
         """The draws of a rule of the user's own, group by group."""
         for number, role_group in enumerate(role_groups):
+            dist = checked_dist(rule(role_group), rule=rule)
             chosen = functools.partial(
                 _selected, number=number, size=len(role_group.returns_G), rule=rule
             )
-            yield rule(role_group).map(chosen)
+            yield dist.map(chosen)
 
     def rows(
         self, role_groups: Sequence[RoleGroup], selected: Sequence[Selected], *, asked: int
@@ -381,6 +377,7 @@ class Estimator:
             "batch_rule": self.batch_rule,
             "sampling": self.sampling,
             "starts": self.starts,
+            "branching": self.branching,
         }
         return {place: rule for place, rule in rules.items() if isinstance(rule, StatefulRule)}
 
@@ -389,9 +386,7 @@ def _selected(
     pairs: Sequence[tuple[int, float]], *, number: int, size: int, rule: object
 ) -> tuple[Selected, ...]:
     """What a draw of the user's own selects from a group of this number and size."""
-    weights = checked_numbers([weight for _, weight in pairs], len(pairs), rule=rule)
-    if not all(0 <= episode < size for episode, _ in pairs) or min(weights, default=0.0) < 0:
-        raise InvalidArgumentError(
-            f"{rule_name(rule)} must draw pairs of one of {size} episodes and a weight of at least 0 (got {pairs})"
-        )
-    return tuple(Selected(group=number, episode=e, weight=weight) for e, weight in pairs)
+    return tuple(
+        Selected(group=number, episode=e, weight=weight)
+        for e, weight in checked_draw(pairs, size, rule=rule)
+    )

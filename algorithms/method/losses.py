@@ -15,11 +15,13 @@ from algorithms.method.clip_range import ClipRange
 from algorithms.method.ratios import (
     RatioKind,
     ScoredTokens,
+    Surrogate,
     TokenRatio,
     bounded,
     check_matrix,
     check_shapes,
 )
+from algorithms.method.rules import rule_name
 from tsmg import InvalidArgumentError
 
 
@@ -156,6 +158,10 @@ def policy_loss(
         episode_log_ratios_B=episode_log_ratios_B,
     )
     surrogate = ratio(tokens, clip)
+    if not isinstance(surrogate, Surrogate):
+        raise InvalidArgumentError(
+            f"{rule_name(ratio)} must return a Surrogate (got {surrogate!r:.100})"
+        )
     check_shapes(logprobs_B_L, values_B_L=surrogate.values_B_L, clipped_B_L=surrogate.clipped_B_L)
     kl_B_L = _kl_to(reference_logprobs_B_L, logprobs_B_L, mask_B_L)
     objective_B_L = surrogate.values_B_L - kl_coefficient * kl_B_L

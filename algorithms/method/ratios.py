@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from algorithms.method.clip_range import LOG_RATIO_LIMIT, ClipRange
-from algorithms.method.rules import find_rule
+from algorithms.method.rules import StatefulRule, find_rule
 from tsmg import InvalidArgumentError, ShapeError
 
 
@@ -262,12 +262,24 @@ def find_ratio(setting: str) -> RatioKind:
       >>> find_ratio("gspo")
       SequenceRatio(whole_episodes=False)
     """
-    found = find_rule(setting, RATIOS, option="ratio")
-    if not isinstance(found, RatioKind):
+    return checked_ratio(find_rule(setting, RATIOS, option="ratio"))
+
+
+def checked_ratio(ratio: object) -> RatioKind:
+    """An object, if it is a ratio kind.
+
+    Raises:
+      InvalidArgumentError: it is something else, or has a state, which nothing would save.
+    """
+    if not isinstance(ratio, RatioKind):
         raise InvalidArgumentError(
-            f"'ratio' must name a ratio kind, which has 'whole_episodes' (got {setting!r}: {found!r})"
+            f"'ratio' must be a ratio kind, which has 'whole_episodes' (got {ratio!r:.100})"
         )
-    return found
+    if isinstance(ratio, StatefulRule):
+        raise InvalidArgumentError(
+            f"'ratio' must have no state, since it is called again for every micro-batch (got {ratio!r:.100})"
+        )
+    return ratio
 
 
 def clipped(ratio_B_L: Tensor, advantages_B_L: Tensor, clip: ClipRange) -> Surrogate:

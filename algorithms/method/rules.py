@@ -12,11 +12,8 @@ times. A rule that remembers something over updates keeps it in an explicit stat
 """
 
 import importlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import numpy as np
 
 from algorithms.method.advantages import Advantage
 from algorithms.method.batch import RoleGroup
@@ -156,58 +153,7 @@ def made_rule(
     return rule
 
 
-def checked_credits(
-    credits_G: Sequence[Sequence[Advantage]],
-    completions_G: Sequence[Sequence[Completion]],
-    *,
-    rule: object,
-) -> tuple[tuple[Advantage, ...], ...]:
-    """The result of a credit rule, checked, as the advantages of a group.
-
-    Args:
-      credits_G: for each episode, an advantage for each completion, or a row of them, one for each of its tokens.
-      completions_G: for each episode, the agent's completions.
-      rule: the rule, for messages.
-
-    Raises:
-      InvalidArgumentError: they are not as many as there are episodes, completions or tokens, or one is not finite.
-    """
-    wanted, found = [len(row) for row in completions_G], [len(row) for row in credits_G]
-    if wanted != found:
-        raise InvalidArgumentError(
-            f"{rule_name(rule)} must return an advantage for each completion of each episode: rows of {wanted} "
-            f"(got rows of {found})"
-        )
-    return tuple(
-        tuple(_checked(credit, completion, rule) for credit, completion in zip(*pair, strict=True))
-        for pair in zip(credits_G, completions_G, strict=True)
-    )
-
-
-def checked_numbers(values: Sequence[float], count: int, *, rule: object) -> tuple[float, ...]:
-    """The result of a rule, checked, as ``count`` finite numbers.
-
-    Raises:
-      InvalidArgumentError: they are not.
-    """
-    numbers = tuple(map(float, values))
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise InvalidArgumentError(
-            f"{rule_name(rule)} must return {count} finite number{'s' * (count != 1)} (got {numbers})"
-        )
-    return numbers
-
-
 def rule_name(rule: object) -> str:
     """The name of a rule in messages."""
     name = getattr(rule, "__name__", type(rule).__name__)
     return f"the rule {name!r}"
-
-
-def _checked(credit: Advantage, completion: Completion, rule: object) -> Advantage:
-    if isinstance(credit, float) and math.isfinite(credit):
-        return credit  # nearly every one
-    whole = np.ndim(credit) == 0
-    values: list[float] = np.atleast_1d(np.asarray(credit, dtype=np.float64)).tolist()
-    found = checked_numbers(values, 1 if whole else len(completion.reply_ids), rule=rule)
-    return found[0] if whole else found

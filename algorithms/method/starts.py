@@ -22,7 +22,8 @@ import attrs
 import numpy as np
 
 from algorithms.method.batch import RoleGroup
-from algorithms.method.rules import checked_numbers, made_rule, rule_name
+from algorithms.method.rule_answers import checked_numbers
+from algorithms.method.rules import made_rule, rule_name
 from tsmg import EpisodeKey, Finite, InvalidArgumentError, Purpose
 
 _FORGOTTEN = 0.01  # episodes: a start of which less is left is one that was never met

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import TrainingRow
 from algorithms.method.config import MSGRPOConfig, Schedule
-from algorithms.method.ratios import RatioKind, find_ratio
+from algorithms.method.ratios import RATIOS, RatioKind, checked_ratio, find_ratio
 from algorithms.training.health_metrics import RatioTail
 from algorithms.training.learner import Learner, measured_kl
 from algorithms.training.metrics import Metrics, TokenTally
@@ -43,6 +43,9 @@ class BatchLearner:
       sharding: how weights and rows are divided.
       ratio: a ratio kind in place of the one that the settings name.
 
+    Raises:
+      InvalidArgumentError: ``ratio`` is no ratio kind, or has a state.
+
     Attributes:
       optimizer: of all that is learnt.
       token_budget: most tokens in a forward pass; halved if memory runs out.
@@ -57,7 +60,7 @@ class BatchLearner:
         ratio: RatioKind | None = None,
     ) -> None:
         self.learners, self.config, self.sharding = learners, config, sharding
-        self.ratio = ratio or find_ratio(config.ratio)
+        self.ratio = checked_ratio(ratio) if ratio else find_ratio(config.ratio)
         self.parameters = [p for learner in learners for p in learner.parameters]
         self.optimizer = sharding.adamw(self.parameters, config.learning_rate)
         self.token_budget = config.token_budget
@@ -95,9 +98,10 @@ class BatchLearner:
                 self._check_ratios(share, tally)
             grad_norm = self.sharding.reduce_gradients(self.parameters, c.max_grad_norm)
             if not math.isfinite(grad_norm):
+                own = "" if self.ratio in RATIOS.values() else ", or another ratio kind,"
                 raise ModelError(
-                    f"the gradient at update {update} is not finite; "
-                    "a lower learning rate or a float32 model may help"
+                    f"the gradient at update {update} is not finite; a lower learning rate or a float32 model{own} may "
+                    "help"
                 )
             self.optimizer.step()
         metrics = TokenTally.total(gather([tally])).metrics(grad_norm=grad_norm, clip=c.clip_range)

@@ -8,7 +8,7 @@ import attrs
 from algorithms.distributed.processes import Processes
 from algorithms.distributed.sharding import Sharding
 from algorithms.method.batch import RoleGroup
-from algorithms.method.branching import Branching
+from algorithms.method.branching import Branching, root_count
 from algorithms.method.config import MSGRPOConfig, resolved_group_on
 from algorithms.method.estimator import Estimator
 from algorithms.method.starts import CandidateStart, StartLaw
@@ -289,8 +289,7 @@ class GroupPlayer:
     @property
     def _roots(self) -> int:
         """How many episodes of a group begin at its start."""
-        size = self.config.group_size
-        return size if self.branching is None else self.branching.roots(size)
+        return root_count(self.branching, self.config.group_size)
 
 
 def _joined(rollouts: Sequence[Rollouts]) -> Rollouts:

@@ -36,6 +36,7 @@ from algorithms.method.branching import check_goes_with
 from algorithms.method.config import MSGRPOConfig
 from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
+from algorithms.method.estimator_settings import check_estimator
 from algorithms.method.ratios import RatioKind, find_ratio
 from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
@@ -85,8 +86,9 @@ class MSGRPOTrainer:
       ratio: a ratio kind of your own, in place of the one that the settings name.
 
     Raises:
-      InvalidArgumentError: the game has no time limit, an agent has no policy or none learns, no action can be written
-        within the reply limit, the weights cannot be sharded, or several processes share an engine.
+      InvalidArgumentError: the estimator was made of other settings, the game has no time limit, an agent has no policy
+        or none learns, no action can be written within the reply limit, the weights cannot be sharded, or several
+        processes share an engine.
       ContextLengthError: the first prompt and a reply do not fit the model's context.
 
     Attributes:
@@ -114,10 +116,10 @@ class MSGRPOTrainer:
         ratio: RatioKind | None = None,
     ) -> None:
         self.game, self.evaluation_game = game, evaluation_game or game
-        self.estimator = estimator or Estimator.of(config or MSGRPOConfig(), game.facts)
-        self.config = attrs.evolve(
-            config or MSGRPOConfig(), group_on=self.estimator.group_on, std=self.estimator.std
-        )
+        config = config or MSGRPOConfig()
+        self.estimator = estimator or Estimator.of(config, game.facts)
+        check_estimator(self.estimator, config, game.facts)
+        self.config = attrs.evolve(config, group_on=self.estimator.group_on, std=self.estimator.std)
         self.matchups = matchups or SelfPlay()
         given = policy if isinstance(policy, Mapping) else dict.fromkeys(game.agents, policy)
         self.policies = with_sampling(given, reply_sampling(self.config), game.agents)

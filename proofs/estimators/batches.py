@@ -109,7 +109,7 @@ class Batches:
     def by_token(self) -> bool:
         """Whether the rules give advantages of tokens, as far as one group tells."""
         group, _ = self.branches.drawn([0] * self.branches.roots, Stream("rules"))
-        roles = self._roles([group])
+        roles = self.roles([group])
         changed = (*roles, *self.estimator.over_batch(roles))
         return any(isinstance(a, tuple) for g in changed for row in g.credits_G for a in row)
 
@@ -192,7 +192,7 @@ class Batches:
                     yield self._found(p * q, valued, start_weight, tokens)
 
     def _found(self, p: float, group: Group, start_weight: float, tokens: float = 0.0) -> "_Found":
-        roles = self._roles([group], [start_weight])
+        roles = self.roles([group], [start_weight])
         passed = self.estimator.over_batch(self.estimator.passed(roles))
         return _Found(p=p, roles=roles, passed=passed, tokens=tokens, start_weight=start_weight)
 
@@ -209,7 +209,7 @@ class Batches:
         """How the coefficients differ where one value does, each weighed by the root of its share."""
         rows = []
         for share, group in found.varied:
-            roles = self._roles([group], [found.start_weight])
+            roles = self.roles([group], [found.start_weight])
             other = self._batch(roles, roles, selected, groups=1, weight=1.0)
             rows.append(math.sqrt(share) * (other.coefficients_C - batch.coefficients_C))
         return np.stack(rows)
@@ -226,7 +226,7 @@ class Batches:
                 numbers_here = range(plays * groups, (plays + 1) * groups)
                 streams = [Stream("members", seed, i, g) for g in numbers_here]
                 drawn = [self._drawn_group(shares, stream) for stream in streams]
-                roles += self._roles([group for group, _, _ in drawn], [w for _, w, _ in drawn])
+                roles += self.roles([group for group, _, _ in drawn], [w for _, w, _ in drawn])
                 tokens += sum(found for _, _, found in drawn)
                 passed, plays = self.estimator.passed(roles)[:asked], plays + 1
             passed = self.estimator.over_batch(passed)
@@ -236,33 +236,6 @@ class Batches:
                 roles, passed, selected, groups=groups, weight=1.0, rollout_tokens=tokens
             )
 
-    def check_rules(self) -> None:
-        """Check, on one group, that the rules give the same result at a second call.
-
-        Raises:
-          InvalidArgumentError: they do not.
-        """
-        numbers = [int(e) for e in np.resize(self.classes[0], self.branches.roots)]
-        roles = [self._roles([self.branches.drawn(numbers, Stream("rules"))[0]]) for _ in range(2)]
-        answers: tuple[tuple[object, Sequence[object]], ...] = (
-            (self.estimator.credit, roles),
-            (self.estimator.group_filter, [self.estimator.passed(once) for once in roles]),
-            (self.estimator.batch_rule, [self.estimator.over_batch(once) for once in roles]),
-            (self.estimator.starts, self._start_probabilities()),
-        )
-        for rule, (first, second) in answers:
-            if first != second:
-                raise InvalidArgumentError(
-                    f"{rule_name(rule)} must return the same for the same group; what it remembers belongs in a state "
-                    "(algorithms.method.rules.StatefulRule)"
-                )
-
-    def _start_probabilities(self) -> list[tuple[float, ...]]:
-        """What the start rule makes of the starts, asked twice."""
-        starts = candidate_starts(self.dist) if self.starts else []
-        laws = [self.estimator.start_law(starts) for _ in range(2)]
-        return [law.probabilities if law else () for law in laws]
-
     def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Group, float, int]:
         """A group, the weight of its start, and the tokens of its rollouts."""
         kind = self.kinds[pick(shares, rng)]
@@ -271,7 +244,7 @@ class Batches:
         group, tokens = self.branches.drawn([int(e) for e in roots], rng)
         return group, kind.start_weight, tokens
 
-    def _roles(
+    def roles(
         self, groups: Sequence[Group], start_weights: Sequence[float] = ()
     ) -> list[RoleGroup]:
         """Groups in the roles of the learners; the weights of their starts are 1 unless given."""

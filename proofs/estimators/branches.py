@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from algorithms.method.batch import rewards_to_go
-from algorithms.method.branching import Branching, Tree, Vine, forks
+from algorithms.method.branching import Branching, Tree, Vine, forks, root_count
 from proofs.estimators.multisets import multisets, pick
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import BranchPoint, EpisodeGroup, StateRollouts, Stream
@@ -73,7 +73,7 @@ class Branches:
     @property
     def roots(self) -> int:
         """How many members of a group begin at its start."""
-        return self.size if self.branching is None else self.branching.roots(self.size)
+        return root_count(self.branching, self.size)
 
     @property
     def rollouts(self) -> int:

@@ -23,9 +23,11 @@ import attrs
 import numpy as np
 
 from algorithms import Estimator, MSGRPOConfig
+from algorithms.method.estimator_settings import check_estimator
 from algorithms.play.after_episodes import read_at_end
 from proofs.estimators.batches import Batches, candidate_starts, group_classes, groups_are_apart
 from proofs.estimators.moments import BLOCKS, Moments, jackknife
+from proofs.estimators.rule_checks import answers_of, check_same, treats_members_alike
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import InvalidArgumentError
 
@@ -205,7 +207,8 @@ def analyse_estimator(
       dist: the trajectory distribution.
       config: the settings; those of play and optimisation have no effect, and those of regularisers only on whether
         zero-variance groups are trained on.
-      estimator: that of the settings unless given; its rules must treat the members of a group alike.
+      estimator: that of the settings unless given; batches are drawn if its rules do not treat the members of a group
+        alike.
       limit: greatest number of distinct groups that are listed; if there are more, batches are drawn.
       samples: number of batches that are then drawn.
       seed: seed of the draws.
@@ -233,6 +236,7 @@ def analyse_estimator(
     if samples < BLOCKS:
         raise InvalidArgumentError(f"'samples' must be at least {BLOCKS} (got {samples})")
     estimator = estimator or Estimator.of(config, dist.game.facts)
+    check_estimator(estimator, config, dist.game.facts)
     estimator.bind(read_at_end(dist.game, {agent: dist.learner(agent) for agent in dist.learners}))
     batches_of = Batches(
         dist=dist,
@@ -241,11 +245,12 @@ def analyse_estimator(
         classes=group_classes(dist, estimator.group_on),
         starts=estimator.start_law(candidate_starts(dist)),
     )
-    batches_of.check_rules()
+    answers = answers_of(batches_of)
+    check_same(estimator, answers, answers_of(batches_of))
     apart = config.groups == 1 or groups_are_apart(estimator, config)
     again = config.max_plays > 1 and len(dist.learners) > 1  # some of the roles may pass
     count = batches_of.count(limit) if apart and not again else limit + 1
-    if count <= limit:
+    if count <= limit and treats_members_alike(batches_of):
         blocks: tuple[Moments, ...] = (Moments.of(batches_of.listed()),)
         exact, batches = True, count
     else:
@@ -253,6 +258,7 @@ def analyse_estimator(
         numbers = [range(b, samples, BLOCKS) for b in range(BLOCKS)]
         blocks = tuple(Moments.of(batches_of.drawn(part, seed, together)) for part in numbers)
         exact, batches = False, samples
+    check_same(estimator, answers, answers_of(batches_of))
     return EstimatorAnalysis(
         dist=dist,
         estimator=estimator,

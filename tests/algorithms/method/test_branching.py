@@ -202,10 +202,9 @@ def test_a_branching_of_ones_own_is_found_and_checked() -> None:
     assert find_branching("none", **sizes) is None
     assert find_branching("vine", rollouts=3, trees=2) == Vine(rollouts=3)
     assert find_branching("algorithms.method.branching:Tree", **sizes) == Tree(trees=2)
-    with pytest.raises(
-        InvalidArgumentError, match="'branching' must name an object with 'trained'"
-    ):
-        find_branching("math:fsum", **sizes)
+    config = MSGRPOConfig(branching="math:fsum")
+    with pytest.raises(InvalidArgumentError, match="'branching' must be an object with 'trained'"):
+        Estimator.of(config, Facts())
     config = MSGRPOConfig(branching="algorithms.method.branching:Tree")
     with pytest.raises(
         InvalidArgumentError, match="the rule 'Tree' does not go with 'sampling' 'aaw': shared"

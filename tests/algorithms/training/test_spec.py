@@ -115,7 +115,7 @@ def test_a_rule_that_cannot_be_loaded_is_refused_before_anything_is_made(setting
 
 
 def test_a_ratio_must_be_a_ratio_kind() -> None:
-    with pytest.raises(InvalidArgumentError, match="'ratio' must name a ratio kind"):
+    with pytest.raises(InvalidArgumentError, match="'ratio' must be a ratio kind"):
         RunSpec(algorithm=MSGRPOConfig(ratio="math:fsum")).check()
 
 

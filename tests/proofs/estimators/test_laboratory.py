@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from typeguard import suppress_type_checks
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
+from algorithms.method.batch import RoleGroup
 from lap import (
     LanguageAgentPolicy,
     MemorylessPrompt,
@@ -263,7 +264,7 @@ def test_several_roles_have_the_trainers_scale() -> None:
     listed = {told(line.episode): line.episode for line in dist.trajectories}
     groups = [EpisodeGroup(episodes=tuple(listed[told(e)] for e in g.episodes)) for g in played]
     batches = Batches(dist=dist, estimator=trainer.estimator, config=config, classes=[])
-    roles = batches._roles(groups)
+    roles = batches.roles(groups)
     batch = batches._batch(roles, roles, trainer.estimator.draw(roles, []), groups=3, weight=1.0)
     (parameter,) = trainer.policy.model.network.parameters()
     assert parameter.grad is not None
@@ -438,6 +439,58 @@ def test_a_rule_that_remembers_what_it_saw_is_noticed() -> None:
         analyse_estimator(
             dist, config, estimator=Estimator.of(config, dist.game.facts, credit=counting)
         )
+
+
+def test_a_draw_that_remembers_and_a_rule_that_changes_late_are_noticed() -> None:
+    calls = iter(range(1000))
+
+    def next_one(role_group: RoleGroup) -> Finite[tuple[tuple[int, float], ...]]:
+        return Finite({((next(calls) % len(role_group.returns_G), 1.0),): 1.0})
+
+    def late(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+        share = 1.0 if next(calls) < 5 else 2.0
+        pairs = zip(group.episodes, group.returns_G(agent), strict=True)
+        return [[share * r] * len(episode.steps) for episode, r in pairs]
+
+    dist, config = three_choices(), plain()
+    for name, rules in (("next_one", {"sampling": next_one}), ("late", {"credit": late})):
+        calls = iter(range(1000))
+        with pytest.raises(InvalidArgumentError, match=f"'{name}' must return the same for"):
+            analyse_estimator(
+                dist, config, estimator=Estimator.of(config, dist.game.facts, **rules)
+            )
+
+
+def first_is_the_baseline(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+    """What each member has more than the first one."""
+    returns = group.returns_G(agent)
+    pairs = zip(group.episodes, returns, strict=True)
+    return [[r - returns[0]] * len(episode.steps) for episode, r in pairs]
+
+
+def the_last(role_group: RoleGroup) -> Finite[tuple[tuple[int, float], ...]]:
+    return Finite({((len(role_group.returns_G) - 1, 1.0),): 1.0})
+
+
+def test_groups_are_drawn_if_a_rule_depends_on_the_order_of_their_members() -> None:
+    """A group is listed in one order only: half of the draws from pairs would be left out."""
+    dist, config = three_choices(), plain(group_size=2, kept_episodes=1)
+    for rules in ({"credit": first_is_the_baseline}, {"sampling": the_last}):
+        made = Estimator.of(config, dist.game.facts, **rules)
+        found = analyse_estimator(dist, config, estimator=made, samples=400)
+        assert not found.exact
+        low, high = found.interval("scale")
+        assert (
+            low < 1 / 2 < high
+        )  # one of two episodes is trained on, whose baseline is the other or the mean
+    assert analyse_estimator(dist, config).exact
+
+
+def test_an_analysis_refuses_an_estimator_of_other_settings() -> None:
+    dist = three_choices()
+    other = Estimator.of(plain(group_size=3), dist.game.facts)
+    with pytest.raises(InvalidArgumentError, match="'group_size' 3, and the settings say 2"):
+        analyse_estimator(dist, plain(group_size=2), estimator=other)
 
 
 def test_a_rule_with_a_state_is_examined_as_its_state_stands() -> None:
