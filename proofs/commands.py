@@ -26,14 +26,15 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 # The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
 _ESTIMATOR = (
-    *("credit", "anchor_weight", "baseline_decay", "gae_lambda", "segment_lambda", "gae"),
-    *("critic", "bootstrap"),
-    *("baseline", "std", "eps", "sampling", "alpha", "floor", "replacement", "corrected"),
+    *("credit", "anchor_weight", "baseline", "std", "eps"),
+    *("sampling", "alpha", "floor", "replacement", "corrected"),
     *("weighting", "group_size", "kept_episodes", "zero_variance_groups"),
 )
-# Those that ``tsmg lab`` takes: also what matters where a batch has several groups, or is played again.
+# Those that ``tsmg lab`` takes: also of rules with a state, and what matters where a batch has several groups, or is
+# played again.
 _COMPARED = (
     *_ESTIMATOR,
+    *("baseline_decay", "gae_lambda", "segment_lambda", "gae", "critic", "bootstrap"),
     *("groups", "scope", "group_filter", "kept_groups", "max_plays", "batch_rule", "group_on"),
     *("starts", "start_floor", "correct_starts", "branching", "rollouts", "trees"),
 )

@@ -186,6 +186,21 @@ def rounding_noise(values: Numbers) -> float:
     return SIGNAL_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)))
 
 
+def without_noise(values: Sequence[float]) -> list[float]:
+    """Values, of which those that differ by no more than rounding noise are equal: each is the least of them.
+
+    Example:
+      >>> without_noise([0.1 + 0.2, 1.0, 0.3])
+      [0.3, 1.0, 0.3]
+    """
+    noise, least = rounding_noise(values), -math.inf
+    levels: dict[float, float] = {}
+    for value in sorted(values):
+        least = value if value - least > noise else least
+        levels[value] = least
+    return [levels[value] for value in values]
+
+
 def beyond_noise(std: float, values: Sequence[float]) -> float:
     """The standard deviation of some values, 0 if it is only rounding noise.
 

@@ -259,7 +259,7 @@ def root_count(branching: Branching | None, group_size: int) -> int:
 def check_branching(
     settings: Mapping[str, object], *, group_size: int, rollouts: int, trees: int
 ) -> None:
-    """Refuse settings of branching that contradict each other, or have no effect.
+    """Refuse settings of branching that contradict each other.
 
     Args:
       settings: those of ``MSGRPOConfig``, by name.
@@ -271,12 +271,7 @@ def check_branching(
       InvalidArgumentError: the message names both.
     """
     branching, credit = settings["branching"], settings["credit"]
-    unused = {"rollouts": (rollouts, DEFAULT_ROLLOUTS), "trees": (trees, DEFAULT_TREES)}
-    for (name, (value, default)), owner in zip(unused.items(), ("vine", "tree"), strict=True):
-        if value != default and branching != owner:
-            raise InvalidArgumentError(
-                f"{name!r} has no effect without 'branching' {owner!r}: leave it out (got {value!r})"
-            )
+    for owner in ("vine", "tree"):
         if credit == owner != branching in BRANCHINGS:
             raise InvalidArgumentError(
                 f"'credit' {owner!r} reads what 'branching' {owner!r} plays: choose both (got 'branching' "

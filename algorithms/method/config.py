@@ -28,7 +28,7 @@ from algorithms.method.importance import (
     find_importance_rule,
 )
 from algorithms.method.max_variance import EPISODE_DRAWS
-from algorithms.method.setting_checks import check_critic, check_own_draw
+from algorithms.method.setting_checks import check_critic, check_draw, check_owners
 from algorithms.method.settings import one_of, option, rule_option, within
 from algorithms.method.weighting import WeightingKind
 from tsmg import Facts, InvalidArgumentError
@@ -208,12 +208,10 @@ class MSGRPOConfig:
         "drawn, so that --corrected restores the whole loss under any credit",
         within(0.0, 1.0),
     )
-    replacement: bool = option(
-        False, "draw episodes with replacement; without effect on --sampling all"
-    )
+    replacement: bool = option(False, "draw episodes with replacement; not with --sampling all")
     scope: Scope = option(
         "group",
-        "draw within each group, or over the whole batch; without effect on --sampling all",
+        "draw within each group, or over the whole batch; not with --sampling all",
         one_of,
     )
     corrected: bool = option(
@@ -335,8 +333,10 @@ class MSGRPOConfig:
 
     def __attrs_post_init__(self) -> None:
         defaults = {field.name: field.default for field in attrs.fields(MSGRPOConfig)}
-        check_own_draw(attrs.asdict(self, recurse=False), defaults)
-        check_critic(attrs.asdict(self, recurse=False), defaults)
+        settings = attrs.asdict(self, recurse=False)
+        check_owners(settings, defaults)
+        check_draw(settings, defaults)
+        check_critic(settings)
         if self.sampling != "all" and self.kept_episodes > self.group_size:
             raise InvalidArgumentError(
                 f"'kept_episodes' must be at most 'group_size' "
@@ -349,10 +349,7 @@ class MSGRPOConfig:
         self.clip_range  # noqa: B018 - refuses what is no range
         self.importance_rule  # noqa: B018 - refuses settings that contradict each other
         check_branching(
-            attrs.asdict(self, recurse=False),
-            group_size=self.group_size,
-            rollouts=self.rollouts,
-            trees=self.trees,
+            settings, group_size=self.group_size, rollouts=self.rollouts, trees=self.trees
         )
 
     @property

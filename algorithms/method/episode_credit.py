@@ -34,7 +34,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from algorithms.method.advantages import group_relative_advantages
+from algorithms.method.advantages import group_relative_advantages, without_noise
 from algorithms.method.batch import RoleGroup
 from algorithms.method.max_variance import max_variance_returns
 from tsmg import Ending, EpisodeGroup
@@ -78,7 +78,7 @@ def max_variance_credit(
       kept: K, at least 2.
       relative: compares the returns of S.
     """
-    returns_G = group.returns_G(agent)
+    returns_G = without_noise(group.returns_G(agent))
     chosen = max_variance_returns(returns_G, kept)
     by_return = dict(zip(chosen, relative(chosen).tolist(), strict=True))
     return over_episodes(group, agent, [by_return.get(r, 0.0) for r in returns_G])

@@ -27,7 +27,7 @@ from typing import final
 
 import numpy as np
 
-from algorithms.method.advantages import SIGNAL_TOLERANCE
+from algorithms.method.advantages import SIGNAL_TOLERANCE, without_noise
 from algorithms.method.batch import RoleGroup
 from algorithms.method.rules import EpisodeDraw
 from tsmg import Distribution, Stream, product
@@ -62,9 +62,10 @@ def max_variance_draw(
       role_group: the group whose returns are compared.
       kept: K.
     """
-    needed = Counter(max_variance_returns(role_group.returns_G, kept))
+    returns_G = without_noise(role_group.returns_G)
+    needed = Counter(max_variance_returns(returns_G, kept))
     members: dict[float, list[int]] = {}
-    for episode, r in enumerate(role_group.returns_G):
+    for episode, r in enumerate(returns_G):
         members.setdefault(r, []).append(episode)
     drawn = product([_Subset(members[r], count) for r, count in needed.items()])
     return drawn.map(

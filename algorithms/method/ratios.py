@@ -270,6 +270,10 @@ def checked_ratio(ratio: object) -> RatioKind:
 
     Raises:
       InvalidArgumentError: it is something else, or has a state, which nothing would save.
+
+    Example:
+      >>> checked_ratio(TokenRatio())
+      TokenRatio(whole_episodes=False)
     """
     if not isinstance(ratio, RatioKind):
         raise InvalidArgumentError(

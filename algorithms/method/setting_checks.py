@@ -7,15 +7,52 @@ from algorithms.method.first_draw import SAMPLING_KINDS
 from tsmg import InvalidArgumentError
 
 _OF_DRAWS = ("alpha", "floor", "replacement", "scope", "corrected")
-_OF_CRITICS = ("gae", "critic", "bootstrap")
+# What makes no difference to a draw.
+_UNUSED_BY = {
+    "all": ("alpha", "floor", "replacement", "scope"),
+    "uniform": ("alpha", "floor"),
+    "optimal": ("alpha",),
+}
+# Settings that one value of another setting alone reads.
+_OWNERS = {
+    "anchor_weight": ("credit", "anchor_state"),
+    "baseline_decay": ("credit", "role_baseline"),
+    "gae_lambda": ("credit", "critic"),
+    "gae": ("credit", "critic"),
+    "critic": ("credit", "critic"),
+    "bootstrap": ("credit", "critic"),
+    "value_coefficient": ("critic", "head"),
+    "segment_lambda": ("gae", "subgoal"),
+    "kept_groups": ("group_filter", "variance"),
+    "rollouts": ("branching", "vine"),
+    "trees": ("branching", "tree"),
+}
 _NOT_OF_SUBGOALS = {
     "critic": ("text", "each part of a reply has a critic of its own"),
     "branching": ("none", "a segment begins and ends within an episode"),
 }
 
 
-def check_own_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse settings of the library's draws together with a user's own draw.
+def check_owners(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse a setting that differs from its default, where another setting does not have the value that reads it.
+
+    Args:
+      settings: of ``MSGRPOConfig``, by name.
+      defaults: theirs.
+
+    Raises:
+      InvalidArgumentError: the message names both.
+    """
+    for name, (owner, needed) in _OWNERS.items():
+        if settings[owner] != needed and settings[name] != defaults[name]:
+            raise InvalidArgumentError(
+                f"{name!r} has an effect only with {owner!r} {needed!r}: choose both, or leave it out (got "
+                f"{settings[name]!r}, {owner!r} {settings[owner]!r})"
+            )
+
+
+def check_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse settings of draws to which they make no difference, and a draw that its credit or number does not suit.
 
     Args:
       settings: of ``MSGRPOConfig``, by name.
@@ -25,11 +62,12 @@ def check_own_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
       InvalidArgumentError: one has no effect, or the draw does not go with the credit or the number of episodes.
     """
     sampling, credit, kept = (settings[n] for n in ("sampling", "credit", "kept_episodes"))
-    for name in _OF_DRAWS:
-        if sampling not in SAMPLING_KINDS and settings[name] != defaults[name]:
+    own = sampling not in SAMPLING_KINDS
+    for name in _OF_DRAWS if own else _UNUSED_BY.get(sampling, ()):
+        if settings[name] != defaults[name]:
+            why = ", which has its own draw and weights" if own else ""
             raise InvalidArgumentError(
-                f"{name!r} has no effect with 'sampling' {sampling!r}, which has its own draw and weights: "
-                f"leave it out (got {settings[name]!r})"
+                f"{name!r} has no effect with 'sampling' {sampling!r}{why}: leave it out (got {settings[name]!r})"
             )
     draws = sampling == "max_variance"
     if credit == "max_variance" and not draws:
@@ -43,37 +81,21 @@ def check_own_draw(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
         )
 
 
-def check_critic(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse settings of critics where there is none, and a value head whose network is divided.
+def check_critic(settings: Mapping[str, Any]) -> None:
+    """Refuse a value head whose network is divided, and what does not go with subgoals.
 
     Args:
       settings: of ``MSGRPOConfig``, by name.
-      defaults: theirs.
 
     Raises:
-      InvalidArgumentError: one has no effect, or the head does not go with the sharding.
+      InvalidArgumentError: the message names both.
     """
-    for name in _OF_CRITICS:
-        if settings["credit"] != "critic" and settings[name] != defaults[name]:
-            raise InvalidArgumentError(
-                f"{name!r} has an effect only with 'credit' 'critic': choose both, or leave it out (got "
-                f"{settings[name]!r}, 'credit' {settings['credit']!r})"
-            )
-    name = "value_coefficient"
-    if settings["critic"] != "head" and settings[name] != defaults[name]:
-        raise InvalidArgumentError(
-            f"{name!r} has an effect only with 'critic' 'head': choose both, or leave it out (got {settings[name]})"
-        )
     if settings["critic"] == "head" and settings["sharding"] == "fsdp":
         raise InvalidArgumentError(
             "'critic' 'head' does not go with 'sharding' 'fsdp', which divides the layers that the head reads: choose "
             "'critic' 'text', or 'sharding' 'zero1'"
         )
-    name, of_segments = "segment_lambda", settings["gae"] == "subgoal"
-    if not of_segments and settings[name] != defaults[name]:
-        raise InvalidArgumentError(
-            f"{name!r} has an effect only with 'gae' 'subgoal': choose both, or leave it out (got {settings[name]})"
-        )
+    of_segments = settings["gae"] == "subgoal"
     for name, (needed, reason) in _NOT_OF_SUBGOALS.items():
         if of_segments and settings[name] != needed:
             raise InvalidArgumentError(

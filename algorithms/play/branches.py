@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from algorithms.method.branching import Branching
+from algorithms.method.rule_answers import reading_answer
 from algorithms.method.rules import rule_name
 from algorithms.play.rollouts import Rollouts, within_bounds
 from tsmg import (
@@ -89,13 +90,22 @@ def _points(
 ) -> list[BranchPoint]:
     key: EpisodeKey = group.episodes[0].key
     rng = key.shared().stream(Purpose.BRANCH)
-    points = list(branching(group, learners, rng, group_size=group_size))
+    answer = branching(group, learners, rng, group_size=group_size)
     lengths = [len(episode.steps) for episode in group.episodes]
-    for point in points:
-        if not (0 <= point.episode < len(lengths) and 0 <= point.step < lengths[point.episode]):
-            raise InvalidArgumentError(
-                f"{rule_name(branching)} must begin branches at steps of episodes of {lengths} steps (got {point})"
-            )
+    wanted = f"branch points at steps of episodes of {lengths} steps"
+    with reading_answer(answer, rule=branching, wanted=wanted):
+        points = list(answer)
+        for point in points:
+            if not (0 <= point.episode < len(lengths) and 0 <= point.step < lengths[point.episode]):
+                raise InvalidArgumentError(
+                    f"{rule_name(branching)} must return {wanted} (got {point})"
+                )
+    size = len(lengths) + len(points)
+    if branching.trained and size != group_size and all(lengths):
+        raise InvalidArgumentError(
+            f"{rule_name(branching)} must make groups of {group_size} episodes, since branches are trained on (got "
+            f"{len(lengths)} roots and {len(points)} branches)"
+        )
     return points
 
 

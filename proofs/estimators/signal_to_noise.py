@@ -19,7 +19,7 @@ from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
 from algorithms.play.after_episodes import read_at_end
 from algorithms.play.rollouts import collect_groups
 from algorithms.training.drawing import zero_variance_episodes
-from proofs.estimators.batches import tokens_of, zero_variance_share
+from proofs.estimators.batches import groups_are_apart, tokens_of, zero_variance_share
 from proofs.estimators.laboratory import Settings
 from proofs.estimators.moments import BLOCKS, jackknife
 from proofs.exact.gradients import Array, TrainablePolicy
@@ -123,8 +123,8 @@ def measure_signal(
       report: called with the number of groups that were played so far.
 
     Raises:
-      InvalidArgumentError: too few groups, an estimator of larger groups or of groups that share something else, or
-        no group with a gradient.
+      InvalidArgumentError: too few groups; an estimator of larger groups, of groups that share something else or are
+        compared with each other, or with a state, which a policy comes without; or no group with a gradient.
 
     Example:
       >>> import games, lap
@@ -183,10 +183,15 @@ def _check_measurable(
             f"estimator {name!r}: 'starts' must be 'law' and 'branching' 'none', since all estimators are measured "
             "on the same groups"
         )
-    if made.group_filter or made.batch_rule:
+    if not groups_are_apart(made, changed):
         raise InvalidArgumentError(
-            f"estimator {name!r}: 'group_filter' must be 'all' and 'batch_rule' 'none', since groups are measured "
-            "one by one"
+            f"estimator {name!r}: 'group_filter' must be 'all', 'batch_rule' 'none', 'scope' 'group', and 'weighting' "
+            "neither 'step' nor 'token', since groups are measured one by one"
+        )
+    if made.state():
+        raise InvalidArgumentError(
+            f"estimator {name!r}: a rule with a state ({', '.join(made.state())}) cannot be measured, since a policy "
+            "comes without what a run has made of that state"
         )
 
 

@@ -168,8 +168,8 @@ VINE = {"branching": "vine", "credit": "vine", "sampling": "all"}
         ({"credit": "vine"}, "'credit' 'vine' reads what 'branching' 'vine' plays: choose both"),
         ({"credit": "tree", "branching": "vine"}, "'credit' 'tree' reads what 'branching' 'tree'"),
         ({"branching": "vine"}, "'branching' 'vine' plays rollouts that 'credit' 'episode' does"),
-        ({"rollouts": 3}, "'rollouts' has no effect without 'branching' 'vine'"),
-        ({**VINE, "trees": 4}, "'trees' has no effect without 'branching' 'tree'"),
+        ({"rollouts": 3}, "'rollouts' has an effect only with 'branching' 'vine'"),
+        ({**VINE, "trees": 4}, "'trees' has an effect only with 'branching' 'tree'"),
         (
             {**TREE, "group_size": 5},
             r"'group_size' must be a multiple of 'trees'.* \(got 5 and 2\)",

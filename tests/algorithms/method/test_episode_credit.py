@@ -44,6 +44,11 @@ def test_max_variance_by_hand() -> None:
         1.0,
         5.0,
     )  # some episodes of the group failed
+    noisy = [0.1 + 0.2, 0.3, 1.0, 0.0]  # the first two are equal but for rounding
+    first, second, *_ = credited("max_variance", noisy)
+    assert first == second != 0
+    dist = max_variance_draw(role_group(noisy, [[0.0]] * 4), kept=3)
+    assert len(dist.pmf()) == 2
     half = credited("max_variance", [1, 0, 0, 0, 0], kept=2, std="sample")
     assert half == pytest.approx(np.array([1, -1, -1, -1, -1]) / np.sqrt(2))
 

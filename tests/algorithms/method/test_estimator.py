@@ -21,14 +21,13 @@ OTHER = MSGRPOConfig(
     baseline="leave_one_out",
     credit="reward_to_go",
     sampling="uniform",
-    alpha=2.0,
     replacement=True,
     scope="batch",
     corrected=True,
     weighting="episode",
     group_on="nothing",
 )
-"""No setting of an estimator is the default."""
+"""No setting of an estimator with uniform draws is the default."""
 
 
 def walks() -> EpisodeGroup[Any]:
@@ -45,13 +44,11 @@ def walks() -> EpisodeGroup[Any]:
 def test_every_setting_is_taken_over() -> None:
     made = Estimator.of(OTHER, Facts())
     assert made.sampling == SamplingRule(
-        kind="uniform", kept=3, alpha=2.0, replacement=True, scope="batch", corrected=True
+        kind="uniform", kept=3, replacement=True, scope="batch", corrected=True
     )
-    floored = attrs.evolve(OTHER, sampling="aaw", floor=0.25)
-    assert (
-        attrs.evolve(made.sampling, kind="aaw", floor=0.25)
-        == Estimator.of(floored, Facts()).sampling
-    )
+    aaw = {"alpha": 2.0, "floor": 0.25}
+    floored = attrs.evolve(OTHER, sampling="aaw", **aaw)
+    assert attrs.evolve(made.sampling, kind="aaw", **aaw) == Estimator.of(floored, Facts()).sampling
     named = ("group_on", "common_chance", "group_size", "std", "eps", "baseline", "weighting")
     assert all(getattr(made, name) == getattr(OTHER, name) for name in named)
 

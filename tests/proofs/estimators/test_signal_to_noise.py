@@ -143,6 +143,22 @@ def test_a_policy_of_equal_returns_has_no_gradient() -> None:
         measure_signal(game, word_policy(), CONFIG, {"all": {}}, groups=40)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scope": "batch", "sampling": "aaw"}, "'scope' 'group'"),
+        ({"weighting": "token"}, "'weighting' neither 'step' nor 'token'"),
+        ({"batch_rule": "whitened"}, "'batch_rule' 'none'"),
+        ({"group_filter": "signal"}, "'group_filter' must be 'all'"),
+        ({"credit": "critic", "sampling": "all"}, "a rule with a state \\(credit\\) cannot be"),
+        ({"credit": "role_baseline"}, "a rule with a state"),
+    ],
+)
+def test_what_one_group_does_not_tell_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"estimator 'mine': .*{message}"):
+        measure_signal(GAME, word_policy(), CONFIG, {"mine": settings}, groups=40)
+
+
 def test_command(tmp_path: Path) -> None:
     word_policy().save_pretrained(tmp_path / "policy")
     arguments = [
