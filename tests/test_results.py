@@ -4,7 +4,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.benchmarks import learning_table
+from tests.benchmarks import learning_table, social
 from tests.benchmarks.results import KEPT, Result, keep, kept
 from tests.run_folders import write_run
 from tests.tables import rows_between
@@ -75,3 +75,37 @@ def test_the_page_of_methods_has_the_table_that_is_made_of_what_was_kept() -> No
     arms = learning_table.by_arm(kept(KEPT / "methods.jsonl"))["lake"]
     table = learning_table.table(arms, against="ms-grpo")
     assert rows_between(DOCS / "reference/methods.md", "learning lake") == table
+
+
+def result(seed: int, before: dict[str, float], after: dict[str, float]) -> Result:
+    return Result(
+        scenario="public-goods",
+        arm="self-play",
+        seed=seed,
+        updates=[0.0],
+        tokens=[0.0],
+        scores=[0.0],
+        trained=0.0,
+        before=before,
+        after=after,
+    )
+
+
+def test_social_measures_are_compared_run_by_run() -> None:
+    """Changes of -2 and -4: a mean of -3, and a standard error of 1, times Student's t of 12.706."""
+    head, returns, peace = social.table(
+        [
+            result(0, {"return": 5.0, "peace": 1.0}, {"return": 3.0, "peace": 0.5}),
+            result(1, {"return": 7.0}, {"return": 3.0, "peace": 0.5}),
+        ]
+    )
+    assert head == ("game", "runs", "measure", "before", "after", "difference")
+    change = "-3.000 [-15.706, 9.706]"
+    assert returns == ("public-goods", "2", "return", "6.000", "3.000", change)
+    assert peace == ("public-goods", "1", "peace", "1.000", "0.500", "-0.500")
+
+
+def test_the_page_of_social_games_has_the_table_that_is_made_of_what_was_kept() -> None:
+    table = social.table(kept(KEPT / "social.jsonl"))
+    assert len(table) > 1
+    assert rows_between(DOCS / "how_to/self_play.md", "social") == table

@@ -111,3 +111,40 @@ def test_draws_by_variance_and_settings_of_rules_are_checked(
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         MSGRPOConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "owner"),
+    [
+        ({"anchor_weight": 0.5}, "'credit' 'anchor_state'"),
+        ({"baseline_decay": 0.5}, "'credit' 'role_baseline'"),
+        ({"gae_lambda": 0.5, "credit": "turn"}, "'credit' 'critic'"),
+        ({"kept_groups": 0.5, "group_filter": "signal"}, "'group_filter' 'variance'"),
+    ],
+)
+def test_a_setting_without_the_rule_that_reads_it_is_refused(
+    settings: dict[str, Any], owner: str
+) -> None:
+    name = next(iter(settings))
+    with pytest.raises(InvalidArgumentError, match=f"'{name}' has an effect only with {owner}"):
+        MSGRPOConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "name", "value"),
+    [
+        ("all", "alpha", 2.0),
+        ("all", "floor", 0.5),
+        ("all", "replacement", True),
+        ("all", "scope", "batch"),
+        ("uniform", "alpha", 2.0),
+        ("uniform", "floor", 0.5),
+        ("optimal", "alpha", 2.0),
+    ],
+)
+def test_a_setting_that_a_draw_does_not_read_is_refused(
+    sampling: str, name: str, value: object
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"'{name}' has no effect with 'sampling'"):
+        MSGRPOConfig(sampling=sampling, **{name: value})
+    MSGRPOConfig(sampling="aaw", **{name: value})
