@@ -67,7 +67,7 @@ def test_an_estimator_may_have_the_settings_of_its_credit() -> None:
         "credit=episode",
         "credit=anchor_state,anchor_weight=0",
         "credit=anchor_state,anchor_weight=9",
-        "credit=role_baseline,baseline_decay=0.5,gae_lambda=1",
+        "credit=role_baseline,baseline_decay=0.5",
     )
     options = [word for text in estimators for word in ("--estimator", text)]
     result = run([*WALK, "--group-size", "2", "--kept", "1", *options])
