@@ -170,6 +170,16 @@ def test_versions_of_a_game_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed in list(game_pages.page_lines(spec, exact=False))
 
 
+def test_a_page_lists_twenty_actions_at_most() -> None:
+    (spec,) = (s for s in game_pages.shipped() if s.id == "Mastermind-v0")
+    (line,) = (
+        line
+        for line in game_pages.page_lines(spec, exact=False)
+        if line.startswith("Legal actions at the start: ")
+    )
+    assert line.count("`") == 2 * 20 and line.endswith("`, ... 1,296 in all.")
+
+
 def test_a_game_that_ships_has_a_page_and_others_have_none() -> None:
     import games
 

@@ -17,6 +17,7 @@ from algorithms.training.opponents import is_endpoint
 from algorithms.training.plain_data import to_plain
 from algorithms.training.policy_spec import PolicySpec
 from lap import ConstrainedPolicy
+from lap.models.loading import find_checkpoint
 from tsmg import AgentPolicy, AnyPlayer, InvalidArgumentError, PlayerPolicy, UniformPlayer
 
 UNIFORM: Final = "uniform"
@@ -71,6 +72,16 @@ class Contestant:
         spec = attrs.evolve(settings or PolicySpec(), model=model)
         spec.check()
         return cls(name=name, spec=spec, temperature=temperature)
+
+    def resolve(self) -> None:
+        """Find the checkpoint that it names, in a folder, on the hub or in the hub's cache, without loading it.
+
+        Raises:
+          ModelError: there is none, or it cannot be reached.
+        """
+        model = None if self.spec is None else self.spec.model
+        if model is not None and not is_endpoint(model):
+            find_checkpoint(model)
 
     def identity(self) -> dict[str, Any]:
         """What its play depends on besides the game; the key of the cache."""

@@ -62,7 +62,7 @@ def play_suite(
 ) -> list[GameResults]:
     """Play what has not been played yet, and read the rest from its files.
 
-    A pair that fails does not stop the others.
+    A checkpoint that is not there ends everything before the first game; a pair that fails later stops nothing else.
 
     Args:
       suite: the games.
@@ -73,10 +73,13 @@ def play_suite(
     Raises:
       InvalidArgumentError: two contestants have one name, the optimum of a game cannot be computed, or its best play is
         no better than uniform play on these episodes.
+      ModelError: a contestant's checkpoint is not there, or cannot be reached.
     """
     names = [contestant.name for contestant in contestants]
     if len(set(names)) < len(names):
         raise InvalidArgumentError(f"the policies must differ from each other (got {names})")
+    for contestant in contestants:
+        contestant.resolve()
     results = []
     for declared in suite.games:
         place = Place.of(suite, declared)

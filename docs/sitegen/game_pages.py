@@ -48,6 +48,7 @@ _NOTHING = {
 }
 _LINE = re.compile(rf"({'|'.join(HEADINGS)}): (.*)")
 STEPS = 5  # of the transcript, at most
+LISTED = 20  # legal actions, at most
 TREE = 20_000  # nodes, at most, for an exact value of uniform play
 STARTS = 64  # initial states, at most, for an exact optimum
 
@@ -199,8 +200,9 @@ def _actions(game: Game, record: tsmg.Episode[Any]) -> list[str]:
         return [
             f"The game lists no actions. The first one in the transcript is `{step.agent_steps[0].reply.text}`."
         ]
-    texts = [game.action_text(state, agent, action) for action in legal or ()]
-    return [f"Legal actions at the start: {', '.join(f'`{text}`' for text in texts)}."]
+    texts = [f"`{game.action_text(state, agent, action)}`" for action in legal]
+    rest = f", ... {len(texts):,} in all" if len(texts) > LISTED else ""
+    return [f"Legal actions at the start: {', '.join(texts[:LISTED])}{rest}."]
 
 
 def _facts(game: Game) -> list[str]:

@@ -20,7 +20,7 @@ from games.adapters.actions import Actions, admitted, masked, name_actions
 from games.adapters.ansi import legible
 from games.adapters.curated import RawEnv
 from games.adapters.digest import digest
-from games.adapters.gymnasium_known import known
+from games.adapters.gymnasium_known import Known, known
 from games.adapters.live import LiveGame, Success, View, readable, to_reward
 from games.adapters.remaking import CHECKS, Env, Make, maker, pair, quintuple, told
 from tsmg import (
@@ -68,7 +68,8 @@ def from_gymnasium(
       observation_text: function from an observation to its text; by default the curated text, the environment's ansi
         rendering or the observation itself.
       labels: names of the numbers of an observation that is a vector, each of which then has a line of its own.
-      rules: the rules that the agent reads, before the actions; by default the legend, if one is known.
+      rules: the rules that the agent reads, before the actions; by default the environment's ``metadata["rules"]``, as
+        an exported game has them, or the legend, if one is known.
       admissible: key of the info that lists the commands of each step, if actions are texts (as in TextWorld); the
         invalid rule then applies to other texts. Without such a list every text is an action.
       success: the definition of success; by default there is none.
@@ -76,7 +77,8 @@ def from_gymnasium(
       **kwargs: arguments of ``gymnasium.make``.
 
     Raises:
-      MissingPackageError: the package of a known id (MiniGrid, BabyAI) is not installed.
+      MissingPackageError: the package of a known id (such as those of MiniGrid or ALE) is not installed, or one that
+        the environment asks for.
       InvalidArgumentError: the environment cannot be made again, or has an older API; there is no time limit; the
         actions cannot be named; or the text of the first observation is over 4,000 characters. The message says what
         to pass.
@@ -91,7 +93,7 @@ def from_gymnasium(
     few = spaces.count(made.action_space)  # of MiniGrid's actions some environments have the first
     names = tuple(action_names or about.names[: int(min(few, len(about.names)))]) or None
     actions = name_actions(made.action_space, of=name, names=names, choices=choices)
-    rules = about.rules if rules is None else rules
+    rules = _rules(made, about) if rules is None else rules
     labelled = labels and spaces.labelled(made.observation_space, tuple(labels), name)
     observation_text = observation_text or labelled or about.observation_text
     if observation_text is None and _has_table(made):
@@ -117,6 +119,12 @@ def from_gymnasium(
         is_success=success,
     )
     return readable(game)
+
+
+def _rules(made: Env, about: Known) -> str:
+    """The rules that the environment carries in its metadata, as an exported game does; else the legend."""
+    own = made.metadata.get("rules")
+    return own if isinstance(own, str) else about.rules
 
 
 def _time_limit(horizon: int | None, env: object) -> int:

@@ -22,8 +22,6 @@ from tsmg import GameLawError
 _MASK = "action_mask"
 _SEEDS = 2**31  # engines in C take no larger seed
 _ABSENT = "You are not in the game."
-_UNSEEN = "There is nothing to see."
-
 
 Infos = Mapping[Any, Mapping[str, Any]]
 Fates = Mapping[Any, bool]
@@ -137,9 +135,10 @@ class _Reader:
     def read(
         self, observations: Mapping[str, Any], names: Mapping[str, Mapping[Hashable, str]]
     ) -> None:
-        """Update the texts from observations."""
-        self.seen.update(observations)
-        for agent, observation in observations.items():
+        """Update the texts from observations; an agent that is shown nothing, as the dead may be, keeps its text."""
+        shown = {agent: seen for agent, seen in observations.items() if seen is not None}
+        self.seen.update(shown)
+        for agent, observation in shown.items():
             moves = tuple(names.get(agent, {}).values())
             self.texts[agent] = self._text(agent, observation, moves)
 
@@ -151,8 +150,6 @@ class _Reader:
             return zoo.curated_text(Seen(self.env.unwrapped, agent, observation, moves))
         if zoo.rendering:
             return f"{legible(str(self.env.render()))}\nYou are {agent}."
-        if observation is None:
-            return _UNSEEN
         space, shown = without_mask(self.env.observation_space(zoo.ids[agent]), observation)
         return spaces.text(space, spaces.checked(space, shown, f"{zoo.name}, {agent}"))
 
@@ -212,8 +209,9 @@ class TurnDriver:
         """One step of the agent whose turn it is, and the steps that move dead agents out."""
         self.zoo.make_ready(self.env, chance)
         ((agent, action),) = joint_action.items()
+        living = self._living()
         self.env.step(self.zoo.actions[agent].native(action))
-        self.paid_N = self.zoo.paid(self.env.rewards)
+        self.paid_N = self._paid(living)
         return self._view(), tuple(self.paid_N.tolist())
 
     def _view(self) -> View:
@@ -229,8 +227,30 @@ class TurnDriver:
             )
         return self.reader.view(acting, self._observations(), self.env.infos, truncated=truncated)
 
+    def _living(self) -> tuple[str, ...]:
+        dead = _dead(self.env.terminations, self.env.truncations)
+        return tuple(name for name, id in self.zoo.present(self.env).items() if id not in dead)
+
+    def _paid(self, living: tuple[str, ...]) -> NDArray[np.float64]:
+        """What the environment pays now; an agent that lived before the step must have a reward unless it has gone."""
+        present = self.zoo.present(self.env)
+        self.zoo.require("reward", self.env.rewards, [name for name in living if name in present])
+        return self.zoo.paid(self.env.rewards)
+
     def _observations(self) -> dict[str, Any]:
-        return {name: self.env.observe(id) for name, id in self.zoo.present(self.env).items()}
+        present = self.zoo.present(self.env)
+        observations = {id: self._observed(id) for id in present.values()}
+        self.zoo.require("observation", observations, self._living())
+        return {name: observations[id] for name, id in present.items()}
+
+    def _observed(self, id: Hashable) -> Any:
+        """The agent's observation; ``None`` where the environment keeps them by agent and has none."""
+        try:
+            return self.env.observe(id)
+        except KeyError as error:
+            if error.args != (id,):
+                raise
+            return None
 
     def _waits_for_the_dead(self) -> bool:
         agent = self.env.agent_selection
@@ -251,7 +271,7 @@ class TurnDriver:
                 raise GameLawError(f"{self.zoo.name}: {agent!r} is dead, but stays in the game")
             after = dict(self.env.rewards)
             if after != {other: before.get(other) for other in after}:
-                self.paid_N = self.paid_N + self.zoo.paid(after)
+                self.paid_N = self.paid_N + self._paid(self._living())
 
 
 @final
@@ -290,12 +310,17 @@ class ParallelDriver:
         terminations: Fates,
         truncations: Fates,
     ) -> View:
-        dead = {id for ended in (terminations, truncations) for id, over in ended.items() if over}
+        dead = _dead(terminations, truncations)
         acting = tuple(name for name, id in self.zoo.present(self.env).items() if id not in dead)
         self.zoo.require("observation", observations, acting)
         named = {name: observations[id] for name, id in self.zoo.ids.items() if id in observations}
         truncated = _is_truncated(terminations, truncations)
         return self.reader.view(acting, named, infos, truncated=truncated)
+
+
+def _dead(terminations: Fates, truncations: Fates) -> set[Hashable]:
+    """The ids of the agents whose episode is over."""
+    return {id for fates in (terminations, truncations) for id, over in fates.items() if over}
 
 
 def _is_truncated(terminations: Fates, truncations: Fates) -> bool:

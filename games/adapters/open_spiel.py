@@ -9,11 +9,13 @@ import importlib
 import math
 from types import ModuleType
 
-from games.adapters.live import nearest, readable
+import attrs
+
+from games.adapters.live import Success, nearest, readable
 from games.adapters.open_spiel_game import OpenSpielGame, Source, SpielGame, SpielState, TextOf
 from games.adapters.open_spiel_wording import Wording, wording_of
 from tsmg import Facts, InvalidArgumentError, MissingPackageError, Stream
-from tsmg.invalid import Forfeit
+from tsmg.invalid import AbstractInvalidRule, Forfeit
 
 _BETTER_SEEN = ("battleship", "kriegspiel", "solitaire")
 """Games whose information state is a log of moves, while the observation shows a board."""
@@ -28,11 +30,11 @@ def from_open_spiel(
     text: Source | None = None,
     observation_text: TextOf | None = None,
     rules: str | None = None,
+    success: Success | None = None,
+    invalid_rule: AbstractInvalidRule | None = None,
     **parameters: object,
 ) -> OpenSpielGame:
     """An OpenSpiel game as an explicit game of the agents ``player_0``, ``player_1``, ...
-
-    A text that names no legal action is a forfeit; ``tsmg.with_invalid_rule`` changes that.
 
     Args:
       game: a name such as ``"kuhn_poker"``, with or without parameters (``"kuhn_poker(players=3)"``), or a
@@ -45,6 +47,9 @@ def from_open_spiel(
         text that replaces OpenSpiel's own.
       rules: the rules that an agent reads; by default those of ``games.adapters.open_spiel_wording``, if it has the
         game, with a legend of its text.
+      success: the definition of success; by default there is none.
+      invalid_rule: iota, which determines what follows an invalid text; by default the agent forfeits, with a penalty
+        equal to the greatest possible loss and at least 1.
       **parameters: parameters of the game.
 
     Raises:
@@ -63,8 +68,18 @@ def from_open_spiel(
         raise MissingPackageError(
             "from_open_spiel needs OpenSpiel, an optional package: pip install 'tsmg[open-spiel]'"
         ) from error
+    spiel = _loaded(library, game, parameters)
+    loss = -float(spiel.min_utility())
+    made = _worded(library, spiel, text, observation_text, rules)
     return _checked(
-        library, _loaded(library, game, parameters), text, observation_text, rules, horizon
+        library,
+        attrs.evolve(
+            made,
+            horizon=spiel.max_game_length() if horizon is None else horizon,
+            invalid_rule=invalid_rule
+            or Forfeit(penalty=max(1.0, loss) if math.isfinite(loss) else 1.0),
+            is_success=success,
+        ),
     )
 
 
@@ -105,32 +120,33 @@ def _loaded(library: ModuleType, game: str | SpielGame, parameters: dict[str, ob
     return spiel
 
 
-def _checked(
+def _worded(
     library: ModuleType,
     spiel: SpielGame,
     text: Source | None,
     observation_text: TextOf | None,
     rules: str | None,
-    horizon: int | None,
 ) -> OpenSpielGame:
-    """The adapted game, once its first legal actions and texts were read."""
-    loss = -float(spiel.min_utility())
+    """The game with its texts, rules and facts."""
     source = _source(library, spiel, text, observation_text)
     wording = wording_of(spiel.get_type().short_name, spiel.get_parameters())
     if wording is not None and (
         observation_text is not None or source != _source(library, spiel, None, None)
     ):
         wording = wording._replace(legend={}, text=())  # they are made for the usual text
-    game = OpenSpielGame(
+    return OpenSpielGame(
         spiel=spiel,
         source=source,
         own_text=observation_text,
         rules=_rules(library, spiel, wording) if rules is None else rules,
         wording=wording,
-        horizon=spiel.max_game_length() if horizon is None else horizon,
-        invalid_rule=Forfeit(penalty=max(1.0, loss) if math.isfinite(loss) else 1.0),
+        horizon=spiel.max_game_length(),
         facts=_facts(library, spiel, with_own_text=observation_text is not None),
     )
+
+
+def _checked(library: ModuleType, game: OpenSpielGame) -> OpenSpielGame:
+    """The game, once its first legal actions and texts were read."""
     try:
         state = game.sample_initial_state(Stream("probe"))
         for agent in game.agents:

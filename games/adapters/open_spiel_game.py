@@ -8,11 +8,13 @@ from typing import Any, Literal, TypeAlias, final
 
 import attrs
 
+from games.adapters.live import Success
 from games.adapters.open_spiel_wording import Wording
 from games.arguments import to_horizon
 from tsmg import (
     AbstractExplicitGame,
     Distribution,
+    Episode,
     Facts,
     Finite,
     GameLawError,
@@ -177,6 +179,7 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
       horizon: time limit H, in steps.
       invalid_rule: iota, which determines what follows an invalid text.
       facts: what OpenSpiel declares.
+      is_success: what a success is, if that is defined.
     """
 
     spiel: SpielGame
@@ -187,6 +190,7 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
     facts: Facts = Facts()
+    is_success: Success | None = None
     agents: tuple[str, ...] = attrs.field(init=False)
 
     @agents.default
@@ -252,6 +256,9 @@ class OpenSpielGame(AbstractExplicitGame[Position, int]):
 
     def rules_text(self, agent: str) -> str:
         return f"You play {self.spiel.get_type().long_name}. {self.rules}".strip()
+
+    def success(self, episode: Episode[Position], agent: str) -> bool | None:
+        return None if self.is_success is None else self.is_success(episode, agent)
 
     def information_key(self, state: Position, agent: str) -> Hashable:
         """OpenSpiel's string of the player's knowledge, and its legal actions, which not every string includes."""

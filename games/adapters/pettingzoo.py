@@ -4,6 +4,7 @@ They are sampled: an environment advances with the episode, and branches by a re
 The games of ``pettingzoo.classic`` have curated texts.
 """
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -14,14 +15,15 @@ from typing import Any, final
 
 import attrs
 import pettingzoo
-from pettingzoo.env_registry.exceptions import PettingZooRegistryError
 
 from games.adapters import chance, spaces
 from games.adapters.actions import MOST_LISTED, Actions, name_actions
 from games.adapters.classic import curated
 from games.adapters.curated import Curated, RawEnv
-from games.adapters.live import LiveGame, Success, nearest, readable
+from games.adapters.live import LiveGame, Success, readable
 from games.adapters.multi_agent import ParallelDriver, TurnDriver, Zoo
+from games.adapters.remaking import told
+from games.adapters.zoo_registry import registered
 from tsmg import Facts, Forfeit, InvalidArgumentError, PlayRandomLegal, StandStill
 from tsmg.invalid import AbstractInvalidRule
 
@@ -75,7 +77,8 @@ def from_pettingzoo(
         environment's ansi rendering, or the observation without the action mask, whichever exists first.
       labels: names of the numbers of an observation that is a vector, each of which then has a line of its own; the
         same for all agents, or by agent.
-      rules: the rules that an agent reads, before the actions; by default the curated rules.
+      rules: the rules that an agent reads, before the actions; by default the curated rules, or those that
+        ``metadata["rules"]`` has for each agent, as in an exported game.
       success: the definition of success; by default there is none.
       invalid_rule: iota, which determines what follows an invalid text. By default an AEC environment stands still;
         in a Parallel one a random legal action is played for the offender, or the offender forfeits where actions are
@@ -88,9 +91,10 @@ def from_pettingzoo(
       **kwargs: arguments of the function that makes the environment.
 
     Raises:
-      InvalidArgumentError: the environment cannot be made again or has no time limit; its actions cannot be named; a
-        text of the first observation is over 4,000 characters; or fresh chance or the invalid rule is impossible. The
-        message says what to pass.
+      MissingPackageError: the package of a known id is not installed.
+      InvalidArgumentError: there is no such environment or no such argument; the environment cannot be made again or
+        has no time limit; its actions cannot be named; a text of the first observation is over 4,000 characters; or
+        fresh chance or the invalid rule is impossible. The message says what to pass.
     """
     options = _Options(
         horizon=horizon, action_names=action_names, choices=choices, observation_text=observation_text,
@@ -177,6 +181,13 @@ def _rules(made: RawEnv, agent: str, known: Curated | None, options: _Options) -
     """The rules that an agent reads."""
     if known is not None and options.rules is None:
         return known.rules(made.unwrapped, agent)
+    carried = made.metadata.get("rules")
+    if (
+        options.rules is None
+        and isinstance(carried, Mapping)
+        and isinstance(carried.get(agent), str)
+    ):
+        return str(carried[agent])  # as an exported game has them
     return f"You are {agent}. {options.rules or ''}".strip()
 
 
@@ -195,20 +206,7 @@ def _maker(env: object, kwargs: Mapping[str, object]) -> Make:
             "'env' must be an id, a function that makes a PettingZoo environment, or a module with such a function "
             f"(got {env!r})"
         )
-    for kind, registry in (
-        ("aec", pettingzoo.aec_registry),
-        ("parallel", pettingzoo.parallel_registry),
-    ):
-        try:
-            spec = pettingzoo.spec(kind, env)
-        except PettingZooRegistryError:
-            continue
-        if spec.id in registry:
-            return functools.partial(pettingzoo.make, kind, spec.id, **kwargs)
-    known = {**pettingzoo.aec_registry, **pettingzoo.parallel_registry}
-    raise InvalidArgumentError(
-        f"'env' must be a registered id such as 'classic/tictactoe_v3' (got {env!r}){nearest(env, known)}"
-    )
+    return registered(env, kwargs)
 
 
 def _made(env: object, kwargs: Mapping[str, object]) -> tuple[Make, RawEnv]:
@@ -221,7 +219,9 @@ def _made(env: object, kwargs: Mapping[str, object]) -> tuple[Make, RawEnv]:
             return maker(**kwargs)
 
     make = functools.wraps(maker, assigned=())(make)
-    made = make()
+    # what a function raises without arguments of ours is its author's to read
+    with told(env, kwargs) if isinstance(env, str) or kwargs else contextlib.nullcontext():
+        made = make()
     if not isinstance(made, pettingzoo.AECEnv | pettingzoo.ParallelEnv):
         raise InvalidArgumentError(
             f"'env' must make a PettingZoo environment (got {made!r} of {env!r})"

@@ -32,7 +32,13 @@ Make = Callable[[], Env]
 CHECKS = (OrderEnforcing, PassiveEnvChecker)
 """Wrappers that change nothing where the API is kept to."""
 _SHOWS = (HumanRendering, RecordVideo, RenderCollection)
-_HOMES = {"BabyAI": "minigrid", "MiniGrid": "minigrid"}
+_HOMES = {
+    "ALE": "ale-py",
+    "BabyAI": "minigrid",
+    "MiniGrid": "minigrid",
+    "MiniWorld": "miniworld",
+    "highway": "highway-env",
+}
 """The packages of environments that are registered when these are imported, by the first word of the id."""
 _OLDER = (
     "'env' must keep to Gymnasium's present API, in which 'reset' takes a seed and gives (observation, info), and "
@@ -48,7 +54,7 @@ def maker(env: object, kwargs: Mapping[str, Any]) -> tuple[Make, Env, int | None
       kwargs: arguments of ``gymnasium.make``.
 
     Raises:
-      MissingPackageError: the package of a known id is not installed.
+      MissingPackageError: the package of a known id, or one that the environment asks for, is not installed.
       InvalidArgumentError: it cannot be made, or not again, or is no environment of Gymnasium's present API.
     """
     if isinstance(env, gymnasium.Env):
@@ -76,9 +82,18 @@ def maker(env: object, kwargs: Mapping[str, Any]) -> tuple[Make, Env, int | None
 
 @contextlib.contextmanager
 def told(env: object, kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """The reason why an environment cannot be made, as the error of an argument."""
+    """The reason why an environment cannot be made, as the error of an argument or of a package.
+
+    Raises:
+      MissingPackageError: the environment's library says that a package is not installed.
+      InvalidArgumentError: anything else that it raises where an argument does not fit.
+    """
     try:
         yield
+    except MissingPackageError:
+        raise
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise MissingPackageError(f"{env!s:.200} needs an optional package: {error}") from error
     except (TypeError, ValueError, LookupError, ImportError, gymnasium.error.Error) as error:
         reason = repr(error) if isinstance(error, KeyError) else error
         raise InvalidArgumentError(
@@ -96,10 +111,10 @@ def _checked(made: object) -> Env:
 
 
 def _registered(id: str) -> EnvSpec:
-    home = _HOMES.get(id.partition("-")[0])
+    home = _HOMES.get(re.split("[-/]", id)[0])
     if home is not None:  # its import registers it
         try:
-            importlib.import_module(home)
+            importlib.import_module(home.replace("-", "_"))
         except ModuleNotFoundError as error:
             raise MissingPackageError(
                 f"{id} needs {home}, an optional package: pip install {home}"

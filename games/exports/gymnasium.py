@@ -99,7 +99,7 @@ def _open_masks(*values: Any) -> None:
 
 @final
 class GymnasiumGame(gymnasium.Env[Any, Any]):
-    """A game as one agent plays it.
+    """A game as one agent plays it; ``metadata["rules"]`` has the rules that it reads.
 
     Rewards before the agent's first turn count at its first step. If the game is over before that turn, ``reset`` shows
     its end (``info["ending"]``), and the first step ends the episode whatever the action.
@@ -111,7 +111,11 @@ class GymnasiumGame(gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, *, view: View, agent: str, policies: Mapping[str, AgentPolicy]) -> None:
-        self.metadata = {"render_modes": ["ansi"], "render_fps": 1}
+        self.metadata = {
+            "render_modes": ["ansi"],
+            "render_fps": 1,
+            "rules": view.game.rules_text(agent),
+        }
         self.agent = agent
         self.render_mode = view.render_mode
         self.action_space = view.action_space(agent)

@@ -98,6 +98,8 @@ def to_pettingzoo_parallel(
 class _Shown:
     """The common part of both kinds of environment: agents, spaces and the match that is played.
 
+    ``metadata["rules"]`` has the rules that each agent reads.
+
     Args:
       view: the spaces and their values.
     """
@@ -107,6 +109,7 @@ class _Shown:
             "name": view.game.name,
             "render_modes": ["ansi"],
             "is_parallelizable": False,
+            "rules": {agent: view.game.rules_text(agent) for agent in view.game.agents},
         }
         self.render_mode = view.render_mode
         self.possible_agents = list(view.game.agents)

@@ -28,6 +28,7 @@ from algorithms.training.game_spec import GameSpec
 from algorithms.training.policy_spec import PolicySpec
 from games import KuhnPoker, LineWalk, make
 from lap import LanguageAgentPolicy, ModelError, ScriptedModel
+from lap.models import hub
 from tests.checkpoints import tiny_model
 from tests.strategies import Countdown
 from tsmg import Finite, InvalidArgumentError, Stream, UniformPlayer, register, registry
@@ -155,6 +156,7 @@ def test_a_file_is_checked_before_anything_is_played(tmp_path, change, sentence)
         (["--only", "Chess-v0"], "the suite has no game 'Chess-v0'; there are LineWalk-v0"),
         (["--file", "nowhere.toml"], "'nowhere.toml' cannot be read"),
         (["uniform", "uniform"], "the policies must differ"),
+        (["uniform", "nosuch"], "no checkpoint is called 'nosuch': there is no such folder"),
     ],
 )
 def test_bad_arguments_end_in_one_sentence(tmp_path, arguments, sentence):
@@ -232,6 +234,24 @@ def test_what_was_played_before_a_failure_is_kept_and_the_rest_goes_on(
     table = suite_table(TWO, contestants, found)
     assert [row[5:] for row in table.rows] == [("failed", "-")] * 3
     assert len(count) == 2  # uniform play of both
+
+
+def test_every_name_is_looked_up_once_before_the_first_game(tmp_path, count, monkeypatch):
+    """The last of the policies is the one that is missing, and its name is near that of a folder."""
+    asked, real = [], hub.get_hf_file_metadata
+
+    def ask(url, **options):
+        asked.append(url)
+        return real(url, **options)  # tests are offline
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", ask)
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save_pretrained(tmp_path / "trained")
+    contestants = players("uniform", "scripted", "trained", "trainde")
+    with pytest.raises(ModelError, match=r"called 'trainde'.* did you mean 'trained'\?$") as caught:
+        play_suite(TWO, contestants, "out")
+    assert "\n" not in str(caught.value)
+    assert count == [] and len(asked) == 1 and not Path("out").exists()
 
 
 def test_a_changed_checkpoint_is_another_contestant(tmp_path):

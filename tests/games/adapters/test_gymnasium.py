@@ -1,5 +1,6 @@
 """Gymnasium environments as games: tables, live ones, branching, masks, refusals."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from tsmg import (
     GameLawError,
     Illegal,
     InvalidArgumentError,
+    MissingPackageError,
     Parsed,
     PlayerPolicy,
     Purpose,
@@ -663,9 +665,26 @@ def test_what_cannot_be_imported_is_refused(made: bool, monkeypatch: pytest.Monk
         "gymnasium.make" if made else "games.adapters.remaking.load_env_creator", missing
     )
     with pytest.raises(
-        InvalidArgumentError, match=r"can be made .*CartPole.*Box2D is not installed"
+        MissingPackageError, match=r"^CartPole-v1 needs .*: Box2D is not installed$"
     ):
         games.from_gymnasium("CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("id", "package"),
+    [
+        ("ALE/Pong-v5", "ale-py"),
+        ("MiniWorld-Hallway-v0", "miniworld"),
+        ("highway-v0", "highway-env"),
+        ("highway-fast-v0", "highway-env"),
+    ],
+)
+def test_the_package_of_a_family_is_named_where_it_is_missing(
+    id: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    with pytest.raises(MissingPackageError, match=f"^{id} needs .*: pip install {package}$"):
+        games.from_gymnasium(id)
 
 
 def test_an_unknown_map_is_refused() -> None:

@@ -32,6 +32,7 @@ from tsmg import (
     InvalidArgumentError,
     NotEnumerableError,
     Parsed,
+    PlayRandomLegal,
     Stream,
 )
 
@@ -586,6 +587,24 @@ def test_horizon_penalty_and_name() -> None:
     assert games.from_open_spiel("kuhn_poker", horizon=2).horizon == 2
     assert games.from_open_spiel("kuhn_poker").invalid_rule.penalty == 2.0
     assert games.from_open_spiel("2048").invalid_rule.penalty == 1.0
+
+
+def test_success_and_the_invalid_rule_are_what_the_caller_says() -> None:
+    game = games.from_open_spiel(
+        "kuhn_poker",
+        players=3,
+        success=lambda episode, agent: episode.episode_return(agent) > 0,
+        invalid_rule=PlayRandomLegal(penalty=0.5),
+    )
+    assert game.agents == ("player_0", "player_1", "player_2")
+    assert game.invalid_rule == PlayRandomLegal(penalty=0.5)
+    for seed in range(4):
+        episode = played(game, seed)
+        assert isinstance(episode, Episode)
+        won = {agent: game.success(episode, agent) for agent in game.agents}
+        assert won == {agent: episode.episode_return(agent) > 0 for agent in game.agents}
+        assert True in won.values()
+        assert games.from_open_spiel("kuhn_poker").success(episode, "player_0") is None
 
 
 def test_a_game_that_is_made_already_is_taken() -> None:

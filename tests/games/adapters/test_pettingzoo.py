@@ -1,13 +1,17 @@
 """PettingZoo environments as games: the dead, the vanished, rewards, masks, chance, branching, refusals."""
 
+import sys
 import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium.spaces as gym
 import numpy as np
 import pettingzoo
 import pytest
+from pettingzoo.classic.chess import chess
+from pettingzoo.env_registry.exceptions import FailedToImport
 from pettingzoo.utils.conversions import parallel_to_aec
 
 import games
@@ -25,6 +29,7 @@ from tsmg import (
     GameLawError,
     Illegal,
     InvalidArgumentError,
+    MissingPackageError,
     Parsed,
     PlayDefault,
     PlayerPolicy,
@@ -605,6 +610,72 @@ def test_impossible_requests_are_refused(
         games.from_pettingzoo(env, **{"horizon": 9, "fresh_chance": False, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("id", "module", "message"),
+    [
+        ("sisl/multiwalker_v9", "Box2D", r"multiwalker_v9 needs .*Box2D.*'pettingzoo\[sisl\]'"),
+        ("butterfly/pistonball_v6", "pymunk", r"pymunk.*pip install 'pettingzoo\[butterfly\]'"),
+        ("atari/pong_v3", "multi_agent_ale_py", r"pip install 'pettingzoo\[atari\]'"),
+        ("mpe/simple_spread_v3", "mpe2", "is in mpe2, no longer in PettingZoo.*pip install mpe2"),
+        ("magent/battle_v4", "magent2", "is in magent2, no longer in .*pip install magent2"),
+    ],
+)
+def test_the_package_of_a_family_is_named_where_it_is_missing(
+    id: str, module: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = f"pettingzoo.{id.partition('/')[0]}."
+    for name in [name for name in sys.modules if name.startswith(room)]:
+        monkeypatch.delitem(sys.modules, name)  # so that it is imported anew
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPackageError, match=message) as caught:
+        games.from_pettingzoo(id, horizon=3)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_classic_games_come_with_an_extra_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise FailedToImport("no entry point") from ImportError("No module named 'chess'")
+
+    monkeypatch.setattr(pettingzoo, "make", fail)
+    with pytest.raises(
+        MissingPackageError, match=r"\(No module named 'chess'\).*'tsmg\[classic\]'"
+    ):
+        games.from_pettingzoo("classic/chess_v6")
+
+
+def test_a_family_that_has_moved_is_found_in_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in of mpe2, whose modules have functions as PettingZoo's had."""
+    (tmp_path / "mpe2").mkdir()
+    (tmp_path / "mpe2/__init__.py").write_text("")
+    (tmp_path / "mpe2/simple_v9.py").write_text(
+        "from tests.games.adapters.test_pettingzoo import Walkers\n"
+        "def parallel_env(**arguments): return Walkers(**arguments)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    sys.modules.pop("mpe2", None)
+    game = games.from_pettingzoo("mpe/simple_v9", horizon=3, fresh_chance=False)
+    assert game.agents == ("a", "b")
+    with pytest.raises(InvalidArgumentError, match=r"environment of mpe2 .* ones are simple_v9"):
+        games.from_pettingzoo("mpe/simple_v8", horizon=3)
+
+
+@pytest.mark.parametrize("env", ["classic/chess_v6", chess, Trio])
+def test_arguments_that_do_not_fit_are_refused(env: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'env' must be one that can be made.*wind"):
+        games.from_pettingzoo(env, horizon=3, wind=3)
+
+
+def test_what_a_function_raises_is_its_own() -> None:
+    def broken() -> Any:
+        raise TypeError("of mine")
+
+    with pytest.raises(TypeError, match=r"^of mine$"):
+        games.from_pettingzoo(broken, horizon=3)
+
+
 def test_what_text_cannot_name_can_be_given_as_choices() -> None:
     choices = {"left": np.array([-1], np.float32), "right": np.array([1], np.float32)}
     game = games.from_pettingzoo(Steering, horizon=9, fresh_chance=False, choices=choices)
@@ -667,16 +738,58 @@ def test_ansi_renderings_are_read_where_they_can_be(
     assert game.observation_text(game.sample_initial_state(Stream(0)), "b") == text
 
 
-class Blind(Trio):
-    """Nobody sees anything."""
+class Untold(Trio):
+    """Tells its living agents too little, or the dead."""
 
-    def observe(self, agent: str) -> None:  # type: ignore[override]
-        return None
+    def step(self, action: int | None) -> None:
+        was_alive = "b" in self.agents
+        super().step(action)
+        if self.fault == "no reward" and self.n == 1:
+            del self.rewards["c"]
+        if self.fault == "None reward" and self.n == 1:
+            self.rewards["c"] = None
+        if self.fault == "no last reward" and self.n == 2 and was_alive:
+            del self.rewards["b"]
+
+    def observe(self, agent: str) -> Any:
+        if self.fault == "None" and self.n == 1 and agent == "b":
+            return None
+        if self.fault == "None of others" and self.n == 1 and agent == "c":
+            return None
+        if self.fault == "None of the dead" and self.n == 2 and agent == "b":
+            return None
+        if self.fault == "no observation" and self.n == 1:
+            return {"a": 1, "c": 1}[agent]
+        if self.fault == "bug" and self.n == 1:
+            return {"x": 1}["y"]
+        return self.n
 
 
-def test_no_observation_has_a_text_too() -> None:
-    game = games.from_pettingzoo(Blind, horizon=9, fresh_chance=False)
-    assert uniform_episode(game).steps[0].agent_steps[0].observation.text != ""
+@pytest.mark.parametrize(
+    ("fault", "message", "steps"),
+    [
+        ("no reward", "trio_v0: the environment gives the living agent 'c' no reward", 0),
+        ("None reward", "trio_v0: the environment gives the living agent 'c' no reward", 0),
+        ("no last reward", "trio_v0: the environment gives the living agent 'b' no reward", 1),
+        ("None", "trio_v0: the environment gives the living agent 'b' no observation", 0),
+        ("None of others", "the environment gives the living agent 'c' no observation", 0),
+        ("no observation", "trio_v0: the environment gives the living agent 'b' no observation", 0),
+        ("bug", "KeyError: 'y'", 0),
+    ],
+)
+def test_what_the_living_are_not_told_in_turn_is_named(
+    fault: str, message: str, steps: int
+) -> None:
+    failed = record(games.from_pettingzoo(Untold, horizon=9, fault=fault, fresh_chance=False))
+    assert isinstance(failed, FailedEpisode)
+    assert message in failed.error and len(failed.steps) == steps
+
+
+def test_the_dead_keep_their_text_where_they_are_shown_nothing() -> None:
+    game = games.from_pettingzoo(Untold, horizon=9, fault="None of the dead", fresh_chance=False)
+    assert uniform_episode(game).final_observations["b"] == "1"
+    told = games.from_pettingzoo(Untold, horizon=9, fresh_chance=False)
+    assert uniform_episode(told).final_observations["b"] == "2"
 
 
 def test_an_environment_that_nobody_prepared_plays() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -314,17 +314,58 @@ def test_a_dead_snake_is_done_at_once() -> None:
 # ---- in and out again ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "id",
-    [
-        "FrozenLake-v0",
-        "SlipperyFrozenLake-v0",
-        "SmallSnake-v0",
-        "Hanoi-v0",
-        "Blackjack-v0",
-        "Mastermind-v0",
-    ],
-)
+RETURNING = [
+    "FrozenLake-v0",
+    "SlipperyFrozenLake-v0",
+    "SmallSnake-v0",
+    "Hanoi-v0",
+    "Blackjack-v0",
+    "Mastermind-v0",
+]
+
+
+@attrs.frozen
+class Saying:
+    """Says given texts, one after the other."""
+
+    said: Iterator[str]
+
+    def reply(self, requests: Sequence[Request]) -> Sequence[Reply]:
+        texts = [next(self.said) for _ in requests]
+        return [Reply(text=text, parser_outcome=ActionText(text)) for text in texts]
+
+
+@pytest.mark.parametrize("id", RETURNING)
+def test_an_imported_episode_is_that_of_the_seed_in_its_start(id: str) -> None:
+    """As docs/how_to/exports.md says: with the legal actions listed, by uniform play."""
+    game = games.make(id)
+    (role,) = game.agents
+    again = games.from_gymnasium(
+        lambda: games.to_gymnasium(game),
+        horizon=game.horizon,
+        admissible="legal_texts",
+        invalid_rule=game.invalid_rule,
+        success=lambda episode, agent: episode.episode_return(agent) > 0,
+    )
+    assert again.rules_text("player") == game.rules_text(role)
+    assert again.invalid_rule == game.invalid_rule
+    keys = [EpisodeSpec[Any](key=EpisodeKey(seed=seed)) for seed in range(6)]
+    for record in play(again, PlayerPolicy(again, UniformPlayer(again)), keys):
+        assert isinstance(record, Episode), record.error
+        said = Saying(step.reply.text for step in record.agent_steps("player"))
+        seed = record.start.state.state.seed
+        (own,) = play(game, said, [EpisodeSpec(key=EpisodeKey(seed=seed))])
+        assert isinstance(own, Episode), own.error
+        assert own.rewards_T(role) == record.rewards_T("player")
+        assert own.ending == record.ending and not own.invalid_count(role)
+        assert own.final_observations[role] == record.final_observations["player"]
+        assert [step.observation.text for step in own.agent_steps(role)] == [
+            step.observation.text for step in record.agent_steps("player")
+        ]
+        assert again.success(record, "player") == (own.episode_return(role) > 0)
+
+
+@pytest.mark.parametrize("id", RETURNING)
 def test_a_game_that_went_out_and_in_again_plays_the_same(id: str) -> None:
     """Rewards, penalties included, texts and lengths are those of the original for the same seed and texts."""
     game = games.make(id)

@@ -450,3 +450,19 @@ class Endless(Countdown):
     """It has no limit."""
 
     horizon: int | None = None
+
+
+def test_the_rules_go_along_and_come_in_again() -> None:
+    for export in (games.to_pettingzoo, games.to_pettingzoo_parallel):
+        again = games.from_pettingzoo(
+            lambda export=export: export(GAMES["SnakeDuel-v0"]), horizon=9, fresh_chance=False
+        )
+        for agent in again.agents:
+            assert again.rules_text(agent) == GAMES["SnakeDuel-v0"].rules_text(agent)
+    own = games.from_pettingzoo(
+        lambda: games.to_pettingzoo(GAMES["TicTacToe-v0"]),
+        horizon=9,
+        rules="Be quick.",
+        fresh_chance=False,
+    )
+    assert own.rules_text("x") == "You are x. Be quick."
