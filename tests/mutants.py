@@ -1,11 +1,12 @@
-"""Twelve defects that are hard to see, in one small game of two who act at once; beside those of ``tests/seeded.py``.
+"""Defects that are hard to see, in a small game of two who act at once and in one of words; beside ``tests/seeded.py``.
 
 Each is one line of a game that a reader may take for right. ``python tests/benchmarks/defects.py --subtle`` shows which
-rule of the kit notices each.
+rule of the kit notices each, and which it misses (``MISSED``).
 """
 
+import functools
 import itertools
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import attrs
@@ -15,7 +16,10 @@ from tsmg import (
     AbstractPlayer,
     Distribution,
     Facts,
+    Illegal,
+    Parsed,
     Stream,
+    TextOutcome,
     Transition,
     deterministic,
     product,
@@ -37,6 +41,17 @@ SUBTLE = {
     "hash-order": "legal actions come in the order of a set of words",
     "shared-memory": "all instances share a list of who gave, and pay by it",
     "late-leak": "the other's card is shown once both have given in the first round",
+    "player-peeks": "the scripted player looks at the other's card",
+    "state-forgets": "a field of the state that == leaves out doubles the rewards",
+    "joint-cleared": "a step clears the joint action that it is given",
+    "success-drawn": "success answers differently whenever it is asked",
+    "metrics-count": "a metric says how often it was asked",
+    "list-actions": "actions are lists",
+    "all-shown": "every text shows both cards, and the information key is the text",
+    "three-words": "a message of fewer than three words raises",
+    "half-shown": "one of the two reads both cards, and the information key is the text",
+    "magic-word": "a message that contains a certain word pays",
+    "rare-leak": "a card is shown after one of some thousand episodes",
 }
 NOTICED = {
     "joint-order": "joint-order",
@@ -51,8 +66,26 @@ NOTICED = {
     "hash-order": "hash-seed",
     "shared-memory": "same-seed",
     "late-leak": "information",
+    "player-peeks": "player-information",
+    "state-forgets": "state-tells-outcomes",
+    "joint-cleared": "arguments",
+    "success-drawn": "success",
+    "metrics-count": "metrics",
+    "list-actions": "legal-actions",
+    "all-shown": "text-separates-states",
+    "three-words": "free-text",
 }
 """The rule that is about each defect."""
+MISSED = {*SUBTLE} - {*NOTICED}
+"""Defects that no rule notices; for the first of them a note says what to declare."""
+_COURSE = tuple(
+    zip(
+        ("give", "keep", "give", "give", "keep"),
+        ("keep", "give", "give", "keep", "give"),
+        strict=True,
+    )
+)
+"""The only course of five rounds after which a card is shown."""
 _GIVEN: list[str] = []
 _CALLS = itertools.count(1)
 
@@ -63,6 +96,7 @@ class Table:
 
     cards: tuple[int, int]
     done: tuple[tuple[str, str], ...] = ()
+    luck: int = attrs.field(default=1, eq=False)
 
 
 @attrs.frozen
@@ -82,6 +116,19 @@ class Moody(AbstractPlayer[Table, str]):
 
     def action_dist(self, state: Table, agent: str) -> Distribution[str]:
         return deterministic(("keep", "give")[next(_CALLS) % 2])
+
+
+@attrs.frozen
+class Sly(AbstractPlayer[Table, str]):
+    """Gives where the other's card is high."""
+
+    def action_dist(self, state: Table, agent: str) -> Distribution[str]:
+        return deterministic("give" if state.cards[1 - AGENTS.index(agent)] == 2 else "keep")
+
+
+def _deed(action: Any) -> str:
+    """The word of an action; where actions are lists, their only one."""
+    return str(action if isinstance(action, str) else action[0])
 
 
 @attrs.frozen(kw_only=True)
@@ -105,10 +152,14 @@ class Gifts(AbstractExplicitGame[Table, str]):
         return Angry() if self.defect == "rule-remembers" else Forfeit(penalty=1.0)
 
     def initial_state_dist(self) -> Distribution[Table]:
-        return product([uniform((1, 2))] * 2).map(lambda cards: Table((cards[0], cards[1])))
+        luck = uniform((1, 2)) if self.defect == "state-forgets" else deterministic(1)
+        cards = uniform((1, 2))
+        return product([cards, cards, luck]).map(
+            lambda drawn: Table((drawn[0], drawn[1]), luck=drawn[2])
+        )
 
     def is_terminal(self, state: Table) -> bool:
-        return len(state.done) >= 2
+        return len(state.done) >= self.horizon
 
     def is_out(self, state: Table, agent: str) -> bool:
         own = AGENTS.index(agent)
@@ -124,7 +175,9 @@ class Gifts(AbstractExplicitGame[Table, str]):
             return ()
         if self.defect == "legal-leaks" and state.cards[1 - AGENTS.index(agent)] == 2:
             return ("keep",)
-        every = ("keep", "give")
+        every: Any = ("keep", "give")
+        if self.defect == "list-actions":
+            every = (["keep"], ["give"])
         return tuple({"keep", "give"}) if self.defect == "hash-order" else every
 
     def transition_dist(
@@ -135,16 +188,19 @@ class Gifts(AbstractExplicitGame[Table, str]):
         if self.defect == "joint-order":
             ann, ben = joint_action.values()
         else:
-            ann, ben = (joint_action.get(agent, "keep") for agent in AGENTS)
+            ann, ben = (_deed(joint_action.get(agent, "keep")) for agent in AGENTS)
+        if self.defect == "joint-cleared":
+            joint_action.clear()  # type: ignore[attr-defined]
         gifts = [float(deed == "give") for deed in (ann, ben)]
         if self.defect == "shared-memory" and "give" in (ann, ben):
             _GIVEN.append("gift")
             gifts[0] += len(_GIVEN)
         rewards = (
-            gifts[1] * state.cards[0] - gifts[0],
-            gifts[0] * state.cards[1] - gifts[1],
+            state.luck * (gifts[1] * state.cards[0] - gifts[0]),
+            state.luck * (gifts[0] * state.cards[1] - gifts[1]),
         )
-        return deterministic(Transition(Table(state.cards, (*state.done, (ann, ben))), rewards))
+        after = Table(state.cards, (*state.done, (ann, ben)), luck=state.luck)
+        return deterministic(Transition(after, rewards))
 
     def sample_transition(
         self, state: Table, joint_action: Mapping[str, str], rng: Stream
@@ -160,14 +216,20 @@ class Gifts(AbstractExplicitGame[Table, str]):
         lines += [f"You {pair[own]}, the other {pair[1 - own]}." for pair in state.done]
         if self.defect == "late-leak" and state.done[:1] == (("give", "give"),):
             lines.append(f"The other has card {state.cards[1 - own]}.")
+        if self.defect == "rare-leak" and state.done == _COURSE:
+            lines.append(f"The other has card {state.cards[1 - own]}.")
+        if self.defect == "all-shown" or (self.defect == "half-shown" and agent == "ann"):
+            lines.append(f"The other has card {state.cards[1 - own]}.")
         return "\n".join(lines)
 
     def information_key(self, state: Table, agent: str) -> Hashable:
+        if self.defect in ("all-shown", "half-shown"):
+            return super().information_key(state, agent)
         cards = state.cards if self.defect == "key-peeks" else state.cards[AGENTS.index(agent)]
         return agent, cards, state.done
 
     def action_text(self, state: Table, agent: str, action: str) -> str:
-        return action
+        return _deed(action)
 
     def rules_text(self, agent: str) -> str:
         read = f" You read this {next(_CALLS)} times." if self.defect == "rules-count" else ""
@@ -177,4 +239,73 @@ class Gifts(AbstractExplicitGame[Table, str]):
         return str(id(self)) if self.defect == "key-by-id" else super().instance_key(start)
 
     def scripted_player(self) -> AbstractPlayer[Table, str] | None:
-        return Moody() if self.defect == "player-remembers" else None
+        players = {"player-remembers": Moody(), "player-peeks": Sly()}
+        return players.get(self.defect)
+
+    def success(self, episode: Any, agent: str) -> bool | None:
+        return next(_CALLS) % 2 == 0 if self.defect == "success-drawn" else None
+
+    def metrics(self, episode: Any, agent: str) -> Mapping[str, float]:
+        return {"asked": float(next(_CALLS))} if self.defect == "metrics-count" else {}
+
+
+@attrs.frozen
+class Polite(AbstractPlayer[tuple[str, ...], str]):
+    """Says the same whenever it is asked."""
+
+    def action_dist(self, state: tuple[str, ...], agent: str) -> Distribution[str]:
+        return deterministic("how are you today")
+
+
+@attrs.frozen(kw_only=True)
+class Words(AbstractExplicitGame[tuple[str, ...], str]):
+    """Two rounds of words, which all read in quotation marks: say: MESSAGE."""
+
+    defect: str = ""
+    horizon: int = 2
+    agents = AGENTS
+    facts: Facts = Facts(longest_game=2)
+
+    def initial_state_dist(self) -> Distribution[tuple[str, ...]]:
+        return deterministic(())
+
+    def is_terminal(self, state: tuple[str, ...]) -> bool:
+        return len(state) >= 2
+
+    def acting_agents(self, state: tuple[str, ...]) -> tuple[str, ...]:
+        return () if self.is_terminal(state) else (AGENTS[len(state)],)
+
+    def legal_actions(self, state: tuple[str, ...], agent: str) -> tuple[str, ...] | None:
+        return None if agent in self.acting_agents(state) else ()
+
+    def read_action(self, state: tuple[str, ...], agent: str, text: str) -> TextOutcome[str]:
+        is_said = text.startswith("say: ") and agent in self.acting_agents(state)
+        message = " ".join(text.removeprefix("say: ").split())
+        return Parsed(message) if is_said and message else Illegal(text)
+
+    def action_text(self, state: tuple[str, ...], agent: str, action: str) -> str:
+        return f"say: {action}"
+
+    def transition_dist(
+        self, state: tuple[str, ...], joint_action: Mapping[str, str]
+    ) -> Distribution[Transition[tuple[str, ...]]]:
+        (message,) = joint_action.values()
+        paid = float(self.defect == "magic-word" and "please" in message)
+        if self.defect == "three-words":
+            paid = float(message.split()[2] == "please")
+        return deterministic(Transition((*state, message), (paid, paid)))
+
+    def observation_text(self, state: tuple[str, ...], agent: str) -> str:
+        return "\n".join(map(ascii, state))
+
+    def scripted_player(self) -> AbstractPlayer[tuple[str, ...], str] | None:
+        return Polite()
+
+
+def mutant(defect: str) -> Callable[[], Any]:
+    """A maker of the game with a defect."""
+    if defect in ("three-words", "magic-word"):
+        return functools.partial(Words, defect=defect)
+    rounds = len(_COURSE) if defect == "rare-leak" else 2
+    facts = attrs.evolve(Gifts().facts, longest_game=rounds)
+    return functools.partial(Gifts, defect=defect, horizon=rounds, facts=facts)

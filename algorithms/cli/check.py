@@ -29,9 +29,25 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Number of pairs of walks.",
+    help="Number of pairs of walks; small games are enumerated up to four steps for each.",
 )
-def check(game_id: str, settings: tuple[str, ...], examples: int) -> None:
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Greatest number of steps of a walk, if the game's own limit is higher.",
+)
+@click.option(
+    "--text",
+    "texts",
+    metavar="TEXT",
+    multiple=True,
+    help="Text of an action to try where actions are not listed; may be repeated.",
+)
+def check(
+    game_id: str, settings: tuple[str, ...], examples: int, max_steps: int, texts: tuple[str, ...]
+) -> None:
     """Check a game (an id or module:callable) against the interface and the facts that it declares.
 
     The exit code is 0 if no rule is broken, 1 if one is, 2 if the arguments are bad.
@@ -45,6 +61,8 @@ def check(game_id: str, settings: tuple[str, ...], examples: int) -> None:
         report = check_game(
             functools.partial(tsmg.make, game_id, **arguments),
             max_examples=examples,
+            max_steps=max_steps,
+            action_texts=texts,
             source=f"import games\n\ngame = games.make({game_id!r}{keywords})",
         )
     _print_report(report)

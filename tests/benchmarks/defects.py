@@ -2,7 +2,7 @@
 
     python tests/benchmarks/defects.py [--subtle]
 
-With ``--subtle``: the twelve of ``tests/mutants.py``, and what this library's kit says of them.
+With ``--subtle``: those of ``tests/mutants.py``, and what this library's kit says of them.
 The same rules, with the same defects, are checked by this library's kit, by PettingZoo's api_test, seed_test and
 parallel_api_test, and by Gymnasium's check_env (where the holder plays and the guesser is scripted). Prints a table
 with the rule of the kit and the steps of its shortest script, and in how many of 20 runs each other check raises or
@@ -28,7 +28,7 @@ from pettingzoo.test import api_test, parallel_api_test, seed_test
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.mutants import NOTICED, SUBTLE, Gifts
+from tests.mutants import NOTICED, SUBTLE, mutant
 from tests.seeded import AGENTS, BEYOND, CARDS, CAUGHT, DEFECTS, KNOWN, LEGAL, Deal, FaceDown
 from tests.seeded import legal as legal_actions
 from tests.seeded import rewards as rewards_of
@@ -262,16 +262,17 @@ def measure(defect: str, sound: dict[str, list[str]]) -> list[str]:
 
 def subtle(defect: str) -> str:
     """What the kit says of a defect of ``tests/mutants.py``: its rule about it, or the others that broke."""
-    source = f"from tests.mutants import Gifts\ngame = Gifts(defect={defect!r})"
-    report = check_game(functools.partial(Gifts, defect=defect), source=source)
-    if NOTICED[defect] in report.broken:
+    source = f"from tests.mutants import mutant\ngame = mutant({defect!r})()"
+    report = check_game(mutant(defect), source=source)
+    if NOTICED.get(defect) in report.broken:
         return NOTICED[defect]
-    return f"by {', '.join(report.broken)}" if report.broken else "missed"
+    notes = ", a note" if report.result("information").notes else ""
+    return f"by {', '.join(report.broken)}" if report.broken else f"missed{notes}"
 
 
 def main() -> None:
     for defect, meaning in SUBTLE.items() if "--subtle" in sys.argv else ():
-        print(f"{defect:<18}{subtle(defect):<18}{meaning}", flush=True)
+        print(f"{defect:<18}{subtle(defect):<24}{meaning}", flush=True)
     if "--subtle" in sys.argv:
         return
     sound = {name: complaints(test("")) for name, test in TESTS.items()}

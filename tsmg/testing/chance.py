@@ -91,6 +91,8 @@ def _interleaving(case: Case) -> Iterator[Outcome]:
         return
     games = (subject.make(), subject.make())
     beside = subject.walk(subject.make(), other)
+    if beside.error:
+        return  # its own walk says so
     steps = [visits(games[0], script, subject.action_texts)]
     steps.append(visits(games[1], other, subject.action_texts))
     walked: list[list[Visit]] = [[], []]

@@ -1,12 +1,23 @@
 """``check_game``: every rule of the interface and every declared fact, along walks of all kinds."""
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from tsmg.errors import InvalidArgumentError
 from tsmg.game import AbstractGame, AnyGame
 from tsmg.misnamed import require_complete
-from tsmg.testing import chance, distributions, elsewhere, facts, free_text, interface, texts, told
+from tsmg.testing import (
+    chance,
+    distributions,
+    elsewhere,
+    facts,
+    free_text,
+    interface,
+    players,
+    texts,
+    told,
+)
 from tsmg.testing.causes import EXCEPTIONS, root_of
 from tsmg.testing.enumeration import enumerate_game
 from tsmg.testing.report import Report, RuleResult, Status, Violation
@@ -17,12 +28,16 @@ from tsmg.testing.walks import UNNAMED, KnownEpisode, Script, Subject
 
 _LEAST_EDGES = 64
 _EDGES_PER_EXAMPLE = 4
+_STARTS = 4
+_EXPLAIN = {"agents", EXCEPTIONS}
+"""Rules that explain why no episode could be checked."""
 
 RULES: tuple[Rule, ...] = (
     *interface.RULES,
     *texts.RULES,
     *free_text.RULES,
     *distributions.RULES,
+    *players.RULES,
     *told.RULES,
     *chance.RULES,
     *elsewhere.RULES,
@@ -115,6 +130,7 @@ class _Check:
 
     def __init__(self, subject: Subject, game: AnyGame, chosen: Sequence[Rule]) -> None:
         self.subject = subject
+        self.game = game
         self.twins = Twins(subject, game)
         self.chosen = chosen
         self.rules = [rule for rule in chosen if _is_declared(rule, game, subject)]
@@ -126,27 +142,52 @@ class _Check:
         self.found: dict[str, Witness] = {}
         self.findings = dict.fromkeys((rule.name for rule in RULES), 0)
         self.enumerated: int | None = None
+        self.not_enumerated = ""
+        self.denied: dict[str, Witness] = {}
+        self.declares: dict[str, set[bool]] = {rule.name: set() for rule in RULES}
+        self.explained = False
         self.met_values = {rule.name: MetValues() for rule in RULES}
         self.walks, self.states, self.whole = 0, 0, 0
 
     def run(self, max_examples: int) -> None:
         """Check the static rules once, then the others along many walks."""
         case = Case.of(self.subject, Script())
+        self._check_first(case)
+        if self.explained:
+            return
         for rule in self.rules:
-            if isinstance(rule, WalkRule) and rule.is_static:
+            if isinstance(rule, WalkRule) and rule.is_static and rule.needs_start:
                 self._check(rule, case)
         search(self.subject, max_examples, self._check_pair)
         self._check_all(case.game, max(_LEAST_EDGES, _EDGES_PER_EXAMPLE * max_examples))
+        if self.enumerated is not None:
+            self.denied.update(_denied(self.rules, self.opposite - self.found.keys()))
+
+    def _check_first(self, case: Case) -> None:
+        """Check what needs no state; nothing else is checked where that explains why no episode could be."""
+        first = [rule for rule in self.rules if isinstance(rule, WalkRule) and not rule.needs_start]
+        begins = any(
+            Case.of(self.subject, Script(seed=seed)).walk.visits
+            for seed in range(_STARTS if not case.walk.visits else 0)
+        )
+        for rule in first:
+            if rule.is_static or not (case.walk.visits or begins):
+                self._check(rule, case)
+                self.explained |= rule.name in self.found and rule.name in _EXPLAIN
+            if self.explained:
+                return
 
     def _check_pair(self, pair: Pair) -> bool:
-        for script in (*pair, *self.twins.of(pair[0])):
+        cases = [self._check_walk(script) for script in (*pair, *self.twins.of(pair[0]))]
+        for script in itertools.chain.from_iterable(map(self.twins.equal, cases[:2])):
             self._check_walk(script)
         return False
 
     def _check_all(self, game: AnyGame, most_edges: int) -> None:
         """Check every state and step of a small explicit game."""
         found = enumerate_game(self.subject, game, most_edges)
-        if found is None:
+        self.not_enumerated = found.stopped
+        if found.stopped:
             return
         for script in found.scripts(len(game.agents)):
             self._check_walk(script)
@@ -155,7 +196,8 @@ class _Check:
         if found.within == len(found.paths) or self.subject.limit == game.horizon:
             self.enumerated = found.within
         else:
-            note = f"states more than {found.limit} steps from the start were not visited (raise 'max_steps')"
+            self.not_enumerated = f"states more than {found.limit} steps from the start"
+            note = f"{self.not_enumerated} were not visited (raise max_steps: --max-steps)"
             self.notes["plays-through"][note] = None
         declared = game.facts.longest_game
         if declared is not None and found.longest < declared <= self.subject.limit:
@@ -165,7 +207,7 @@ class _Check:
             note = f"the horizon of {game.horizon} steps cuts some episodes off"
             self.notes["step-limit"][note] = None
 
-    def _check_walk(self, script: Script) -> None:
+    def _check_walk(self, script: Script) -> Case:
         case = Case.of(self.subject, script)
         self.walks += 1
         self.states += len(case.walk.visits)
@@ -173,13 +215,16 @@ class _Check:
         for rule in self.rules:
             if isinstance(rule, Relation) or not rule.is_static:
                 self._check(rule, case)
+        return case
 
     def _check(self, rule: Rule, case: Case) -> None:
         for outcome in outcomes(rule, case):
             if isinstance(outcome, Note):
                 self.notes[rule.name][outcome.message] = None
                 continue
-            self.counts[rule.name] += 1
+            if isinstance(outcome, Met):
+                self.declares[rule.name].add(not outcome.is_default)
+            self.counts[rule.name] += not (isinstance(outcome, Met) and outcome.is_default)
             if isinstance(outcome, Finding):
                 self.findings[rule.name] += 1
                 self._found(rule, witness(case, outcome))
@@ -193,31 +238,12 @@ class _Check:
 
     def report(self, name: str, source: str, max_examples: int) -> Report:
         """The report, with each witness shrunk."""
-        declared = {rule.name for rule in self.rules}
         roots = self._roots()
-        results = tuple(
-            RuleResult(
-                rule=rule.name,
-                requirement=rule.requirement,
-                status=(
-                    Status.FOLLOWS
-                    if rule.name in roots
-                    else self._status(rule)
-                    if rule.name in declared
-                    else Status.NOT_DECLARED
-                ),
-                count=self.counts[rule.name],
-                unit=rule.unit,
-                notes=(
-                    *([f"follows from {roots[rule.name]}"] if rule.name in roots else []),
-                    *self.notes[rule.name],
-                ),
-            )
-            for rule in self.chosen
-        )
+        checked = [rule for rule in self.chosen if not self.explained or self.counts[rule.name]]
+        results = tuple(self._result(rule, roots) for rule in checked)
         violations = tuple(
             self._violation(rule, source, max_examples)
-            for rule, result in zip(self.chosen, results, strict=True)
+            for rule, result in zip(checked, results, strict=True)
             if result.status is Status.BROKEN
         )
         return Report(
@@ -228,40 +254,87 @@ class _Check:
             results=results,
             violations=violations,
             enumerated=self.enumerated,
+            not_enumerated=self.not_enumerated,
+            is_cut_short=self.explained,
+        )
+
+    def _result(self, rule: Rule, roots: Mapping[str, str]) -> RuleResult:
+        status = Status.FOLLOWS if rule.name in roots else self._status(rule)
+        notes = [f"follows from {roots[rule.name]}"] if rule.name in roots else []
+        if isinstance(rule, Relation) and status is Status.NOT_DECLARED:
+            is_told = not self.declares[rule.name] or self.game.facts.perfect_information
+            notes += [] if is_told else [rule.default]
+        if isinstance(rule, Relation) and rule.opposite and status is Status.NOT_SEEN:
+            notes.append(rule.opposite.doubt)
+        return RuleResult(
+            rule=rule.name,
+            requirement=rule.requirement,
+            status=status,
+            count=self.counts[rule.name],
+            unit=rule.unit,
+            notes=(*notes, *self.notes[rule.name]),
         )
 
     def _roots(self) -> dict[str, str]:
         """The rules that are broken because another one is, and that one."""
         broken = [rule.name for rule in self.rules if self._status(rule) is Status.BROKEN]
-        kinds = {name: self.found[name].finding.exception for name in broken}
+        kinds = {
+            name: self.found[name].finding.exception if name in self.found else ""
+            for name in broken
+        }
         raised = kinds.get(EXCEPTIONS) or None
         found = {
-            name: root_of(name, broken, repeats_exception=kinds[name] == raised) for name in broken
+            name: root_of(
+                name,
+                broken,
+                repeats_exception=kinds[name] == raised,
+                is_denied=name in self.denied,
+            )
+            for name in broken
         }
         return {name: root for name, root in found.items() if root is not None}
 
     def _status(self, rule: Rule) -> Status:
         found = rule.name in self.found
+        if rule not in self.rules:
+            return Status.NOT_DECLARED
         if isinstance(rule, WalkRule) and rule.one_suffices:
             found = 0 < self.counts[rule.name] == self.findings[rule.name]
+        if rule.name in self.denied:
+            return Status.BROKEN
         if rule.name in self.opposite:
             return Status.OK if found else Status.NOT_SEEN
         if found:
             return Status.BROKEN
+        if isinstance(rule, Relation) and rule.default and self.declares[rule.name] == {False}:
+            return Status.NOT_DECLARED
         return Status.OK if self.counts[rule.name] else Status.NOT_SEEN
 
     def _violation(self, rule: Rule, source: str, max_examples: int) -> Violation:
-        found = self.found[rule.name]
-        if isinstance(rule, Relation) or not rule.is_static:
+        is_denied = rule.name in self.denied
+        found = self.denied[rule.name] if is_denied else self.found[rule.name]
+        if not is_denied and (isinstance(rule, Relation) or not rule.is_static):
             found = shrunk(self.subject, rule, found, max_examples)
+        opposite = rule.opposite if is_denied and isinstance(rule, Relation) else None
         return Violation(
             rule=rule.name,
-            requirement=rule.requirement,
+            requirement=opposite.requirement if opposite else rule.requirement,
             seen=found.finding.seen,
             cause=found.finding.cause or rule.cause,
             script=_code(found, source, self.subject.action_texts),
             steps=sum(len(script.moves) for script in found.scripts),
         )
+
+
+def _denied(rules: Sequence[Rule], names: Collection[str]) -> Iterator[tuple[str, Witness]]:
+    """Of the relations whose opposite is declared, those that everything visited agrees with."""
+    for rule in rules:
+        if isinstance(rule, Relation) and rule.opposite and rule.name in names:
+            finding = Finding(0, rule.opposite.denied, "game.facts", cause=rule.opposite.cause)
+            yield (
+                rule.name,
+                Witness(scripts=(Script(),), actions=("",), finding=finding, shows=(finding.show,)),
+            )
 
 
 def _is_declared(rule: Rule, game: AnyGame, subject: Subject) -> bool:

@@ -13,7 +13,6 @@ from tsmg.errors import GameLawError, NotEnumerableError
 from tsmg.game import AbstractExplicitGame, AnyGame, Transition
 from tsmg.randomness import EpisodeKey, Purpose, Stream
 from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
-from tsmg.testing.told import answers_alike
 from tsmg.testing.walks import Visit, error_line
 
 OUTCOMES = 512
@@ -39,7 +38,8 @@ def table(dist: Distribution[Any], limit: int = OUTCOMES) -> Mapping[Any, Any] |
     return merged
 
 
-def _wrong_probabilities(pmf: Mapping[Any, Any]) -> str:
+def wrong_probabilities(pmf: Mapping[Any, Any]) -> str:
+    """What is wrong with the probabilities of a table; empty if nothing is."""
     values = list(pmf.values())
     if not all(0 <= p <= 1 and math.isfinite(p) for p in values):
         return f"has probabilities {values!r:.200}"
@@ -59,13 +59,20 @@ def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
     """(visit, code, distribution, the draw that the walk made from it) of every step."""
     game: Any = case.game
     for before, after, _ in _steps(case):
-        code = f"game.transition_dist(state, {joint_code(game, before, after)})"
-        dist = game.transition_dist(before.state, after.joint_action)
+        code = f"game.transition_dist(state, {joint_code(case, before, after)})"
+        dist = game.transition_dist(before.state, {**(after.joint_action or {})})
         yield before.t, code, dist, Transition(after.state, after.rewards_N)
 
 
-def joint_code(game: AnyGame, before: Visit, after: Visit) -> str:
+def joint_code(case: Case, before: Visit, after: Visit) -> str:
     """Code of the joint action between two visits, over ``game`` and ``state``, whatever the actions are."""
+    code = case.memo.get(("code", before.t))
+    if code is None:
+        code = case.memo["code", before.t] = _joint_code(case.game, before, after)
+    return str(code)
+
+
+def _joint_code(game: AnyGame, before: Visit, after: Visit) -> str:
     parts = []
     for agent, action in (after.joint_action or {}).items():
         legal = game.legal_actions(before.state, agent)
@@ -74,6 +81,19 @@ def joint_code(game: AnyGame, before: Visit, after: Visit) -> str:
             code = f"game.legal_actions(state, {agent!r})[{legal.index(action)}]"
         parts.append(f"{agent!r}: {code}")
     return f"{{{', '.join(parts)}}}"
+
+
+def observable(game: AnyGame, state: Any, rewards_N: Any) -> Any:
+    """An outcome: the state, or what can be observed of it where a state also holds how it was reached."""
+    if isinstance(game, AbstractExplicitGame):
+        return state, tuple(rewards_N)
+    texts_N = tuple(game.observation_text(state, agent) for agent in game.agents)
+    return (
+        bool(game.is_terminal(state)),
+        tuple(game.acting_agents(state)),
+        texts_N,
+        tuple(rewards_N),
+    )
 
 
 @walk_rule(
@@ -93,7 +113,7 @@ def _start_probabilities(case: Case) -> Iterator[Outcome]:
             f"the distribution of the start has more than {OUTCOMES} outcomes, or can only be sampled"
         )
         return
-    wrong = _wrong_probabilities(pmf)
+    wrong = wrong_probabilities(pmf)
     yield Finding(0, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
 
 
@@ -109,7 +129,7 @@ def _probabilities(case: Case) -> Iterator[Outcome]:
         pmf = table(dist)
         if pmf is None:
             continue
-        wrong = _wrong_probabilities(pmf)
+        wrong = wrong_probabilities(pmf)
         if not wrong and not pmf.get(drawn, 0):
             wrong = f"gave {drawn!r:.200}, which has probability 0"
         yield Finding(at, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
@@ -223,11 +243,9 @@ def _branching(case: Case) -> Iterator[Outcome]:
     for before, after, rng in {
         p[0].t: p for p in (*pairs[:1], *pairs[len(pairs) // 2 :][:1])
     }.values():
-        code = (
-            f"game.sample_transition(state, {joint_code(case.game, before, after)}, tsmg.Stream())"
-        )
+        code = f"game.sample_transition(state, {joint_code(case, before, after)}, tsmg.Stream())"
         try:
-            again = case.game.sample_transition(before.state, after.joint_action or {}, rng)
+            again = case.game.sample_transition(before.state, {**(after.joint_action or {})}, rng)
         except GameLawError as error:
             yield Note(str(error))
             return
@@ -238,30 +256,39 @@ def _branching(case: Case) -> Iterator[Outcome]:
         yield None if first == second else Finding(before.t, seen, code)
 
 
-@walk_rule(
-    name="scripted-player",
-    requirement="the scripted player plays legal actions, with probabilities that sum to 1, whenever it is asked",
-    cause="legal_actions and the scripted player disagree, or the player remembers what it was asked",
-    unit="turns",
-    applies=lambda game: game.scripted_player() is not None,
+@relation(
+    name="state-tells-outcomes",
+    requirement="equal states and joint actions lead to the same outcome, for the same stream of chance",
+    cause="== leaves out a part of the state that decides what follows or what is paid",
+    unit="steps",
 )
-def _scripted(case: Case) -> Iterator[Outcome]:
-    player = case.game.scripted_player()
-    if player is None:
-        return
-    for visit in case.walk.visits:
-        for agent in () if visit.is_terminal else visit.acting:
-            dist = player.action_dist(visit.state, agent)
-            pmf = table(dist) or {dist.sample(Stream("scripted")): 1}
-            legal = case.game.legal_actions(visit.state, agent)
-            code = f"game.scripted_player().action_dist(state, {agent!r})"
-            wrong = _wrong_probabilities(pmf)
-            if not answers_alike(dist, player.action_dist(visit.state, agent)):
-                wrong = wrong or "differs when it is asked again in the same state"
-            if legal is not None:
-                foreign = [action for action, p in pmf.items() if p and action not in legal]
-                wrong = wrong or (f"plays {foreign!r}, legal are {legal!r}" if foreign else "")
-            yield Finding(visit.t, f"{code} {wrong}", f"{code}.pmf()") if wrong else None
+def _same_outcomes(case: Case) -> Iterator[Met]:
+    game = case.game
+    for before, after, _ in _steps(case):
+        joint_action = after.joint_action or {}
+        try:
+            there = game.sample_transition(before.state, {**joint_action}, Stream("outcome"))
+        except GameLawError:  # it cannot leave a state twice; the rule of branching notes it
+            return
+        seen = f"in {before.state!r:.200} {joint_action!r} leads to {there.state!r:.200}, rewards {there.rewards_N!r}"
+        show = f"game.sample_transition(state, {joint_code(case, before, after)}, tsmg.Stream('outcome'))"
+        key = (before.state, tuple(joint_action.items()))
+        yield Met(key, observable(game, there.state, there.rewards_N), before.t, seen, show)
+
+
+@walk_rule(
+    name="arguments",
+    requirement="a step leaves the joint action as it was given",
+    cause="the transition clears or changes its argument (joint_action.pop, .clear): copy it first",
+    unit="steps",
+)
+def _arguments(case: Case) -> Iterator[Outcome]:
+    for before, after, _ in _steps(case):
+        given, left = after.joint_action, after.given
+        code = joint_code(case, before, after)
+        show = f"given = {code}; game.sample_transition(state, given, tsmg.Stream()); given"
+        seen = f"the joint action {given!r:.200} is {left!r:.200} after the step"
+        yield None if given == left else Finding(before.t, seen, show)
 
 
 RULES: tuple[Rule, ...] = (
@@ -273,5 +300,6 @@ RULES: tuple[Rule, ...] = (
     _copies,
     _alike,
     _branching,
-    _scripted,
+    _same_outcomes,
+    _arguments,
 )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from tsmg.errors import TSMGError
+from tsmg.errors import NotEnumerableError, TSMGError
 from tsmg.game import AbstractExplicitGame
 from tsmg.testing.walks import Script, Subject, choose
 
@@ -43,12 +43,14 @@ class Enumeration:
       edges: the steps that leave each state; none at the end, nor beyond the limit.
       limit: the greatest number of steps of a path.
       fault: a path whose last step raises, if there is one.
+      stopped: why not everything was enumerated, if that is so; the rest is then incomplete.
     """
 
     paths: dict[Any, Path]
     edges: dict[Any, Sequence[Edge]]
     limit: int
     fault: Path | None = None
+    stopped: str = ""
 
     def scripts(self, agents: int) -> Iterator[Script]:
         """Scripts that walk every step, a longest episode, and those of the greatest and least return of each agent."""
@@ -142,20 +144,30 @@ def _script(path: Path) -> Script:
     )
 
 
-def enumerate_game(subject: Subject, game: Any, most_edges: int) -> Enumeration | None:
-    """Every state and step of an explicit game within the limit; ``None`` if there are too many or no list of them."""
-    if not isinstance(game, AbstractExplicitGame):
-        return None
+def enumerate_game(subject: Subject, game: Any, most_edges: int) -> Enumeration:
+    """Every state and step of an explicit game within the limit, or why they cannot be listed (``stopped``).
+
+    Args:
+      subject: the game under test.
+      game: an instance of it.
+      most_edges: the greatest number of starts and steps.
+    """
     found = Enumeration(paths={}, edges={}, limit=subject.limit)
+    if not isinstance(game, AbstractExplicitGame):
+        return attrs.evolve(found, stopped="the game does not state its distributions")
     try:
         for number, start in _listed(game.initial_state_dist().enumerate(most_edges), most_edges):
             found.paths.setdefault(start, (Edge(-1, number, start, ()),))
+    except _TooManyError as error:
+        return attrs.evolve(found, stopped=str(error))
+    except NotEnumerableError:
+        return attrs.evolve(found, stopped=f"more than {most_edges} starts, or no list of them")
     except Exception:  # whatever the game raises: a rule of its own says so
-        return None
+        return attrs.evolve(found, stopped="the starts cannot be listed")
     return _explored(found, game, most_edges)
 
 
-def _explored(found: Enumeration, game: Explicit, most_edges: int) -> Enumeration | None:
+def _explored(found: Enumeration, game: Explicit, most_edges: int) -> Enumeration:
     """The enumeration that has the starts, with what can be reached from them."""
     waiting = deque(found.paths)
     count = len(waiting)
@@ -172,16 +184,27 @@ def _explored(found: Enumeration, game: Explicit, most_edges: int) -> Enumeratio
                 continue  # no walk takes this step
             path = (*found.paths[state], Edge(fault.choice, 0, None, ()))
             return attrs.evolve(found, fault=path)
+        except _TooManyError as error:
+            return attrs.evolve(found, stopped=str(error))
         except TSMGError:
-            return None
+            stopped = f"more than {most_edges} outcomes of a step, or no list of them"
+            return attrs.evolve(found, stopped=stopped)
         count += len(found.edges[state])
         if count > most_edges:
-            return None
+            return attrs.evolve(found, stopped=_too_many(most_edges))
         for edge in found.edges[state]:
             if edge.after not in found.paths:
                 found.paths[edge.after] = (*found.paths[state], edge)
                 waiting.append(edge.after)
     return found
+
+
+class _TooManyError(TSMGError):
+    """There is too much to list, or no list."""
+
+
+def _too_many(most: int) -> str:
+    return f"more than {most} steps (raise max_examples: --examples)"
 
 
 class _Faulty(Exception):  # noqa: N818  # it ends the enumeration alone
@@ -220,7 +243,7 @@ def _listed(pairs: Iterator[tuple[Any, Any]], most: int) -> list[tuple[int, Any]
     """
     listed = list(itertools.islice(pairs, most + 1))
     if len(listed) > most:
-        raise TSMGError("too many outcomes")
+        raise _TooManyError(_too_many(most))
     return [(number, value) for number, (value, probability) in enumerate(listed) if probability]
 
 
@@ -235,7 +258,9 @@ def _joint_actions(game: Explicit, state: Any, most: int) -> Iterator[tuple[int,
     acting = game.acting_agents(state)
     options = [game.legal_actions(state, agent) for agent in acting]
     listed = [legal for legal in options if legal is not None]
-    if len(listed) < len(options) or math.prod(map(len, listed)) > most:
-        raise TSMGError("too many actions")
+    if len(listed) < len(options):
+        raise _TooManyError("legal actions are not listed")
+    if math.prod(map(len, listed)) > most:
+        raise _TooManyError(_too_many(most))
     for number in range(math.prod(map(len, listed))):
         yield choose(acting, listed, number)

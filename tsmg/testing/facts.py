@@ -3,13 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from tsmg.errors import GameLawError
-from tsmg.game import AbstractExplicitGame, AnyGame, Facts
+from tsmg.game import AbstractExplicitGame, Facts
 from tsmg.randomness import EpisodeKey, Purpose, Stream
-from tsmg.testing.distributions import joint_code, table
-from tsmg.testing.rule import Case, Finding, Met, Note, Outcome, Rule, relation, walk_rule
+from tsmg.testing.distributions import joint_code, observable, table
+from tsmg.testing.rule import Case, Finding, Met, Note, Opposite, Outcome, Rule, relation, walk_rule
+from tsmg.testing.told import KEY_IS_TEXT
 from tsmg.testing.walks import Visit
 from tsmg.text import Parsed
 
@@ -90,7 +90,10 @@ def _longest_game(case: Case) -> Iterator[Outcome]:
     longest = case.game.facts.longest_game or 0
     last = case.walk.visits[-1]
     if longest > case.subject.limit:
-        yield Note(f"walks have {case.subject.limit} steps, so {longest} are never reached")
+        limit = case.subject.limit
+        yield Note(
+            f"walks have {limit} steps, so {longest} are never reached (raise max_steps: --max-steps)"
+        )
         return
     if last.is_terminal or last.t >= longest:
         seen = f"not over after {last.t} steps"
@@ -142,20 +145,22 @@ def _swapped(case: Case) -> Iterator[Outcome]:
     requirement="texts and legal actions depend on no more than the agent's information_key",
     cause="an observation or the legal actions show what is hidden, or the key forgets what is shown",
     unit="texts",
+    default=KEY_IS_TEXT,
 )
 def _information(case: Case) -> Iterator[Met]:
     game = case.game
     for visit in case.walk.visits:
         for agent, text in zip(game.agents, visit.texts_N, strict=True):
             known = game.information_key(visit.state, agent)
+            is_text = bool(known == text)
             seen = f"{agent!r} knows {known!r:.200} and reads {text!r:.200}"
             show = f"game.observation_text(state, {agent!r})"
-            yield Met(("text", agent, known), text, visit.t, seen, show)
+            yield Met(("text", agent, known), text, visit.t, seen, show, is_text)
             if agent in visit.acting and not visit.is_terminal:
                 legal = game.legal_actions(visit.state, agent)
                 seen = f"{agent!r} knows {known!r:.200}, and legal are {legal!r:.200}"
                 show = f"game.legal_actions(state, {agent!r})"
-                yield Met(("legal", agent, known), legal, visit.t, seen, show)
+                yield Met(("legal", agent, known), legal, visit.t, seen, show, is_text)
 
 
 def _read(case: Case, visit: Visit, agent: str) -> Met:
@@ -171,6 +176,12 @@ def _read(case: Case, visit: Visit, agent: str) -> Met:
     cause="the text leaves a part of the state out",
     unit="texts",
     holds=lambda game: game.facts.text_separates_states,
+    opposite=Opposite(
+        requirement="declared text_separates_states=False: some states read alike to the agent that acts",
+        denied="every state and step was visited, and the acting agent's text tells all states apart",
+        cause="the fact was copied from another game, or the text shows what is hidden",
+        doubt="no two of the states met read alike to the agent that acts",
+    ),
 )
 def _by_acting_agents(case: Case) -> Iterator[Met]:
     for visit in case.walk.visits:
@@ -184,24 +195,17 @@ def _by_acting_agents(case: Case) -> Iterator[Met]:
     cause="the text leaves a part of the state out, perhaps only at the end",
     unit="texts",
     holds=lambda game: game.facts.perfect_information,
+    opposite=Opposite(
+        requirement="declared perfect_information=False: some states read alike to an agent",
+        denied="every state was visited, and every agent's text tells all of them apart",
+        cause="the texts show what is hidden; or nothing is (agents that act at once hide nothing here): declare True",
+        doubt="no two of the states met read alike to an agent: perhaps the texts show what is hidden",
+    ),
 )
 def _by_all_agents(case: Case) -> Iterator[Met]:
     for visit in case.walk.visits:
         for agent in case.game.agents:
             yield _read(case, visit, agent)
-
-
-def _outcome(game: AnyGame, state: Any, rewards_N: Any) -> Any:
-    """An outcome: the state, or what can be observed of it where a state also holds how it was reached."""
-    if isinstance(game, AbstractExplicitGame):
-        return state, tuple(rewards_N)
-    texts_N = tuple(game.observation_text(state, agent) for agent in game.agents)
-    return (
-        bool(game.is_terminal(state)),
-        tuple(game.acting_agents(state)),
-        texts_N,
-        tuple(rewards_N),
-    )
 
 
 @relation(
@@ -213,7 +217,7 @@ def _outcome(game: AnyGame, state: Any, rewards_N: Any) -> Any:
 )
 def _starts(case: Case) -> Iterator[Met]:
     state = case.walk.visits[0].state
-    yield Met("start", _outcome(case.game, state, ()), 0, f"the start {state!r:.300}", "state")
+    yield Met("start", observable(case.game, state, ()), 0, f"the start {state!r:.300}", "state")
 
 
 @relation(
@@ -222,6 +226,12 @@ def _starts(case: Case) -> Iterator[Met]:
     cause="the fact does not follow a setting of the game",
     unit="steps",
     holds=lambda game: _opposite(game.facts.stochastic_transitions),
+    opposite=Opposite(
+        requirement="declared stochastic_transitions=True: some step has more than one outcome",
+        denied="every step was taken, and each has one outcome",
+        cause="the fact does not follow a setting of the game",
+        doubt="no step was met with two outcomes",
+    ),
 )
 def _steps(case: Case) -> Iterator[Met]:
     game = case.game
@@ -229,8 +239,8 @@ def _steps(case: Case) -> Iterator[Met]:
     for before, after in steps:
         key = (before.state, tuple((after.joint_action or {}).items()))
         seen = f"{after.joint_action!r} leads to {after.state!r:.200}, rewards {after.rewards_N!r}"
-        show = f"game.sample_transition(state, {joint_code(game, before, after)}, tsmg.Stream(0))"
-        value = _outcome(game, after.state, after.rewards_N)
+        show = f"game.sample_transition(state, {joint_code(case, before, after)}, tsmg.Stream(0))"
+        value = observable(game, after.state, after.rewards_N)
         yield Met(key, value, before.t, seen, show)
     for before, after in steps[len(steps) // 2 :][:1]:
         yield from _other_draws(case, before, after)
@@ -242,13 +252,13 @@ def _other_draws(case: Case, before: Visit, after: Visit) -> Iterator[Met]:
     for number in range(3):
         rng = Stream(number)
         try:
-            state, rewards_N = case.game.sample_transition(before.state, joint_action, rng)
+            state, rewards_N = case.game.sample_transition(before.state, {**joint_action}, rng)
         except GameLawError:
             return
         seen = f"{joint_action!r} leads to {state!r:.200}, rewards {rewards_N!r}"
-        code = joint_code(case.game, before, after)
+        code = joint_code(case, before, after)
         show = f"game.sample_transition(state, {code}, tsmg.Stream({number}))"
-        value = _outcome(case.game, state, rewards_N)
+        value = observable(case.game, state, rewards_N)
         yield Met((before.state, tuple(joint_action.items())), value, before.t, seen, show)
 
 

@@ -15,8 +15,9 @@ from tsmg.misnamed import misnamed
 from tsmg.randomness import EpisodeKey, Stream
 from tsmg.records import FailedEpisode, Reply, Request
 from tsmg.runner import play
+from tsmg.testing.generators import foreign_generators
 from tsmg.testing.rule import Case, Finding, Note, Outcome, Rule, walk_rule
-from tsmg.testing.walks import Visit, Walk, error_line
+from tsmg.testing.walks import Visit, Walk, error_line, options_of
 from tsmg.text import ActionText
 
 
@@ -25,16 +26,19 @@ from tsmg.text import ActionText
     requirement="no method raises on legal play",
     cause="the method does not know a state that can be reached",
     unit="walks",
+    needs_start=False,
 )
 def _plays_through(case: Case) -> Iterator[Outcome]:
     walk = case.walk
     if walk.error:
         method = walk.error.partition(" ")[0]
-        cause = (
-            "a fault in the step itself, or legal_actions offers an action that it does not know"
-            if method in ("sample_transition", "transition_dist")
-            else ""
-        )
+        cause = ""
+        if method in ("sample_initial_state", "initial_state_dist"):
+            cause = "no episode begins: the method that makes the first state raises"
+        elif not walk.visits:
+            cause = "no episode begins: the method raises in the first state"
+        elif method in ("sample_transition", "transition_dist"):
+            cause = "a fault in the step itself, or legal_actions offers an action that it does not know"
         yield Finding(len(walk.script.moves), walk.error, cause=cause, exception=walk.exception)
     yield None
 
@@ -42,7 +46,8 @@ def _plays_through(case: Case) -> Iterator[Outcome]:
 @walk_rule(
     name="whole-episodes",
     requirement="a walk comes to the end of an episode, so that ends and returns are checked at all",
-    cause="legal_actions is None, and nothing says what may be played: ship a scripted_player, or pass action_texts",
+    cause="legal_actions is None, and nothing says what may be played: ship a scripted_player, or pass action_texts "
+    "(--text)",
     unit="episodes",
     one_suffices=True,
 )
@@ -53,12 +58,13 @@ def _whole_episodes(case: Case) -> Iterator[Outcome]:
         yield None
     elif walk.error or last.is_terminal:
         return
-    elif any(game.legal_actions(last.state, agent) is None for agent in last.acting):
+    elif not all(options_of(game, last.state, a, case.subject.action_texts) for a in last.acting):
         yield Finding(
             last.t, f"nothing can be chosen for {last.acting!r}", "game.acting_agents(state)"
         )
     elif last.t >= case.subject.limit:
-        yield Note(f"episodes may have more than the {last.t} steps of a walk: pass max_steps")
+        note = f"episodes may have more than the {last.t} steps of a walk: raise max_steps (--max-steps)"
+        yield Note(note)
 
 
 def _wrong_type(value: object, expected: Any) -> str:
@@ -129,7 +135,7 @@ def _acting(case: Case) -> Iterator[Outcome]:
 
 @walk_rule(
     name="legal-actions",
-    requirement="every acting agent has a legal action; legal actions differ; a no-op is one of them",
+    requirement="every acting agent has a legal action; legal actions can be hashed and differ; a no-op is one of them",
     cause="is_terminal misses an end, or acting_agents names an agent that is out of the game",
     unit="turns",
 )
@@ -141,7 +147,12 @@ def _legal(case: Case) -> Iterator[Outcome]:
             if legal is None:
                 continue
             show = f"game.legal_actions(state, {agent!r})"
-            if not legal or _repeats(legal):
+            distinct = _distinct(legal)
+            if distinct is None:
+                seen = f"legal actions of {agent!r} cannot be hashed: {legal!r:.200}"
+                cause = "a list, dictionary or array as an action: use a tuple, a number or a text"
+                yield Finding(visit.t, seen, show, cause)
+            elif not legal or distinct < len(legal):
                 yield Finding(visit.t, f"{agent!r} acts with legal actions {legal!r}", show)
             noop = game.noop_action(visit.state, agent)
             if noop is not None and noop not in legal:
@@ -150,11 +161,12 @@ def _legal(case: Case) -> Iterator[Outcome]:
             yield None
 
 
-def _repeats(legal: Sequence[Any]) -> bool:
+def _distinct(legal: Sequence[Any]) -> int | None:
+    """The number of different actions; ``None`` if one cannot be hashed."""
     try:
-        return len(set(legal)) < len(legal)
-    except TypeError:  # unhashable
-        return any(action in legal[:i] for i, action in enumerate(legal))
+        return len(set(legal))
+    except TypeError:
+        return None
 
 
 @walk_rule(
@@ -197,6 +209,7 @@ def _moved_after_the_end(case: Case, visit: Visit) -> Outcome:
     cause="neither 'horizon' nor 'facts.longest_game' is set",
     unit="game",
     is_static=True,
+    needs_start=False,
 )
 def _step_limit(case: Case) -> Iterator[Outcome]:
     try:
@@ -216,8 +229,14 @@ def _step_limit(case: Case) -> Iterator[Outcome]:
     cause="'agents' is empty or names one twice",
     unit="game",
     is_static=True,
+    needs_start=False,
 )
 def _agents(case: Case) -> Iterator[Outcome]:
+    agents: object = case.game.agents
+    if isinstance(agents, str):
+        cause = f"a text: a tuple of one needs a comma, ({agents!r},)"
+        yield Finding(0, f"agents are the letters of {agents!r}", "game.agents", cause)
+        return
     agents = case.game.agents
     is_right = agents and len(set(agents)) == len(agents) and all(agents)
     yield None if is_right else Finding(0, f"agents are {agents!r}", "game.agents")
@@ -229,6 +248,7 @@ def _agents(case: Case) -> Iterator[Outcome]:
     cause="a misspelt name: nobody calls the method, and the default is used",
     unit="game",
     is_static=True,
+    needs_start=False,
 )
 def _names(case: Case) -> Iterator[Outcome]:
     for name, own in misnamed(type(case.game)).items():
@@ -255,8 +275,8 @@ class _Follower:
 
 @walk_rule(
     name="success",
-    requirement="the runner plays the episode, and success(episode, agent) is True, False or None",
-    cause="success returns a number, or reads what an episode does not have",
+    requirement="the runner plays the episode; success(episode, agent) is True, False or None, also when asked again",
+    cause="success returns a number, reads what an episode does not have, or is drawn or counted",
     unit="episodes",
 )
 def _success(case: Case) -> Iterator[Outcome]:
@@ -265,8 +285,8 @@ def _success(case: Case) -> Iterator[Outcome]:
 
 @walk_rule(
     name="metrics",
-    requirement="metrics(episode, agent) names finite numbers, whatever was played",
-    cause="metrics divides by what may be 0, or keeps NaN or None for what is not defined: leave it out",
+    requirement="metrics(episode, agent) names finite numbers, whatever was played, also when asked again",
+    cause="metrics divides by what may be 0, keeps NaN or None for what is not defined (leave it out), or remembers",
     unit="episodes",
 )
 def _metrics(case: Case) -> Iterator[Outcome]:
@@ -275,25 +295,38 @@ def _metrics(case: Case) -> Iterator[Outcome]:
 
 def _judged(case: Case, method: str, expected: Any) -> Iterator[Outcome]:
     """Let the runner play the walk's episode, and look at what a method of the game says about it."""
-    game, walk = case.game, case.walk
-    at = len(walk.visits) - 1
-    has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
-    is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
-    if not is_played or not (walk.visits[at].is_terminal or at == game.horizon):
+    game, at = case.game, len(case.walk.visits) - 1
+    episode = _played(case)
+    if episode is None:
         return
-    spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
-    (episode,) = play(game, _Follower(game, walk), [spec])
     if isinstance(episode, FailedEpisode):
         yield Finding(at, f"tsmg.play failed: {episode.error}")
         return
+    judge = getattr(game, method)
     for agent in game.agents:
         try:
-            said = getattr(game, method)(episode, agent)
+            said = judge(episode, agent)
+            with foreign_generators(1):
+                again = judge(episode, agent)
         except Exception as error:
             yield Finding(at, f"{method}(episode, {agent!r}) raised {error_line(error)}")
             continue
         wrong = _wrong_type(said, expected) or _not_finite(said)
+        if not wrong and said != again:
+            wrong = f"{said!r:.200}, and {again!r:.200} when it is asked again"
         yield Finding(at, f"{method}(episode, {agent!r}): {wrong}") if wrong else None
+
+
+def _played(case: Case) -> Any:
+    """The walk's episode as the runner plays it; ``None`` if the walk is not whole, or has its own chance."""
+    if "played" not in case.memo:
+        walk, at = case.walk, len(case.walk.visits) - 1
+        has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
+        is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
+        if is_played and (walk.visits[at].is_terminal or at == case.game.horizon):
+            spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
+            (case.memo["played"],) = play(case.game, _Follower(case.game, walk), [spec])
+    return case.memo.setdefault("played", None)
 
 
 def _not_finite(said: object) -> str:

@@ -77,6 +77,8 @@ class Report:
       results: one per rule.
       violations: one per broken rule that does not follow from another one.
       enumerated: the number of states of the game if all of them were visited.
+      not_enumerated: what stopped the enumeration, if anything did.
+      is_cut_short: whether the first rules explain why the others could not be checked; these have no result.
     """
 
     game: str
@@ -86,6 +88,8 @@ class Report:
     results: tuple[RuleResult, ...]
     violations: tuple[Violation, ...]
     enumerated: int | None = None
+    not_enumerated: str = ""
+    is_cut_short: bool = False
 
     @property
     def is_conformant(self) -> bool:
@@ -98,7 +102,11 @@ class Report:
         return tuple(violation.rule for violation in self.violations)
 
     def result(self, rule: str) -> RuleResult:
-        """The result of the rule of this name."""
+        """The result of the rule of this name.
+
+        Raises:
+          StopIteration: the rule was not checked.
+        """
         return next(result for result in self.results if result.rule == rule)
 
     def raise_if_broken(self) -> None:
@@ -113,8 +121,11 @@ class Report:
     @property
     def summary(self) -> str:
         """How much was tried, in one line."""
+        if self.is_cut_short:
+            return f"{self.game}: the other rules were not checked"
         every = "" if self.enumerated is None else f", all {self.enumerated} different ones"
-        return f"{self.game}: {self.walks} walks, {self.states} states{every}, {self.whole} whole episodes"
+        stopped = f"; not enumerated: {self.not_enumerated}" if self.not_enumerated else ""
+        return f"{self.game}: {self.walks} walks, {self.states} states{every}, {self.whole} whole episodes{stopped}"
 
     def __str__(self) -> str:
         summary = self.summary

@@ -1,7 +1,7 @@
 """Rules: requirements of the interface, and the checks by which a walk shows that one is broken."""
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import attrs
 
@@ -47,11 +47,13 @@ class Case:
       subject: the game under test.
       game: the instance that made the walk.
       walk: the walk.
+      memo: what several rules compute from it.
     """
 
     subject: Subject
     game: AnyGame
     walk: Walk
+    memo: dict[Hashable, Any] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, subject: Subject, script: Script) -> "Case":
@@ -82,6 +84,7 @@ class WalkRule:
       applies: whether the rule applies to a game.
       is_static: whether it concerns the game rather than a walk, and is therefore checked once.
       one_suffices: whether one successful check, over all walks, is enough.
+      needs_start: whether it needs a state; the other rules are also checked where no episode begins, and explain why.
     """
 
     name: str
@@ -92,6 +95,7 @@ class WalkRule:
     applies: Callable[[AnyGame], bool] = always
     is_static: bool = False
     one_suffices: bool = False
+    needs_start: bool = True
 
 
 class Met(NamedTuple):
@@ -103,16 +107,35 @@ class Met(NamedTuple):
       at: the number of the visit.
       seen: the key and the value, as text.
       show: code that shows the value.
+      is_default: whether the key or value is the interface's default here, which the game declares nothing by.
     """
 
     key: Hashable
-    value: Hashable
+    value: Any
     at: int
     seen: str
     show: str = ""
+    is_default: bool = False
 
 
 Meet = Callable[[Case], Iterator[Met]]
+
+
+@attrs.frozen(kw_only=True)
+class Opposite:
+    """What it means to declare the opposite of a relation: there is an exception.
+
+    Attributes:
+      requirement: what must hold where the opposite is declared.
+      denied: what was seen where every state and step of the game was visited and none was an exception.
+      cause: the likely cause of that.
+      doubt: a note where no exception was met, but not everything was visited.
+    """
+
+    requirement: str
+    denied: str
+    cause: str
+    doubt: str
 
 
 @final
@@ -125,6 +148,9 @@ class Relation:
       met: yields the keys and values of a walk.
       holds: True: it must hold. False: the opposite is declared, so an exception to it should be
         met. None: nothing is declared.
+      opposite: what declaring the opposite means, if visiting every state and step decides it.
+      default: a note where all that was met is the interface's default, so that a rule which is not broken counts as
+        not declared.
     """
 
     name: str
@@ -133,6 +159,8 @@ class Relation:
     unit: str
     met: Meet
     holds: Callable[[AnyGame], bool | None] = always
+    opposite: Opposite | None = None
+    default: str = ""
 
 
 Rule = WalkRule | Relation
@@ -147,6 +175,7 @@ def walk_rule(
     applies: Callable[[AnyGame], bool] = always,
     is_static: bool = False,
     one_suffices: bool = False,
+    needs_start: bool = True,
 ) -> Callable[[Check], WalkRule]:
     """A decorator that makes a ``WalkRule`` of its check; the arguments are the rule's attributes."""
 
@@ -160,6 +189,7 @@ def walk_rule(
             applies=applies,
             is_static=is_static,
             one_suffices=one_suffices,
+            needs_start=needs_start,
         )
 
     return rule
@@ -172,12 +202,21 @@ def relation(
     cause: str,
     unit: str,
     holds: Callable[[AnyGame], bool | None] = always,
+    opposite: Opposite | None = None,
+    default: str = "",
 ) -> Callable[[Meet], Relation]:
     """A decorator that makes a ``Relation`` of what it meets; the arguments are the relation's attributes."""
 
     def rule(met: Meet) -> Relation:
         return Relation(
-            name=name, requirement=requirement, cause=cause, unit=unit, met=met, holds=holds
+            name=name,
+            requirement=requirement,
+            cause=cause,
+            unit=unit,
+            met=met,
+            holds=holds,
+            opposite=opposite,
+            default=default,
         )
 
     return rule

@@ -111,7 +111,7 @@ def search(subject: Subject, max_examples: int, breaks: Callable[[Pair], bool]) 
 
 def outcomes(rule: Rule, case: Case) -> Iterator[Finding | Note | Met | None]:
     """The outcomes of a rule on a walk; an exception of the game is a finding."""
-    if not case.walk.visits and rule.name != "plays-through":
+    if not case.walk.visits and (isinstance(rule, Relation) or rule.needs_start):
         return
     check: Callable[[Case], Iterator[Finding | Note | Met | None]]
     check = rule.met if isinstance(rule, Relation) else rule.check

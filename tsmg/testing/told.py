@@ -9,6 +9,13 @@ from tsmg.errors import GameLawError
 from tsmg.randomness import Stream
 from tsmg.testing.generators import foreign_generators
 from tsmg.testing.rule import Case, Finding, Met, Outcome, Rule, relation, walk_rule
+from tsmg.testing.walks import Visit
+
+KEY_IS_TEXT = (
+    "nothing to compare, since the information key is the text itself: override information_key as what the agent may "
+    "know, and a text that shows more will be found"
+)
+"""The note on a game that does not override ``information_key``."""
 
 
 @walk_rule(
@@ -88,22 +95,29 @@ def _out(case: Case) -> Iterator[Outcome]:
     requirement="an agent that read the same, did the same and got the same knows the same (information_key)",
     cause="information_key holds something that no text told the agent, such as a hidden card",
     unit="histories",
+    default=KEY_IS_TEXT,
 )
 def _told(case: Case) -> Iterator[Met]:
-    game = case.game
-    for n, agent in enumerate(game.agents):
-        told: Hashable = ()
-        for visit in case.walk.visits:
-            own = (visit.joint_action or {}).get(agent)
-            legal = None
-            if agent in visit.acting and not visit.is_terminal:
-                legal = game.legal_actions(visit.state, agent)
-            paid = visit.rewards_N[n] if visit.rewards_N else 0.0
-            told = (told, own, paid, visit.texts_N[n], legal, visit.acting)
-            known = game.information_key(visit.state, agent)
-            seen = f"{agent!r} read {visit.texts_N[n]!r:.200} and knows {known!r:.200}"
+    for n, agent in enumerate(case.game.agents):
+        for visit, told, known in histories(case, n):
+            text = visit.texts_N[n]
+            seen = f"{agent!r} read {text!r:.200} and knows {known!r:.200}"
             show = f"game.information_key(state, {agent!r})"
-            yield Met((agent, told), known, visit.t, seen, show)
+            yield Met((agent, told), known, visit.t, seen, show, bool(known == text))
+
+
+def histories(case: Case, n: int) -> Iterator[tuple[Visit, Hashable, Hashable]]:
+    """(visit, what the agent was told and did up to it, its information key) of agent number ``n``."""
+    game, agent = case.game, case.game.agents[n]
+    told: Hashable = ()
+    for visit in case.walk.visits:
+        own = (visit.joint_action or {}).get(agent)
+        legal = None
+        if agent in visit.acting and not visit.is_terminal:
+            legal = game.legal_actions(visit.state, agent)
+        paid = visit.rewards_N[n] if visit.rewards_N else 0.0
+        told = (told, own, paid, visit.texts_N[n], legal, visit.acting)
+        yield visit, told, game.information_key(visit.state, agent)
 
 
 def answers_alike(once: Distribution[Any], again: Distribution[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Starts that an agent cannot tell apart: the same moves from each of them must look alike to it."""
+"""Starts that an agent cannot tell apart, and starts that are equal: the same moves from each must look alike."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from tsmg.game import AnyGame
+from tsmg.testing.rule import Case
 from tsmg.testing.walks import Script, Subject
 
 SEEDS = 32
@@ -16,7 +17,7 @@ Keys = Mapping[str, Any]
 
 
 class Twins:
-    """Finds scripts with another start and the same moves, of which some agent knows the same.
+    """Finds scripts with another start and the same moves, where the starts are equal or some agent knows the same.
 
     Args:
       subject: the game under test.
@@ -26,6 +27,7 @@ class Twins:
     def __init__(self, subject: Subject, game: AnyGame) -> None:
         self._subject = subject
         self._game = game
+        self._equal: dict[Any, dict[str, int]] = {}
 
     def of(self, script: Script) -> Iterator[Script]:
         """The same moves from another start, for each agent that cannot tell them apart."""
@@ -41,6 +43,23 @@ class Twins:
                     moves = tuple(script.choices())  # the rest depends on the seed
                     yield attrs.evolve(script, seed=seed, moves=moves, rest=0, redrawn_from=None)
                     break
+
+    def equal(self, case: Case) -> Iterator[Script]:
+        """As many moves as there may be, from a walk's start and from an earlier one, equal but written otherwise."""
+        script, start = case.walk.script, case.walk.visits[0].state if case.walk.visits else None
+        if script.outcomes is not None or " at 0x" in (shown := repr(start)):
+            return  # an address says nothing
+        try:
+            seeds = self._equal.setdefault(start, {})
+        except TypeError:  # unhashable: a rule of its own says so
+            return
+        seeds.setdefault(shown, script.seed)
+        other = next((seed for text, seed in seeds.items() if text != shown), None)
+        if other is not None:
+            long = attrs.evolve(script, rest=self._subject.limit, redrawn_from=None)
+            moves = tuple(long.choices())
+            for seed in (script.seed, other):
+                yield attrs.evolve(long, seed=seed, moves=moves, rest=0)
 
     @functools.lru_cache(maxsize=512)  # noqa: B019  # used once, and thrown away with its check
     def _start(self, seed: int) -> tuple[Any, Keys] | None:

@@ -64,7 +64,10 @@ class Script:
 
 
 class Visit(NamedTuple):
-    """One state of a walk, and how it was reached; the values are the game's, unchecked."""
+    """One state of a walk, and how it was reached; the values are the game's, unchecked.
+
+    ``given`` is the copy of ``joint_action`` that the game was given, as the step left it.
+    """
 
     t: int
     state: Any
@@ -74,6 +77,7 @@ class Visit(NamedTuple):
     choice: int = 0
     joint_action: Mapping[str, Any] | None = None
     rewards_N: Any = ()
+    given: Mapping[str, Any] | None = None
 
     @property
     def seen(self) -> tuple[Any, ...]:
@@ -191,7 +195,7 @@ class Subject:
         """The move after the last visit, as far as it can be determined."""
         try:
             options = [
-                _options(game, seen[-1].state, agent, self.action_texts)
+                options_of(game, seen[-1].state, agent, self.action_texts)
                 for agent in seen[-1].acting
             ]
             move = next(itertools.islice(script.choices(), len(seen) - 1, None))
@@ -217,6 +221,8 @@ def _raising_method(error: BaseException) -> str:
     method = next((name for name in reversed(code) if name in METHODS), None)
     if method is None and _step.__name__ in code:
         method = "transition_dist"  # a function of another name
+    if method is None and _start.__name__ in code:
+        method = "sample_initial_state"
     return f"{method} raised " if method else "raised "
 
 
@@ -228,12 +234,14 @@ def visits(game: AnyGame, script: Script, action_texts: Sequence[str] = ()) -> I
     for t, move in enumerate(script.choices()):
         if visit.is_terminal:
             return
-        options = [_options(game, state, agent, action_texts) for agent in visit.acting]
+        options = [options_of(game, state, agent, action_texts) for agent in visit.acting]
         if not all(options):
             return  # nothing to choose from; a rule of its own says so
         choice, joint_action = choose(visit.acting, options, move)
-        state, rewards_N = _step(game, script, state, joint_action, t)
-        visit = observed(game, Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N))
+        given = {**joint_action}
+        state, rewards_N = _step(game, script, state, given, t)
+        reached = Visit(t + 1, state, False, (), (), choice, joint_action, rewards_N, given)
+        visit = observed(game, reached)
         yield visit
 
 
@@ -275,8 +283,8 @@ def choose(
     return least, joint_action
 
 
-def _options(game: AnyGame, state: Any, agent: str, action_texts: Sequence[str]) -> Sequence[Any]:
-    """The legal actions; where they are not listed, those that some texts name."""
+def options_of(game: AnyGame, state: Any, agent: str, action_texts: Sequence[str]) -> Sequence[Any]:
+    """The legal actions; where they are not listed, those that the texts name and the scripted player's."""
     legal = game.legal_actions(state, agent)
     if legal is not None:
         return legal
