@@ -60,7 +60,7 @@ class ClosedGame(Generic[S, A]):
         Raises:
           NotEnumerableError: the game is not explicit.
         """
-        return _explicit(self.game).initial_state_dist().map(self.close)
+        return explicit(self.game).initial_state_dist().map(self.close)
 
     def transition_dist(
         self, closed: ClosedState[S], outcomes: Mapping[str, TextOutcome[A]]
@@ -72,7 +72,7 @@ class ClosedGame(Generic[S, A]):
 
         Theory: Equation 2.2.
         """
-        game = _explicit(self.game)
+        game = explicit(self.game)
         last_N = self._last_N(closed, outcomes)
 
         def dist(resolution: Resolution[A]) -> Distribution[ClosedTransition[S]]:
@@ -131,7 +131,12 @@ def _moved(
     )
 
 
-def _explicit(game: AbstractGame[S, A]) -> AbstractExplicitGame[S, A]:
+def explicit(game: AbstractGame[S, A]) -> AbstractExplicitGame[S, A]:
+    """The game, which states its distributions.
+
+    Raises:
+      NotEnumerableError: it can only be sampled.
+    """
     if not isinstance(game, AbstractExplicitGame):
         raise NotEnumerableError(
             f"{game.name} is a sampled game: its distributions cannot be enumerated"

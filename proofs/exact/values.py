@@ -18,6 +18,7 @@ from tsmg import (
     NotEnumerableError,
     step_limit,
 )
+from tsmg.closure import explicit
 
 S = TypeVar("S", bound=Hashable)
 A = TypeVar("A", bound=Hashable)
@@ -39,6 +40,7 @@ class _Walk(Generic[S, A]):
 
     Raises:
       InvalidArgumentError: another agent has no player.
+      NotEnumerableError: the game can only be sampled.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class _Walk(Generic[S, A]):
         missing = [agent for agent in game.agents if agent not in {*players, responding}]
         if missing:
             raise InvalidArgumentError(f"'players' must name every agent (missing {missing})")
-        self.game = game
+        self.game = explicit(game)
         self.players = players
         self.limit = limit
         self.nodes = 0

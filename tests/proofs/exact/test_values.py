@@ -23,7 +23,7 @@ from lap import (
 )
 from proofs import InducedPlayer, best_response_return, expected_returns, nash_conv
 from tests.games import test_small_games as by_enumeration
-from tests.strategies import examples
+from tests.strategies import Drift, examples
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -143,6 +143,11 @@ def test_what_cannot_be_walked_is_refused():
         expected_returns(KUHN, both(uniform), limit=10)
     with pytest.raises(InvalidArgumentError, match="second"):
         nash_conv(KUHN, {"first": uniform})
+    drift = Drift()
+    players = dict.fromkeys(drift.agents, UniformPlayer(drift))
+    for value in (expected_returns, nash_conv):
+        with pytest.raises(NotEnumerableError, match="Drift is a sampled game"):
+            value(drift, players)
 
 
 def tabular():
