@@ -66,9 +66,9 @@ def treats_members_alike(batches: Batches) -> bool:
     numbers = _different(batches)
     first = list(range(len(numbers)))
     swap, turn = [*first[1::-1], *first[2:]], [*first[1:], 0]  # the two make every order
-    one_G_F = _by_member(batches, numbers)
+    ours = _by_member(batches, numbers)
     return all(
-        np.allclose(_by_member(batches, [numbers[n] for n in order]), one_G_F[order], rtol=1e-6)
+        np.allclose(_by_member(batches, [numbers[n] for n in order]), ours[order], rtol=1e-6)
         for order in (swap, turn)
     )
 
@@ -80,7 +80,7 @@ def _different(batches: Batches) -> list[int]:
 
 
 def _by_member(batches: Batches, numbers: Sequence[int]) -> Array:
-    """What the rules say of each member, in all roles: score, expected weight, credit. Shape (G, F)."""
+    """What the rules say of each member, in all roles: score, expected weight, credit. A row for each member."""
     group, _ = batches.branches.drawn(numbers, Stream("rules"))
     return np.concatenate(
         [

@@ -162,7 +162,7 @@ def test_branches_have_streams_of_their_own() -> None:
 
 @pytest.mark.parametrize("at", [BranchPoint(episode=4, step=0), BranchPoint(episode=0, step=99)])
 def test_a_branch_that_begins_nowhere_is_refused(at: BranchPoint) -> None:
-    with pytest.raises(InvalidArgumentError, match="'Rolled' must begin branches at steps of"):
+    with pytest.raises(InvalidArgumentError, match="'Rolled' must return branch points at steps"):
         grown(Rolled(lambda group: [at]))
 
 
