@@ -114,6 +114,13 @@ def test_the_branches_of_a_tree_are_whole_episodes_that_share_steps() -> None:
     assert len({p.step for g in found.groups for p in g.origins if p is not None}) > 2
 
 
+def test_a_group_of_which_a_root_failed_branches_from_the_others() -> None:
+    whole = roots((0,), 2)
+    lost = attrs.evolve(whole, groups=(EpisodeGroup(episodes=whole.groups[0].episodes[:1]),))
+    found = with_branches(GAME, policy(), lost, Tree(trees=2), learners=LEARNERS, group_size=8)
+    assert [len(group.episodes) for group in found.groups] == [4]
+
+
 def test_the_rollouts_of_a_vine_are_paid_from_where_they_began() -> None:
     plain, halved = (
         with_branches(
