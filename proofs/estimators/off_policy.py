@@ -165,7 +165,10 @@ class OffPolicy:
         )
 
     def _weighted_scores_P_D(self, rule: Rule, sign: int) -> Array:
-        """W times the score of each token of each trajectory, for advantages of a sign. Shape (P, D)."""
+        """W times the score of each token of each trajectory; the sign of advantages matters to ratios alone.
+
+        Shape (P, D).
+        """
         return np.concatenate(
             [
                 _token_weights(rule, sign, log_ratios_L, episode)[:, None] * scores_L_D
@@ -200,10 +203,13 @@ class OffPolicy:
 
     def _figures_of(self, draws: "GroupDraws", p_B: Array, rule: Rule) -> "OffPolicyFigures":
         """The moments of the estimate over batches of these probabilities."""
-        up_B_P = np.maximum(draws.coefficients_B_P, 0)  # clipping depends on the advantage's sign
-        down_B_P = draws.coefficients_B_P - up_B_P
-        estimates_B_D = up_B_P @ self._weighted_scores_P_D(rule, 1)
-        estimates_B_D += down_B_P @ self._weighted_scores_P_D(rule, -1)
+        c_B_P = draws.coefficients_B_P
+        sides = {1: c_B_P}
+        if isinstance(rule, RatioToSampler):  # whose clipping depends on the advantage's sign
+            sides = {1: np.maximum(c_B_P, 0), -1: np.minimum(c_B_P, 0)}
+        estimates_B_D = np.sum(
+            [side @ self._weighted_scores_P_D(rule, sign) for sign, side in sides.items()], axis=0
+        )
         mean_D = p_B @ estimates_B_D
         return OffPolicyFigures(
             mean_D=mean_D,

@@ -31,7 +31,6 @@ ROOTS: Mapping[str, tuple[str, ...]] = {
     "state-tells-outcomes": ("stochastic-transitions",),
     "state-tells-all": ("state-tells-outcomes",),
     "scripted-player": ("player-information",),
-
     "probabilities": ("one-law",),
     "start-probabilities": ("one-law",),
     "text-separates-states": ("perfect-information",),

@@ -66,10 +66,7 @@ def _dists(case: Case) -> Iterator[tuple[int, str, Distribution[Any], Any]]:
 
 def joint_code(case: Case, before: Visit, after: Visit) -> str:
     """Code of the joint action between two visits, over ``game`` and ``state``, whatever the actions are."""
-    code = case.memo.get(("code", before.t))
-    if code is None:
-        code = case.memo["code", before.t] = _joint_code(case.game, before, after)
-    return str(code)
+    return case.once(("code", before.t), lambda: _joint_code(case.game, before, after))
 
 
 def _joint_code(game: AnyGame, before: Visit, after: Visit) -> str:

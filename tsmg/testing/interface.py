@@ -296,7 +296,7 @@ def _metrics(case: Case) -> Iterator[Outcome]:
 def _judged(case: Case, method: str, expected: Any) -> Iterator[Outcome]:
     """Let the runner play the walk's episode, and look at what a method of the game says about it."""
     game, at = case.game, len(case.walk.visits) - 1
-    episode = _played(case)
+    episode = case.once("played", lambda: _played(case))
     if episode is None:
         return
     if isinstance(episode, FailedEpisode):
@@ -319,14 +319,14 @@ def _judged(case: Case, method: str, expected: Any) -> Iterator[Outcome]:
 
 def _played(case: Case) -> Any:
     """The walk's episode as the runner plays it; ``None`` if the walk is not whole, or has its own chance."""
-    if "played" not in case.memo:
-        walk, at = case.walk, len(case.walk.visits) - 1
-        has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
-        is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
-        if is_played and (walk.visits[at].is_terminal or at == case.game.horizon):
-            spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
-            (case.memo["played"],) = play(case.game, _Follower(case.game, walk), [spec])
-    return case.memo.setdefault("played", None)
+    walk, at = case.walk, len(case.walk.visits) - 1
+    has_own_chance = walk.script.redrawn_from is not None or walk.script.outcomes is not None
+    is_played = walk.is_whole and not has_own_chance  # the runner draws chance from the seed
+    if not is_played or not (walk.visits[at].is_terminal or at == case.game.horizon):
+        return None
+    spec = EpisodeSpec[Any](key=EpisodeKey(seed=walk.script.seed))
+    (episode,) = play(case.game, _Follower(case.game, walk), [spec])
+    return episode
 
 
 def _not_finite(said: object) -> str:

@@ -23,9 +23,10 @@ Answers = tuple[Distribution[Any], Distribution[Any]]
 
 def _answers(case: Case) -> Mapping[tuple[int, str], Answers]:
     """What the player answers, asked twice in a row, at each (visit, acting agent) of the walk."""
-    if "answers" not in case.memo:
+
+    def asked() -> Mapping[tuple[int, str], Answers]:
         player: Any = case.game.scripted_player()
-        case.memo["answers"] = {
+        return {
             (visit.t, agent): (
                 player.action_dist(visit.state, agent),
                 player.action_dist(visit.state, agent),
@@ -33,8 +34,8 @@ def _answers(case: Case) -> Mapping[tuple[int, str], Answers]:
             for visit in case.walk.visits
             for agent in (() if visit.is_terminal else visit.acting)
         }
-    answers: Mapping[tuple[int, str], Answers] = case.memo["answers"]
-    return answers
+
+    return case.once("answers", asked)
 
 
 def _code(agent: str) -> str:

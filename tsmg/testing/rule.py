@@ -1,12 +1,14 @@
 """Rules: requirements of the interface, and the checks by which a walk shows that one is broken."""
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import attrs
 
 from tsmg.game import AnyGame
 from tsmg.testing.walks import Script, Subject, Walk
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -47,7 +49,7 @@ class Case:
       subject: the game under test.
       game: the instance that made the walk.
       walk: the walk.
-      memo: what several rules compute from it.
+      memo: what ``once`` knows.
     """
 
     subject: Subject
@@ -60,6 +62,18 @@ class Case:
         """The case of a script, on a fresh game."""
         game = subject.make()
         return cls(subject=subject, game=game, walk=subject.walk(game, script))
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What several rules compute from this walk, computed once.
+
+        Args:
+          key: a name for it.
+          compute: how.
+        """
+        if key not in self.memo:
+            self.memo[key] = compute()
+        found: T = self.memo[key]
+        return found
 
 
 Check = Callable[[Case], Iterator[Outcome]]
