@@ -19,10 +19,11 @@ from algorithms.cloning.config import DESCRIBED, FitConfig
 from algorithms.cloning.demonstrations import Demonstration
 from algorithms.cloning.fit import Fit
 from algorithms.errors import RunFolderError
-from algorithms.runs.atomic import corruption_reason, write_whole_file, write_whole_folder
+from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_file, write_whole_folder
 from algorithms.runs.state import TrainingState, as_saved
 from algorithms.runs.writer import finite
 from lap.model import TrainableModel
+from lap.models.transformers import TransformersModel
 from lap.policy import POLICY_FILE, LanguageAgentPolicy
 from tsmg import ActionText, Stream
 
@@ -313,9 +314,12 @@ class Cloning:
         kept, best = best_of(self.measurements), self.folder / _BEST
         if kept is None or (reason := corruption_reason(best)) is not None:
             raise RunFolderError(f"the best policy is not in {str(best)!r}: {reason}")
-        files = sorted(best.iterdir(), key=lambda file: file.name == POLICY_FILE)
-        for file in files:  # the one that makes it a policy comes last
-            shutil.copy2(file, self.folder / file.name)
+        later = shutil.ignore_patterns(POLICY_FILE, MANIFEST)
+        shutil.copytree(best, self.folder, ignore=later, dirs_exist_ok=True)
+        model = self.policy.model
+        if isinstance(model, TransformersModel) and model.has_adapters:
+            model.base.save(self.folder)  # with its path from here
+        shutil.copy2(best / POLICY_FILE, self.folder)  # last, since it makes the folder a policy
         for work in (best, self.folder / _CHECKPOINT):
             shutil.rmtree(work)
         return CloningResult(

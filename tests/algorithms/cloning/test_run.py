@@ -17,7 +17,14 @@ from algorithms.cloning.run import (
     has_converged,
 )
 from algorithms.errors import RunFolderError
-from lap import LanguageAgentPolicy, MemorylessPrompt, Sampling, TagParser
+from lap import (
+    LanguageAgentPolicy,
+    LoraSettings,
+    MemorylessPrompt,
+    Sampling,
+    TagParser,
+    TransformersModel,
+)
 from tests.algorithms.cloning.test_fit import SHOWN, prompt
 from tests.checkpoints import tiny_model
 
@@ -61,6 +68,16 @@ def test_a_cloning_leaves_a_policy_and_its_record(tmp_path):
     loaded = LanguageAgentPolicy.from_pretrained(tmp_path / "c")
     assert loaded.parser == TagParser()
     assert {f.name for f in (tmp_path / "c").iterdir() if f.is_dir()} == set()
+
+
+def test_cloned_adapters_are_moved_together_with_their_base(tmp_path):
+    project = tmp_path / "project"
+    tiny_model().save_pretrained(project / "models" / "base")
+    base = TransformersModel.from_pretrained(project / "models" / "base")
+    a_cloning(project / "cloned", model=base.with_lora(LoraSettings(r=2))).run()
+    project.rename(tmp_path / "elsewhere")
+    model = LanguageAgentPolicy.from_pretrained(tmp_path / "elsewhere" / "cloned").model
+    assert model.has_adapters and model.base.name == str(tmp_path / "elsewhere" / "models" / "base")
 
 
 @pytest.mark.parametrize("killed_at", ["measurement", "checkpoint", "best"])

@@ -56,7 +56,8 @@ def test_ways_to_sample_are_compared_at_equal_trained_tokens():
 
 def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
     papers = {f"paper-{s}" for s in ("laptop", "paper", "small", "smoke")}
-    assert set(shipped()) == papers | {"methods-laptop", "sampling-laptop", "social-laptop"}
+    others = {"methods-laptop", "methods-small", "sampling-laptop", "social-laptop"}
+    assert set(shipped()) == papers | others
     social = jobs(read_experiment(shipped()["social-laptop"]))
     played = [job.scenario.game.id for job in social]
     assert {id: played.count(id) for id in played} == dict.fromkeys(
@@ -88,21 +89,26 @@ def test_what_ships_is_sound_and_has_the_arms_of_the_comparison():
     assert read_experiment(shipped()["paper-paper"]).algorithm["updates"] == 700
 
 
-def test_every_method_is_an_arm_from_equal_clones_on_as_many_episodes():
-    experiment = read_experiment(shipped()["methods-laptop"])
-    assert {arm.method for arm in experiment.arms} == set(PRESETS) - {
-        "hiper"
-    }  # whose replies need a checkpoint
+@pytest.mark.parametrize("name", ["methods-laptop", "methods-small"])
+def test_methods_are_compared_from_equal_clones_on_as_many_episodes(name):
+    experiment = read_experiment(shipped()[name])
+    assert all(arm.name == arm.method.replace("+", "p") for arm in experiment.arms)
     for scenario in experiment.scenarios:
         made = [Job(scenario=scenario, arm=arm, seed=3) for arm in experiment.arms]
         specs = [experiment.run_spec(job) for job in made]
         assert all(job.clone == made[0].clone for job in made)
+        assert all(spec.policy == specs[0].policy for spec in specs)
         assert {spec.opponent for spec in specs} == {scenario.opponent}
         shared = ("updates", "groups", "group_size", "learning_rate", "kl_coefficient")
-        assert len({tuple(getattr(s.algorithm, name) for name in shared) for s in specs}) == 1
+        assert len({tuple(getattr(s.algorithm, one) for one in shared) for s in specs}) == 1
         for arm, spec in zip(experiment.arms, specs, strict=True):
-            for name, value in PRESETS[arm.method].fixed.items():
-                assert getattr(spec.algorithm, name) == value
+            for setting, value in PRESETS[arm.method].fixed.items():
+                assert getattr(spec.algorithm, setting) == value
+
+
+def test_every_method_is_an_arm_but_hiper_whose_replies_need_a_checkpoint():
+    experiment = read_experiment(shipped()["methods-laptop"])
+    assert {arm.method for arm in experiment.arms} == set(PRESETS) - {"hiper"}
 
 
 def test_the_large_model_has_24_times_the_parameters():
