@@ -76,7 +76,9 @@ def test_the_page_of_methods_has_the_tables_that_are_made_of_what_was_kept() -> 
     assert {"lake", "lake-SmolLM2"} <= set(scenarios)
     for name, arms in scenarios.items():
         table = learning_table.table(arms, against="ms-grpo")
-        assert rows_between(DOCS / "reference/methods.md", f"learning {name}") == table, name
+        assert rows_between(DOCS / "reference/methods_trained.md", f"learning {name}") == table, (
+            name
+        )
 
 
 def result(seed: int, before: dict[str, float], after: dict[str, float]) -> Result:
