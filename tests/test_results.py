@@ -1,12 +1,14 @@
 """What is kept of experiments, and the tables that pages make of it."""
 
+import json
 from pathlib import Path
 
 import attrs
+import pytest
 
 from tests.benchmarks import learning_table, social
 from tests.benchmarks.results import KEPT, Result, keep, kept
-from tests.run_folders import write_run
+from tests.run_folders import write_lines, write_run
 from tests.tables import rows_between
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -49,6 +51,27 @@ def test_further_runs_are_added_and_equal_names_replaced(tmp_path: Path) -> None
     assert [(result.seed, result.scores[-1]) for result in kept(file)] == [(0, 0.95), (1, 0.6)]
 
 
+def test_scores_are_of_the_same_episodes_and_a_forfeit_is_no_success(tmp_path: Path) -> None:
+    """Where a success is undefined in one evaluation, it has as many episodes as the others all the same."""
+    file = finished(tmp_path / "runs" / "one") / "evaluations.jsonl"
+    first, *others = map(json.loads, file.read_text().splitlines())
+    first["successes"][0] = None
+    for name in ("starts", "returns", "successes"):
+        first[name] = [*first[name], *first[name][:2]]  # as many starts again, one more success
+    first["starts"][-2:] = ["more 0", "more 1"]
+    write_lines(file, [first, *others])
+    keep(tmp_path / "some.jsonl", tmp_path / "runs")
+    (found,) = kept(tmp_path / "some.jsonl")
+    assert found.scores == [3 / 20, 0.5, 0.95]
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        finished(tmp_path / "runs" / name)
+    with pytest.raises(ValueError, match="several runs of one scenario, arm and seed"):
+        keep(tmp_path / "some.jsonl", tmp_path / "runs")
+
+
 def test_methods_are_compared_at_the_tokens_of_the_cheapest_run(tmp_path: Path) -> None:
     finished(tmp_path / "runs" / "one")
     keep(tmp_path / "some.jsonl", tmp_path / "runs")
@@ -69,6 +92,18 @@ def test_methods_are_compared_at_the_tokens_of_the_cheapest_run(tmp_path: Path) 
         "0.500",
     ]
     assert second[3].startswith("**-0.450")
+    assert first[4] == second[4] == "0.950"
+
+
+def test_what_was_not_evaluated_within_the_budget_has_no_score(tmp_path: Path) -> None:
+    """Between a clone and a first evaluation far behind the budget, no line says what was learnt."""
+    finished(tmp_path / "runs" / "one")
+    keep(tmp_path / "some.jsonl", tmp_path / "runs")
+    (found,) = kept(tmp_path / "some.jsonl")
+    late = [attrs.evolve(found, arm="late", tokens=[0.0, t, 9000.0]) for t in (300.0, 4000.0)]
+    _, first, second = learning_table.table({"late": late, "one": [found]}, against="one")
+    assert first[0] == "`one`" and second[0] == "`late`"
+    assert second[2:5] == ("first evaluated at 0 to 4 k", "", "0.950")
 
 
 def test_the_page_of_methods_has_the_tables_that_are_made_of_what_was_kept() -> None:

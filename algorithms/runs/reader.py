@@ -101,19 +101,21 @@ class Run:
     def curve_alike(self, name: str) -> tuple[list[float], list[float]]:
         """The curve of an evaluation's metric on the episodes that every evaluation played.
 
-        The first and the last evaluation may have more episodes than those in between. If the episodes are not
+        The first and the last evaluation may have more episodes than those in between. Episodes in which the metric is
+        undefined, such as the success of a forfeited one, are not counted in that evaluation. If the episodes are not
         recorded, the curve is that of the whole evaluations.
 
         Args:
           name: ``eval/...`` or ``eval_greedy/...``, of the success rate, the reward or what the game measures.
         """
-        recorded = {r["update"]: episode_values(r, name) for r in self.per_episode}
+        recorded = {r["update"]: _values_by_start(r, name) for r in self.per_episode}
         updates, values = self.curve(name)
         known = [recorded.get(update, {}) for update in updates]
-        common = set.intersection(*map(set, known)) if known else set()
-        if not common:
+        common = sorted(set.intersection(*map(set, known))) if known else []
+        defined = [[value for s in common if (value := found[s]) is not None] for found in known]
+        if not all(defined):
             return updates, values
-        return updates, [sum(found[s] for s in common) / len(common) for found in known]
+        return updates, [sum(found) / len(found) for found in defined]
 
     def setting(self, field: str) -> Any:
         """A setting by its name or by its dotted path; of a section that has an id, the id; ``None`` if there is none.
@@ -135,17 +137,25 @@ def episode_values(record: Record, name: str) -> dict[str, float]:
       record: a line of ``evaluations.jsonl``.
       name: of the metric: the success rate, the reward or what the game measures, with its prefix.
     """
+    values = _values_by_start(record, name)
+    found = {start: value for start, value in values.items() if value is not None}
+    return found if len(found) == len(values) else {}
+
+
+def _values_by_start(record: Record, name: str) -> dict[str, float | None]:
+    """Likewise, with ``None`` where the metric is undefined; nothing if starts occur more than once."""
     greedy = "greedy_" if name.startswith("eval_greedy") else ""
     _, _, short = name.partition("/")
+    values: Sequence[float | None]
     if short.startswith("game/"):
         values = record.get(f"{greedy}metrics", {}).get(short.removeprefix("game/"), [None])
     else:
         kind = {"success_rate": "successes", "reward": "returns"}.get(short, "")
         values = record.get(f"{greedy}{kind}", [None])
     starts = record.get(f"{greedy}starts", [])
-    if any(value is None for value in values) or len(set(starts)) < len(values):
+    if len(set(starts)) != len(values):
         return {}
-    return dict(zip(starts, map(float, values), strict=True))
+    return {s: None if v is None else float(v) for s, v in zip(starts, values, strict=True)}
 
 
 def flat(config: Record, prefix: str = "") -> dict[str, Any]:

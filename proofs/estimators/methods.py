@@ -120,9 +120,7 @@ def start_weight(config: MSGRPOConfig, rate: float, *, samples: int = 1000) -> f
       rate: q.
       samples: number of batches, where these are drawn.
     """
-    game = choice_game({"win": 1.0, "lose": 0.0})
-    dist = _played(game, {"choose": {"win": rate, "lose": 1 - rate}})
-    return analysed(dist, config, samples=samples).scale
+    return _on_starts(config, rate, samples=samples).scale
 
 
 def tables(
@@ -150,14 +148,13 @@ def tables(
     for title, figure in FIGURES.items():
         rows = [("method", *dists)]
         for name, analyses in found.items():
-            cells = (f"{'' if one.exact else '~'}{figure(one):.2f}" for one in analyses)
-            rows.append((name, *cells))
+            rows.append((name, *(_cell(figure(one), one) for one in analyses)))
         yield title, rows
     rows = [("method", *(f"q = {rate:g}" for rate in RATES))]
     for name, config in configs.items():
         report(f"weight of starts: {name}")
-        weights = (start_weight(config, rate) for rate in RATES)
-        rows.append((name, *(f"{weight:.2f}" for weight in weights)))
+        weights = (_on_starts(config, rate) for rate in RATES)
+        rows.append((name, *(_cell(one.scale, one) for one in weights)))
     yield "weight of a start that is won with probability q", rows
     report("starts that are chosen")
     yield CURRICULA, list(curriculum_rows(configs, RATES))
@@ -191,6 +188,17 @@ def plot_weights(
     axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
+
+
+def _on_starts(config: MSGRPOConfig, rate: float, *, samples: int = 1000) -> EstimatorAnalysis:
+    """The analysis of one choice that succeeds at a rate."""
+    game = choice_game({"win": 1.0, "lose": 0.0})
+    dist = _played(game, {"choose": {"win": rate, "lose": 1 - rate}})
+    return analysed(dist, config, samples=samples)
+
+
+def _cell(figure: float, found: EstimatorAnalysis) -> str:
+    return f"{'' if found.exact else '~'}{figure:.2f}"
 
 
 def _played(

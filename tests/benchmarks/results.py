@@ -5,10 +5,11 @@ documentation again, or other ones, and an experiment that takes hours can be ru
 """
 
 import argparse
-import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -30,8 +31,9 @@ class Result:
       seed: of the run.
       updates: after which it was evaluated. Shape (N,).
       tokens: generated in training until each evaluation. Shape (N,).
-      scores: of each evaluation, on the episodes that all of them have: the success rate, or the mean return where the
-        game has no success. Shape (N,).
+      scores: of each evaluation, on the episodes that all of them have: the share of successes, where an episode whose
+        success is undefined, such as a forfeited one, is none; or the mean return where the game has no success. Shape
+        (N,).
       trained: tokens in the loss of the whole run.
       before: means of the return, of the game's measures and of invalid texts in the first evaluation, by name.
       after: those of the last one.
@@ -50,19 +52,18 @@ class Result:
     @classmethod
     def of(cls, run: Run) -> "Result":
         """What is kept of a finished run."""
-        updates, scores = run.curve_alike("eval/success_rate")
-        if not updates:
-            updates, scores = run.curve_alike("eval/reward")
-        each = (generated_tokens(run, [record]) for record in run.updates)
-        generated = [0.0, *itertools.accumulate(each)]
+        updates = [record["update"] for record in run.per_episode]
+        generated = {record["update"]: generated_tokens(run, [record]) for record in run.updates}
         before, after = (_measures(run, position) for position in (0, -1))
         return cls(
             scenario=run.label("scenario") or "",
             arm=run.label("arm") or "",
             seed=run.seed,
             updates=updates,
-            tokens=[generated[int(update)] for update in updates],
-            scores=[round(score, 6) for score in scores],
+            tokens=[
+                math.fsum(n for u, n in generated.items() if u <= update) for update in updates
+            ],
+            scores=[round(score, 6) for score in _scores(run.per_episode)],
             trained=trained_tokens(run.updates),
             before=before,
             after=after,
@@ -74,6 +75,19 @@ class Result:
         return self.scenario, self.arm, self.seed
 
 
+def _scores(evaluations: Sequence[Mapping[str, Any]]) -> list[float]:
+    has_success = any(won is not None for record in evaluations for won in record["successes"])
+    measured = "successes" if has_success else "returns"
+    by_start = [dict(zip(_numbered(e["starts"]), e[measured], strict=True)) for e in evaluations]
+    common = sorted(set.intersection(*map(set, by_start)))
+    return [mean(float(found[start] or 0) for start in common) for found in by_start]
+
+
+def _numbered(starts: Sequence[str]) -> list[tuple[str, int]]:
+    """Each start with how often it occurred before."""
+    return [(start, starts[:n].count(start)) for n, start in enumerate(starts)]
+
+
 def kept(file: Path) -> list[Result]:
     """The results of a file, none if there is no such file."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -83,8 +97,11 @@ def kept(file: Path) -> list[Result]:
 def keep(file: Path, folder: Path) -> None:
     """Put the finished runs of a folder into a file, in place of those of equal names."""
     runs, _ = read_runs(find_runs(folder))
-    found = {result.name: result for result in kept(file)}
-    found |= {result.name: result for result in (Result.of(r) for r in runs if r.is_finished)}
+    results = [Result.of(run) for run in runs if run.is_finished]
+    new = {result.name: result for result in results}
+    if len(new) < len(results):
+        raise ValueError(f"{str(folder)!r} has several runs of one scenario, arm and seed")
+    found = {result.name: result for result in kept(file)} | new
     lines = [json.dumps(attrs.asdict(found[name])) for name in sorted(found)]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -176,6 +176,21 @@ def test_curves_are_on_the_episodes_that_every_evaluation_played(tmp_path):
     assert read_run(path).curve_alike("eval/success_rate")[1] == [0.2, 0.5, 0.95]
 
 
+def test_an_undefined_success_does_not_bring_in_other_episodes(tmp_path):
+    """The last evaluation has a forfeit among the episodes that all have, and 20 successes that the others lack."""
+    path = write_run(tmp_path / "run", successes=(0.2, 0.5, 0.5))
+    *others, last = map(json.loads, (path / "evaluations.jsonl").read_text().splitlines())
+    last["successes"][0] = None
+    more = {
+        "starts": [f"more {i}" for i in range(20)],
+        "returns": [1.0] * 20,
+        "successes": [True] * 20,
+    }
+    last |= {name: last[name] + values for name, values in more.items()}
+    write_lines(path / "evaluations.jsonl", [*others, last])
+    assert read_run(path).curve_alike("eval/success_rate")[1] == [0.2, 0.5, 9 / 19]
+
+
 def test_tokens_are_counted(tmp_path):
     write_run(tmp_path / "run", groups=4, group_size=8)
     (summary,) = compare_runs(read_runs([tmp_path])[0]).summaries
