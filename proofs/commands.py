@@ -5,6 +5,7 @@ The command line finds them by name (the entry points ``tsmg.commands``), since 
 
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -106,6 +107,22 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
     sys.exit(1 if failed else 0)
 
 
+def _picture_file(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A file that a picture can be written to, checked before anything is computed."""
+    if value is None:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file, kinds = Path(value), FigureCanvasAgg.get_supported_filetypes()
+    if not file.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(file.parent)!r}")
+    if file.suffix.removeprefix(".") not in kinds:
+        raise click.BadParameter(
+            f"{value!r} must end in a kind of picture: {', '.join(sorted(kinds))}"
+        )
+    return value
+
+
 @click.command(short_help="Compare gradient estimators exactly, on a small game.")
 @click.argument("game_id", metavar="[GAME]", required=False)
 @click.option(
@@ -145,7 +162,14 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
     show_default=True,
     help="Greatest number of groups to enumerate.",
 )
-@click.option("--plot", "picture", type=click.Path(), default=None, help="File for a bar chart.")
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(),
+    default=None,
+    callback=_picture_file,
+    help="File for a bar chart.",
+)
 @click.pass_context
 def lab(
     context: click.Context,
@@ -219,8 +243,8 @@ def _described(dist: "TrajectoryDistribution") -> str:
     )
 
 
-def _check_all(context: click.Context, kept: int) -> None:
-    """Refuse options that would have no effect beside ``--all``, and a K that a method cannot have."""
+def _check_all(context: click.Context, group_size: int, kept: int) -> None:
+    """Refuse options that would have no effect beside ``--all``, and sizes that a method cannot have."""
     for option in context.command.params:
         source = context.get_parameter_source(str(option.name))
         given = source is click.core.ParameterSource.COMMANDLINE
@@ -228,6 +252,11 @@ def _check_all(context: click.Context, kept: int) -> None:
             raise click.UsageError(
                 f"{option.opts[0]} has no effect with --all, which fixes games and estimators; leave one of them out"
             )
+    if group_size % 2 or group_size < 4:
+        raise click.UsageError(
+            "--group-size must be an even number and at least 4 with --all: the method tree fills a group with the "
+            f"branches of two trees (got {group_size})"
+        )
     if kept < 2:
         raise click.UsageError(
             f"--kept must be at least 2 with --all: the method pods compares the episodes that it keeps (got {kept})"
@@ -236,7 +265,7 @@ def _check_all(context: click.Context, kept: int) -> None:
 
 def _all_methods(context: click.Context, group_size: int, kept: int, picture: str | None) -> None:
     """The tables of all methods, and the picture of the weights of starts."""
-    _check_all(context, kept)
+    _check_all(context, group_size, kept)
     import torch
 
     from proofs.estimators.methods import plot_weights, tables

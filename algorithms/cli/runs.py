@@ -185,6 +185,7 @@ def experiment(
     folder = Path(output or Path("runs") / declared.scale)
     todo = jobs(declared, only)
     _print_plan(declared, todo, folder, parallel)
+    _check_checkpoints(declared, [job for job in todo if not is_done(folder / job.place)])
     if dry_run:
         return
     left = sum(not is_done(folder / job.place) for job in todo)
@@ -210,6 +211,15 @@ def _experiment_file(name: str, scale: str) -> Path:
             f"no experiment {name!r} of scale {scale!r} ships; there are {', '.join(known)} (or name a .toml file)"
         )
     return known[f"{name}-{scale}"]
+
+
+def _check_checkpoints(declared: Experiment, todo: Sequence[Job]) -> None:
+    """Refuse an experiment before its first run if a checkpoint is missing that runs start from."""
+    first = {
+        job.arm.policy.model: job for job in reversed(todo) if job.arm.policy.model and job.trains
+    }
+    for job in first.values():
+        declared.run_spec(job).check()
 
 
 def _print_plan(declared: Experiment, todo: Sequence[Job], folder: Path, parallel: int) -> None:

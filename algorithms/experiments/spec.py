@@ -47,8 +47,10 @@ def _check_measures(
         )
 
 
-def _check_method(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
-    if value not in PRESETS:
+def _check_method(
+    instance: object, attribute: "attrs.Attribute[str | None]", value: str | None
+) -> None:
+    if value is not None and value not in PRESETS:
         raise InvalidArgumentError(
             f"{attribute.name!r} must be one of {', '.join(PRESETS)} (got {value!r})"
         )
@@ -115,7 +117,7 @@ class Arm:
       kind: ``train``: train, then evaluate; ``evaluate``: evaluate without training.
       runs: number of seeds.
       method: name of a method, one of ``PRESETS``; other settings override what it suggests, but cannot change what
-        defines it.
+        defines it. ``None``: the settings alone.
       algorithm: settings that differ from the experiment's algorithm.
       policy: the policy that training starts from; a clone takes the seed of the run.
       decoding: temperatures to choose among on other episodes; empty: the training temperature.
@@ -128,7 +130,7 @@ class Arm:
     note: str = ""
     kind: Literal["train", "evaluate"] = attrs.field(default="train", validator=one_of)
     runs: int = attrs.field(validator=within(1, _MOST_RUNS))
-    method: str = attrs.field(default="ms-grpo", validator=_check_method)
+    method: str | None = attrs.field(default=None, validator=_check_method)
     algorithm: Mapping[str, object] = attrs.field(factory=dict)
     policy: PolicySpec = PolicySpec()
     decoding: tuple[float, ...] = attrs.field(
@@ -230,8 +232,10 @@ class Experiment:
 
 def _settings(experiment: Experiment, scenario: Scenario, arm: Arm) -> dict[str, object]:
     """What is given, over what the method suggests; what makes the method holds in any case."""
-    method = PRESETS[arm.method]
     given = {**experiment.algorithm, **scenario.algorithm, **arm.algorithm}
+    if arm.method is None:
+        return given
+    method = PRESETS[arm.method]
     method.check(given, name=arm.method)
     return {**method.settings, **given}
 

@@ -45,6 +45,7 @@ from algorithms.method.rule_answers import (
     checked_dist,
     checked_draw,
     checked_numbers,
+    checked_states,
 )
 from algorithms.method.rules import (
     BatchRule,
@@ -53,6 +54,7 @@ from algorithms.method.rules import (
     GroupFilter,
     Reading,
     StatefulRule,
+    stateful_rules,
 )
 from algorithms.method.sampling_setting import find_sampling
 from algorithms.method.starts import CandidateStart, StartLaw, StartRule, find_start_rule
@@ -84,7 +86,7 @@ class Estimator:
       branching: which episodes of a group begin in the middle of others; none if ``None``.
 
     Raises:
-      InvalidArgumentError: branches do not go with another setting.
+      InvalidArgumentError: branches do not go with another setting, or a rule declares only a part of a state.
 
     Theory: Definition 10.1, Equation 5.2.
     """
@@ -107,6 +109,7 @@ class Estimator:
     branching: Branching | None = None
 
     def __attrs_post_init__(self) -> None:
+        _ = self._stateful  # it refuses a part of a state
         draw = self.sampling.kind if isinstance(self.sampling, SamplingRule) else self.sampling
         settings = {"common_chance": self.common_chance, "weighting": self.weighting}
         check_goes_with(self.branching, {**settings, "sampling": draw})
@@ -140,7 +143,10 @@ class Estimator:
           InvalidArgumentError: a rule of the user's own cannot be loaded, or settings of starts do not fit (see
             ``check_starts``).
         """
-        for warning in bias_warnings(config, facts):
+        given: dict[str, object] = {"credit": credit, "sampling": sampling}
+        given |= {"group_filter": group_filter, "batch_rule": batch_rule}
+        own = {name: rule for name, rule in given.items() if rule is not None}
+        for warning in bias_warnings(config, facts, own):
             warnings.warn(warning, stacklevel=2)
         std = resolved_std(config, facts)
         starts = starts or find_start_rule(config.starts, memory=config.start_memory)
@@ -148,8 +154,6 @@ class Estimator:
         branching = branching or find_branching(
             config.branching, rollouts=config.rollouts, trees=config.trees
         )
-        given = {"sampling": sampling, "batch_rule": batch_rule}
-        own = {name: rule for name, rule in given.items() if rule is not None}
         check_goes_with(branching, {**attrs.asdict(config, recurse=False), **own})
         return cls(
             group_on=resolved_group_on(config, facts),
@@ -337,13 +341,21 @@ class Estimator:
 
         Args:
           role_groups: all groups that were played, in their roles, of all processes.
+
+        Raises:
+          InvalidArgumentError: the state of a rule of the user's own could not be saved.
         """
         for rule in self._stateful.values():
             rule.observe(role_groups)
+        checked_states(self._stateful, own=True)
 
     def state(self) -> dict[str, Mapping[str, Any]]:
-        """The state of each rule that has one, by the rule's place in the estimator."""
-        return {place: rule.state() for place, rule in self._stateful.items()}
+        """The state of each rule that has one, by the rule's place in the estimator.
+
+        Raises:
+          InvalidArgumentError: a state could not be saved (``checked_states``).
+        """
+        return checked_states(self._stateful)
 
     def load_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Give rules the state that ``state`` returned.
@@ -371,15 +383,8 @@ class Estimator:
     @functools.cached_property
     def _stateful(self) -> dict[str, StatefulRule]:
         """The rules that remember something, by their place."""
-        rules: dict[str, object] = {
-            "credit": self.credit,
-            "group_filter": self.group_filter,
-            "batch_rule": self.batch_rule,
-            "sampling": self.sampling,
-            "starts": self.starts,
-            "branching": self.branching,
-        }
-        return {place: rule for place, rule in rules.items() if isinstance(rule, StatefulRule)}
+        places = ("credit", "group_filter", "batch_rule", "sampling", "starts", "branching")
+        return stateful_rules({place: getattr(self, place) for place in places})
 
 
 def _selected(

@@ -12,6 +12,7 @@ _NO_RULES = (
     "group_on",
     "common_chance",
     "group_size",
+    "kept_episodes",
     "std",
     "eps",
     "baseline",
@@ -37,6 +38,8 @@ def check_estimator(estimator: Estimator, config: MSGRPOConfig, facts: Facts) ->
         "group_on": resolved_group_on(config, facts),
         "std": resolved_std(config, facts),
     }
+    if config.sampling == "all" and estimator.kept_episodes == config.group_size:
+        resolved = {**resolved, "kept_episodes": config.group_size}
     for name in _NO_RULES:
         ours, theirs = getattr(estimator, name), resolved[name]
         if ours != theirs:

@@ -3,6 +3,7 @@
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -17,10 +18,13 @@ from algorithms.method.starts import Learnability
 from tsmg import AbstractGame, AbstractWrappedGame, Facts, InvalidArgumentError
 
 # Rules whose credit is 0 exactly where the score is by which an episode is drawn.
+_RULES = ("credit", "sampling", "group_filter", "batch_rule")
 _CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline")
 
 
-def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
+def bias_warnings(
+    config: MSGRPOConfig, facts: Facts, own: Mapping[str, object] | None = None
+) -> list[str]:
     """Reasons why, with these settings and facts, the expected estimate departs from the gradient.
 
     They cover combinations that a neighbouring setting would fix: weights of groups that share what agents cannot see,
@@ -30,6 +34,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
     Args:
       config: the settings.
       facts: facts of the game that is played.
+      own: rules in place of those that settings name, by the name of the setting.
 
     Returns:
       A sentence for each.
@@ -37,7 +42,9 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
     Theory: Equation 6.4, Theorem 8.3, Equation 8.7.
     """
     found = []
-    weighed = config.sampling in ("aaw", "optimal") and config.floor < 1
+    rules = {name: getattr(config, name) for name in _RULES} | dict(own or {})
+    sampling = rules["sampling"]
+    weighed = sampling in ("aaw", "optimal") and config.floor < 1
     if config.max_staleness and config.importance_weights == "none":
         found.append(
             "'max_staleness' is 1 without 'importance_weights': nothing but the ratio's clip bounds what older "
@@ -45,7 +52,7 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
         )
     if shares_what_is_hidden(config, facts):
         shared = "although the members of a group share what agents cannot see; this can reverse which action is better"
-        if config.credit == "mean_divided":
+        if rules["credit"] == "mean_divided":
             found.append(f"'credit' 'mean_divided' divides by the group's mean return {shared}")
         if resolved_std(config, facts) != "none":
             found.append(
@@ -53,26 +60,31 @@ def bias_warnings(config: MSGRPOConfig, facts: Facts) -> list[str]:
             )
         if weighed and not config.corrected:
             found.append(
-                f"'sampling' is {config.sampling!r} without 'corrected' {shared}, with std 'none' too ('corrected' "
+                f"'sampling' is {sampling!r} without 'corrected' {shared}, with std 'none' too ('corrected' "
                 "cannot)"
             )
-    if config.sampling == "optimal" and weighed and not config.corrected:
+    if sampling == "optimal" and weighed and not config.corrected:
         found.append(
             "'sampling' is 'optimal' without 'corrected': surprising replies are weighed more than their share, which "
             "turns the direction ('corrected', or sampling 'aaw' or 'all')"
         )
-    bare = config.sampling == "aaw" and not config.floor
+    bare = sampling == "aaw" and not config.floor
     for name, restored in (("credit", _CREDIT_WITH_SCORE), ("batch_rule", ("none",))):
-        value = getattr(config, name)
+        value = rules[name]
         if config.corrected and bare and value not in restored:
+            shown = (
+                value
+                if isinstance(value, str)
+                else getattr(value, "__name__", type(value).__name__)
+            )
             found.append(
-                f"'corrected' draws do not restore {name.replace('_', ' ')} {value!r}: an episode of score 0 (of "
+                f"'corrected' draws do not restore {name.replace('_', ' ')} {shown!r}: an episode of score 0 (of "
                 "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "
                 f"'optimal' or 'all', or {name} {restored[0]!r})"
             )
     if config.correct_starts and (
-        config.group_filter != "all"
-        or config.batch_rule != "none"
+        rules["group_filter"] != "all"
+        or rules["batch_rule"] != "none"
         or config.weighting in ("step", "token")
         or (config.scope == "batch" and weighed and not config.corrected)
     ):

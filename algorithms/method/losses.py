@@ -22,7 +22,7 @@ from algorithms.method.ratios import (
     check_shapes,
 )
 from algorithms.method.rules import rule_name
-from tsmg import InvalidArgumentError
+from tsmg import InvalidArgumentError, ShapeError
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -124,7 +124,8 @@ def policy_loss(
 
     Raises:
       ShapeError: a shape does not fit.
-      InvalidArgumentError: the mask is not bool, or a coefficient is given without the tensor that it multiplies.
+      InvalidArgumentError: the mask is not bool, a coefficient is given without the tensor that it multiplies, or the
+        ratio kind returns something else than a surrogate of tensors with a gradient.
 
     Example:
       >>> logprobs = torch.tensor([[-1.0, -2.0]])
@@ -157,12 +158,7 @@ def policy_loss(
         episodes_B=torch.arange(len(logprobs_B_L)) if episodes_B is None else episodes_B,
         episode_log_ratios_B=episode_log_ratios_B,
     )
-    surrogate = ratio(tokens, clip)
-    if not isinstance(surrogate, Surrogate):
-        raise InvalidArgumentError(
-            f"{rule_name(ratio)} must return a Surrogate (got {surrogate!r:.100})"
-        )
-    check_shapes(logprobs_B_L, values_B_L=surrogate.values_B_L, clipped_B_L=surrogate.clipped_B_L)
+    surrogate = _checked(ratio(tokens, clip), tokens, ratio)
     kl_B_L = _kl_to(reference_logprobs_B_L, logprobs_B_L, mask_B_L)
     objective_B_L = surrogate.values_B_L - kl_coefficient * kl_B_L
     if entropies_B_L is not None:
@@ -210,6 +206,37 @@ def value_loss(
     squares_B_L = errors_B_L.square()
     loss = (weights_B.detach().to(values_B_L)[:, None] * squares_B_L).sum() / 2
     return loss, squares_B_L.detach()[mask_B_L]
+
+
+def _checked(surrogate: object, tokens: ScoredTokens, ratio: RatioKind) -> Surrogate:
+    """What a ratio kind made of the tokens, if it is a surrogate of every token, with its gradient."""
+    if not isinstance(surrogate, Surrogate):
+        raise InvalidArgumentError(
+            f"{rule_name(ratio)} must return a Surrogate (got {surrogate!r:.100})"
+        )
+    parts: dict[str, object] = attrs.asdict(surrogate, recurse=False)
+    for name, part in parts.items():
+        if not isinstance(part, Tensor):
+            raise InvalidArgumentError(
+                f"{rule_name(ratio)} must return a Surrogate whose '{name}' is a tensor (got {type(part).__name__})"
+            )
+        if part.shape != tokens.mask_B_L.shape:
+            raise ShapeError(
+                f"{rule_name(ratio)} must return a Surrogate whose '{name}' has shape {tuple(tokens.mask_B_L.shape)} "
+                f"(got {tuple(part.shape)})"
+            )
+    learns = torch.is_grad_enabled() and tokens.logprobs_B_L.requires_grad
+    if learns and not surrogate.values_B_L.requires_grad and _has_signal(tokens):
+        raise InvalidArgumentError(
+            f"{rule_name(ratio)} must return a Surrogate whose 'values_B_L' have a gradient, that of the "
+            "log-probabilities of its tokens (got values without one)"
+        )
+    return surrogate
+
+
+def _has_signal(tokens: ScoredTokens) -> bool:
+    """Whether a token has an advantage; without one, a surrogate may well be constant."""
+    return bool((tokens.mask_B_L & (tokens.advantages_B_L != 0)).any())
 
 
 def _kl_to(reference_B_L: Tensor | None, logprobs_B_L: Tensor, mask_B_L: Tensor) -> Tensor:

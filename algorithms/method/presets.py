@@ -103,11 +103,14 @@ _NO_KL = {"kl_coefficient": 0.0}
 _CRITIC = {"credit": "critic", "sampling": "all", "baseline": "none", "std": "none"}
 
 PRESETS: Mapping[str, Preset] = {
-    "ms-grpo": Preset(about="MS-GRPO as the defaults have it"),
+    "ms-grpo": Preset(
+        about="MS-GRPO as the defaults have it", fixed={"credit": "episode", "sampling": "aaw"}
+    ),
     "ms-grpo-corrected": Preset(
         about="on average in the direction of the true gradient, whatever the returns and the starts are "
         "(with --credit episode or reward_to_go, --weighting constant)",
-        suggested={"std": "none", "corrected": True, "floor": 0.1},
+        fixed={"sampling": "aaw", "std": "none", "corrected": True},
+        suggested={"floor": 0.1},
     ),
     "grpo": Preset(
         about="returns minus the group's mean, divided by its std; each episode counts alike",
@@ -192,8 +195,7 @@ PRESETS: Mapping[str, Preset] = {
         fixed={**_GRPO, "ratio": "gspo", "weighting": "sequence"},
         suggested={**_NO_KL, "clip_low": 3e-4, "clip_high": 4e-4},
         source="arXiv:2507.18071: the ratio, its clip range, each output counting alike, no KL.",
-        ours="a sequence is a reply, and an episode's replies share its weight; --ratio gspo-episode takes the episode "
-        "for it.",
+        ours="a sequence is a reply, and an episode's replies share its weight.",
     ),
     "cispo": Preset(
         about="GRPO with the clipped ratio as a constant weight, so that no token loses its gradient",

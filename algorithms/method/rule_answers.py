@@ -5,13 +5,15 @@ Rules may compute with NumPy and return arrays; what is kept of them are Python'
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from algorithms.method.advantages import Advantage
-from algorithms.method.rules import rule_name
+from algorithms.method.batch import RoleGroup
+from algorithms.method.rules import StatefulRule, is_own, rule_name
 from tsmg import Completion, Distribution, InvalidArgumentError
 
 
@@ -137,6 +139,57 @@ def checked_choices(values: Sequence[bool], count: int, *, rule: object) -> tupl
         if len(answers) != count or any(answer not in (0, 1) for answer in answers):
             raise InvalidArgumentError(f"{rule_name(rule)} must return {wanted} (got {answers})")
     return tuple(map(bool, answers))
+
+
+def checked_states(
+    rules: Mapping[str, StatefulRule], *, own: bool = False
+) -> dict[str, Mapping[str, Any]]:
+    """The states of rules, checked, by the places of the rules.
+
+    Args:
+      rules: the rules, by their places.
+      own: whether only the states of the user's own rules are asked for.
+
+    Raises:
+      InvalidArgumentError: a state is not equal to what JSON makes of it, but that tuples become lists.
+    """
+    states = {place: rule.state() for place, rule in rules.items() if is_own(rule) or not own}
+    for place, state in states.items():
+        if not _is_plain(state):
+            raise InvalidArgumentError(
+                f"{rule_name(rules[place])} must give a state that JSON can hold and give back (got {state!r:.100})"
+            )
+    return states
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON gives back an equal value."""
+    try:
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(_is_plain, value))
+    except RecursionError:  # it contains itself
+        return False
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def check_same_credit(before: RoleGroup, after: RoleGroup, *, rule: object) -> None:
+    """Refuse a credit rule that answers the same question differently.
+
+    Args:
+      before: a group with what the rule said of it.
+      after: the same group with what it said another time, in the same state.
+      rule: the rule, for the message.
+
+    Raises:
+      InvalidArgumentError: the scores or the advantages differ.
+    """
+    if (before.advantages_G, before.credits_G) != (after.advantages_G, after.credits_G):
+        raise InvalidArgumentError(
+            f"{rule_name(rule)} must return the same for the same group; what it remembers belongs in a state "
+            "(algorithms.method.rules.StatefulRule)"
+        )
 
 
 def checked_dist(dist: object, *, rule: object) -> Distribution[tuple[tuple[int, float], ...]]:

@@ -11,6 +11,7 @@ instantiated without arguments. A rule is a pure function: the trainer and the l
 times. A rule that remembers something over updates keeps it in an explicit state (``StatefulRule``).
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -21,6 +22,7 @@ from tsmg import Completion, Distribution, Episode, InvalidArgumentError
 
 Rule = TypeVar("Rule")
 Settings = TypeVar("Settings")
+_STATE = ("observe", "state", "load_state")
 
 
 class GroupFilter(Protocol):
@@ -59,7 +61,7 @@ class StatefulRule(Protocol):
         """Take the groups of an update into account, for the updates to come."""
 
     def state(self) -> Mapping[str, Any]:
-        """What is remembered, as values that JSON can hold."""
+        """What is remembered, as values that JSON can hold and give back: keys are texts, numbers are Python's own."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -98,7 +100,7 @@ def find_rule(setting: str, named: Mapping[str, Rule], *, option: str) -> Rule:
       option: name of the setting, for messages.
 
     Raises:
-      InvalidArgumentError: nothing has the name, or the module has no such rule.
+      InvalidArgumentError: nothing has the name, the module has no such rule, or loading it raises.
 
     Example:
       >>> find_rule("half", {"half": 0.5}, option="share")
@@ -116,8 +118,9 @@ def find_rule(setting: str, named: Mapping[str, Rule], *, option: str) -> Rule:
     try:
         found = getattr(importlib.import_module(module), name)
         made = found() if isinstance(found, type) else found
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{option!r} cannot load {setting!r}: {error}") from error
+    except Exception as error:  # the user's code runs here, and may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidArgumentError(f"{option!r} cannot load {setting!r}: {reason}") from error
     if not callable(made):
         raise InvalidArgumentError(f"'{option}' must name a rule (got {setting!r}: {made!r})")
     rule: Rule = made  # what it returns is checked where it is used
@@ -140,7 +143,7 @@ def made_rule(
       option: name of the setting, for messages.
 
     Raises:
-      InvalidArgumentError: nothing has the name, or the module has no such rule.
+      InvalidArgumentError: nothing has the name, the module has no such rule, or loading it raises.
 
     Example:
       >>> made_rule("share", {"share": lambda k: k / 4}, 2, option="rule")
@@ -151,6 +154,41 @@ def made_rule(
     unmade: Mapping[str, Any] = makers  # named in the message
     rule: Rule = find_rule(setting, unmade, option=option)
     return rule
+
+
+def stateful_rules(rules: Mapping[str, object]) -> dict[str, StatefulRule]:
+    """The rules that remember something, by their place.
+
+    Args:
+      rules: all rules, by their place; ``None`` where there is none.
+
+    Raises:
+      InvalidArgumentError: a rule has some of the methods of ``StatefulRule``, but not all.
+
+    Example:
+      >>> stateful_rules({"credit": len, "starts": None})
+      {}
+    """
+    for rule in rules.values():
+        missing = [name for name in _STATE if not callable(getattr(rule, name, None))]
+        if 0 < len(missing) < len(_STATE):
+            raise InvalidArgumentError(
+                f"{rule_name(rule)} must have all of the methods observe, state and load_state, or none of them "
+                f"(got no {' and no '.join(missing)})"
+            )
+    return {place: rule for place, rule in rules.items() if isinstance(rule, StatefulRule)}
+
+
+def is_own(rule: object) -> bool:
+    """Whether a rule is the user's own, rather than the library's.
+
+    Example:
+      >>> is_own(len), is_own(functools.partial(find_rule, "half"))
+      (True, False)
+    """
+    while isinstance(rule, functools.partial):
+        rule = rule.func
+    return not (getattr(rule, "__module__", None) or "").startswith("algorithms.")
 
 
 def rule_name(rule: object) -> str:

@@ -78,8 +78,8 @@ def run_training(
     Args:
       spec: of the run.
       folder: the run folder; must be new, or hold the run that is resumed.
-      parts: games, policy and matchups to use instead of those that the spec names; ``config.json`` then says so
-        (``given_parts``), and the run can be resumed only from Python, with the same parts.
+      parts: games, policy, matchups and rules to use instead of those that the spec names; ``config.json`` then says
+        so (``given_parts``), and the run can be resumed only from Python, with the same parts.
       reporter: receives every update and evaluation; silent by default.
       track: also given every metric record (for trackers).
       resume: continue from the newest complete checkpoint of the run in the folder, with the same settings and the
@@ -126,6 +126,8 @@ def _trainer(spec: RunSpec, parts: RunParts) -> MSGRPOTrainer:
         evaluation_game=evaluation_game,
         matchups=parts.matchups,
         constrained=spec.policy.constrained,
+        estimator=parts.estimator,
+        ratio=parts.ratio,
     )
 
 
@@ -201,7 +203,7 @@ def _config(
     """What determines the run, for ``config.json``: the spec with every ``auto`` resolved, and what is beside it."""
     resolved = attrs.evolve(spec, algorithm=trainer.config)
     if is_given:
-        return {"spec": resolved.to_json(), "given_parts": {"game": parts.training_game.name}}
+        return {"spec": resolved.to_json(), "given_parts": parts.described()}
     if not parts.evaluation_game.facts.start_is_instance:
         resolved = attrs.evolve(resolved, game=attrs.evolve(spec.game, held_out=0.0))
     policy = parts.policy

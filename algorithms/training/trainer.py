@@ -38,6 +38,8 @@ from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
 from algorithms.method.estimator_settings import check_estimator
 from algorithms.method.ratios import RatioKind, find_ratio
+from algorithms.method.rule_answers import check_same_credit
+from algorithms.method.rules import is_own
 from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
@@ -159,6 +161,7 @@ class MSGRPOTrainer:
         check_staleness(self.config, self.learners, self.past_opponents, chooses_starts=chooses)
         self.ahead = PlayAhead(self.learners, self.player.play, self._push_weights)
         self.update_index = 0
+        self._asked_again = False
 
     @property
     def policy(self) -> TrainablePolicy:
@@ -172,10 +175,15 @@ class MSGRPOTrainer:
     def update(self) -> Update:
         """Play, compare, draw, learn: one update of the policy.
 
+        Raises:
+          InvalidArgumentError: a rule of the user's own returns something else than its protocol says, changes its
+            answer about the same group, or has a state that cannot be saved.
+
         Theory: Definition 15.1, Equation 15.1.
         """
         started, token_budget = time.perf_counter(), self.batch_learner.token_budget
         compared, pushed = self._play()
+        self._ask_again(compared)
         play_ended = time.perf_counter()
         role_groups = self.estimator.over_batch(compared.passed)
         drawn = draw_episodes(
@@ -224,6 +232,17 @@ class MSGRPOTrainer:
         plays = [self.ahead.take(self.update_index)]
         compared = self.player.compare_until_enough(plays, self.update_index, self.estimator)
         return compared, self._push_weights()
+
+    def _ask_again(self, compared: Compared) -> None:
+        """Ask a credit rule of the user's own once more about the first group, at this trainer's first update."""
+        if self._asked_again or not is_own(self.estimator.credit):
+            return
+        for group in compared.rollouts.groups[:1]:
+            self._asked_again = True
+            for before in compared.role_groups:
+                if before.number == group.episodes[0].key.group:
+                    (after,) = self.estimator.role_groups([group], [before.agent])
+                    check_same_credit(before, after, rule=self.estimator.credit)
 
     def _playing_ahead(self) -> AbstractContextManager[None]:
         """Play the next update meanwhile, where the settings let older weights play."""

@@ -59,11 +59,13 @@ class Kind:
     Attributes:
       members: the numbers of the trajectories that can stand in it.
       share: the probability that a group is of this kind.
-      start_weight: w of the start that was drawn for it.
+      start: number of the start that a start rule chose for it; ``None`` if the game drew it.
+      start_weight: w of that start.
     """
 
     members: Array
     share: float
+    start: int | None = None
     start_weight: float = 1.0
 
 
@@ -97,7 +99,7 @@ class Batches:
             for start in sorted({self.dist.trajectories[int(e)].start for e in members}):
                 if q := self.starts.probabilities[start]:
                     weight = self.starts.weight(start)
-                    found.append(Kind(members=members, share=q, start_weight=weight))
+                    found.append(Kind(members=members, share=q, start=start, start_weight=weight))
         return found
 
     @property
@@ -108,8 +110,10 @@ class Batches:
     @cached_property
     def by_token(self) -> bool:
         """Whether the rules give advantages of tokens, as far as one group tells."""
-        group, _ = self.branches.drawn([0] * self.branches.roots, Stream("rules"))
-        roles = self.roles([group])
+        kinds = self.kinds[:1]
+        first = int(kinds[0].members[0]) if kinds else 0
+        group, _ = self.branches.drawn([first] * self.branches.roots, Stream("rules"))
+        roles = self.roles([group], kinds)
         changed = (*roles, *self.estimator.over_batch(roles))
         return any(isinstance(a, tuple) for g in changed for row in g.credits_G for a in row)
 
@@ -176,40 +180,40 @@ class Batches:
     def _groups(self) -> Iterator["_Found"]:
         """Each group, or for an affine estimate each group with the true values of its states."""
         branches = self.branches
-        for p, start_weight, units in self._chosen():
+        for p, kind, units in self._chosen():
             group = branches.group(units)
             if not branches.rollouts:
-                yield self._found(p, group, start_weight)
+                yield self._found(p, group, kind)
                 continue
             numbers = [unit.numbers[0] for unit in units]
             values = branches.values(group, numbers)
             tokens = branches.rollout_tokens(values, numbers)
             if self.is_affine:
-                found = self._found(p, branches.mean_valued(group, values), start_weight, tokens)
+                found = self._found(p, branches.mean_valued(group, values), kind, tokens)
                 yield attrs.evolve(found, varied=tuple(branches.varied(group, values)))
             else:
                 for q, valued in branches.valued(group, values):
-                    yield self._found(p * q, valued, start_weight, tokens)
+                    yield self._found(p * q, valued, kind, tokens)
 
-    def _found(self, p: float, group: Group, start_weight: float, tokens: float = 0.0) -> "_Found":
-        roles = self.roles([group], [start_weight])
+    def _found(self, p: float, group: Group, kind: Kind, tokens: float = 0.0) -> "_Found":
+        roles = self.roles([group], [kind])
         passed = self.estimator.over_batch(self.estimator.passed(roles))
-        return _Found(p=p, roles=roles, passed=passed, tokens=tokens, start_weight=start_weight)
+        return _Found(p=p, roles=roles, passed=passed, tokens=tokens, kind=kind)
 
-    def _chosen(self) -> Iterator[tuple[float, float, list[Unit]]]:
-        """The units of each group, with the probability of the group and the weight of its start."""
+    def _chosen(self) -> Iterator[tuple[float, Kind, list[Unit]]]:
+        """The units of each group, with the probability of the group and its kind."""
         roots = self.branches.roots
         for kind in self.kinds:
             units = list(self.branches.units(kind.members))
             for chosen, orders in multisets(len(units), roots):
                 p = kind.share * (orders * math.prod(units[n].probability for n in chosen))
-                yield p, kind.start_weight, [units[n] for n in chosen]
+                yield p, kind, [units[n] for n in chosen]
 
     def _noise(self, batch: Batch, found: "_Found", selected: Sequence[Selected]) -> Array:
         """How the coefficients differ where one value does, each weighed by the root of its share."""
         rows = []
         for share, group in found.varied:
-            roles = self.roles([group], [found.start_weight])
+            roles = self.roles([group], [found.kind])
             other = self._batch(roles, roles, selected, groups=1, weight=1.0)
             rows.append(math.sqrt(share) * (other.coefficients_C - batch.coefficients_C))
         return np.stack(rows)
@@ -226,8 +230,9 @@ class Batches:
                 numbers_here = range(plays * groups, (plays + 1) * groups)
                 streams = [Stream("members", seed, i, g) for g in numbers_here]
                 drawn = [self._drawn_group(shares, stream) for stream in streams]
-                roles += self.roles([group for group, _, _ in drawn], [w for _, w, _ in drawn])
-                tokens += sum(found for _, _, found in drawn)
+                groups_here, kinds, tokens_here = zip(*drawn, strict=True)
+                roles += self.roles(groups_here, kinds, first=numbers_here.start)
+                tokens += sum(tokens_here)
                 passed, plays = self.estimator.passed(roles)[:asked], plays + 1
             passed = self.estimator.over_batch(passed)
             rngs = [Stream("selection", seed, i, r) for r in range(len(passed))]
@@ -236,26 +241,42 @@ class Batches:
                 roles, passed, selected, groups=groups, weight=1.0, rollout_tokens=tokens
             )
 
-    def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Group, float, int]:
-        """A group, the weight of its start, and the tokens of its rollouts."""
+    def _drawn_group(self, shares: Array, rng: Stream) -> tuple[Group, Kind, int]:
+        """A group, its kind, and the tokens of its rollouts."""
         kind = self.kinds[pick(shares, rng)]
         p_E = self.dist.probabilities_E[kind.members]
         roots = kind.members[[pick(p_E, rng) for _ in range(self.branches.roots)]]
         group, tokens = self.branches.drawn([int(e) for e in roots], rng)
-        return group, kind.start_weight, tokens
+        return group, kind, tokens
 
     def roles(
-        self, groups: Sequence[Group], start_weights: Sequence[float] = ()
+        self, groups: Sequence[Group], kinds: Sequence[Kind] = (), *, first: int = 0
     ) -> list[RoleGroup]:
-        """Groups in the roles of the learners; the weights of their starts are 1 unless given."""
-        roles = self.estimator.role_groups(groups, self.dist.learners)
-        if self.starts is None:
-            return roles
-        weights = np.repeat(start_weights or [1.0] * len(groups), len(self.dist.learners))
-        return [
-            attrs.evolve(role, start_weight=weight)
-            for role, weight in zip(roles, weights.tolist(), strict=True)
-        ]
+        """Groups in the roles of the learners, with all that the trainer tells rules of them.
+
+        Args:
+          groups: the groups.
+          kinds: the kind of each; without a start rule they may be left out.
+          first: number of the first group in its batch.
+        """
+        found = []
+        for n, group in enumerate(groups):
+            for role in self.estimator.role_groups([group], self.dist.learners):
+                numbered = attrs.evolve(role, number=first + n)
+                if self.starts is not None:
+                    numbered = self._started(numbered, group, kinds[n])
+                found.append(numbered)
+        return found
+
+    def _started(self, role: RoleGroup, group: Group, kind: Kind) -> RoleGroup:
+        """A role with what start rules look at."""
+        successes = [self.dist.game.success(e, role.agent) for e in group.episodes]
+        return attrs.evolve(
+            role,
+            start=kind.start,
+            start_weight=kind.start_weight,
+            successes_G=tuple(successes),
+        )
 
     def _batch(
         self,
@@ -311,7 +332,7 @@ class _Found:
       roles: the group in the roles of the learners.
       passed: those that are learnt from.
       tokens: expected number of tokens of its rollouts.
-      start_weight: w of the group's start.
+      kind: what kind of group it is.
       varied: shares of further groups, which differ in the value of one state.
     """
 
@@ -319,7 +340,7 @@ class _Found:
     roles: list[RoleGroup]
     passed: list[RoleGroup]
     tokens: float
-    start_weight: float
+    kind: Kind
     varied: tuple[tuple[float, Group], ...] = ()
 
 

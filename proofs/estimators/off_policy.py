@@ -29,12 +29,16 @@ from algorithms.method.advantages import token_advantages
 from algorithms.method.clip_range import ClipRange
 from algorithms.method.importance import ImportanceRule, importance_weights
 from algorithms.method.ratios import RatioKind, ScoredTokens
+from algorithms.play.after_episodes import read_at_end
 from lap import LanguageAgentPolicy, frozen_copy
+from proofs.estimators.batches import Batches, group_classes
 from proofs.estimators.multisets import multisets
+from proofs.estimators.rule_checks import treats_members_alike
 from proofs.exact.gradients import Array, TrajectoryDistribution
 from tsmg import AbstractExplicitGame, EpisodeGroup, InvalidArgumentError
 
 _COVERED = 1e-6  # how far the mean weight of an episode may be from 1
+_PLAIN = {"starts": "law", "branching": "none", "common_chance": False, "max_plays": 1}
 Policy = LanguageAgentPolicy[Any]
 
 
@@ -187,7 +191,7 @@ class OffPolicy:
           rules: importance weights or ratios, by name; ``None`` for neither.
 
         Raises:
-          InvalidArgumentError: several groups, or groups that share one of several starts.
+          InvalidArgumentError: as ``GroupDraws.of`` does.
         """
         return self.figures(GroupDraws.of(self.sampler, config), rules)
 
@@ -244,15 +248,22 @@ class GroupDraws:
           config: the estimator's settings, for one group a batch.
 
         Raises:
-          InvalidArgumentError: several groups, or groups that share one of several starts.
+          InvalidArgumentError: several groups, or groups that share one of several starts; groups that are played
+            again, or are not played whole, independently and on the game's own starts; or a rule depends on the order
+            of a group's members.
         """
-        starts = {trajectory.start for trajectory in dist.trajectories}
-        if config.groups != 1 or (len(starts) > 1 and config.group_on != "nothing"):
-            raise InvalidArgumentError(
-                "the analysis is of one group, in a game with one start or with 'group_on' nothing"
-            )
-        estimator = Estimator.of(config, dist.game.facts)
+        _check_groups(dist, config)
         (agent,) = dist.game.agents
+        estimator = Estimator.of(config, dist.game.facts)
+        estimator.bind(read_at_end(dist.game, {agent: dist.learner(agent)}))
+        classes = group_classes(dist, "nothing")
+        if not treats_members_alike(
+            Batches(dist=dist, estimator=estimator, config=config, classes=classes)
+        ):
+            raise InvalidArgumentError(
+                "the rules of 'config' must not depend on the order of a group's members, since groups are listed in "
+                "one order only"
+            )
         episodes = [trajectory.episode for trajectory in dist.trajectories]
         places: dict[tuple[int, int], slice] = {}  # of what is said twice, the last one
         tokens = 0
@@ -265,6 +276,9 @@ class GroupDraws:
         for members, orders in multisets(len(episodes), config.group_size):
             group = EpisodeGroup(episodes=tuple(episodes[e] for e in members))
             roles = estimator.role_groups([group], [agent])
+            roles = estimator.over_batch(
+                estimator.passed(roles)
+            )  # none, if the group does not pass
             for selected, chance in estimator.draw_dist(roles).enumerate():
                 coefficients_P = np.zeros(tokens)
                 for row in estimator.rows(roles, selected, asked=1):
@@ -279,6 +293,21 @@ class GroupDraws:
             chances_B=np.array(chances_B),
             coefficients_B_P=np.stack(coefficients_B),
         )
+
+
+def _check_groups(dist: TrajectoryDistribution, config: MSGRPOConfig) -> None:
+    """Refuse settings under which a group is something else than independent episodes of the sampler, each whole."""
+    starts = {trajectory.start for trajectory in dist.trajectories}
+    if config.groups != 1 or (len(starts) > 1 and config.group_on != "nothing"):
+        raise InvalidArgumentError(
+            "the analysis is of one group, in a game with one start or with 'group_on' nothing"
+        )
+    for setting, only in _PLAIN.items():
+        if (value := getattr(config, setting)) != only:
+            raise InvalidArgumentError(
+                f"{setting!r} must be {only!r}, since the analysis is of independent whole episodes that are played "
+                f"once, on the game's own starts (got {value!r})"
+            )
 
 
 def _token_weights(rule: Rule, sign: int, log_ratios_L: Array, episode: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from algorithms import Estimator, MSGRPOConfig, MSGRPOTrainer
+from algorithms.method.estimator_settings import check_estimator
 from algorithms.play.after_episodes import read_at_end
 from algorithms.play.rollouts import collect_groups
 from algorithms.training.drawing import zero_variance_episodes
@@ -102,7 +103,7 @@ def measure_signal(
     game: AbstractGame[Any, Any],
     policy: TrainablePolicy,
     config: MSGRPOConfig,
-    estimators: Mapping[str, Settings],
+    estimators: Mapping[str, Settings | Estimator],
     *,
     groups: int = 200,
     report: Callable[[int], None] = lambda played: None,
@@ -118,7 +119,7 @@ def measure_signal(
       policy: the policy of every agent; all of them learn.
       config: the common settings: reply sampling, group size, seed, token budget.
       estimators: by name, the settings that differ: credit, baseline, std, sampling, weighting, kept episodes, group
-        size.
+        size; or an estimator with rules of one's own, made of the common settings.
       groups: number of groups, at least 40. Intervals shrink with its square root.
       report: called with the number of groups that were played so far.
 
@@ -140,10 +141,14 @@ def measure_signal(
         raise InvalidArgumentError(f"'groups' must be at least {2 * BLOCKS} (got {groups})")
     base = attrs.evolve(config, groups=1, kl_coefficient=0.0, entropy_coefficient=0.0)
     trainer = MSGRPOTrainer(game=game, policy=policy, config=base)
-    wanted = {
-        name: attrs.evolve(config, groups=1, **changes) for name, changes in estimators.items()
-    }
-    made = {name: Estimator.of(changed, game.facts) for name, changed in wanted.items()}
+    wanted, made = {}, {}
+    for name, given in estimators.items():
+        if isinstance(given, Estimator):
+            check_estimator(given, config, game.facts)
+            wanted[name], made[name] = attrs.evolve(config, groups=1), given
+        else:
+            wanted[name] = attrs.evolve(config, groups=1, **given)
+            made[name] = Estimator.of(wanted[name], game.facts)
     for name, changed in wanted.items():
         made[name].bind(read_at_end(game, trainer.policies))
         _check_measurable(name, made[name], changed, among=trainer)

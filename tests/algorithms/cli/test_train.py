@@ -56,13 +56,14 @@ def spec(tmp_path: Path) -> RunSpec:
 def test_a_method_is_settings_that_options_override(tmp_path: Path) -> None:
     """Files and options are above the method, and options above files; what is said goes to the standard error."""
     file = tmp_path / "run.toml"
-    file.write_text('[algorithm]\nstd = "sample"\ncorrected = true\nalpha = 2.0\nfloor = 0.5\n')
+    file.write_text("[algorithm]\ncorrected = true\nalpha = 2.0\nfloor = 0.5\n")
     options = ("--config", str(file), "--method", "ms-grpo-corrected", "--floor", "0.2")
     result = run("train", *options, "--show-config")
     assert result.exit_code == 0, result.output
     shown = RunSpec.from_json(tomllib.loads(result.stdout)).algorithm
-    assert shown == MSGRPOConfig(std="sample", alpha=2.0, floor=0.2, corrected=True)
-    assert result.stderr == "method ms-grpo-corrected: corrected True (default False)\n"
+    assert shown == MSGRPOConfig(std="none", alpha=2.0, floor=0.2, corrected=True)
+    differences = "std 'none' (default 'auto'), corrected True (default False)"
+    assert result.stderr == f"method ms-grpo-corrected: {differences}\n"
     assert (
         run("train", "--method", "ms-grpo", "--show-config").stdout
         == run("train", "--show-config").stdout
@@ -84,6 +85,22 @@ def test_a_method_refuses_what_would_make_another_of_it(tmp_path: Path) -> None:
     assert run(*beside).stderr == refused.stderr
     mended = run(*beside, "--sampling", "max_variance")  # an option is above the file
     assert mended.exit_code == 0 and "sampling 'max_variance'" in mended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("ms-grpo", "--sampling", "all"),
+            "is not 'ms-grpo' with 'sampling' 'all': it needs 'aaw'",
+        ),
+        (("ms-grpo-corrected", "--std", "sample"), "'std' 'sample': it needs 'none'"),
+        (("turn-ppo", "--gae", "token"), "is not 'turn-ppo' with 'gae' 'token': it needs 'turn'"),
+    ],
+)
+def test_a_contradiction_is_one_sentence(words: tuple[str, ...], said: str) -> None:
+    result = run("train", "--method", *words, "--show-config")
+    assert result.exit_code != 0 and said in " ".join(result.output.split())
 
 
 def test_a_misspelt_rule_is_refused_before_a_model_is_cloned(

@@ -352,6 +352,14 @@ def test_bad_names_are_one_sentence():
         assert "Traceback" not in result.output
 
 
+def test_a_missing_checkpoint_is_one_sentence_before_the_first_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in ([], ["--dry-run"]):
+        result = run("methods", "--scale", "small", *words)
+        assert result.exit_code == 2 and "runs/real/clone" in " ".join(result.output.split())
+        assert not (tmp_path / "runs").exists()
+
+
 def test_a_dry_run_does_not_wait_for_torch():
     code = (
         "import sys; from click.testing import CliRunner; from algorithms.cli.main import main;"

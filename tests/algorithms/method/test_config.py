@@ -1,13 +1,17 @@
 """What the settings say of a game: what ``auto`` comes to, and which combinations are biased."""
 
 import itertools
+import warnings
 from typing import Any
 
+import attrs
 import pytest
 
 from algorithms import Estimator, MSGRPOConfig
 from algorithms.method.config import resolved_std
+from algorithms.method.estimator_settings import check_estimator
 from algorithms.method.fit_to_game import bias_warnings
+from tests.own_rules import last_reply, softmax_draw
 from tsmg import Facts, InvalidArgumentError
 
 SEEN, HIDDEN = Facts(perfect_information=True), Facts(perfect_information=False)
@@ -45,6 +49,25 @@ def test_none_is_not_said_to_help_where_the_draw_reverses():
     config = MSGRPOConfig(std="none", group_on="initial_state")
     (warning,) = bias_warnings(config, HIDDEN)
     assert "with std 'none' too" in warning and "'corrected' cannot" in warning
+
+
+def test_rules_that_are_given_are_warned_of_as_named_ones_are():
+    corrected = MSGRPOConfig(corrected=True, std="none")
+    with pytest.warns(UserWarning, match="do not restore credit 'last_reply'"):
+        Estimator.of(corrected, SEEN, credit=last_reply)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Estimator.of(corrected, SEEN, credit=last_reply, sampling=softmax_draw)
+
+
+def test_an_estimator_that_keeps_another_number_of_episodes_is_refused():
+    config = MSGRPOConfig(group_size=4, kept_episodes=4)
+    one = Estimator.of(attrs.evolve(config, kept_episodes=1), SEEN)
+    with pytest.raises(InvalidArgumentError, match="'kept_episodes' 1, and the settings say 4"):
+        check_estimator(one, config, SEEN)
+    whole = attrs.evolve(config, sampling="all", kept_episodes=2)
+    for given in ({}, {"sampling": softmax_draw}):
+        check_estimator(Estimator.of(whole, SEEN, **given), whole, SEEN)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import torch
 
 import games
 from algorithms import MSGRPOConfig, MSGRPOTrainer
+from algorithms.method.clip_range import ClipRange
 from algorithms.method.estimator import Estimator
-from algorithms.method.ratios import Surrogate, TokenRatio
+from algorithms.method.losses import policy_loss
+from algorithms.method.ratios import RATIOS, Surrogate, TokenRatio
 from lap import LanguageAgentPolicy, ModelError, Sampling, TabularModel, WholeReplyParser
 from tests.algorithms.method.test_rules import estimator, roles
 from tests.own_rules import softmax_draw
@@ -229,6 +231,101 @@ def test_what_is_no_ratio_is_refused(ratio: Any, error: type[Exception], message
         trainer(ratio).update()
     with pytest.raises(ModelError, match="a lower learning rate or a float32 model may help"):
         trainer(TokenRatio(), credit=credit_of(lambda a: 1e39)).update()
+
+
+def ratio_of(make: Callable[[Any], Any], *, clipped: Any = None) -> Any:
+    """A ratio kind whose surrogates are made by a function of the tokens."""
+
+    class Made:
+        whole_episodes = False
+
+        def __call__(self, tokens: Any, clip: Any) -> Surrogate:
+            mask = tokens.mask_B_L
+            found = torch.zeros_like(mask) if clipped is None else clipped(tokens)
+            return Surrogate(values_B_L=make(tokens), clipped_B_L=found)
+
+    return Made()
+
+
+def linear(tokens: Any) -> torch.Tensor:
+    return tokens.logprobs_B_L * tokens.advantages_B_L
+
+
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [
+        (ratio_of(linear, clipped=lambda tokens: False), "'clipped_B_L' is a tensor \\(got bool"),
+        (
+            ratio_of(linear, clipped=lambda tokens: tokens.mask_B_L.numpy()),
+            "'clipped_B_L' is a tensor \\(got ndarray",
+        ),
+        (
+            ratio_of(linear, clipped=lambda tokens: torch.zeros(1).bool()),
+            "'clipped_B_L' has shape \\(2, 3\\) \\(got \\(1,",
+        ),
+        (ratio_of(lambda tokens: None), "'values_B_L' is a tensor \\(got NoneType"),
+        (
+            ratio_of(lambda tokens: tokens.logprobs_B_L.detach().numpy()),
+            "'values_B_L' is a tensor \\(got ndarray",
+        ),
+        (
+            ratio_of(lambda tokens: linear(tokens).sum(-1)),
+            "'values_B_L' has shape \\(2, 3\\) \\(got \\(2,\\)\\)",
+        ),
+        (
+            ratio_of(lambda tokens: linear(tokens).sum(-1, keepdim=True)),
+            "'values_B_L' has shape \\(2, 3\\) \\(got \\(2, 1\\)\\)",
+        ),
+        (
+            ratio_of(lambda tokens: linear(tokens).detach()),
+            "'values_B_L' have a gradient, .* \\(got values without one",
+        ),
+    ],
+)
+def test_what_is_no_surrogate_of_every_token_is_refused(ratio: Any, message: str) -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=f"^the rule 'Made' must return a Surrogate whose {message}"
+    ) as caught:
+        loss_with(ratio)
+    assert "\n" not in str(caught.value)
+
+
+def loss_with(ratio: Any, *, advantage: float = 1.0, learns: bool = True) -> torch.Tensor:
+    """The loss of two rows of three tokens, the last of which is not the policy's."""
+    logprobs = torch.full((2, 3), -1.0, requires_grad=learns)
+    return policy_loss(
+        logprobs_B_L=logprobs,
+        old_logprobs_B_L=logprobs.detach(),
+        mask_B_L=torch.tensor([[True, True, False]] * 2),
+        advantages_B_L=torch.full((2, 3), advantage),
+        weights_B=torch.ones(2),
+        clip=ClipRange(),
+        ratio=ratio,
+    ).loss
+
+
+def test_no_clipping_is_not_said_by_none() -> None:
+    class Unclipped:
+        whole_episodes = False
+
+        def __call__(self, tokens: Any, clip: Any) -> Surrogate:
+            nothing: Any = None
+            return Surrogate(values_B_L=linear(tokens), clipped_B_L=nothing)
+
+    with pytest.raises(
+        InvalidArgumentError, match=r"^the rule 'Unclipped' must .*'clipped_B_L' is a .*NoneType"
+    ):
+        trainer(Unclipped()).update()
+
+
+def test_surrogates_need_a_gradient_only_where_one_is_asked_for() -> None:
+    constant = ratio_of(lambda tokens: linear(tokens).detach())
+    with torch.no_grad():
+        assert loss_with(constant).item() == 4.0
+    assert loss_with(constant, learns=False).item() == 4.0
+    assert loss_with(constant, advantage=0.0).item() == 0.0  # nothing is to be learnt
+    for ratio in (*RATIOS.values(), ratio_of(linear), ratio_of(lambda t: t.log_ratios_B_L.exp())):
+        assert loss_with(ratio).requires_grad
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 import games
 from algorithms import Estimator, MSGRPOTrainer
 from algorithms.errors import RunFolderError
+from algorithms.method.credit import CreditRule
 from algorithms.method.presets import PRESETS
 from algorithms.play.matchups import AlternatingRoles
 from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
@@ -27,8 +28,11 @@ from algorithms.runs.checkpoints import (
     save_checkpoint,
 )
 from algorithms.runs.state import TrainingState
+from algorithms.training.parts import RunParts
 from algorithms.training.past_opponents import PastOpponents
+from algorithms.training.run import run_training
 from algorithms.training.snapshot import load_training_state, training_state
+from algorithms.training.spec import RunSpec
 from lap import (
     LanguageAgentPolicy,
     LoraSettings,
@@ -38,9 +42,10 @@ from lap import (
     WholeReplyParser,
 )
 from lap.testing.report import perturb
-from tests.own_rules import MovingAverage
+from tests.own_rules import MovingAverage, last_reply
 from tests.runs import SMALL_RUN
 from tests.whole_runs import CONFIG, RUN, contents, lap_policy, lines, run
+from tsmg import PlayRandomLegal, with_invalid_rule
 
 
 class Killed(BaseException):
@@ -351,6 +356,44 @@ def trainer(policy: Any, **past: int) -> MSGRPOTrainer:
         config=attrs.evolve(SMALL_RUN, updates=8, kl_coefficient=0.1),
         matchups=AlternatingRoles(PastOpponents(first, **past)) if past else None,
     )
+
+
+def test_a_run_with_rules_that_a_program_passes_is_resumed_with_the_same_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule has a state; the run is killed before its third update."""
+    game = with_invalid_rule(games.make("LineWalk-v0", horizon=8), PlayRandomLegal(penalty=0.1))
+
+    def go(name: str, rule: CreditRule, *, resume: bool = False) -> None:
+        run_training(
+            RunSpec(algorithm=CONFIG, run=attrs.evolve(RUN, checkpoint_every=1)),
+            tmp_path / name,
+            parts=RunParts(
+                training_game=game,
+                evaluation_game=game,
+                policy=lap_policy(0),
+                estimator=Estimator.of(CONFIG, game.facts, credit=rule),
+            ),
+            resume=resume,
+        )
+
+    go("whole", MovingAverage())
+    update, done = MSGRPOTrainer.update, []
+
+    def dies(self: MSGRPOTrainer) -> Any:
+        if len(done) == 2:
+            raise Killed
+        done.append(1)
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MSGRPOTrainer, "update", dies)
+        with pytest.raises(Killed):
+            go("killed", MovingAverage())
+    with pytest.raises(RunFolderError, match="credit"):
+        go("killed", last_reply, resume=True)
+    go("killed", MovingAverage(), resume=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_what_a_rule_remembers_is_part_of_the_state(

@@ -448,7 +448,7 @@ def test_a_draw_that_remembers_and_a_rule_that_changes_late_are_noticed() -> Non
         return Finite({((next(calls) % len(role_group.returns_G), 1.0),): 1.0})
 
     def late(group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
-        share = 1.0 if next(calls) < 5 else 2.0
+        share = 1.0 if next(calls) < 20 else 2.0  # while groups are listed
         pairs = zip(group.episodes, group.returns_G(agent), strict=True)
         return [[share * r] * len(episode.steps) for episode, r in pairs]
 

@@ -116,6 +116,25 @@ def test_all_refuses_what_it_would_not_heed(words: tuple[str, str]) -> None:
     assert f"Error: {words[0]} has no effect with --all" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("size", ["2", "5"])
+def test_all_needs_groups_of_two_trees(size: str) -> None:
+    result = CliRunner().invoke(main, ["lab", "--all", "--group-size", size])
+    said = " ".join(result.output.split())
+    assert result.exit_code == 2
+    assert "--group-size must be an even number" in said and "the method tree" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("nowhere/x.png", "there is no folder"), ("x.abc", "must end in a kind of")]
+)
+def test_a_picture_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    for words in (["--all"], ["LineWalk-v0"]):
+        result = CliRunner().invoke(main, ["lab", *words, "--plot", str(tmp_path / place)])
+        assert result.exit_code == 2 and said in " ".join(result.output.split())
+
+
 def test_all_keeps_two_episodes_at_least() -> None:
     result = CliRunner().invoke(main, ["lab", "--all", "--kept", "1"])
     said = " ".join(result.output.split())

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any, final
 
 import attrs
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from algorithms import MSGRPOConfig
+from algorithms.method.batch import RoleGroup
 from algorithms.method.clip_range import ClipRange
 from algorithms.method.importance import ImportanceRule
 from algorithms.method.ratios import RATIOS
@@ -24,7 +27,7 @@ from proofs.estimators.off_policy_table import (
 from proofs.small_games import choice_game, tabular_policy
 from proofs.statements.cases import CARDS
 from proofs.table_commands import off_policy as command
-from tsmg import InvalidArgumentError
+from tsmg import EpisodeGroup, InvalidArgumentError
 
 PLAIN = MSGRPOConfig(
     groups=1, group_size=2, sampling="all", std="none", baseline="leave_one_out", kl_coefficient=0.0
@@ -171,6 +174,82 @@ def test_what_no_weight_corrects_is_refused() -> None:
         OffPolicy.of(CARDS.game, CARDS.policy, CARDS.policy)
     with pytest.raises(InvalidArgumentError, match="one group"):
         OffPolicy.of(game, wide, wide).analyse(attrs.evolve(PLAIN, groups=2), {})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_rule": "whitened"},
+        {"batch_rule": "return_std", "group_filter": "signal"},
+        {"group_filter": "tests.proofs.estimators.test_off_policy:some_good"},
+    ],
+)
+def test_rules_of_a_batch_are_those_of_the_laboratory(settings: dict[str, str]) -> None:
+    policy = spelling_policy(seed=3)
+    pair = OffPolicy.of(spelt_game(), policy, policy)
+    config = attrs.evolve(PLAIN, **settings)
+    found, laboratory = (
+        pair.analyse(config, {"": None})[""],
+        analyse_estimator(pair.learner, config),
+    )
+    assert laboratory.exact and found.mean_D == pytest.approx(laboratory.mean_D, abs=1e-12)
+    assert found.variance == pytest.approx(laboratory.variance)
+    plain = pair.analyse(PLAIN, {"": None})[""]
+    assert found.variance != pytest.approx(plain.variance)  # the rules do something
+
+
+def some_good(groups: Sequence[RoleGroup]) -> list[bool]:
+    return [max(g.returns_G) >= 1 for g in groups]
+
+
+def first_is_good(groups: Sequence[RoleGroup]) -> list[bool]:
+    return [g.returns_G[0] > 0 for g in groups]
+
+
+@final
+class ReadsAtTheEnd:
+    """Credits each reply with the length of what would be read at the end of the first episode."""
+
+    def __init__(self) -> None:
+        self.reading: Any = None
+
+    def bind(self, reading: Any) -> None:
+        self.reading = reading
+
+    def __call__(self, group: EpisodeGroup[Any], agent: str) -> list[list[float]]:
+        ends = [len(self.reading(e, agent).prompt_ids) for e in group.episodes]
+        return [[float(n)] * len(e.steps) for n, e in zip(ends, group.episodes, strict=True)]
+
+
+def test_rules_that_read_on_are_bound() -> None:
+    policy = spelling_policy()
+    pair = OffPolicy.of(spelt_game(), policy, policy)
+    config = attrs.evolve(PLAIN, credit="tests.proofs.estimators.test_off_policy:ReadsAtTheEnd")
+    found = pair.analyse(config, {"": None})[""]
+    assert found.mean_D == pytest.approx(analyse_estimator(pair.learner, config).mean_D, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"starts": "learnability", "group_on": "initial_state", "start_floor": 0.5},
+            r"'starts' must be 'law', .* \(got 'learnability'\)",
+        ),
+        ({"branching": "tree", "group_size": 4}, r"'branching' must be 'none', .* \(got 'tree'\)"),
+        ({"common_chance": True}, r"'common_chance' must be False, .* \(got True\)"),
+        ({"max_plays": 3, "group_filter": "signal"}, r"'max_plays' must be 1, .* \(got 3\)"),
+        (
+            {"group_filter": "tests.proofs.estimators.test_off_policy:first_is_good"},
+            "must not depend on the order of a group's members",
+        ),
+    ],
+)
+def test_groups_of_another_kind_are_refused(settings: dict[str, Any], message: str) -> None:
+    policy = spelling_policy()
+    pair = OffPolicy.of(spelt_game(), policy, policy)
+    with pytest.raises(InvalidArgumentError, match=message):
+        pair.analyse(attrs.evolve(PLAIN, **settings), {"": None})
 
 
 def test_the_command() -> None:

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from typeguard import suppress_type_checks
 
 import lap
-from algorithms import MSGRPOConfig
+from algorithms import Estimator, MSGRPOConfig
 from proofs import Signal, TrajectoryDistribution, analyse_estimator, measure_signal
 from proofs.commands import signal
 from proofs.estimators.signal_to_noise import _Estimate, _Tally, comparison_rows, interval
 from proofs.small_games import choice_game
+from tests.own_rules import last_reply
 from tests.proofs.estimators.test_laboratory import word_model
 from tsmg import AbstractGame, InvalidArgumentError
 
@@ -52,6 +53,17 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "uniform": {"sampling": "uniform"},
     "pairs": {"group_size": 2},
 }
+
+
+def test_an_estimator_with_a_rule_of_ones_own_is_measured_as_its_settings_are() -> None:
+    whole = attrs.evolve(CONFIG, sampling="all")
+    named = {"credit": "tests.own_rules:last_reply"}
+    given = Estimator.of(whole, GAME.facts, credit=last_reply)
+    found = measure_signal(GAME, word_policy(), whole, {"a": named, "b": given}, groups=40)  # type: ignore[dict-item]
+    assert found["a"].snrs.tolist() == found["b"].snrs.tolist() and found["a"].snr != 0
+    other = Estimator.of(attrs.evolve(whole, group_size=2), GAME.facts)
+    with pytest.raises(InvalidArgumentError, match="'group_size' 2"):
+        measure_signal(GAME, word_policy(), whole, {"c": other}, groups=40)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
