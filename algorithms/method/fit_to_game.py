@@ -17,8 +17,8 @@ from algorithms.method.config import (
 from algorithms.method.starts import Learnability
 from tsmg import AbstractGame, AbstractWrappedGame, Facts, InvalidArgumentError
 
-# Rules whose credit is 0 exactly where the score is by which an episode is drawn.
 _RULES = ("credit", "sampling", "group_filter", "batch_rule")
+# Rules whose credit is 0 exactly where the score is by which an episode is drawn.
 _CREDIT_WITH_SCORE = ("episode", "mean_divided", "length_gated", "role_baseline")
 
 
@@ -72,11 +72,8 @@ def bias_warnings(
     for name, restored in (("credit", _CREDIT_WITH_SCORE), ("batch_rule", ("none",))):
         value = rules[name]
         if config.corrected and bare and value not in restored:
-            shown = (
-                value
-                if isinstance(value, str)
-                else getattr(value, "__name__", type(value).__name__)
-            )
+            own_name = getattr(value, "__name__", type(value).__name__)
+            shown = value if isinstance(value, str) else own_name
             found.append(
                 f"'corrected' draws do not restore {name.replace('_', ' ')} {shown!r}: an episode of score 0 (of "
                 "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "
