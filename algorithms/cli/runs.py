@@ -185,16 +185,18 @@ def experiment(
     folder = Path(output or Path("runs") / declared.scale)
     todo = jobs(declared, only)
     _print_plan(declared, todo, folder, parallel)
-    _check_checkpoints(declared, [job for job in todo if not is_done(folder / job.place)])
+    left = [job for job in todo if not is_done(folder / job.place)]
+    _check_checkpoints(declared, left)
     if dry_run:
         return
-    left = sum(not is_done(folder / job.place) for job in todo)
     ended: list[Done] = []
 
     def tell(done: Done) -> None:
         ended.append(done)
         said = f"failed: {done.error}" if done.error else "done"
-        console.print(shown(f"{len(ended)} of {left}: {done.job.place} {said}"), soft_wrap=True)
+        console.print(
+            shown(f"{len(ended)} of {len(left)}: {done.job.place} {said}"), soft_wrap=True
+        )
 
     run_jobs(declared, todo, folder, parallel=parallel, report=tell)
     _report_experiment(declared, todo, folder)

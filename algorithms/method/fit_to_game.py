@@ -14,6 +14,7 @@ from algorithms.method.config import (
     resolved_std,
     shares_what_is_hidden,
 )
+from algorithms.method.rules import short_name
 from algorithms.method.starts import Learnability
 from tsmg import AbstractGame, AbstractWrappedGame, Facts, InvalidArgumentError
 
@@ -72,8 +73,7 @@ def bias_warnings(
     for name, restored in (("credit", _CREDIT_WITH_SCORE), ("batch_rule", ("none",))):
         value = rules[name]
         if config.corrected and bare and value not in restored:
-            own_name = getattr(value, "__name__", type(value).__name__)
-            shown = value if isinstance(value, str) else own_name
+            shown = value if isinstance(value, str) else short_name(value)
             found.append(
                 f"'corrected' draws do not restore {name.replace('_', ' ')} {shown!r}: an episode of score 0 (of "
                 "average return, say) is never drawn, although its steps may have credit ('floor' above 0, sampling "

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from algorithms.method.advantages import Advantage
-from algorithms.method.batch import RoleGroup
 from algorithms.method.rules import StatefulRule, is_own, rule_name
 from tsmg import Completion, Distribution, InvalidArgumentError
 
@@ -174,18 +173,18 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def check_same_credit(before: RoleGroup, after: RoleGroup, *, rule: object) -> None:
-    """Refuse a credit rule that answers the same question differently.
+def check_same_answer(before: object, after: object, *, rule: object) -> None:
+    """Refuse a rule that answers the same question differently.
 
     Args:
-      before: a group with what the rule said of it.
-      after: the same group with what it said another time, in the same state.
+      before: what it answered.
+      after: what it answered another time, in the same state.
       rule: the rule, for the message.
 
     Raises:
-      InvalidArgumentError: the scores or the advantages differ.
+      InvalidArgumentError: the answers differ.
     """
-    if (before.advantages_G, before.credits_G) != (after.advantages_G, after.credits_G):
+    if before != after:
         raise InvalidArgumentError(
             f"{rule_name(rule)} must return the same for the same group; what it remembers belongs in a state "
             "(algorithms.method.rules.StatefulRule)"

@@ -191,7 +191,12 @@ def is_own(rule: object) -> bool:
     return not (getattr(rule, "__module__", None) or "").startswith("algorithms.")
 
 
+def short_name(rule: object) -> str:
+    """The name of a rule: that of the function, or of the object's class."""
+    name: str = getattr(rule, "__name__", type(rule).__name__)
+    return name
+
+
 def rule_name(rule: object) -> str:
     """The name of a rule in messages."""
-    name = getattr(rule, "__name__", type(rule).__name__)
-    return f"the rule {name!r}"
+    return f"the rule {short_name(rule)!r}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from algorithms.method.rules import is_own
+from algorithms.method.rules import is_own, short_name
 from tsmg import AbstractGame
 
 if TYPE_CHECKING:  # they import torch
@@ -41,7 +41,7 @@ class RunParts:
         rules = {} if self.estimator is None else attrs.asdict(self.estimator, recurse=False)
         rules |= {"ratio": self.ratio}
         own = {
-            place: getattr(rule, "__name__", type(rule).__name__)
+            place: short_name(rule)
             for place, rule in rules.items()
             if callable(rule) and is_own(rule)
         }

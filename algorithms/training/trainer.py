@@ -38,7 +38,7 @@ from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
 from algorithms.method.estimator_settings import check_estimator
 from algorithms.method.ratios import RatioKind, find_ratio
-from algorithms.method.rule_answers import check_same_credit
+from algorithms.method.rule_answers import check_same_answer
 from algorithms.method.rules import is_own
 from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
@@ -242,7 +242,11 @@ class MSGRPOTrainer:
             for before in compared.role_groups:
                 if before.number == group.episodes[0].key.group:
                     (after,) = self.estimator.role_groups([group], [before.agent])
-                    check_same_credit(before, after, rule=self.estimator.credit)
+                    check_same_answer(
+                        (before.advantages_G, before.credits_G),
+                        (after.advantages_G, after.credits_G),
+                        rule=self.estimator.credit,
+                    )
 
     def _playing_ahead(self) -> AbstractContextManager[None]:
         """Play the next update meanwhile, where the settings let older weights play."""

@@ -14,11 +14,11 @@ from algorithms import Estimator
 from algorithms.method.advantages import Advantage
 from algorithms.method.batch import RoleGroup
 from algorithms.method.branching import tree_numbers
-from algorithms.method.rules import rule_name
+from algorithms.method.rule_answers import check_same_answer
 from proofs.estimators.batches import Batches, Kind, candidate_starts
 from proofs.estimators.branches import Branches, Group
 from proofs.exact.gradients import Array
-from tsmg import BranchPoint, InvalidArgumentError, Stream
+from tsmg import BranchPoint, Stream
 
 Answers: TypeAlias = Mapping[str, object]
 """What rules return, by their place in the estimator."""
@@ -53,11 +53,7 @@ def check_same(estimator: Estimator, before: Answers, after: Answers) -> None:
       InvalidArgumentError: one did; the message names it.
     """
     for place, answer in before.items():
-        if answer != after[place]:
-            raise InvalidArgumentError(
-                f"{rule_name(getattr(estimator, place))} must return the same for the same group; what it remembers "
-                "belongs in a state (algorithms.method.rules.StatefulRule)"
-            )
+        check_same_answer(answer, after[place], rule=getattr(estimator, place))
 
 
 def treats_members_alike(batches: Batches) -> bool:
