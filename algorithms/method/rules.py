@@ -180,15 +180,16 @@ def stateful_rules(rules: Mapping[str, object]) -> dict[str, StatefulRule]:
 
 
 def is_own(rule: object) -> bool:
-    """Whether a rule is the user's own, rather than the library's.
+    """Whether a rule is the user's own, rather than the library's or none.
 
     Example:
-      >>> is_own(len), is_own(functools.partial(find_rule, "half"))
-      (True, False)
+      >>> is_own(len), is_own(functools.partial(find_rule, "half")), is_own(None)
+      (True, False, False)
     """
     while isinstance(rule, functools.partial):
         rule = rule.func
-    return not (getattr(rule, "__module__", None) or "").startswith("algorithms.")
+    ours = (getattr(rule, "__module__", None) or "").startswith("algorithms.")
+    return rule is not None and not ours
 
 
 def short_name(rule: object) -> str:

@@ -38,13 +38,12 @@ from algorithms.method.episode_sampling import Selected
 from algorithms.method.estimator import Estimator
 from algorithms.method.estimator_settings import check_estimator
 from algorithms.method.ratios import RatioKind, find_ratio
-from algorithms.method.rule_answers import check_same_answer
-from algorithms.method.rules import is_own
 from algorithms.play.branches import check_branches
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.matchups import AbstractMatchups, SelfPlay
 from algorithms.play.rollouts import fixed_starts
 from algorithms.play.starts import listed_starts
+from algorithms.training.asking_again import ask_again
 from algorithms.training.batch_learner import BatchLearner
 from algorithms.training.drawing import draw_episodes, zero_variance_episodes
 from algorithms.training.health_metrics import reply_likelihoods, start_coverage
@@ -183,12 +182,13 @@ class MSGRPOTrainer:
         """
         started, token_budget = time.perf_counter(), self.batch_learner.token_budget
         compared, pushed = self._play()
-        self._ask_again(compared)
         play_ended = time.perf_counter()
         role_groups = self.estimator.over_batch(compared.passed)
-        drawn = draw_episodes(
-            self.estimator, role_groups, seed=self.config.seed, update=self.update_index
-        )
+        keyed = {"seed": self.config.seed, "update": self.update_index}
+        drawn = draw_episodes(self.estimator, role_groups, **keyed)
+        if not self._asked_again:
+            ask_again(self.estimator, compared, role_groups, drawn, **keyed)
+            self._asked_again = True
         regularised = zero_variance_episodes(self.config, role_groups, drawn)
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=compared.asked)
         with self._playing_ahead():
@@ -232,21 +232,6 @@ class MSGRPOTrainer:
         plays = [self.ahead.take(self.update_index)]
         compared = self.player.compare_until_enough(plays, self.update_index, self.estimator)
         return compared, self._push_weights()
-
-    def _ask_again(self, compared: Compared) -> None:
-        """Ask a credit rule of the user's own once more about the first group, at this trainer's first update."""
-        if self._asked_again or not is_own(self.estimator.credit):
-            return
-        for group in compared.rollouts.groups[:1]:
-            self._asked_again = True
-            for before in compared.role_groups:
-                if before.number == group.episodes[0].key.group:
-                    (after,) = self.estimator.role_groups([group], [before.agent])
-                    check_same_answer(
-                        (before.advantages_G, before.credits_G),
-                        (after.advantages_G, after.credits_G),
-                        rule=self.estimator.credit,
-                    )
 
     def _playing_ahead(self) -> AbstractContextManager[None]:
         """Play the next update meanwhile, where the settings let older weights play."""

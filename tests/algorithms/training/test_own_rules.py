@@ -8,8 +8,8 @@ import pytest
 
 from algorithms.method.estimator import Estimator
 from tests.algorithms.method.test_rule_answers import CONFIG, GAME, completions, credit_of, trainer
-from tests.own_rules import MovingAverage
-from tsmg import InvalidArgumentError
+from tests.own_rules import MovingAverage, softmax_draw
+from tsmg import Finite, InvalidArgumentError
 
 
 class Hidden:
@@ -65,6 +65,72 @@ def test_a_rule_that_changes_as_it_is_asked_is_refused_at_the_first_update(
     ):
         made.update()
     assert made.update_index == 0
+
+
+def filtering() -> Callable[[Any], list[bool]]:
+    """A filter that lets one group less through whenever it is asked."""
+    asked: list[None] = []
+
+    def fewer(role_groups: Any) -> list[bool]:
+        asked.append(None)
+        return [n >= len(asked) - 1 for n in range(len(role_groups))]
+
+    return fewer
+
+
+def growing() -> Callable[[Any], list[Any]]:
+    """A batch rule that adds how often it was asked."""
+    asked: list[None] = []
+
+    def larger(role_groups: Any) -> list[Any]:
+        asked.append(None)
+        return [
+            [[a + len(asked) for a in credit_T] for credit_T in g.credits_G] for g in role_groups
+        ]
+
+    return larger
+
+
+def alternating() -> Callable[[Any], Finite[Any]]:
+    """A draw of the first episode or the last one, in turn."""
+    asked: list[None] = []
+
+    def other(role_group: Any) -> Finite[Any]:
+        asked.append(None)
+        return Finite(((((len(asked) % 2, 1.0),), 1.0),))
+
+    return other
+
+
+@pytest.mark.parametrize(
+    ("place", "rule", "name"),
+    [
+        ("group_filter", filtering(), "fewer"),
+        ("batch_rule", growing(), "larger"),
+        ("sampling", alternating(), "other"),
+    ],
+)
+def test_every_rule_that_changes_as_it_is_asked_is_refused(
+    place: str, rule: Any, name: str
+) -> None:
+    made = trainer(config=attrs.evolve(CONFIG, groups=1), **{place: rule})
+    with pytest.raises(
+        InvalidArgumentError, match=f"^the rule '{name}' must return the same for the same group"
+    ):
+        made.update()
+    assert made.update_index == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "rule"),
+    [
+        ("group_filter", lambda role_groups: [True] * len(role_groups)),
+        ("batch_rule", lambda role_groups: [g.credits_G for g in role_groups]),
+        ("sampling", softmax_draw),
+    ],
+)
+def test_rules_that_do_not_change_pass(place: str, rule: Any) -> None:
+    trainer(**{place: rule}).update()
 
 
 class Counting:
