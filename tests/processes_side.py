@@ -1,6 +1,7 @@
 """One of several processes that train together.
 
-``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [options]``.
+``torchrun --nproc_per_node N -m tests.processes_side learn FILE``, or ``... run FOLDER [options]``. With ``--recorded``
+``learn`` has the episodes from a file, in place of playing them in each process.
 ``python -m tests.processes_side compare FILE`` says how far a file of ``learn`` is from what one process learns.
 """
 
@@ -8,6 +9,7 @@ import argparse
 import atexit
 import json
 import os
+import pickle
 import signal
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,18 +97,15 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def learnt(
+def trainer_of(
     *,
     game: str = "LineWalk-v0",
     lora: bool = False,
     learnt: bool = False,
     max_grad_norm: float = 1e9,
     **settings: Any,
-) -> dict[str, Any]:
-    """Updates by plain gradient descent on recorded episodes: the first gradient, weights before and after, metrics.
-
-    Each process starts from other weights: those of the first one count.
-    """
+) -> MSGRPOTrainer:
+    """The trainer of a case. Each process starts from other weights: those of the first one count."""
     config = MSGRPOConfig(
         group_size=4,
         kept_episodes=2,
@@ -115,15 +114,18 @@ def learnt(
         max_grad_norm=max_grad_norm,
         **settings,
     )
-    trainer = MSGRPOTrainer(
-        game=game_of(game), policy=policy_of(rank(), lora=lora, learnt=learnt), config=config
-    )
+    policy = policy_of(rank(), lora=lora, learnt=learnt)
+    return MSGRPOTrainer(game=game_of(game), policy=policy, config=config)
+
+
+def learnt(trainer: MSGRPOTrainer, recorded: Sequence[Rollouts]) -> dict[str, Any]:
+    """Updates by plain gradient descent on recorded episodes: the first gradient, weights before and after, metrics."""
     (learner,) = trainer.learners
     heads = learner.value_head.parameters() if learner.value_head else ()
     parameters = [*trainer.policy.model.network.parameters(), *heads]
     trainer.batch_learner.optimizer = torch.optim.SGD(parameters, lr=1.0)
     start = [numbers(p.detach()) for p in parameters]
-    replay(trainer)
+    trainer.player = Replay(trainer.player, recorded)  # type: ignore[assignment]
     metrics = [trainer.update().metrics]
     gradient = [0.0 if p.grad is None else numbers(p.grad) for p in parameters]
     metrics += [trainer.update().metrics for _ in range(UPDATES - 1)]
@@ -189,8 +191,8 @@ class Replay:
         return Rollouts(groups=share, failed=())
 
 
-def replay(trainer: MSGRPOTrainer) -> None:
-    """From now on the trainer meets episodes that its first weights played, all in one batch.
+def record(trainer: MSGRPOTrainer) -> list[Rollouts]:
+    """The episodes of each update, all played by the first weights, and each update's in one batch.
 
     They pass for those of the weights of each update, since others are not learnt from. A start rule is asked as its
     state stands when the update comes.
@@ -210,7 +212,7 @@ def replay(trainer: MSGRPOTrainer) -> None:
         played = Played(game=trainer.game, parts=(part,), failures=0, starts=law)
         rules.observe(played.compare(rules, ALONE)[0])
     model.weights_version = 0
-    trainer.player = Replay(trainer.player, recorded)  # type: ignore[assignment]
+    return recorded
 
 
 def watch_updates(after: int, held: list[int]) -> None:
@@ -263,6 +265,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--stop-after", type=int, default=0)
     parser.add_argument("--sharding", default="none")
+    parser.add_argument("--recorded", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "run":
@@ -276,11 +279,12 @@ def main() -> None:
         groups.append(weakref.ref(torch.distributed.group.WORLD))
         return
     sharding = arguments.sharding
-    found = {
-        name: learnt(**settings, sharding=sharding)
-        for name, settings in CASES.items()
-        if sharding != "fsdp" or name not in WHOLE_LAYERS
-    }
+    kept = pickle.loads(arguments.recorded.read_bytes()) if arguments.recorded else {}
+    found = {}
+    for name, settings in CASES.items():
+        if sharding != "fsdp" or name not in WHOLE_LAYERS:
+            trainer = trainer_of(**settings, sharding=sharding)
+            found[name] = learnt(trainer, kept.get(name) or record(trainer))
     if arguments.what == "compare":
         for name, ours in json.loads(arguments.place.read_text()).items():
             print(name, differences(ours, found[name]))

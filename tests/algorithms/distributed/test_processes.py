@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -50,18 +51,28 @@ def about(line, tolerance):
 
 
 @pytest.fixture(scope="module")
-def alone():
-    return {name: processes_side.learnt(**case) for name, case in processes_side.CASES.items()}
+def recorded(tmp_path_factory):
+    """The file of the episodes of each case, and what one process learns from them."""
+    episodes, alone = {}, {}
+    for name, case in processes_side.CASES.items():
+        trainer = processes_side.trainer_of(**case)
+        episodes[name] = processes_side.record(trainer)
+        alone[name] = processes_side.learnt(trainer, episodes[name])
+    file = tmp_path_factory.mktemp("recorded") / "episodes.pickle"
+    file.write_bytes(pickle.dumps(episodes))
+    return file, alone
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 @pytest.mark.parametrize("count", [2, 4])
 def test_as_many_processes_as_you_like_give_the_same_gradient_and_weights(
-    tmp_path, alone, count, sharding
+    tmp_path, recorded, count, sharding
 ):
-    launch(count, "learn", tmp_path / "learnt.json", "--sharding", sharding)
-    found = json.loads((tmp_path / "learnt.json").read_text())
+    episodes, alone = recorded
+    file = tmp_path / "learnt.json"
+    launch(count, "learn", file, "--sharding", sharding, "--recorded", episodes)
+    found = json.loads(file.read_text())
     left_out = processes_side.WHOLE_LAYERS if sharding == "fsdp" else set()
     assert found.keys() == alone.keys() - left_out
     for case, ours in found.items():
