@@ -307,7 +307,7 @@ PRESETS: Mapping[str, Preset] = {
         source="arXiv:2510.00911, by its code and its script for MATH: bundles of five, levels 0.2 and 0.9, the tail's "
         "weight 1.5, no KL.",
         ours="quantiles are tracked, as its code means to, which drops them after each batch and uses each bundle's "
-        "own; advantages are not divided by stds besides, as in that script; incomplete bundles are scaled up.",
+        "own; advantages are not divided by stds besides, which that script does; incomplete bundles are scaled up.",
     ),
     "ppo": Preset(
         about="generalised advantages over tokens by a value head on the policy's own network",
