@@ -46,13 +46,21 @@ def table(arms: Arms, *, against: str) -> list[Row]:
         if all(budget >= _first_tokens(run) for run in runs)
     }
     middles = {name: interquartile_mean(list(found.values())) for name, found in scores.items()}
+    base = scores.get(against, {})
+    differences = {
+        name: (
+            [score - base[seed] for seed, score in scores.get(name, {}).items() if seed in base],
+            _at_equal_trained(runs, arms[against]),
+        )
+        for name, runs in arms.items()
+        if name != against
+    }
     rows = [
         (
             f"`{name}`",
             str(len(arms[name])),
             str(middles[name]) if name in middles else _first_evaluated(arms[name]),
-            _difference(scores.get(name, {}), scores.get(against, {})) if name != against else "",
-            _difference(*_at_equal_trained(arms[name], arms[against])) if name != against else "",
+            *map(_difference, differences.get(name, ([], []))),
             f"{interquartile_mean([run.scores[-1] for run in arms[name]]).value:.3f}",
             _thousands([run.tokens[-1] for run in arms[name]]),
             _thousands([run.trained for run in arms[name]]),
@@ -79,23 +87,22 @@ def score_at(run: Result, tokens: float) -> float:
     return float(np.interp(tokens, run.tokens, run.scores))
 
 
-def _at_equal_trained(
-    ours: Sequence[Result], theirs: Sequence[Result]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """The scores of two arms by seed, after as many trained tokens as the one with fewer has in all."""
-    least = {run.seed: run.trained for run in theirs}
-    least = {run.seed: min(run.trained, least[run.seed]) for run in ours if run.seed in least}
-    first, second = (
-        {
-            run.seed: score_at(run, generated)
-            for run in runs
-            if run.seed in least and run.trained > 0
-            for generated in [least[run.seed] / run.trained * run.tokens[-1]]
-            if generated >= _first_tokens(run)
-        }
-        for runs in (ours, theirs)
-    )
-    return first, second
+def _at_equal_trained(ours: Sequence[Result], theirs: Sequence[Result]) -> list[float]:
+    """Differences of scores after as many trained tokens as the run with fewer has in all, one for each equal seed.
+
+    There is none if a run was not evaluated by then, but for its start.
+    """
+    found = []
+    for pair in [(mine, other) for mine in ours for other in theirs if mine.seed == other.seed]:
+        least = min(run.trained for run in pair)
+        if not least > 0:  # it may be unknown
+            return []
+        tokens = [least / run.trained * run.tokens[-1] for run in pair]
+        if any(at < _first_tokens(run) for run, at in zip(pair, tokens, strict=True)):
+            return []
+        first, second = map(score_at, pair, tokens)
+        found.append(first - second)
+    return found
 
 
 def _first_evaluated(runs: Sequence[Result]) -> str:
@@ -108,11 +115,10 @@ def _first_tokens(run: Result) -> float:
     return run.tokens[:2][-1]
 
 
-def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
-    both = sorted(ours.keys() & theirs.keys())
-    if len(both) < 2:
+def _difference(differences: Sequence[float]) -> str:
+    if len(differences) < 2:
         return ""
-    found = mean_by_t([ours[s] - theirs[s] for s in both])
+    found = mean_by_t(differences)
     assert found.low is not None and found.high is not None
     text = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     return f"**{text}**" if found.low > 0 or found.high < 0 else text
