@@ -114,11 +114,12 @@ def test_methods_are_compared_after_as_many_trained_tokens(tmp_path: Path) -> No
     runs = [attrs.evolve(found, seed=seed, scores=[0.2, 0.5 + seed / 10, 0.9]) for seed in (0, 1)]
     half = [attrs.evolve(run, arm="half", trained=run.trained / 2) for run in runs]
     tenth = [attrs.evolve(run, arm="tenth", trained=run.trained / 10) for run in runs]
-    arms = {"half": half, "all": runs, "tenth": tenth, "one of two": [tenth[0], runs[1]]}
+    third = [attrs.evolve(one, seed=2) for one in (half[0], tenth[0])]
+    arms = {"half": [*half, third[0]], "all": runs, "tenth": tenth, "partly": [*runs, third[1]]}
     rows = {row[0]: row for row in learning_table.table(arms, against="half")}
     assert rows["method"][4] == "minus `half` at equal trained tokens"
     assert rows["`all`"][4].startswith("-0.350 [")  # of 0.5 and 0.6 less 0.9 each
-    assert rows["`half`"][4] == rows["`tenth`"][4] == rows["`one of two`"][4] == ""
+    assert rows["`half`"][4] == rows["`tenth`"][4] == rows["`partly`"][4] == ""
 
 
 def test_the_page_of_methods_has_the_tables_that_are_made_of_what_was_kept() -> None:
