@@ -186,7 +186,7 @@ def check_same_answer(before: object, after: object, *, rule: object) -> None:
     """
     if before != after:
         raise InvalidArgumentError(
-            f"{rule_name(rule)} must return the same for the same group; what it remembers belongs in a state "
+            f"{rule_name(rule)} must return the same when it is asked again; what it remembers belongs in a state "
             "(algorithms.method.rules.StatefulRule)"
         )
 

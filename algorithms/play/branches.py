@@ -63,7 +63,7 @@ def with_branches(
       InvalidArgumentError: a branch would begin where no episode passed.
     """
     planned = [
-        _points(group, branching, learners=learners, group_size=group_size)
+        branch_points(group, branching, learners=learners, group_size=group_size)
         for group in played.groups
     ]
     specs = [
@@ -85,9 +85,21 @@ def with_branches(
     return Rollouts(groups=tuple(groups), failed=tuple(failed), branches=len(specs))
 
 
-def _points(
+def branch_points(
     group: Group, branching: Branching, *, learners: Sequence[str], group_size: int
 ) -> list[BranchPoint]:
+    """Where the branches of a group begin; what the rule draws depends on the group's key alone.
+
+    Args:
+      group: the episodes that begin at the group's start.
+      branching: the rule.
+      learners: the agents that learn.
+      group_size: G.
+
+    Raises:
+      InvalidArgumentError: a branch would begin where no episode passed, or the group would have another size than G
+        although branches are trained on.
+    """
     key: EpisodeKey = group.episodes[0].key
     rng = key.shared().stream(Purpose.BRANCH)
     answer = branching(group, learners, rng, group_size=group_size)

@@ -187,7 +187,8 @@ class MSGRPOTrainer:
         keyed = {"seed": self.config.seed, "update": self.update_index}
         drawn = draw_episodes(self.estimator, role_groups, **keyed)
         if not self._asked_again:
-            ask_again(self.estimator, compared, role_groups, drawn, **keyed)
+            starts = self.player.starts
+            ask_again(self.estimator, compared, role_groups, drawn, starts=starts, **keyed)
             self._asked_again = True
         regularised = zero_variance_episodes(self.config, role_groups, drawn)
         rows = self.estimator.rows(role_groups, drawn + regularised, asked=compared.asked)

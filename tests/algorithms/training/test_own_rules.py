@@ -9,7 +9,9 @@ import pytest
 from algorithms.method.estimator import Estimator
 from tests.algorithms.method.test_rule_answers import CONFIG, GAME, completions, credit_of, trainer
 from tests.own_rules import MovingAverage, softmax_draw
-from tsmg import Finite, InvalidArgumentError
+from tsmg import BranchPoint, Finite, InvalidArgumentError
+
+SHARED = attrs.evolve(CONFIG, group_on="initial_state")
 
 
 class Hidden:
@@ -61,7 +63,7 @@ def test_a_rule_that_changes_as_it_is_asked_is_refused_at_the_first_update(
     made = trainer(credit=rule)
     with pytest.raises(
         InvalidArgumentError,
-        match=f"^the rule '{name}' must return the same for the same group; what it remembers belongs in a state",
+        match=f"^the rule '{name}' must return the same when it is asked again; what it remembers belongs in a state",
     ):
         made.update()
     assert made.update_index == 0
@@ -115,8 +117,57 @@ def test_every_rule_that_changes_as_it_is_asked_is_refused(
 ) -> None:
     made = trainer(config=attrs.evolve(CONFIG, groups=1), **{place: rule})
     with pytest.raises(
-        InvalidArgumentError, match=f"^the rule '{name}' must return the same for the same group"
+        InvalidArgumentError,
+        match=f"^the rule '{name}' must return the same when it is asked again",
     ):
+        made.update()
+    assert made.update_index == 0
+
+
+def test_a_start_rule_that_changes_as_it_is_asked_is_refused() -> None:
+    asked: list[None] = []
+
+    def changing(starts: Any) -> list[float]:
+        asked.append(None)
+        return [float(len(asked) + start.number) for start in starts]
+
+    made = trainer(config=SHARED, starts=changing)
+    with pytest.raises(
+        InvalidArgumentError, match=r"^the rule 'changing' must return the same when"
+    ):
+        made.update()
+    assert made.update_index == 0
+
+
+@attrs.frozen
+class Drawn:
+    """A branch of each episode, from a step that is drawn."""
+
+    trained: bool
+
+    def roots(self, group_size: int) -> int:
+        return group_size // 2
+
+    def __call__(self, group: Any, agents: Any, rng: Any, *, group_size: int) -> list[BranchPoint]:
+        return [BranchPoint(episode=e, step=rng.choice(range(2))) for e in range(self.roots(4))]
+
+
+@attrs.frozen
+class Wandering(Drawn):
+    """The same, from the next step whenever it is asked."""
+
+    asked: list[None] = attrs.field(factory=list)
+
+    def __call__(self, group: Any, agents: Any, rng: Any, *, group_size: int) -> list[BranchPoint]:
+        self.asked.append(None)
+        step = len(self.asked) % 2
+        return [BranchPoint(episode=e, step=step) for e in range(self.roots(4))]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_branching_that_changes_as_it_is_asked_is_refused(trained: bool) -> None:
+    made = trainer(config=SHARED, branching=Wandering(trained=trained))
+    with pytest.raises(InvalidArgumentError, match=r"^the rule 'Wandering' must return the same"):
         made.update()
     assert made.update_index == 0
 
@@ -127,10 +178,13 @@ def test_every_rule_that_changes_as_it_is_asked_is_refused(
         ("group_filter", lambda role_groups: [True] * len(role_groups)),
         ("batch_rule", lambda role_groups: [g.credits_G for g in role_groups]),
         ("sampling", softmax_draw),
+        ("starts", lambda starts: [1.0 + start.number for start in starts]),
+        ("branching", Drawn(trained=True)),
+        ("branching", Drawn(trained=False)),
     ],
 )
 def test_rules_that_do_not_change_pass(place: str, rule: Any) -> None:
-    trainer(**{place: rule}).update()
+    trainer(config=SHARED, **{place: rule}).update()
 
 
 class Counting:
