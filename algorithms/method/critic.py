@@ -23,9 +23,10 @@ the critic says (the factor that discounts t from the start included); below 1 i
 and biased elsewhere.
 
 Source: GAE, arXiv:1506.02438; turns as actions, arXiv:2512.17008; tokens as actions, TRL and verl, with one discount
-for all tokens; two levels, VAGEN, arXiv:2510.16907, by its public code. None of them bootstraps [ours]. That critics
-are fitted to plain returns, not to those that lambda mixes, is verl's default (lambda 1) [source], and that values are
-those of the updates before, so that the advantages of an update do not depend on each other, is ours [ours].
+for all tokens; two levels, VAGEN, arXiv:2510.16907, by its public code. None of them gives a value to what follows a
+cut-off, as ``bootstrap`` does [ours]. That critics are fitted to plain returns, not to those that lambda mixes, is
+verl's default (lambda 1) [source], and that values are those of the updates before, so that the advantages of an update
+do not depend on each other, is ours [ours].
 """
 
 import itertools

@@ -6,9 +6,9 @@ each start a factor, by which its share is multiplied; groups begin on s with pr
 
     mu~(s) = floor mu(s) + (1 - floor) mu(s) factor(s) / sum_s' mu(s') factor(s')
 
-They follow the gradient of the mean return over mu~. If the loss of each is multiplied by sigma(s) = mu(s) / mu~(s),
-the expected gradient is that over mu again, in both cases exactly; where candidates were drawn, mu is their even
-distribution, whose mean over the draw of the candidates is the game's law.
+The expected estimate is then a mean over mu~. If the loss of each group is multiplied by sigma(s) = mu(s) / mu~(s), it
+is the mean over mu again, in both cases exactly if groups do not interact; where candidates were drawn, mu is their
+uniform distribution, whose mean over the draw of the candidates is the game's law.
 
 Source: choosing levels by a score is prioritised level replay, arXiv:2010.03934; that rule and floor multiply and mix
 shares of a law, and the weights, are ours [ours]. ``proofs.statements.starts.curricula`` has the statements.
