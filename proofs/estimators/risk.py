@@ -2,7 +2,7 @@
 
 As groups grow and the share of kept episodes goes to 0, the weight of a return r (``return_weights``) tends to
 
-    u(r) = sign(r - V) |r - V|^(1 + alpha) / E|R - V|^alpha,    V held fixed,
+    u(r) = sign(r - V) |r - V|^(1 + alpha) / E|R - V|^alpha,    u held fixed,
 
 so the estimate follows E[sign(R - V) |R - V|^(1 + alpha)]: it seeks skew. A gamble shows how much: the risky arm pays 3
 with probability r, otherwise -1; the safe one pays 0; the policy plays both equally often. The mean prefers risky above
