@@ -155,7 +155,7 @@ class Auction(AbstractExplicitGame[Sale, int]):
         )
 
     def scripted_player(self) -> "ShadingBidder":
-        return ShadingBidder(greatest=self.greatest)
+        return ShadingBidder()
 
 
 @functools.lru_cache(maxsize=64)
@@ -194,13 +194,7 @@ def expected_payoffs(game: Auction, worth: int, strategy: Sequence[int]) -> tupl
 @final
 @attrs.frozen(kw_only=True)
 class ShadingBidder(AbstractPlayer[Sale, int]):
-    """Bids uniformly between half of its value and the whole.
-
-    Attributes:
-      greatest: the greatest value.
-    """
-
-    greatest: int
+    """Bids uniformly between half of its value and the whole."""
 
     def action_dist(self, state: Sale, agent: str) -> Distribution[int]:
         worth = state.values[int(agent.removeprefix("bidder_")) - 1]

@@ -270,6 +270,10 @@ class GaussianBandit(AbstractBandit):
     def _declare(self) -> Facts:
         return facts_of(self, None)
 
+    def __attrs_post_init__(self) -> None:
+        if self.deviation < 0:
+            raise InvalidArgumentError(f"'deviation' must be at least 0 (got {self.deviation})")
+
     @property
     def tables(self) -> tuple[Means, ...]:
         return (self.means,)

@@ -201,7 +201,9 @@ class Blackjack(AbstractExplicitGame[Table, str]):
 
 
 def _card_text(hand: Hand) -> str:
-    return "an ace" if hand.soft else f"a {hand.total}"
+    if hand.soft:
+        return "an ace"
+    return f"{'an' if hand.total == 8 else 'a'} {hand.total}"
 
 
 @functools.cache

@@ -76,7 +76,7 @@ class Cleanup(AbstractExplicitGame[Board, str]):
     Observation text: the grid and every player.
     Action text: the action's name.
     Rewards: 1 for an apple; fining costs 1, and being fined costs 50.
-    Invalid rule: the offender stays.
+    Invalid rule: the offender stays; if nobody else acts, the whole game stands still (a step passes).
     Metrics: efficiency, equality, sustainability, and peace if there are fines (``games.social``; a player that is
     fined at a step counts as timed out at that step).
     Exact values: while nobody cleans, no apple ever grows, and everybody gets nothing.

@@ -99,7 +99,7 @@ class Gathering(AbstractExplicitGame[Board, str]):
     Observation text: the grid, every player, and where apples grow.
     Action text: the action's name.
     Rewards: 1 for an apple; tagging earns and costs nothing.
-    Invalid rule: the offender stays.
+    Invalid rule: the offender stays; if nobody else acts, the whole game stands still (a step passes).
     Metrics: efficiency, equality, sustainability and peace (``games.social``).
     Exact values: a lone player at a single tree eats once in ``apple_delay + 1`` steps at most.
 

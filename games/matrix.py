@@ -216,8 +216,8 @@ def _letters(count: int) -> tuple[str, ...]:
 
 
 def _check_names(name: str, names: tuple[str, ...], count: int) -> None:
-    folded = {fold(text) for text in names}
-    if len(names) != count or len(folded) != count:
+    are_texts = all(isinstance(text, str) for text in names)
+    if not are_texts or not len(names) == len({fold(text) for text in names}) == count:
         raise InvalidArgumentError(f"{name!r} must be {count} different names (got {names!r})")
 
 

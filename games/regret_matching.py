@@ -44,7 +44,7 @@ class RegretMatcher(AbstractPlayer[Rounds, int]):
     """Plays each action in proportion to its regret, if that is positive; any action if none is.
 
     Whatever the other player does, its expected regret after T rounds is at most the greatest difference of its payoffs
-    times the square root of its number of actions and of T.
+    times the square root of the product of T and its number of actions.
 
     Attributes:
       game: the game.

@@ -84,7 +84,7 @@ def read_level(text: str) -> Warehouse:
 
     Raises:
       InvalidArgumentError: there is another sign, not one player, not a box for each goal, a way to the border, boxes
-        or goals out of reach, or nothing left to do.
+        or goals out of reach, no step that the player can take, or nothing left to do.
 
     Example:
       >>> read_level("#####\n#@$.#\n#####").position
@@ -111,8 +111,13 @@ def read_level(text: str) -> Warehouse:
         raise InvalidArgumentError(
             "'level' must have its boxes and goals where the player can reach them, and not be solved already"
         )
-    level = Level(len(lines), columns, inside, goals)
-    return Warehouse(level, Position(boxes, players.bit_length() - 1))
+    level, position = (
+        Level(len(lines), columns, inside, goals),
+        Position(boxes, players.bit_length() - 1),
+    )
+    if not any(moved(level, position, direction) for direction in DIRECTIONS):
+        raise InvalidArgumentError("'level' must let the player take a step at its beginning")
+    return Warehouse(level, position)
 
 
 def _inside(columns: int, rows: int, floor: Cells, player: Cells) -> Cells:
@@ -364,7 +369,7 @@ def _made_levels(
 
 
 def _pulled(warehouse: Warehouse) -> Distribution[Warehouse]:
-    """A warehouse after one pull, each that can be made as likely as another; unchanged where there is none."""
+    """A warehouse after one pull, all possible pulls being equally likely; unchanged if none is possible."""
     pulls = _pulls(warehouse.level, warehouse.position)
     return uniform(
         [Warehouse(warehouse.level, position) for position in pulls or [warehouse.position]]

@@ -147,7 +147,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
         """Not losing."""
         if episode.ending is not Ending.TERMINATED:
             return None
-        return episode.episode_return(agent) >= 0
+        return episode.episode_return(agent, penalties=False) >= 0
 
 
 @functools.lru_cache(maxsize=32_768)

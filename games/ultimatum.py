@@ -141,11 +141,9 @@ class SubgamePerfect(AbstractPlayer[Bargain, Deed]):
     """A subgame-perfect equilibrium: it accepts every offer above 0, and offers the least that it would accept.
 
     Attributes:
-      total: the sum.
       generous: whether an offer of 0, to which the answer does not matter, is rejected, so that 1 is offered.
     """
 
-    total: int
     generous: bool = False
 
     def action_dist(self, state: Bargain, agent: str) -> Distribution[Deed]:

@@ -5,7 +5,7 @@ Each combinator returns a game of the same kind (explicit or sampled) that asks 
 
 import hashlib
 from collections.abc import Callable, Hashable
-from typing import Generic, Literal, final
+from typing import Generic, Literal, final, get_args
 
 import attrs
 
@@ -178,8 +178,10 @@ def split_starts(
       held_out: fraction of the starts (by hash) to hold out, strictly between 0 and 1.
 
     Raises:
-      InvalidArgumentError: a fraction out of range, or a game whose starts are not instances.
+      InvalidArgumentError: an unknown part, a fraction out of range, or a game whose starts are not instances.
     """
+    if part not in get_args(Part):
+        raise InvalidArgumentError(f"'part' must be 'train' or 'held_out' (got {part!r})")
     if not 0 < held_out < 1:
         raise InvalidArgumentError(f"'held_out' must be in (0, 1) (got {held_out})")
     if not game.facts.start_is_instance:

@@ -84,7 +84,7 @@ class Distribution(abc.ABC, Generic[T]):
           NotEnumerableError: the distribution can only be sampled, or has more than a million outcomes.
         """
         pairs = _at_most(ENUMERATION_LIMIT, self.enumerate())
-        return float(sum(probability * function(value) for value, probability in pairs))
+        return float(sum(p * function(value) for value, p in pairs if p))
 
     def map(self, function: Callable[[T], U]) -> "Distribution[U]":
         """The distribution of ``function(value)``."""
@@ -134,7 +134,7 @@ class Finite(Distribution[T]):
         weights, whole = _weights(probabilities)
         if not (min(weights) >= 0 and all(map(math.isfinite, weights))):
             raise InvalidArgumentError(
-                f"'outcomes' must have probabilities of at least 0 (got {probabilities})"
+                f"'outcomes' must have finite probabilities of at least 0 (got {probabilities})"
             )
         total = sum(weights)
         if abs(total - whole) > (_TOLERANCE if isinstance(total, float) else 0):

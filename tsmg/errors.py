@@ -34,7 +34,7 @@ class MissingPackageError(TSMGError, ImportError):
 
 
 class GameLawError(TSMGError, RuntimeError):
-    """A game violates a requirement of its interface; the message names game, agent and step."""
+    """A game violates a requirement of its interface; the message says which, and where if that is known."""
 
 
 class GameDeadlineError(TSMGError, TimeoutError):

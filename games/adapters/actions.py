@@ -82,7 +82,7 @@ def name_actions(
     """
     if choices is not None:
         values = tuple(range(len(choices)))
-        return Actions(space, values, _distinct(tuple(choices)), tuple(choices.values()))
+        return Actions(space, values, _distinct("choices", tuple(choices)), tuple(choices.values()))
     if not spaces.nameable(space):
         raise InvalidArgumentError(
             f"'choices' must be given, as names of chosen actions: text cannot name the actions of {of}, "
@@ -97,12 +97,13 @@ def name_actions(
             f"'action_names' must name the {len(listed)} actions of {of} (got {texts})"
         )
     natives = tuple(spaces.native(space, value) for value in listed)
-    return Actions(space, listed, _distinct(texts), natives)
+    return Actions(space, listed, _distinct("action_names", texts), natives)
 
 
-def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if len({fold(text) for text in texts}) != len(texts) or not texts:
-        raise InvalidArgumentError(f"'action_names' must differ from each other (got {texts})")
+def _distinct(name: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    are_texts = all(isinstance(text, str) for text in texts)
+    if not texts or not are_texts or len({fold(text) for text in texts}) != len(texts):
+        raise InvalidArgumentError(f"{name!r} must be different texts, at least one (got {texts})")
     return texts
 
 
@@ -124,8 +125,9 @@ def masked(actions: Actions, mask: Any, name: str) -> tuple[Hashable, ...]:
         if actions.values is None:
             kept = tuple(numbers)
         else:
+            among = set(numbers)
             pairs = zip(actions.values, map(int, actions.natives), strict=True)
-            kept = tuple(value for value, native in pairs if native in set(numbers))
+            kept = tuple(value for value, native in pairs if native in among)
     else:
         listed = tuple(spaces.values(actions.space))
         plain = {listed[i] for i in allowed}

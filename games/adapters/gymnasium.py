@@ -128,10 +128,12 @@ def _rules(made: Env, about: Known) -> str:
 
 
 def _time_limit(horizon: int | None, env: object) -> int:
-    if horizon is None or horizon < 1:
+    if horizon is None:
         raise InvalidArgumentError(
-            f"'horizon' must be given: {env!r:.200} has no time limit (got {horizon})"
+            f"'horizon' must be given: {env!r:.200} has no time limit (got None)"
         )
+    if horizon < 1:
+        raise InvalidArgumentError(f"'horizon' must be at least 1 (got {horizon})")
     return horizon
 
 
@@ -198,7 +200,9 @@ class TableGame(AbstractExplicitGame[Cell, Hashable]):
         dists = (dist for actions in self.table.values() for dist in actions.values())
         return Facts(
             stochastic_start=sum(p > 0 for p in self.initial) > 1,
-            stochastic_transitions=any(len({s for p, s, _, _ in dist if p}) > 1 for dist in dists),
+            stochastic_transitions=any(
+                len({(s, r, over) for p, s, r, over in dist if p}) > 1 for dist in dists
+            ),
         )
 
     @classmethod

@@ -209,8 +209,8 @@ class LiveGame(AbstractSampledGame[LiveState, Hashable]):
 def _step(
     session: _Session, state: LiveState, joint_action: JointAction, chance: int
 ) -> Transition[LiveState]:
+    session.path = (*state.path, (joint_action, chance))  # first: a step that raises may have moved
     view, rewards_N = session.driver.step(dict(joint_action), chance)
-    session.path = (*state.path, (joint_action, chance))
     after = LiveState(seed=state.seed, path=session.path, view=view, session=session)
     return Transition(after, rewards_N)
 
@@ -236,10 +236,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     Example:
       >>> nearest("TicTacTo-v0", ["Chess-v0", "TicTacToe-v0"])
-      '; near ones are TicTacToe-v0'
+      '; did you mean TicTacToe-v0?'
     """
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"; near ones are {', '.join(near)}" if near else ""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def readable(game: AnyGame) -> AnyGame:

@@ -150,7 +150,8 @@ def count(space: AnySpace) -> float:
     if isinstance(space, spaces.MultiDiscrete):
         return float(np.prod(space.nvec.astype(float)))
     if isinstance(space, spaces.MultiBinary):
-        return float(2.0 ** float(np.prod(space.shape)))
+        bits = math.prod(space.shape)
+        return 2.0**bits if bits <= 1023 else math.inf
     if isinstance(space, spaces.Tuple):
         return float(math.prod(map(count, space.spaces)))
     if isinstance(space, spaces.Dict):
@@ -188,7 +189,7 @@ def _grids(space: spaces.MultiDiscrete | spaces.MultiBinary) -> Iterator[Hashabl
 
 
 def text(space: AnySpace, value: Any) -> str:
-    """The text of a plain value: the names of a dictionary's parts, and numbers of four digits."""
+    """The text of a plain value: the names of a dictionary's parts, and numbers to four significant digits."""
     if isinstance(space, spaces.Dict):
         parts = zip(space.spaces.items(), value, strict=True)
         return "\n".join(f"{name}: {_inline(s, v)}" for (name, s), v in parts)

@@ -69,10 +69,10 @@ def from_textarena(
     count, made = _seated(make, name, players)
     agents = tuple(f"player_{n}" for n in range(count))
     limit = horizon if horizon is not None else _limit(made)
-    if limit is None or limit < 1:
-        raise InvalidArgumentError(
-            f"'horizon' must be given: {name} has no turn limit (got {limit})"
-        )
+    if limit is None:
+        raise InvalidArgumentError(f"'horizon' must be given: {name} has no turn limit (got None)")
+    if limit < 1:
+        raise InvalidArgumentError(f"'horizon' must be at least 1 (got {limit})")
     actions = Actions(AnyText(LONGEST_TEXT))
     game = LiveGame(
         make_driver=functools.partial(_Driver, make, agents, name, actions, admissible),

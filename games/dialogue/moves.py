@@ -40,7 +40,10 @@ def _check_word(instance: object, attribute: "attrs.Attribute[str]", value: str)
 
 
 def _to_words(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(words)
+    given = tuple(words)
+    if not all(isinstance(word, str) for word in given):
+        raise InvalidArgumentError(f"'options' must be words (got {given!r})")
+    return given
 
 
 def _to_slots(slots: "Iterable[Slot]") -> "tuple[Slot, ...]":

@@ -108,7 +108,12 @@ def _pair(both: tuple[Values, ...]) -> tuple[Values, Values]:
 
 
 def _to_items(items: Iterable[Iterable[object]]) -> tuple[tuple[str, int], ...]:
-    pairs = (tuple(item) for item in items)
+    try:
+        pairs = [(name, count) for name, count in items]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"'items' must be pairs of name and number (got {items!r})"
+        ) from error
     return tuple((str(name), integer("items", count, least=1)) for name, count in pairs)
 
 
@@ -259,7 +264,7 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
         return (
             f"Two players divide {pool} by talking in turn. The pool is worth {self.total} to each, but each values "
             "the things in its own way, and does not know the other's values. An offer says how many of each the "
-            "other one gets; the rest goes to who offers. An accepted offer ends the game, and each gets the worth of "
+            "other one gets; the proposer keeps the rest. An accepted offer ends the game, and each gets the worth of "
             f"its part; a new offer replaces the one before. Without a deal after {self.turns} moves both get nothing. "
             "Only an offer of the other that stands can be accepted or rejected. "
             f"{grammar_text(self.every_form, self.message_limit)}"

@@ -32,7 +32,7 @@ from tsmg.invalid import AbstractInvalidRule, StandStill
 
 _AGENT = "player"
 UNCLEAR = "I do not understand the question."
-"""The answer to a question with no property, or more than one."""
+"""The answer to a question that is not understood."""
 
 Thought = Talk[str]
 """The chosen thing, and what was said."""

@@ -254,9 +254,9 @@ class Werewolf(AbstractDialogue[Village]):
             f"Of {self.players} players {wolves}, 1 is the seer, and the others are villagers. Nobody knows the role "
             "of another, but wolves know each other. By night the seer inspects a player and reads whether it is a "
             "wolf; from the second night on, wolves kill a player (a random one of those that they name). By day all "
-            "who live speak in turn, and then vote at once: who has most votes is out (a random one of several), and "
+            "who live speak in turn, and then vote at once: whoever has most votes is out (random if tied), and "
             "its role is told. The village wins when no wolf lives; the wolves win when they are as many as the "
-            f"others, or after {self.days} days. Who wins gets 1, also who is out. By night one kills or inspects, by "
+            f"others, or after {self.days} days. All winners get 1, even if out. By night one kills or inspects, by "
             f"day one says something, and then one votes. {grammar_text((*forms, *_SAY), self.message_limit)}"
         )
 
@@ -313,7 +313,7 @@ class RandomVoter(AbstractPlayer[Square, Move]):
 @final
 @attrs.frozen(kw_only=True)
 class Accuser(AbstractPlayer[Square, Move]):
-    """Accuses: the seer whom it found to be a wolf, a wolf anybody else; votes, if attentive, for one who is accused.
+    """Accuses the wolves it has found if it is the seer, anybody else if a wolf; tends to vote for the accused.
 
     Attributes:
       game: the game.

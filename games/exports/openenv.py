@@ -65,7 +65,7 @@ def to_openenv(
 
 
 def _model(**fields: object) -> dict[str, Any]:
-    """The body of a class of pydantic's with these fields; what may be ``None`` is unless given."""
+    """The namespace of a pydantic class with these fields; each that may be ``None`` is ``None`` by default."""
     optional = {name: None for name, kind in fields.items() if kind is not str}
     return {"__module__": __name__, "__annotations__": fields, **optional}
 

@@ -94,7 +94,7 @@ def test_values_of_the_others_are_hidden() -> None:
 
 def test_scripted_bidders() -> None:
     state = Sale((7, 9))
-    assert set(ShadingBidder(greatest=10).action_dist(state, "bidder_1").support()) == {
+    assert set(ShadingBidder().action_dist(state, "bidder_1").support()) == {
         3,
         4,
         5,

@@ -110,6 +110,8 @@ def test_texts_by_hand() -> None:
     assert game.observation_text(table, "player") == (
         "You have 18 (with an ace counted as 11).\nThe dealer shows an ace."
     )
+    shown = game.observation_text(Table(Hand(18), Hand(8)), "player")
+    assert shown.endswith("The dealer shows an 8.")
     ends = game.transition_dist(Table(Hand(19), Hand(10)), {"player": "stick"}).support()
     texts = {game.observation_text(t.state, "player").split("\n", 1)[1] for t in ends}
     assert texts == {

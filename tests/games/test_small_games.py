@@ -22,6 +22,7 @@ from games.tic_tac_toe import MyopicTicTacToe, PerfectTicTacToe, TicTacToe
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
+    ActionText,
     Episode,
     EpisodeKey,
     EpisodeSpec,
@@ -30,9 +31,13 @@ from tsmg import (
     NotEnumerableError,
     PlayerPolicy,
     Purpose,
+    Reply,
+    Request,
+    StandStill,
     UniformPlayer,
     deterministic,
     play,
+    with_invalid_rule,
 )
 
 Game = AbstractExplicitGame[Any, Any]
@@ -311,6 +316,11 @@ def test_repeated_games_tell_what_was_played() -> None:
     ]
 
 
+def test_a_negative_deviation_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'deviation' must be at least 0 \(got -1.0\)"):
+        bandit.GaussianBandit(deviation=-1)
+
+
 @pytest.mark.parametrize(
     "kwargs",
     [
@@ -318,6 +328,7 @@ def test_repeated_games_tell_what_was_played() -> None:
         {"payoffs": (((1, 2),), ((1, 2), (3, 4)))},
         {"payoffs": (((1, 2, 3),),)},
         {"payoffs": DILEMMA, "row_actions": ("c", "C ")},
+        {"payoffs": DILEMMA, "row_actions": (0, 1)},
         {"payoffs": DILEMMA, "rounds": 0},
         {"payoffs": (((float("nan"), 0),),)},
     ],
@@ -409,6 +420,26 @@ def test_the_myopic_player_of_tic_tac_toe_looks_one_move_ahead():
         policies = {role: PlayerPolicy(game, mediocre), other: PlayerPolicy(game, uniform)}
         kept += [game.success(episode, role) for episode in play(game, policies, specs)]
     assert abs(sum(kept) / len(kept) - 0.733) < 0.08  # 0.733 by walking through the tree
+
+
+class Speaker:
+    """Says one text after another, whatever it reads."""
+
+    def __init__(self, texts: str) -> None:
+        self.texts = iter(texts)
+
+    def reply(self, requests: Sequence[Request]) -> list[Reply]:
+        texts = [next(self.texts) for _ in requests]
+        return [Reply(text=t, parser_outcome=ActionText(t)) for t in texts]
+
+
+def test_a_draw_is_no_loss_whatever_invalid_texts_cost() -> None:
+    game = with_invalid_rule(TicTacToe(horizon=10), StandStill(penalty=0.1))
+    speakers = {"x": Speaker("12769"), "o": Speaker("?5348")}
+    (record,) = play(game, speakers, [EpisodeSpec(key=EpisodeKey(seed=0))])
+    assert isinstance(record, Episode)
+    assert record.episode_return("o") == -0.1
+    assert game.success(record, "o")
 
 
 @pytest.mark.parametrize("value", [1, None, 0.5, (), ((1.0,), 2.0), "x"])

@@ -142,6 +142,7 @@ def test_the_player_that_looks_takes_the_shortest_way() -> None:
         ("#####\n#@$.-\n#####", "closed by walls"),
         ("#######\n#@-#$.#\n#######", "where the player can reach them"),
         ("#####\n#@-*#\n#####", "not be solved"),
+        ("#######\n#@$$..#\n#######", "let the player take a step"),
     ],
 )
 def test_bad_levels_are_refused(level: str, sentence: str) -> None:

@@ -38,9 +38,7 @@ def is_subgame_perfect(game: Ultimatum, player: AbstractPlayer[Bargain, Any]) ->
 @pytest.mark.parametrize("total", [1, 3, 10])
 @pytest.mark.parametrize("generous", [False, True])
 def test_both_equilibria_are_subgame_perfect(total: int, generous: bool) -> None:
-    assert is_subgame_perfect(
-        Ultimatum(total=total), SubgamePerfect(total=total, generous=generous)
-    )
+    assert is_subgame_perfect(Ultimatum(total=total), SubgamePerfect(generous=generous))
 
 
 class Proud(AbstractPlayer[Bargain, Any]):

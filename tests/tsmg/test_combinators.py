@@ -113,6 +113,8 @@ def test_impossible_splits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for share in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(InvalidArgumentError, match=r"'held_out' must be in \(0, 1\)"):
             split_starts(LAKE, "train", held_out=share)
+    with pytest.raises(InvalidArgumentError, match=r"'part' must be .* \(got 'heldout'\)"):
+        split_starts(LAKE, "heldout")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgumentError, match="only starts that are instances"):
         split_starts(FrozenLake(map=("SF", "FG")), "train")
     monkeypatch.setattr(combinators, "_REJECTION_LIMIT", 20)

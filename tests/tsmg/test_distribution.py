@@ -1,6 +1,7 @@
 """Distributions: one distribution, read by sampling, by enumeration and by expectation."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -273,6 +274,10 @@ def test_finite_distributions_say_so(name: str) -> None:
     assert LAZY[name].is_finite
 
 
+def test_what_cannot_happen_is_not_expected() -> None:
+    assert Finite({0: 0, 2: 1}).expectation(math.log2) == 1.0
+
+
 # ---- refusals --------------------------------------------------------------------------------
 
 
@@ -286,7 +291,7 @@ def test_finite_distributions_say_so(name: str) -> None:
         ({0: 2, 1: -1}, "at least 0"),
         ({0: float("nan"), 1: 1.0}, "at least 0"),
         ({0: 0.5, 1: float("nan")}, "at least 0"),
-        ({0: float("inf")}, "at least 0"),
+        ({0: float("inf")}, "finite probabilities of at least 0"),
     ],
 )
 def test_wrong_probabilities_are_refused(outcomes: dict[int, Any], message: str) -> None:

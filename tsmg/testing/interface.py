@@ -244,7 +244,7 @@ def _agents(case: Case) -> Iterator[Outcome]:
 
 @walk_rule(
     name="method-names",
-    requirement="no method is almost named as one of the interface that the game leaves as it is",
+    requirement="no method's name is almost that of an interface method that is not overridden",
     cause="a misspelt name: nobody calls the method, and the default is used",
     unit="game",
     is_static=True,

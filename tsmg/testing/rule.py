@@ -121,7 +121,7 @@ class Met(NamedTuple):
       at: the number of the visit.
       seen: the key and the value, as text.
       show: code that shows the value.
-      is_default: whether the key or value is the interface's default here, which the game declares nothing by.
+      is_default: whether the key or value is the interface's default here, by which the game declares nothing.
     """
 
     key: Hashable

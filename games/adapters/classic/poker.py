@@ -17,7 +17,6 @@ _RANKS = {
 }  # fmt: skip
 _SUITS = {"S": "spades", "H": "hearts", "D": "diamonds", "C": "clubs"}
 _LIMIT_MOVES = ("call", "raise", "fold", "check")
-_FOLD, _CALL = 0, 1
 _NO_LIMIT_MOVES = ("fold", "call", "raise half the pot", "raise the pot", "go all in")
 
 

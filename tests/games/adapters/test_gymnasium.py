@@ -186,6 +186,33 @@ def test_a_faulty_environment_ends_its_own_episode_only(fault: str) -> None:
     assert len(record.steps) == (2 if fault == "raise" else 0)
 
 
+def test_a_step_that_raises_leaves_its_state_as_it_was() -> None:
+    class Costly(Toy):
+        def step(self, action: int) -> Any:
+            observation, _, over, cut, info = super().step(action)
+            return observation, float("nan") if action == 2 else 1.0, over, cut, info
+
+    game = games.from_gymnasium(Costly, horizon=9)
+    state = game.sample_initial_state(Stream("start"))
+    with pytest.raises(GameLawError, match="one finite number"):
+        game.sample_transition(state, {"player": 2}, Stream("a"))
+    after = game.sample_transition(state, {"player": 0}, Stream("a")).state
+    assert game.observation_text(after, "player").startswith("n: 1")
+
+
+def test_a_table_whose_rewards_alone_are_drawn_is_stochastic() -> None:
+    class Paying(gymnasium.Env[Any, Any]):
+        observation_space, action_space = gym.Discrete(2), gym.Discrete(1)
+        initial_state_distrib = np.array([1.0, 0.0])
+
+        def __init__(self) -> None:
+            self.P = {s: {0: [(0.5, 1, 0.0, True), (0.5, 1, 1.0, True)]} for s in range(2)}
+
+    game = games.from_gymnasium(Paying, horizon=2)
+    assert isinstance(game, TableGame)
+    assert game.facts.stochastic_transitions
+
+
 def test_a_mask_of_zeros_is_an_error_with_the_name() -> None:
     with pytest.raises(GameLawError, match="Toy: the mask allows no action"):
         games.from_gymnasium(lambda: Toy(mask=(0, 0, 0)), horizon=9)
@@ -232,6 +259,13 @@ class Long(Toy):
     [
         ({"env": "NoSuchGame-v0"}, "'env'"),
         ({"env": Toy}, "'horizon' must be given"),
+        ({"env": Toy, "horizon": 0}, r"'horizon' must be at least 1 \(got 0\)"),
+        ({"env": "CartPole-v1", "action_names": (0, 1)}, "'action_names' must be different texts"),
+        (
+            {"env": "CartPole-v1", "choices": {"Up": 0, "up": 1}},
+            "'choices' must be different texts",
+        ),
+        ({"env": "CartPole-v1", "choices": {}}, "'choices' must be different texts, at least one"),
         ({"env": "CartPole-v1", "action_names": ("left",)}, "'action_names'"),
         ({"env": "CartPole-v1", "action_names": ("a", "A ")}, "'action_names'"),
         ({"env": Toy()}, "gymnasium.make"),

@@ -624,7 +624,7 @@ def test_a_game_that_is_made_already_is_taken() -> None:
         ("negotiation", {}, "'game' must state its chance"),
         ("crossword", {}, "'game' must give legal actions"),
         ("noughts", {}, "'game' must be a game of OpenSpiel or its name"),
-        ("khun_poker", {}, "near ones are kuhn_poker"),
+        ("khun_poker", {}, "did you mean kuhn_poker"),
         ("kuhn_poker", {"cards": 4}, "'parameters' must be those of 'kuhn_poker'"),
         ("nfg_game", {}, "'parameters' must be those of 'nfg_game'"),
         ("hearts", {"text": "observation"}, r"'text' must be one that .* has: \['information'\]"),

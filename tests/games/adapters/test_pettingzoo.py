@@ -589,7 +589,7 @@ class Long(Trio):
     ("env", "arguments", "message"),
     [
         ("classic/no_such_game_v1", {}, "'env' must be a registered id"),
-        ("classic/tictactoe_v2", {}, "near ones are classic/tictactoe-v3"),
+        ("classic/tictactoe_v2", {}, "did you mean classic/tictactoe-v3"),
         (3, {}, "'env' must be an id, a function"),
         (types.ModuleType("empty"), {}, "'env' must be an id, a function"),
         (dict, {}, "'env' must make a PettingZoo environment"),
@@ -658,7 +658,7 @@ def test_a_family_that_has_moved_is_found_in_its_package(
     sys.modules.pop("mpe2", None)
     game = games.from_pettingzoo("mpe/simple_v9", horizon=3, fresh_chance=False)
     assert game.agents == ("a", "b")
-    with pytest.raises(InvalidArgumentError, match=r"environment of mpe2 .* ones are simple_v9"):
+    with pytest.raises(InvalidArgumentError, match=r"environment of mpe2 .* mean simple_v9"):
         games.from_pettingzoo("mpe/simple_v8", horizon=3)
 
 

@@ -65,6 +65,7 @@ def test_a_box_has_no_names_and_no_count() -> None:
     assert not spaces.nameable(box)
     assert not spaces.nameable(gym.Dict(a=gym.Tuple((box,))))
     assert spaces.count(box) == spaces.count(gym.Text(3)) == math.inf
+    assert spaces.count(gym.MultiBinary((32, 32))) == math.inf
 
 
 @pytest.mark.parametrize("space", FINITE, ids=str)

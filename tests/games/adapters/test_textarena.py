@@ -194,13 +194,13 @@ class Endless(Dice):
 @pytest.mark.parametrize(
     ("env", "arguments", "sentence"),
     [
-        ("Dice-v1", {}, "'env' must be an id of TextArena (got 'Dice-v1'); near ones are Dice-v0"),
+        ("Dice-v1", {}, "'env' must be an id of TextArena (got 'Dice-v1'); did you mean Dice-v0"),
         (
             "Dice-v0",
             {"players": 3},
             "'players' must be a number that Dice-v0 takes (got 3): The numb",
         ),
-        ("Dice-v0", {"horizon": 0}, "'horizon' must be given"),
+        ("Dice-v0", {"horizon": 0}, "'horizon' must be at least 1 (got 0)"),
         (Endless, {}, "'horizon' must be given: Endless has no turn limit"),
         (Broken, {}, "'env' must be one that can be made (got 'Broken'): SyntaxError: f-string"),
         (

@@ -171,6 +171,7 @@ def test_the_rules_tell_the_grammar() -> None:
         (lambda: Slot("NAME", ("ann", "Ann")), "all different"),
         (lambda: Slot("NAME", ("ann b",)), "'options' of NAME must be words without blanks"),
         (lambda: Slot("NAME", ("a:b",)), "without blanks and colons"),
+        (lambda: Slot("COINS", (0, 1)), "'options' must be words"),  # type: ignore[arg-type]
         (lambda: Form("say it"), "'verb' must be a word without blanks and colons"),
         (lambda: Form("\u200b"), "'verb' must be a word"),
         (lambda: grammar_text((), 50), "'forms' must not be empty"),

@@ -232,6 +232,10 @@ def test_the_haggler_wants_ever_less_and_takes_what_is_better_than_nothing_at_th
     [
         (lambda: Negotiation(items=()), "'items' must be at least one kind"),
         (lambda: Negotiation(items=(("hats", 0),)), "'items' must be an integer of at least 1"),
+        (
+            lambda: Negotiation(items={"books": 1, "hats": 2}),  # type: ignore[arg-type]
+            "'items' must be pairs of name and number",
+        ),
         (lambda: Negotiation(items=[["hats", 99], ["balls", 100]]), "at most 10,000 ways"),
         (lambda: Negotiation(items=(("hats", 3),), total=10), "'total' must be a value that the"),
         (lambda: Negotiation(items=(("red hats", 2),)), "'name' must be a word without blanks"),
