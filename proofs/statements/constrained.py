@@ -118,7 +118,7 @@ def _free_scores(case: SpeltCase) -> Sides:
     wrong=_free_scores,
 )
 def what_is_drawn_along_a_trie_is_learnt_on_its_recorded_support(case: SpeltCase) -> Sides:
-    """The expected sum of scores on the recorded supports, times the return, is the gradient of constrained play.
+    """The mean of the return times the sum of the scores on the recorded supports is the gradient of constrained play.
 
     The value is that of play in which replies are drawn along the trie of the legal actions' replies, at the policy's
     temperature. A token that alone can follow has no score. So learning needs only the supports from the tries.

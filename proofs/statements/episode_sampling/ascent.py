@@ -84,7 +84,7 @@ def _the_mean(law: Law) -> Sides:
     wrong=_the_mean,
 )
 def few_drawn_by_size_ascend_signed_powers_of_deviations(law: Law) -> Sides:
-    """Few episodes drawn from large groups follow E[sign(R - V) |R - V|^(1 + alpha)], with V held fixed.
+    """Few episodes drawn from large groups follow grad E[sign(R - V) |R - V|^(1 + alpha)], V and a factor held fixed.
 
     So they seek skew: rare large gains count more than the mean says. Each side holds the weight of each return, less
     that of the first, where a return's weight is what the estimate multiplies the gradient of its probability with.

@@ -39,7 +39,7 @@ def _the_same_start_again(starts: Starts) -> Sides:
     wrong=_the_same_start_again,
 )
 def refilling_groups_without_a_signal_is_neutral_in_direction(starts: Starts) -> Sides:
-    """Playing groups until one has a signal, each on a new start, divides the mean by P and keeps its direction.
+    """Playing groups on new starts until one has a signal divides the mean by Pr[signal] and keeps its direction.
 
     With P the probability of a signal, m and s2 the norm of the mean and the mean square of the estimate of groups that
     have one, the SNR per generated token grows by (s2 - P m^2) / (s2 - m^2). Each side holds the inverse of that, then
