@@ -88,7 +88,7 @@ def group_notes(groups: Sequence[Group]) -> list[str]:
         first, other = (next(g for g in groups if g.scenario == s).runs[0] for s in scenarios[:2])
         notes.append(
             f"the runs play different games: {scenarios[0]} in {str(first.path)!r}, {scenarios[1]} in "
-            f"{str(other.path)!r} (config.json, fields 'game.id' and 'game.arguments'); they are compared apart"
+            f"{str(other.path)!r} (config.json, fields 'game.id' and 'game.arguments'); they are compared separately"
         )
     for scenario in scenarios:
         runs = [run for group in groups if group.scenario == scenario for run in group.runs]
@@ -110,6 +110,6 @@ def group_notes(groups: Sequence[Group]) -> list[str]:
         if repeated:
             notes.append(
                 f"{group.name}: more than one run has seed {', '.join(repeated)} (config.json, field "
-                "'algorithm.seed'); intervals take them for independent"
+                "'algorithm.seed'); intervals treat them as independent"
             )
     return notes

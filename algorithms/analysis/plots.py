@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -27,9 +28,10 @@ def plot_run(folder: str | Path, *, ceiling: float | None = None, title: str = "
     Raises:
       RunFolderError: the folder has no readable metrics.
     """
-    figure = draw_run(read_lines(Path(folder) / METRICS), ceiling=ceiling, title=title)
     file = Path(folder) / "curve.png"
-    figure.savefig(file, dpi=120)
+    with mpl.rc_context({"text.parse_math": False}):  # a title is any text
+        figure = draw_run(read_lines(Path(folder) / METRICS), ceiling=ceiling, title=title)
+        figure.savefig(file, dpi=120)
     return file
 
 

@@ -10,6 +10,7 @@ Source: arXiv:2108.13264 (Agarwal et al. 2021: interquartile mean and probabilit
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,10 +30,10 @@ Floats = npt.NDArray[np.float64]
 Statistic = Callable[..., Any]  # along an axis: an array, or of one row its value
 
 
-def _checked(name: str, values: Values, *, least: int = 1) -> Floats:
+def _checked(name: str, values: Values) -> Floats:
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < least:
-        raise ShapeError(f"{name!r} must have at least {least} values (got shape {array.shape})")
+    if array.ndim != 1 or len(array) < 1:
+        raise ShapeError(f"{name!r} must have at least 1 value (got shape {array.shape})")
     if not np.isfinite(array).all():
         raise InvalidArgumentError(f"{name!r} must be finite (got {array.tolist()})")
     return array
@@ -46,16 +47,18 @@ def _interval(
     method: str,
     level: float,
 ) -> tuple[float, float]:
-    """The ends of a bootstrap interval; each sample is resampled by itself."""
-    interval = stats.bootstrap(
-        samples,
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=1000,
-        confidence_level=level,
-        method=method,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    """The ends of a bootstrap interval, NaN if it is not defined; each sample is resampled by itself."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        interval = stats.bootstrap(
+            samples,
+            statistic,
+            n_resamples=RESAMPLES,
+            batch=1000,
+            confidence_level=level,
+            method=method,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
@@ -83,6 +86,9 @@ def bootstrap(
         low = high = value
     else:
         low, high = _interval((array,), statistic, seed=seed, method=method, level=level)
+        if not (math.isfinite(low) and math.isfinite(high)):  # BCa is not defined here either
+            method = "percentile"
+            low, high = _interval((array,), statistic, seed=seed, method=method, level=level)
     return Estimate(
         value=value, low=low, high=high, n=len(array), method=f"{method} bootstrap", level=level
     )

@@ -1,6 +1,5 @@
 """``tsmg clone``: fit a checkpoint to a player, a policy or recorded episodes, before it is trained."""
 
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -160,9 +159,6 @@ def clone(
     except RunStoppedError as stopped:
         echo_error(str(stopped))
         sys.exit(128 + stopped.signal)
-    except KeyboardInterrupt:
-        echo_error("stopped before the first step; begin again with the same command")
-        sys.exit(128 + signal.SIGINT)
     _say_result(result, spec)
 
 
@@ -213,10 +209,10 @@ def _say_result(result: "CloningResult", spec: CloneSpec) -> None:
     last = result.measurements[-1]
     why = "converged" if result.converged else "all steps are done"
     say(
-        f"{why} after {last.step} steps; kept: step {result.kept.step}, the best on held-out prompts, with a "
+        f"{why} after {last.step} steps; kept: step {result.kept.step}, the best on the measured prompts, with a "
         f"divergence of {result.kept.divergence:.4f} nats per reply"
     )
     say(
-        f"policy: {result.folder}; next: tsmg train --game {spec.game.id} --model {result.folder}, "
-        f"or tsmg evaluate --game {spec.game.id} --model {result.folder}"
+        f"policy: {result.folder}; next: tsmg train {spec.game.options()} --model {result.folder}, "
+        f"or tsmg evaluate {spec.game.options()} --model {result.folder}"
     )

@@ -50,7 +50,7 @@ def evaluate(
     training_game, evaluation_game = game.split(whole_game)
     policy_spec = PolicySpec(**policy_settings)
     policy_spec.check(whole_game)
-    check_opponent(whole_game, opponent, role)
+    check_opponent(whole_game, opponent, role, model=policy_spec.model)
     if policy_spec.constrained:
         check_constrained(whole_game, MSGRPOConfig())
     import torch

@@ -6,17 +6,16 @@ import click
 
 import tsmg
 from algorithms.analysis.printing import printable
-from algorithms.cli.options import game_options, game_spec
+from algorithms.cli.options import config_options, game_spec
+from algorithms.training.game_spec import GameSpec
 
 
 @click.command(short_help="Play a game yourself, as a model would.")
-@game_options
+@config_options(GameSpec, only=["id", "arguments", "horizon"])
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episode.")
-def play(
-    game_id: str, settings: tuple[str, ...], horizon: int | None, held_out: float, seed: int
-) -> None:
+def play(game_id: str, settings: tuple[str, ...], horizon: int | None, seed: int) -> None:
     """Play a game yourself, through the same text interface as a model."""
-    game = game_spec(game_id, settings, horizon, held_out).build()
+    game = game_spec(game_id, settings, horizon).build()
     key = tsmg.EpisodeKey(seed=seed)
     (record,) = tsmg.play(game, Person(), [tsmg.EpisodeSpec(key=key)])
     if isinstance(record, tsmg.FailedEpisode):

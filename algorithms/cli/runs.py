@@ -15,6 +15,7 @@ from algorithms.analysis.comparison import THRESHOLD
 from algorithms.analysis.tables import Table
 from algorithms.cli.options import sentence
 from algorithms.cli.terminal import console, shown
+from algorithms.errors import RunFolderError
 from algorithms.experiments.scheduler import Done, estimated_seconds, is_done, run_jobs
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment, shipped
 from algorithms.runs.reader import read_runs
@@ -199,8 +200,13 @@ def experiment(
         )
 
     run_jobs(declared, todo, folder, parallel=parallel, report=tell)
-    _report_experiment(declared, todo, folder)
-    sys.exit(1 if any(done.error for done in ended) else 0)
+    failed = any(done.error for done in ended)
+    try:
+        _report_experiment(declared, todo, folder)
+    except RunFolderError:
+        if not failed:
+            raise
+    sys.exit(1 if failed else 0)
 
 
 def _experiment_file(name: str, scale: str) -> Path:

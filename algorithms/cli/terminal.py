@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from algorithms.analysis.printing import printable
+from algorithms.training.game_spec import GameSpec
 
 if TYPE_CHECKING:
     from algorithms.play.evaluation import Evaluation
@@ -167,15 +168,15 @@ def run_reporter(updates: int) -> Bar | PlainLines:
     return Bar(updates) if console.is_terminal else PlainLines(updates)
 
 
-def say_result(result: "Result", *, game_id: str, checkpoint: str) -> None:
+def say_result(result: "Result", *, game: GameSpec, checkpoint: str) -> None:
     """Print the result of a run, and what can be done with it.
 
     Args:
       result: of the run.
-      game_id: of its game.
+      game: that was trained on.
       checkpoint: the folder of its last policy.
     """
-    say(f"episodes evaluated: {len(result.sampled.returns)}, the same before and after")
+    say(f"episodes evaluated: {len(set(result.sampled.starts))}, the same before and after")
     say(f"before  sampled: {figures(result.start_sampled)}")
     say(f"        greedy: {figures(result.start_greedy)}")
     say(f"after   sampled: {figures(result.sampled)}")
@@ -191,7 +192,7 @@ def say_result(result: "Result", *, game_id: str, checkpoint: str) -> None:
         say(f"exact optimum of the same starts: return {result.ceiling:.3f}")
     say(
         f"run folder: {result.folder}; next: tsmg report {result.folder}, "
-        f"tsmg evaluate --game {game_id} --model {checkpoint}, or tsmg play --game {game_id}"
+        f"tsmg evaluate {game.options()} --model {checkpoint}, or tsmg play {game.options(split=False)}"
     )
 
 

@@ -143,7 +143,7 @@ def train(
         echo_error(str(stopped))
         sys.exit(128 + stopped.signal if stopped.signal else 1)
     last = checkpoint_folder(folder, spec.algorithm.updates)
-    say_result(result, game_id=spec.game.id, checkpoint=str(last))
+    say_result(result, game=spec.game, checkpoint=str(last))
 
 
 def _with_method(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,13 @@ from algorithms.cloning.config import DESCRIBED, FitConfig
 from algorithms.cloning.demonstrations import Demonstration
 from algorithms.cloning.fit import Fit
 from algorithms.errors import RunFolderError
-from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_file, write_whole_folder
+from algorithms.runs.atomic import (
+    MANIFEST,
+    corruption_reason,
+    write_whole_file,
+    write_whole_folder,
+    writing,
+)
 from algorithms.runs.state import TrainingState, as_saved
 from algorithms.runs.writer import finite
 from lap.model import TrainableModel
@@ -283,7 +289,8 @@ class Cloning:
         if best_of(self.measurements) is measurement:
             write_whole_folder(self.folder / _BEST, self.policy.save_pretrained)
         self._write_checkpoint()
-        with (self.folder / MEASURED).open("a") as lines:
+        file = self.folder / MEASURED
+        with writing(file), file.open("a") as lines:
             lines.write(_line(measurement))
         self.reporter.measured(measurement, self.fit.steps)
 
@@ -312,7 +319,8 @@ class Cloning:
 
     def _finish(self) -> CloningResult:
         kept, best = best_of(self.measurements), self.folder / _BEST
-        if kept is None or (reason := corruption_reason(best)) is not None:
+        reason = "no divergence was a number" if kept is None else corruption_reason(best)
+        if kept is None or reason is not None:
             raise RunFolderError(f"the best policy is not in {str(best)!r}: {reason}")
         later = shutil.ignore_patterns(POLICY_FILE, MANIFEST)
         shutil.copytree(best, self.folder, ignore=later, dirs_exist_ok=True)

@@ -88,13 +88,12 @@ def _run(experiment: Experiment, job: Job, output: Path) -> Done:
     """One run in a process of its own; its folder takes its final name when it is finished."""
     if job.source is not None and not is_done(output / job.source.place):
         return Done(
-            job=job, error=f"{str(output / job.source.place)!r} is not done, and has its policy"
+            job=job,
+            error=f"{str(output / job.source.place)!r} is not finished, and this run needs its policy",
         )
     folder = output / job.place
     if folder.exists():
-        return Done(
-            job=job, error=f"{str(folder)!r} holds something that is no whole run; move it away"
-        )
+        return Done(job=job, error=f"{str(folder)!r} does not hold a finished run; move it away")
     work = folder.with_name(folder.name + UNFINISHED)
     log = output / "logs" / f"{str(job.place).replace(os.sep, '-')}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +149,6 @@ def _seconds_per_update(experiment: Experiment, job: Job, output: Path) -> tuple
             run = read_run(path)
         except RunFolderError:
             continue
-        if run.updates and run.seconds > 0:
+        if run.is_finished and run.updates and run.seconds > 0:
             return run.seconds / len(run.updates), True
     return experiment.cost.seconds_per_update * job.arm.factor * job.scenario.factor, False

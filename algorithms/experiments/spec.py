@@ -342,8 +342,8 @@ def _check_opponents(experiment: Experiment) -> None:
         ]
         if scenario.opponent != "self" and evaluated:
             raise InvalidArgumentError(
-                f"'scenarios.{scenario.name}.opponent' plays beside agents that are trained there alone (the arm "
-                f"{evaluated[0]!r} is not)"
+                f"'scenarios.{scenario.name}.opponent' is possible only where every arm trains (the arm "
+                f"{evaluated[0]!r} does not)"
             )
 
 

@@ -16,6 +16,7 @@ import torch
 import lap
 from algorithms.cloning.divergence import divergence_from_player
 from algorithms.experiments.spec import Experiment, Job, jobs, read_experiment
+from algorithms.method.config import MSGRPOConfig
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.rollouts import fixed_starts
@@ -23,6 +24,7 @@ from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
 from algorithms.training.game_spec import Game
+from algorithms.training.learner import reply_sampling
 from algorithms.training.metrics import evaluation_metrics
 from algorithms.training.run import run_training
 from tsmg import InvalidArgumentError, with_player
@@ -76,8 +78,7 @@ def evaluate_only(experiment: Experiment, job: Job, folder: Path, *, root: Path)
         game,
         policy,
         spec.policy.constrained,
-        config.max_reply_tokens,
-        config.max_failure_rate,
+        config,
     )
     temperature, tried = config.temperature, {}
     if job.arm.decoding:
@@ -119,21 +120,18 @@ def _evaluation(
     game: Game,
     policy: Policy,
     constrained: bool,
-    max_reply_tokens: int,
-    max_failure_rate: float,
+    config: MSGRPOConfig,
     temperature: float,
     episodes: int,
     seed: int,
 ) -> Evaluation:
-    sampling = attrs.evolve(
-        policy.sampling, max_reply_tokens=max_reply_tokens, temperature=temperature
-    )
+    sampling = attrs.evolve(reply_sampling(config), temperature=temperature)
     sampled = policy.with_sampling(sampling)
     return evaluate(
         game,
         lap.ConstrainedPolicy(game=game, policy=sampled) if constrained else sampled,
         fixed_starts(game, episodes, seed=seed),
-        max_failure_rate=max_failure_rate,
+        max_failure_rate=config.max_failure_rate,
     )
 
 

@@ -137,7 +137,7 @@ def within_bounds(
         total = math.fsum(step.rewards_N[n] for step in record.steps)
         if not low - slack <= total <= high + slack:
             where = f"{game.name}, step {len(record.steps)}, {record.key}"
-            told = f"the return of {agent!r} is {total:g}, declared are {low:g} to {high:g}"
+            told = f"the return of {agent!r} is {total:g}, but its declared bounds are {low:g} to {high:g}"
             return FailedEpisode(
                 key=record.key, error=f"{where}: GameLawError: {told}", steps=record.steps
             )

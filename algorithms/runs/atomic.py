@@ -15,13 +15,31 @@ MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says of an error of the operating system which path was written.
+
+    Raises:
+      RunFolderError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"cannot write {str(path)!r}: {error}") from error
+
+
 def write_whole_file(file: Path, text: str) -> None:
-    """Write a file under another name, synchronise it to the disk, rename it."""
+    """Write a file under another name, synchronise it to the disk, rename it.
+
+    Raises:
+      RunFolderError: it cannot be written.
+    """
     work = file.with_name(_UNFINISHED + file.name)
-    work.write_text(text)
-    sync(work)
-    work.replace(file)
-    sync(file.parent)
+    with writing(file):
+        work.write_text(text)
+        sync(work)
+        work.replace(file)
+        sync(file.parent)
 
 
 def write_whole_folder(folder: Path, write: Callable[[Path], None]) -> None:

@@ -76,7 +76,7 @@ def save_checkpoint(
 
 
 def remove_old_checkpoints(run: Path, *, update: int, keep: int) -> None:
-    """Remove all but the newest checkpoints up to an update, and those after it, which are not part of this history.
+    """Of the checkpoints up to an update, remove all but the newest; later ones, of another history, are left alone.
 
     Args:
       run: the run folder.

@@ -148,10 +148,10 @@ def _values_by_start(record: Record, name: str) -> dict[str, float | None]:
     _, _, short = name.partition("/")
     values: Sequence[float | None]
     if short.startswith("game/"):
-        values = record.get(f"{greedy}metrics", {}).get(short.removeprefix("game/"), [None])
+        values = record.get(f"{greedy}metrics", {}).get(short.removeprefix("game/"), [])
     else:
         kind = {"success_rate": "successes", "reward": "returns"}.get(short, "")
-        values = record.get(f"{greedy}{kind}", [None])
+        values = record.get(f"{greedy}{kind}", [])
     starts = record.get(f"{greedy}starts", [])
     if len(set(starts)) != len(values):
         return {}

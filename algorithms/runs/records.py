@@ -49,7 +49,9 @@ def _config_fault(config: Record) -> str:
             return f"field 'spec.{part}' is missing or not a JSON object"
     updates = spec["algorithm"].get("updates")
     if not isinstance(updates, int) or isinstance(updates, bool) or updates < 0:
-        return f"field 'spec.algorithm.updates' must be a whole number (got {updates!r})"
+        return (
+            f"field 'spec.algorithm.updates' must be a whole number of at least 0 (got {updates!r})"
+        )
     for part in ("game", "policy", "labels"):
         if not isinstance(spec.get(part, {}), Mapping):
             return f"field 'spec.{part}' must be a JSON object"
@@ -99,7 +101,8 @@ def read_good_lines(
     parsed = list(_parsed(text, check))
     faults = [f"line {number}: {fault}" for number, _, fault in parsed if fault]
     if faults:
-        more = f" (and {len(faults) - 1} more lines)" if len(faults) > 1 else ""
+        rest = len(faults) - 1
+        more = f" (and {rest} more line{'s' if rest > 1 else ''})" if rest else ""
         problems.append(f"{str(file)!r}, {faults[0]}; left out{more}")
     return [record for _, record, fault in parsed if not fault]
 

@@ -1,7 +1,7 @@
 """The form of ``config.json``, by version, and the upgrade of older forms to the current one.
 
 Version 2: ``spec`` is the run's ``RunSpec`` as JSON, every ``auto`` resolved (its first runs had ``clip`` in place of
-``clip_low`` and ``clip_high``); Next to it are ``baselines`` and ``versions`` and, if they apply, ``cloning``,
+``clip_low`` and ``clip_high``). Next to it are ``baselines`` and ``versions`` and, if they apply, ``cloning``,
 ``decoding``, ``prompt``, ``parser`` and ``given_parts`` (what a caller from Python made without the spec). Version 1,
 before there were specs, had the settings at the top level, and under ``command`` the options of the command line.
 """

@@ -147,7 +147,7 @@ def _check_alike(weights: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> 
     for name in {**weights, **saved}:
         if name not in weights or name not in saved:
             raise RunFolderError(
-                f"the saved training belongs to another network: {name!r} is in one"
+                f"the saved training belongs to another network: {name!r} is in only one of the two"
             )
         here, there = weights[name], saved[name]
         if (here.shape, here.dtype) != (there.shape, there.dtype):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from algorithms.errors import RunFolderError
-from algorithms.runs.atomic import sync, write_whole_file
+from algorithms.runs.atomic import sync, write_whole_file, writing
 from algorithms.runs.schema import SCHEMA_VERSION
 from tsmg import AgentStep, Completion, Episode, FailedEpisode, Parsed, Step
 
@@ -48,6 +48,21 @@ _PLACES = 4  # of a token's log-probability in a transcript, which people read
 _VERSIONS = ("tsmg", "torch", "transformers", "accelerate", "numpy", "gymnasium", "pettingzoo")
 
 
+def check_new(path: str | Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      RunFolderError: it holds one.
+    """
+    if (Path(path) / CONFIG).exists():
+        raise RunFolderError(
+            f"{str(path)!r} already holds a run; choose another folder or remove it"
+        )
+
+
 class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
     """Writes a run's files; each line is flushed as it is written. Leaving its ``with`` block closes them.
 
@@ -63,10 +78,8 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
 
     def __init__(self, path: str | Path, *, kept: Mapping[str, int] | None = None) -> None:
         self.path = Path(path)
-        if kept is None and (self.path / CONFIG).exists():
-            raise RunFolderError(
-                f"{str(self.path)!r} already holds a run; choose another folder or remove it"
-            )
+        if kept is None:
+            check_new(self.path)
         self._open = contextlib.ExitStack()
         self._files: dict[str, IO[str]] = {}
         try:
@@ -101,10 +114,7 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
         """
         full = {"schema_version": SCHEMA_VERSION, **config, "versions": versions()}
         text = json.dumps(full, indent=2, sort_keys=True) + "\n"
-        try:
-            write_whole_file(self.path / CONFIG, text)
-        except OSError as error:
-            raise RunFolderError(f"cannot write {str(self.path / CONFIG)!r}: {error}") from error
+        write_whole_file(self.path / CONFIG, text)
 
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """One line of a ``.jsonl`` file; a number that is not finite becomes null.
@@ -112,11 +122,9 @@ class RunFolder(contextlib.AbstractContextManager["RunFolder"]):
         Raises:
           RunFolderError: it cannot be written, for example because the disk is full.
         """
-        try:
+        with writing(self.path / name):
             self._files[name].write(json.dumps(_finite(record)) + "\n")
             self._files[name].flush()
-        except OSError as error:
-            raise RunFolderError(f"cannot write {str(self.path / name)!r}: {error}") from error
 
     def sync(self) -> dict[str, int]:
         """Synchronise all lines to the disk; returns how many bytes each file has."""

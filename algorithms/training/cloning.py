@@ -26,7 +26,8 @@ from algorithms.cloning.run import (
     SilentCloning,
 )
 from algorithms.distributed.sharding import Sharding
-from algorithms.errors import RunFolderError, RunStoppedError
+from algorithms.errors import RunStoppedError
+from algorithms.runs.atomic import writing
 from algorithms.runs.writer import versions
 from algorithms.training.clone_spec import CloneSpec, check_folder
 from algorithms.training.interruption import Interruption
@@ -214,10 +215,8 @@ def _begun(
     sharding: Sharding,
 ) -> Cloning:
     """A cloning at its beginning, or where it was stopped."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot write to {str(folder)!r}: {error}") from error
     games = _Games.of(spec)
     reporter.stage("making the policy")
     policy = spec.build_policy(games.fitted)

@@ -33,7 +33,7 @@ def draw_episodes(
 def zero_variance_episodes(
     config: MSGRPOConfig, role_groups: Sequence[RoleGroup], drawn: Sequence[Selected]
 ) -> list[Selected]:
-    """Episodes of zero-variance groups, for the regularisers: the first of each group, since all are alike.
+    """Episodes of zero-variance groups, for the regularisers: the first ``kept_episodes`` of each; all are alike.
 
     Args:
       config: the settings of the regularisers.

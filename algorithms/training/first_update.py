@@ -32,7 +32,7 @@ class Situation:
       game: the options that name the game; ``None`` if the run's objects were made in Python, and no options fit.
       model: the checkpoint; ``None`` for a small behaviour-cloned model.
       lora: the adapters, as in the option.
-      max_reply_tokens, group_size, temperature: of the method's settings.
+      max_reply_tokens, groups, group_size, temperature: of the method's settings.
       examples, prefill, constrained: what the policy has already.
     """
 
@@ -40,6 +40,7 @@ class Situation:
     model: str | None
     lora: str | None = None
     max_reply_tokens: int
+    groups: int
     group_size: int
     temperature: float
     examples: int = 0
@@ -55,7 +56,8 @@ class Situation:
           is_given: whether it plays with objects from Python in place of those that the spec names.
         """
         return cls(
-            game=None if is_given else _game_options(spec),
+            game=None if is_given else spec.game.options(),
+            groups=spec.algorithm.groups,
             model=spec.policy.model,
             lora=spec.policy.lora,
             max_reply_tokens=spec.algorithm.max_reply_tokens,
@@ -70,13 +72,6 @@ class Situation:
     def has_own_prompt(self) -> bool:
         """Whether the prompt follows from the settings: neither a small cloned model's nor a saved policy's does."""
         return self.model is not None and not (Path(self.model) / POLICY_FILE).is_file()
-
-
-def _game_options(spec: RunSpec) -> str:
-    texts = [f"{name}={value}" for name, value in spec.game.arguments.items()]
-    settings = [f"--set {shlex.quote(text)}" for text in texts]
-    horizon = [] if spec.game.horizon is None else [f"--horizon {spec.game.horizon}"]
-    return " ".join([f"--game {shlex.quote(spec.game.id)}", *settings, *horizon])
 
 
 def first_update_warnings(
@@ -106,8 +101,7 @@ def first_update_warnings(
     if invalid > _INVALID:
         return [_warning("invalid", _invalid_replies(said, invalid), _helps(said, game, situation))]
     success = metrics["success_rate"]
-    groups = len({group.episodes[0].key.group for group in update.rollouts.groups})
-    if (metrics["frac_reward_zero_std"] or 0.0) < 1 or groups < _GROUPS:
+    if (metrics["frac_reward_zero_std"] or 0.0) < 1 or situation.groups < _GROUPS:
         return []
     if success is not None and success >= _SUCCEEDS:
         return []
@@ -204,7 +198,7 @@ def _silent_helps(game: AbstractGame[Any, Any], situation: Situation) -> dict[st
         return {}
     helps = {
         f"--group-size {2 * situation.group_size}": "more episodes of each start",
-        f"--temperature {1.5 * situation.temperature:g}": "more various replies",
+        f"--temperature {1.5 * situation.temperature:g}": "more varied replies",
     }
     return helps | _clone(game, situation)
 

@@ -1,6 +1,7 @@
 """The game of a run as a value."""
 
 import importlib
+import shlex
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -62,6 +63,23 @@ class GameSpec:
         game = game if self.horizon is None else tsmg.with_horizon(game, self.horizon)
         tsmg.step_limit(game)
         return game
+
+    def options(self, *, split: bool = True) -> str:
+        """The options that name this game on the command line.
+
+        Args:
+          split: whether the command has ``--held-out``, too.
+
+        Example:
+          >>> GameSpec(id="Snake-v0", arguments={"size": 5}, held_out=0.5).options()
+          '--game Snake-v0 --set size=5 --held-out 0.5'
+        """
+        texts = [f"{name}={value}" for name, value in self.arguments.items()]
+        settings = [f"--set {shlex.quote(text)}" for text in texts]
+        horizon = [] if self.horizon is None else [f"--horizon {self.horizon}"]
+        is_default = self.held_out == attrs.fields_dict(GameSpec)["held_out"].default
+        held_out = [f"--held-out {self.held_out:g}"] if split and not is_default else []
+        return " ".join([f"--game {shlex.quote(self.id)}", *settings, *horizon, *held_out])
 
     def split(self, game: Game) -> tuple[Game, Game]:
         """The part to train on and the part to evaluate on; the whole game twice if nothing is held out.

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, final
 
 _NOTED = (signal.SIGTERM, signal.SIGINT)
-_TOLD = b"\nfinishing this update; the same signal again stops at once\n"
+_TOLD = b"\nfinishing the current work; a second signal stops at once\n"
 
 
 @final

@@ -195,6 +195,7 @@ def recorded_evaluation(metrics: Mapping[str, float | None], prefix: str) -> Eva
             for name, value in metrics.items()
             if name.startswith(game) and value is not None
         },
+        failures=int(metrics.get(f"{prefix}/failed_episodes") or 0),
     )
 
 

@@ -97,8 +97,16 @@ def endpoint_policy(name: str) -> "lap.LanguageAgentPolicy[Any]":
     return lap.LanguageAgentPolicy(model=lap.EndpointModel(url, model), sampling=sampling)
 
 
-def check_opponent(game: Game, opponent: str, role: str | None) -> None:
+def check_opponent(
+    game: Game, opponent: str, role: str | None, *, model: str | None = None
+) -> None:
     """Refuse an opponent or a role that the game does not have, before anything is loaded.
+
+    Args:
+      game: what is played.
+      opponent: as ``RunSpec`` describes it.
+      role: the agent that is not played by the opponent.
+      model: the policy that plays against it, as ``PolicySpec`` describes it.
 
     Raises:
       InvalidArgumentError: the message says which.
@@ -117,6 +125,8 @@ def check_opponent(game: Game, opponent: str, role: str | None) -> None:
         raise InvalidArgumentError(
             f"{game.name} has no scripted player; 'uniform' is an opponent in any game"
         )
+    if opponent == "past" and model is not None and is_endpoint(model):
+        raise InvalidArgumentError("an endpoint has no past copies: choose another 'opponent'")
     if is_endpoint(opponent):
         check_endpoint(opponent)
     elif opponent not in ("past", "scripted", "uniform"):

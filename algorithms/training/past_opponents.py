@@ -131,7 +131,7 @@ def past_opponents(
 def remember_learners(
     opponents: Sequence[PastOpponents], learners: Sequence[Learner], update: int
 ) -> None:
-    """Let each opponent take its copy, if one is due after ``done`` updates."""
+    """Let each opponent take its copy, if one is due after ``update`` updates."""
     for opponent in opponents:
         opponent.remember(followed_learner(opponent, learners).policy, update)
 

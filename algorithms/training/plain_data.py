@@ -1,6 +1,7 @@
 """Conversion of attrs values to and from the plain data of JSON and TOML, with messages that name file and key."""
 
 import difflib
+import itertools
 import json
 import tomllib
 import types
@@ -155,12 +156,17 @@ def to_toml(value: object, *, section: str = "") -> str:
         if attrs.has(type(item)):
             tables += f"\n{comment}[{name}]\n{to_toml(item, section=name)}"
         elif isinstance(item, Mapping):
-            lines = (f"{_key(key)} = {_toml_value(to_plain(it))}\n" for key, it in item.items())
+            lines = itertools.starmap(_toml_line, item.items())
             tables += f"\n{comment}[{name}]\n{''.join(lines)}"
         else:
-            line = f"{field.name} = {_toml_value(to_plain(item))}"
-            settings += comment + (f"# {field.name} is unset\n" if item is None else f"{line}\n")
+            settings += comment + _toml_line(field.name, item)
     return settings + tables
+
+
+def _toml_line(name: str, value: object) -> str:
+    if value is None:
+        return f"# {_key(name)} is unset\n"
+    return f"{_key(name)} = {_toml_value(to_plain(value))}\n"
 
 
 def _key(name: str) -> str:

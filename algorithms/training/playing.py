@@ -153,7 +153,7 @@ class GroupPlayer:
       policies: the policies that learn, by agent.
       config: the settings, with every ``auto`` resolved.
       sharding: how weights and groups are divided.
-      constrained: whether these policies can say legal actions alone.
+      constrained: whether these policies can name only legal actions.
       starts: the starts that a start rule chooses among.
       branching: which episodes of a group begin in the middle of others; none if ``None``.
     """

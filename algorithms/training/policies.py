@@ -56,7 +56,7 @@ def load_policy(
       model: a folder, an endpoint as URL#model, the name of a checkpoint, or ``None``: a behaviour-cloned model.
       chat: whether prompts go through the chat template; ``None``: if there is one.
       thinking: what the chat template is told about thinking aloud; ``None``: nothing.
-      dtype: ``float32``, ``bfloat16``, or ``mixed``: float32, computed with in bfloat16.
+      dtype: ``float32``, ``bfloat16``, or ``mixed`` (float32 weights, bfloat16 computation).
       history: past turns that the prompt shows.
       subgoals: whether replies also keep or switch a subgoal; a saved policy gets that format, too.
       examples: how many examples of play the prompt shows; 0: those that a folder was saved with.
@@ -66,8 +66,7 @@ def load_policy(
 
     Raises:
       InvalidArgumentError: the game has no scripted player for examples, or the parser no opening for prefill.
-      ModelError: there is no such checkpoint, or it cannot be loaded.
-      RunFolderError: a saved policy is malformed.
+      ModelError: there is no such checkpoint, or it or a saved policy cannot be loaded.
     """
     shown = examples_of_play(game, examples) if examples else ()  # refused before a model is loaded
     loading = _LOADING[dtype]  # a backend that knows no such settings takes the plain type

@@ -55,19 +55,25 @@ class PolicySpec:
         "OpenAI-compatible endpoint as URL#model; a small behaviour-cloned model of the game if unset",
     )
     chat: bool | None = option(
-        None, "whether prompts go through the tokenizer's chat template; unset: if there is one"
+        None,
+        "whether prompts go through the tokenizer's chat template; unset: if there is one; a saved policy keeps "
+        "its own setting",
     )
     thinking: bool | None = option(
         None,
         "whether the chat template is told to let the model think aloud; the action is then what follows </think>; "
-        "unset: the template is told nothing",
+        "unset: the template is told nothing; a saved policy keeps its own setting",
     )
     dtype: Dtype = option(
         "float32",
         "data type of a checkpoint's weights; mixed: float32 weights, bfloat16 computation",
         one_of,
     )
-    history: int = option(0, "past turns that the prompt shows; 0 is memoryless", within(0))
+    history: int = option(
+        0,
+        "past turns that the prompt shows; 0 is memoryless; a saved policy keeps its own prompt",
+        within(0),
+    )
     subgoals: bool = option(
         False,
         "ask for replies of three parts, <switch>, <subgoal> and <action>, which keep or switch a subgoal that every "
@@ -185,7 +191,7 @@ class PolicySpec:
             raise InvalidArgumentError(f"{game.name} has no scripted player for 'player_arguments'")
         try:
             player = attrs.evolve(own, **self.player_arguments)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # no such argument; or it is no class of attrs
             raise InvalidArgumentError(f"'player_arguments': {error}") from error
         return tsmg.with_player(game, player)
 
@@ -212,8 +218,7 @@ class PolicySpec:
           saved: the folder of this policy as it was saved before; loaded instead of being made again.
 
         Raises:
-          ModelError: there is no such checkpoint, or it cannot be loaded.
-          RunFolderError: the saved policy is missing or malformed.
+          ModelError: there is no such checkpoint, or it or a saved policy cannot be loaded.
         """
         from algorithms.training.policies import load_policy
         from lap import LoraSettings

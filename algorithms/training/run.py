@@ -18,7 +18,7 @@ from algorithms.runs.checkpoints import START, ResumePoint, has_start, resume_po
 from algorithms.runs.reader import flat
 from algorithms.runs.records import read_config, read_lines
 from algorithms.runs.schema import check_resumable
-from algorithms.runs.writer import METRICS, NullRunFolder, RunFolder, versions
+from algorithms.runs.writer import METRICS, NullRunFolder, RunFolder, check_new, versions
 from algorithms.training.engines import may_have_moved
 from algorithms.training.first_update import Situation
 from algorithms.training.interruption import Interruption
@@ -87,13 +87,16 @@ def run_training(
 
     Raises:
       InvalidArgumentError: the spec names no such game, policy or player, or settings do not fit together.
+      ModelError: there is no such checkpoint, it cannot be loaded, or an engine does not serve it.
       RunFolderError: the folder holds a run already; to resume: it holds none, or one of other settings or another
         reference policy; a file cannot be written.
       RunStoppedError: a signal stopped the run, or a collapse with ``stop_on_collapse``.
       TooManyFailuresError: more episodes failed than the configuration accepts; they are in ``failures.jsonl``.
     """
     recorded = read_config(folder) if resume else None
-    if recorded is not None:
+    if recorded is None:
+        check_new(folder)
+    else:
         check_resumable(recorded, folder, has_parts=parts is not None)
     with without_progress_bars():
         made = parts or _built_parts(spec, Path(folder), reporter, resume=resume)

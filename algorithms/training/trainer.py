@@ -96,7 +96,7 @@ class MSGRPOTrainer:
       policies: the current policy of each agent that learns.
       config: the settings, with every ``auto`` resolved.
       estimator: from groups of episodes to weighted completions.
-      constrained: whether they can name only legal actions.
+      constrained: whether the policies that learn can name only legal actions.
       learners: the distinct policies, each with its reference policy.
       batch_learner: makes the optimiser steps of an update.
       ahead: plays the next update while this one is learnt, if ``max_staleness`` allows it.

@@ -36,8 +36,8 @@ def load_gguf_network(file: str | Path, *, dtype: torch.dtype) -> Any:
       dtype: the type that weights are de-quantised to.
 
     Raises:
-      ModelError: there is no such file, it is none of GGUF, its architecture is unknown, it is broken, or the package
-        gguf is not installed.
+      ModelError: there is no such file, it is not a GGUF file, its architecture is unknown, it is broken, or the
+        package gguf is not installed.
     """
     with _alone(file) as source, contextlib.redirect_stderr(io.StringIO()):  # progress bars
         network = AutoModelForCausalLM.from_pretrained(**source, **_densely(), dtype=dtype)

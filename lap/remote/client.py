@@ -110,7 +110,7 @@ class JsonClient:
       url: its address.
       timeout: seconds that an answer may take.
       retries: how often a request that failed for a transient reason is repeated.
-      pause: seconds before the first repetition; twice as long before each other one.
+      pause: seconds before the first repetition; doubled before each further one.
 
     Raises:
       InvalidArgumentError: the key in the environment cannot be sent.

@@ -44,7 +44,7 @@ def on_engines(
       folder: where weights are written for the servers to read; a temporary one unless given.
 
     Raises:
-      ModelError: the model is none of transformers.
+      ModelError: the model is not a transformers model.
       EngineError: a server has another tokenizer.
     """
     learner = policy.model

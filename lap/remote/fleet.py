@@ -68,7 +68,9 @@ class Fleet:
         with self._lock:
             if server.is_alive:
                 server.fault, server.is_alive = str(error), False
-                self._notes.append(f"{error}: it is asked no more, and others play what it had")
+                self._notes.append(
+                    f"{error}: it is no longer used, and its requests go to the other servers"
+                )
 
     def revive(self) -> None:
         """Use servers again that had failed and now report that they are healthy."""

@@ -105,7 +105,7 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
         return self._deviation
 
     def _push_to(self, server: EngineServer, engine: EngineModel, place: Path) -> float:
-        """Give one server the weights, and check that it plays with them; one that fails is asked no more."""
+        """Give one server the weights, and check that it plays with them; one that fails is no longer used."""
         prompts = tuple(dict.fromkeys((*self._asked, *PROBES)))[: self._canary]
         try:
             if engine.served_name:
@@ -119,7 +119,7 @@ class SplitModel(TrainableModel, PrefillingModel, SavableModel, PushingModel):
 
     @staticmethod
     def _unload_from(server: EngineServer, engine: EngineModel, name: str) -> None:
-        """Let one server forget adapters; one that fails is asked no more."""
+        """Let one server forget adapters; one that fails is no longer used."""
         try:
             server.unload_adapters(name)
         except ServerDownError as error:

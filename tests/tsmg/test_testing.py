@@ -995,7 +995,9 @@ def test_extreme_episodes_are_walked_though_every_step_was_walked_before(
 
 def test_an_enumeration_notes_bounds_that_are_too_large_and_horizons_that_are_too_small() -> None:
     loose = quick(declared(longest_game=9), rules=["longest-game", "step-limit"])
-    assert loose.result("longest-game").notes == ("the longest game has 4 steps, declared are 9",)
+    assert loose.result("longest-game").notes == (
+        "the longest game has 4 steps, but 9 are declared",
+    )
     short = quick(lambda: broken(horizon=3)(facts=Facts()), rules=["step-limit"])
     assert short.result("step-limit").notes == ("the horizon of 3 steps cuts some episodes off",)
     assert quick(Countdown, rules=["step-limit"]).result("step-limit").notes == ()

@@ -201,7 +201,7 @@ class _Check:
             self.notes["plays-through"][note] = None
         declared = game.facts.longest_game
         if declared is not None and found.longest < declared <= self.subject.limit:
-            note = f"the longest game has {found.longest} steps, declared are {declared}"
+            note = f"the longest game has {found.longest} steps, but {declared} are declared"
             self.notes["longest-game"][note] = None
         if found.is_cut_off and self.subject.limit == game.horizon:
             note = f"the horizon of {game.horizon} steps cuts some episodes off"

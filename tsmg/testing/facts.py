@@ -75,7 +75,7 @@ def _return_bounds(case: Case) -> Iterator[Outcome]:
     slack = _TOLERANCE * max(1.0, abs(low), abs(high))
     for n, agent in enumerate(case.game.agents):
         total = sum(visit.rewards_N[n] for visit in case.walk.visits[1:])
-        seen = f"the return of {agent!r} is {total!r}, declared are {low} to {high}"
+        seen = f"the return of {agent!r} is {total!r}, but its declared bounds are {low} to {high}"
         yield None if low - slack <= total <= high + slack else Finding(at, seen)
 
 

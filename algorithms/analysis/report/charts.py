@@ -82,7 +82,8 @@ def group_curve(group: Group, metric: str) -> Curve | None:
     values = np.array([[curve[update] for update in common] for curve in curves])
     means = tuple(values.mean(axis=0).tolist())
     if len(curves) == 1:
-        low, high = _band_of_one(group.runs[0], metric, common, means)
+        (run,) = [run for run in group.runs if run.curve(metric)[0]]
+        low, high = _band_of_one(run, metric, common, means)
         return Curve(updates=tuple(common), mean=means, low=low, high=high)
     band = stats.bootstrap(
         (values,),
@@ -123,7 +124,8 @@ def svg(chart: Chart, groups: Sequence[Group]) -> str | None:
     """
     marks = [f"#fe01{n:02x}" for n in range(len(COLOURS))]
     ink, faint = "#fe02ff", "#fe03ff"
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.metric}):
+    style = {"svg.fonttype": "none", "svg.hashsalt": chart.metric, "text.parse_math": False}
+    with mpl.rc_context(style):
         figure = Figure(figsize=_SIZE, layout="constrained")
         FigureCanvasSVG(figure)
         if not _draw(figure.subplots(), chart, groups, colours=marks, ink=ink, faint=faint):

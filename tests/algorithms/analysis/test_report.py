@@ -246,6 +246,8 @@ def test_curves_are_means_over_runs_with_bands(tmp_path):
     assert drawn.startswith("<svg") and 'aria-label="A &amp; B"' in drawn
     assert "var(--c0)" in drawn and "var(--ink)" in drawn and "#fe0" not in drawn
     assert svg(Chart(title="nothing", metric="colour"), [group]) is None
+    odd = Chart(title="runs/run_$1_$", metric="eval/success_rate")
+    assert "run_$1_$" in svg(odd, [group])
 
 
 def test_markdown_and_picture(tmp_path):

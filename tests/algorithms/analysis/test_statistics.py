@@ -153,3 +153,11 @@ def test_the_interval_by_t_of_one_run_and_of_none():
     assert ends(statistics.mean_by_t([2.0, 2.0])) == (2.0, 2.0, 2.0)
     with pytest.raises(ShapeError):
         statistics.mean_by_t([])
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_no_single_run_matters_the_interval_is_the_plain_one():
+    """Whichever run is left out, the middle half is all successes, and BCa is not defined."""
+    found = statistics.interquartile_mean([1.0] * 9 + [0.5])
+    assert found.method == "percentile bootstrap"
+    assert found.value == found.high == 1.0 >= found.low > 0.8

@@ -104,7 +104,7 @@ def test_while_a_run_plays(place: Callable[..., "subprocess.Popen[str]"], tmp_pa
     is_there(tmp_path / "run" / "start")
     press_ctrl_c(process)
     first, last = told(process)
-    assert first == "finishing this update; the same signal again stops at once"
+    assert first == "finishing the current work; a second signal stops at once"
     assert last.startswith("stopped by SIGINT after update ")
     assert last.endswith("tsmg train --resume run")
 

@@ -57,6 +57,14 @@ def run(*arguments, input=None):
             "'role' must be one of first, second",
         ),
         (["play", "--game", "nothing"], "no game is registered as 'nothing'"),
+        (["play", "--held-out", "0.5"], "--held-out"),
+        (
+            [
+                *["evaluate", "--game", "KuhnPoker-v0", "--opponent", "past", "--model"],
+                "http://localhost/v1#m",
+            ],
+            "an endpoint has no past copies: choose another 'opponent'",
+        ),
     ],
 )
 def test_one_sentence_and_exit_code_2(arguments, sentence):

@@ -154,6 +154,19 @@ def test_it_stops_once_it_has_converged(tmp_path, monkeypatch):
     assert result.converged and result.measurements[-1].step == 4
 
 
+def test_without_a_number_there_is_no_best_policy(tmp_path, monkeypatch):
+    monkeypatch.setattr("algorithms.cloning.fit.Fit.divergence", lambda self, shown: float("nan"))
+    cloning = a_cloning(tmp_path / "d", config=attrs.evolve(CONFIG, patience=1))
+    with pytest.raises(RunFolderError, match="no divergence was a number"):
+        cloning.run()
+
+
+def test_a_record_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "e" / cloning_run.MEASURED).mkdir(parents=True)
+    with pytest.raises(RunFolderError, match=r"cannot write '.*clone\.jsonl'"):
+        a_cloning(tmp_path / "e")
+
+
 @pytest.mark.parametrize(
     ("divergences", "is_over"),
     [

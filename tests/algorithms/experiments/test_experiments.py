@@ -12,11 +12,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import games
+import lap
 from algorithms import CloningConfig
 from algorithms.cli import main as cli
 from algorithms.cloning import small
 from algorithms.experiments import Job, jobs, read_experiment, run_jobs, scheduler, shipped, worker
 from algorithms.experiments.scheduler import estimated_seconds, is_done
+from algorithms.method.config import MSGRPOConfig
 from algorithms.method.presets import PRESETS
 from algorithms.runs.reader import read_run
 from algorithms.training import run as training
@@ -24,7 +27,7 @@ from algorithms.training import run_loop
 from algorithms.training.policy_spec import PolicySpec
 from lap import LanguageAgentPolicy
 from lap.models.small import make_tokenizer, small_network
-from tests.run_folders import write_run
+from tests.run_folders import write_lines, write_run
 from tsmg import InvalidArgumentError, TSMGError
 
 SMOKE = shipped()["paper-smoke"]
@@ -163,7 +166,7 @@ def test_the_large_model_has_24_times_the_parameters():
         (
             "game.horizon = 6",
             'opponent = "uniform"\ngame.horizon = 6',
-            "'scenarios.lake.opponent' plays beside agents that are trained there alone (the arm 'optimal-clone'",
+            "'scenarios.lake.opponent' is possible only where every arm trains (the arm 'optimal-clone'",
         ),
         ("runs = 2", "runs = 10001", "in section 'arms[0]', 'runs' must be at least 1"),
         ('name = "uniform"', 'name = "aaw"', "'arms' must be at least one table [[arms]], with"),
@@ -258,7 +261,10 @@ def test_what_is_done_is_not_repeated_and_a_failure_keeps_nothing_back(tmp_path,
     causes = {str(done.job.place): done.error for done in failed}
     assert "ValueError: the lake is frozen over (exit code 1;" in causes["lake/uniform/0"]
     assert "logs/lake-uniform-0.txt" in causes["lake/uniform/0"]
-    assert "lake/uniform/0' is not done, and has its policy" in causes["slippery-lake/uniform/0"]
+    assert (
+        "lake/uniform/0' is not finished, and this run needs its policy"
+        in causes["slippery-lake/uniform/0"]
+    )
     assert started.index("lake/aaw/1") < started.index("slippery-lake/aaw/1")
     assert is_done(tmp_path / "lake/aaw/1") and not (tmp_path / "lake/uniform/0").exists()
     again = fake_processes(monkeypatch)
@@ -321,6 +327,25 @@ def test_the_command_runs_reports_and_says_what_failed(tmp_path, monkeypatch):
     assert sorted(map(told.index, order)) == [told.index(part) for part in order]
 
 
+def test_an_experiment_of_failures_alone_has_the_exit_code_of_failures(tmp_path, monkeypatch):
+    experiment = read_experiment(SMOKE)
+    fake_processes(monkeypatch, failing=[str(job.place) for job in jobs(experiment)])
+    result = run("paper", "--scale", "smoke", "--output", tmp_path)
+    assert result.exit_code == 1 and "failed: ValueError" in result.output
+
+
+def test_an_evaluated_arm_draws_as_a_trained_one(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(worker, "evaluate", lambda game, policy, *_, **__: drawn.append(policy))
+    policy = lap.LanguageAgentPolicy(
+        model=lap.TabularModel(("left", "right")), parser=lap.WholeReplyParser()
+    )
+    config = MSGRPOConfig(top_p=0.9, max_reply_tokens=1)
+    worker._evaluation(games.make("LineWalk-v0"), policy, False, config, 0.5, 2, 0)
+    (sampling,) = [policy.sampling for policy in drawn]
+    assert (sampling.top_p, sampling.temperature, sampling.max_reply_tokens) == (0.9, 0.5, 1)
+
+
 def test_a_dry_run_runs_nothing_and_uses_measured_durations(tmp_path):
     result = run("paper", "--scale", "smoke", "--output", tmp_path / "out", "--dry-run")
     assert result.exit_code == 0 and not (tmp_path / "out").exists()
@@ -335,7 +360,11 @@ def test_a_dry_run_runs_nothing_and_uses_measured_durations(tmp_path):
     )  # fmt: skip
     assert estimated_seconds(experiment, clone, tmp_path)[0] == pytest.approx(0.01 * (8 + 2 * 2))
     assert estimated_seconds(experiment, moved, tmp_path)[0] == pytest.approx(0.01 * 2 * 4)
-    write_run(tmp_path / aaw.place)  # 2 s an update
+    begun = write_run(tmp_path / aaw.place.with_suffix(".part"))  # 2 s an update
+    records = [json.loads(line) for line in (begun / "metrics.jsonl").read_text().splitlines()]
+    write_lines(begun / "metrics.jsonl", [r for r in records if r["update"] < 5])
+    assert not estimated_seconds(experiment, second, tmp_path)[1]
+    write_run(tmp_path / aaw.place)
     assert estimated_seconds(experiment, second, tmp_path) == (
         pytest.approx(0.01 * episodes + 2 * 2.0), True,
     )  # fmt: skip

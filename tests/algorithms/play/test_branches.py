@@ -344,7 +344,9 @@ def test_declared_bounds_hold_for_whole_episodes() -> None:
     }
     assert len(wholes["raised"].groups) == 2 and not wholes["raised"].failed
     assert wholes["plain"].failed  # but for groups whose branches are cut at the time limit
-    assert all("declared are 3 to 9" in episode.error for episode in wholes["plain"].failed)
+    assert all(
+        "its declared bounds are 3 to 9" in episode.error for episode in wholes["plain"].failed
+    )
 
 
 def raised(group: EpisodeGroup[Any]) -> EpisodeGroup[Any]:

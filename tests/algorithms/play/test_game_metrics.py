@@ -76,6 +76,8 @@ def test_figures_come_back_from_what_is_written(dilemma: MatrixGame) -> None:
     metrics = evaluation_metrics(found, "eval")
     assert metrics["eval/game/regret"] == found.metrics["regret"]
     assert recorded_evaluation(metrics, "eval").metrics == found.metrics
+    failed = {**metrics, "eval/failed_episodes": 3.0}
+    assert recorded_evaluation(failed, "eval").failures == 3
     record = json.loads(json.dumps(evaluation_record(0, nothing, found)))
     assert record["metrics"] == {} and len(record["greedy_metrics"]["regret"]) == 8
     one_role = {**record, **{f"greedy_{k}": record[f"greedy_{k}"][:4] for k in ("starts",)}}

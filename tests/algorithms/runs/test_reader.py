@@ -14,7 +14,7 @@ from algorithms.analysis.groups import group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
 from algorithms.errors import RunFolderError
-from algorithms.runs.reader import find_runs, read_run, read_runs
+from algorithms.runs.reader import episode_values, find_runs, read_run, read_runs
 from tests.run_folders import episode, write_lines, write_run
 from tsmg import InvalidArgumentError
 
@@ -189,6 +189,17 @@ def test_an_undefined_success_does_not_bring_in_other_episodes(tmp_path):
     last |= {name: last[name] + values for name, values in more.items()}
     write_lines(path / "evaluations.jsonl", [*others, last])
     assert read_run(path).curve_alike("eval/success_rate")[1] == [0.2, 0.5, 9 / 19]
+
+
+def test_a_metric_without_values_has_none_in_self_play_either():
+    record = {
+        "update": 0.0,
+        "starts": ["a", "a"],
+        "returns": [1.0, -1.0],
+        "successes": [True, False],
+    }
+    for name in ("eval/invalid_rate", "eval/game/regret", "eval/reward"):
+        assert episode_values(record, name) == {}
 
 
 def test_tokens_are_counted(tmp_path):

@@ -38,7 +38,14 @@ from lap import (
     Segment,
 )
 from tests.checkpoints import tiny_model
-from tsmg import InvalidArgumentError, Phase, distinct_episodes, play
+from tsmg import (
+    AbstractPlayer,
+    InvalidArgumentError,
+    Phase,
+    distinct_episodes,
+    play,
+    with_player,
+)
 
 SIZES = CloningConfig(width=16, layers=1, heads=2, inner=16, episodes=6, steps=4, batch=4)
 FIT = FitConfig(
@@ -264,6 +271,17 @@ def test_a_uniform_player_is_cloned_by_name():
         next(iter(game.initial_state_dist().support())), "row"
     )
     assert sorted(map(float, dist.pmf().values())) == [0.5, 0.5]
+
+
+def test_a_player_that_has_no_arguments_is_refused_in_a_sentence():
+    class Plain(AbstractPlayer):
+        def action_dist(self, state, agent):
+            raise AssertionError("nobody plays")
+
+    spec = PolicySpec(player_arguments={"attention": 0.5})
+    game = with_player(SPEC.game.build(), Plain())
+    with pytest.raises(InvalidArgumentError, match="'player_arguments': "):
+        spec.cloned_game(game)
 
 
 def test_a_spec_survives_json():

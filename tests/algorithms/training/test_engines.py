@@ -72,7 +72,7 @@ def test_a_server_that_dies_loses_no_group_and_is_told_of(tiny_checkpoint: Path)
         update = run.update()
         assert len(update.rollouts.groups) == SMALL.groups and update.rollouts.failed == ()
         (note,) = update.notes
-        assert engines[0].url in note and "it is asked no more" in note
+        assert engines[0].url in note and "it is no longer used" in note
         assert run.take_notes() == ()
         engines[0].lives = 10**9
         run.evaluate(2)
@@ -84,6 +84,7 @@ class PlaysAgain:
     """Plays nothing: the episodes are those of an update before."""
 
     compared: Compared
+    starts: tuple[()] = ()
 
     def play_until_enough(self, update: int, estimator: Estimator) -> Compared:
         return self.compared

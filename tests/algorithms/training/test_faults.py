@@ -230,7 +230,9 @@ def test_a_return_beyond_the_declared_bounds_is_a_failure(tmp_path: Path) -> Non
     failures, metrics = lines(tmp_path / "failures.jsonl"), lines(tmp_path / "metrics.jsonl")
     assert failures
     for failed in failures:
-        assert "the return of 'player' is 1e+09, declared are 0 to 3" in failed["error"]
+        assert (
+            "the return of 'player' is 1e+09, but its declared bounds are 0 to 3" in failed["error"]
+        )
         assert len(failed["steps"]) == 3
     assert sum(m.get("failed_episodes", 0) for m in metrics) > 0
     assert all(m["reward"] == pytest.approx(3.0) for m in metrics if "reward" in m)

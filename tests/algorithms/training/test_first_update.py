@@ -28,7 +28,12 @@ from tsmg import (
 )
 
 RUN = Situation(
-    game="--game Arms-v0", model="ckpt", max_reply_tokens=3, group_size=8, temperature=1.0
+    game="--game Arms-v0",
+    model="ckpt",
+    max_reply_tokens=3,
+    groups=8,
+    group_size=8,
+    temperature=1.0,
 )
 
 
@@ -156,8 +161,11 @@ def test_few_groups_may_be_alike_by_chance_and_success_is_well() -> None:
     assert the_message("silent", attrs.evolve(update, metrics=silent))
     for change in ({"success_rate": 0.9}, {"frac_reward_zero_std": 0.9}):
         assert found(attrs.evolve(update, metrics={**silent, **change})) == []
-    few = attrs.evolve(update.rollouts, groups=update.rollouts.groups[:3])
-    assert found(attrs.evolve(update, metrics=silent, rollouts=few)) == []
+    assert found(attrs.evolve(update, metrics=silent), groups=3) == []
+    share = attrs.evolve(
+        update.rollouts, groups=update.rollouts.groups[:1]
+    )  # of one of several processes
+    assert the_message("silent", attrs.evolve(update, metrics=silent, rollouts=share))
 
 
 def options(update: Update, game: Any = None, **changes: Any) -> list[str]:
@@ -189,11 +197,16 @@ def test_from_python_no_options_are_named() -> None:
 
 def test_the_situation_of_a_run_names_its_game() -> None:
     spec = RunSpec(
-        game=GameSpec(id="FrozenLake-v0", arguments={"size": 5, "name": "a b"}, horizon=7),
+        game=GameSpec(
+            id="FrozenLake-v0", arguments={"size": 5, "name": "a b"}, horizon=7, held_out=0.5
+        ),
         policy=PolicySpec(model="ckpt", lora="r=4"),
     )
     situation = Situation.of(spec, is_given=False)
-    assert situation.game == "--game FrozenLake-v0 --set size=5 --set 'name=a b' --horizon 7"
+    game = "--game FrozenLake-v0 --set size=5 --set 'name=a b' --horizon 7"
+    assert situation.game == f"{game} --held-out 0.5"
+    assert spec.game.options(split=False) == game
+    assert GameSpec().options() == "--game FrozenLake-v0"
     assert (situation.model, situation.lora, situation.max_reply_tokens) == ("ckpt", "r=4", 16)
     assert Situation.of(spec, is_given=True).game is None
 

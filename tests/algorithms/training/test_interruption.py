@@ -30,7 +30,7 @@ def test_the_first_signal_is_noted_and_handlers_come_back(
         os.kill(os.getpid(), number)
         assert asked.signal == number
     assert signal.getsignal(number) is before
-    assert "the same signal again stops at once" in capfd.readouterr().err
+    assert "a second signal stops at once" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -19,6 +19,7 @@ from algorithms import (
     RunSpec,
     run_training,
 )
+from algorithms.errors import RunFolderError
 from algorithms.training.plain_data import to_toml
 from algorithms.training.spec import read_spec
 from tests.checkpoints import tiny_model
@@ -44,6 +45,21 @@ def test_a_spec_survives_json_and_toml(spec: RunSpec, tmp_path: Path) -> None:
     for name, text in (("run.toml", to_toml(spec)), ("run.json", json.dumps(spec.to_json()))):
         (tmp_path / name).write_text(text)
         assert read_spec(tmp_path / name) == spec
+
+
+def test_an_argument_that_is_nothing_is_a_comment() -> None:
+    text = to_toml(RunSpec(game=GameSpec(arguments={"size": None, "slip": 0.5})))
+    assert "# size is unset\nslip = 0.5\n" in text
+    assert tomllib.loads(text)["game"]["arguments"] == {"slip": 0.5}
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.delattr("algorithms.training.run._built_parts")
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        run_training(RunSpec(), tmp_path)
 
 
 def test_every_setting_is_in_the_toml() -> None:

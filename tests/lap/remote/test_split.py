@@ -438,7 +438,7 @@ def test_the_groups_of_a_server_that_fails_are_dealt_again(
             engines[0].statuses["/v1/completions"] = (500, {"error": {"message": "dead"}})
         assert [c.reply_ids for c in sampled(model, 12)] == expected
         (note,) = model.take_notes()
-        assert engines[0].url in note and "it is asked no more" in note
+        assert engines[0].url in note and "it is no longer used" in note
         asked = len(engines[0].bodies("/v1/completions"))
         if fault != "answers 500":  # that one says that it is well
             learn(model)
@@ -491,7 +491,7 @@ def test_a_server_that_fails_while_old_adapters_are_unloaded(tiny_checkpoint: Pa
         engines[1].statuses["/v1/unload_lora_adapter"] = (503, {"error": {"message": "dead"}})
         model.push()
         (note,) = model.take_notes()
-        assert engines[1].url in note and "it is asked no more" in note
+        assert engines[1].url in note and "it is no longer used" in note
         asked = len(engines[1].bodies("/v1/completions"))
         assert model.pushed_version == 1 and largest_difference(model, sampled(model)) < 1e-4
         assert len(engines[1].bodies("/v1/completions")) == asked
