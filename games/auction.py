@@ -67,7 +67,7 @@ class Auction(AbstractExplicitGame[Sale, int]):
     greatest: int = integer_field("greatest", default=10, least=1)
     price: Price = attrs.field(default="first", validator=one_of("first", "second"))
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
-    horizon: int = 1
+    horizon: int = integer_field("horizon", default=1, least=1)
     agents: tuple[str, ...] = attrs.field(init=False)
     facts: Facts = attrs.field(init=False)
 

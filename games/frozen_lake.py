@@ -13,7 +13,7 @@ from typing import Literal, final
 
 import attrs
 
-from games.arguments import integer_field, one_of, probability_field, to_horizon
+from games.arguments import boolean_field, integer_field, one_of, probability_field, to_horizon
 from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
@@ -253,7 +253,7 @@ class FrozenLake(AbstractExplicitGame[LakeState, Move]):
 
     size: int = integer_field("size", default=4, least=2)
     frozen_probability: float = probability_field("frozen_probability", default=0.8, positive=True)
-    slippery: bool = False
+    slippery: bool = boolean_field("slippery", default=False)
     map: Lake | None = attrs.field(default=None, converter=_to_lake)
     observation: ObservationStyle = attrs.field(
         default="grid", validator=one_of(*OBSERVATION_TEXTS)

@@ -19,6 +19,7 @@ from tsmg import (
     Finite,
     Transition,
     deterministic,
+    product,
     uniform,
 )
 from tsmg.invalid import AbstractInvalidRule, StandStill
@@ -26,6 +27,7 @@ from tsmg.invalid import AbstractInvalidRule, StandStill
 _AGENT = "player"
 _PEGS = "ABC"
 _GOAL = 2
+_LISTED_DISKS = 8  # of more, the placements are too many to list
 
 Pegs = tuple[int, ...]
 """The peg of each disk (0 to 2), the smallest disk first."""
@@ -80,6 +82,9 @@ def least_moves(pegs: Pegs, goal: int = _GOAL) -> int:
 @functools.lru_cache(maxsize=4)
 def _starts(disks: int) -> Distribution[Pegs]:
     """Every placement of the disks but the goal is equally likely."""
+    if disks > _LISTED_DISKS:
+        anywhere = product([uniform(range(3))] * disks)
+        return anywhere.condition(lambda pegs: any(peg != _GOAL for peg in pegs))
     every = itertools.product(range(3), repeat=disks)
     return uniform(pegs for pegs in every if any(peg != _GOAL for peg in pegs))
 

@@ -10,7 +10,7 @@ from typing import Literal, final
 
 import attrs
 
-from games.arguments import probability_field
+from games.arguments import integer_field, probability_field
 from tsmg import (
     AbstractExplicitGame,
     AbstractPlayer,
@@ -70,7 +70,7 @@ class KuhnPoker(AbstractExplicitGame[Hand, Deed]):
     Source: H. W. Kuhn, 1950.
     """
 
-    horizon: int = 3
+    horizon: int = integer_field("horizon", default=3, least=1)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=2.0)
     facts: Facts = Facts(
         zero_sum=True,

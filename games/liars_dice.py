@@ -44,6 +44,7 @@ class Bid(NamedTuple):
 
 
 Deed = Bid | Literal["liar"]
+_NUMBERS = {2: "two", 3: "three"}
 
 
 @final
@@ -220,13 +221,15 @@ class LiarsDice(AbstractExplicitGame[Table, Deed]):
     def rules_text(self, agent: str) -> str:
         rolled = "one die" if self.dice == 1 else f"{self.dice} dice"
         seen = "its own die" if self.dice == 1 else "its own dice"
+        face = min(3, self.faces)
         wild = f" A {self.faces} counts as any face." if self.wild else ""
         return (
             f"Two players roll {rolled} each, with faces from 1 to {self.faces}, and each sees only {seen}. They take "
-            "turns to bid; the bid 2 x 3 claims that at least two of all the dice show a three. Each bid must name "
-            f"more dice than the last one, or as many dice and a higher face.{wild} Instead of bidding, a player may "
-            "answer a bid with liar: all dice are then shown, and the player who made the bid wins if it is true and "
-            "loses if it is not. A move is a bid such as 2 x 3, or: liar"
+            f"turns to bid; the bid 2 x {face} claims that at least two of all the dice show a {_NUMBERS[face]}. "
+            "Each bid must name more dice than the last one, or as many dice and a higher face."
+            f"{wild} Instead of bidding, a player may answer a bid with liar: all dice are then shown, and the player "
+            "who made the bid wins if it is true and loses if it is not. A move is a bid such as "
+            f"2 x {face}, or: liar"
         )
 
     def success(self, episode: Episode[Table], agent: str) -> bool:

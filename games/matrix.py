@@ -161,8 +161,7 @@ class MatrixGame(AbstractExplicitGame[Rounds, int]):
 
     def metrics(self, episode: Episode[Rounds], agent: str) -> Mapping[str, float]:
         """The external ``regret`` (``games.matrix.regret``); none if no round was paid."""
-        is_paid = bool(episode.final_state.state.played)
-        return {"regret": regret(self, episode, agent)} if is_paid else {}
+        return {"regret": regret(self, episode, agent)} if _paid(episode) else {}
 
     def action_text(self, state: Rounds, agent: str, action: int) -> str:
         return self._names(agent)[action]
@@ -199,8 +198,7 @@ def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
     Returns:
       The external regret of the whole episode; negative if the agent did better than any single action. Unit: reward.
     """
-    own = _AGENTS.index(agent)
-    played = episode.final_state.state.played
+    own, played = _AGENTS.index(agent), _paid(episode)
 
     def pays(mine: int, other: int) -> float:
         row, column = (mine, other) if own == 0 else (other, mine)
@@ -209,6 +207,12 @@ def regret(game: MatrixGame, episode: Episode[Rounds], agent: str) -> float:
     count = len(game.payoffs) if own == 0 else len(game.payoffs[0])
     fixed = (sum(pays(mine, pair[1 - own]) for pair in played) for mine in range(count))
     return max(fixed) - sum(pays(pair[own], pair[1 - own]) for pair in played)
+
+
+def _paid(episode: Episode[Rounds]) -> tuple[tuple[int, int], ...]:
+    """The rounds of an episode, which may have begun in the middle of a game."""
+    before = len(episode.start.state.state.played)
+    return episode.final_state.state.played[before:]
 
 
 def _letters(count: int) -> tuple[str, ...]:

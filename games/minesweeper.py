@@ -203,7 +203,8 @@ class Minesweeper(AbstractExplicitGame[Field, int]):
             f"{counted(self.mines, 'mine')} {'is' if self.mines == 1 else 'are'} hidden on a board of {self.rows} rows "
             f"and {self.columns} columns. Open every other cell. # is a closed cell. A number says how many of the "
             "cells around it, up to eight, have a mine. A dot says that none has, and all cells around a dot open by "
-            "themselves. Opening a mine loses the game. A move is a row and a column, such as: 1 2"
+            "themselves. Opening a mine loses the game. A move is a row and a column, such as: "
+            f"1 {min(2, self.columns)}"
         )
 
     def success(self, episode: Episode[Field], agent: str) -> bool:
@@ -224,14 +225,14 @@ def _agreeing(
     rows: int, columns: int, mines: int, told: tuple[tuple[int, int], ...]
 ) -> tuple[Cells, ...]:
     """The placements that agree with what open cells tell, as (cell, mines around it)."""
-    if not told:
-        return placements(rows * columns, mines)
-    (cell, number), around = told[-1], neighbours(rows, columns)
-    return tuple(
-        placed
-        for placed in _agreeing(rows, columns, mines, told[:-1])
-        if not placed >> cell & 1 and (placed & around[cell]).bit_count() == number
-    )
+    left, around = placements(rows * columns, mines), neighbours(rows, columns)
+    for cell, number in told:
+        left = tuple(
+            placed
+            for placed in left
+            if not placed >> cell & 1 and (placed & around[cell]).bit_count() == number
+        )
+    return left
 
 
 def possible(game: Minesweeper, state: Field) -> tuple[Cells, ...]:

@@ -158,14 +158,20 @@ class PublicGoods(AbstractExplicitGame[Ledger, int]):
             f"{self.endowment}."
         )
 
+    @staticmethod
+    def _paid(episode: Episode[Ledger]) -> tuple[tuple[int, ...], ...]:
+        """The rounds of an episode, which may have begun in the middle of a game."""
+        before = len(episode.start.state.state.rounds)
+        return episode.final_state.state.rounds[before:]
+
     def efficiency(self, episode: Episode[Ledger]) -> float:
         """The mean share of the endowments that was given: 0 if all keep everything, 1 if all give it."""
-        given = [x for contributions in episode.final_state.state.rounds for x in contributions]
+        given = [x for contributions in self._paid(episode) for x in contributions]
         return sum(given) / (self.endowment * max(len(given), 1))
 
     def metrics(self, episode: Episode[Ledger], agent: str) -> Mapping[str, float]:
         """``efficiency`` and ``equality``; none if no round was paid."""
-        if not episode.final_state.state.rounds:
+        if not self._paid(episode):
             return {}
         returns_N = [episode.episode_return(a, penalties=False) for a in self.agents]
         return {"efficiency": self.efficiency(episode), **equality_metric(returns_N)}

@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from games.arguments import probability_field
+from games.arguments import integer_field, probability_field
 from games.attention import attentive
 from tsmg import (
     AbstractExplicitGame,
@@ -95,7 +95,7 @@ class TicTacToe(AbstractExplicitGame[str, int]):
       horizon: time limit H, in steps.
     """
 
-    horizon: int = 9
+    horizon: int = integer_field("horizon", default=9, least=1)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
     facts: Facts = Facts(
         zero_sum=True,

@@ -61,7 +61,7 @@ class Ultimatum(AbstractExplicitGame[Bargain, Deed]):
 
     total: int = integer_field("total", default=10, least=1)
     invalid_rule: AbstractInvalidRule = Forfeit(penalty=1.0)
-    horizon: int = 2
+    horizon: int = integer_field("horizon", default=2, least=1)
     facts: Facts = attrs.field(init=False)
 
     agents = _AGENTS

@@ -155,8 +155,8 @@ class Wordle(AbstractExplicitGame[Puzzle, str]):
     @facts.default
     def _declare(self) -> Facts:
         return Facts(
-            perfect_information=False,
-            text_separates_states=False,
+            perfect_information=len(self.words) == 1,
+            text_separates_states=len(self.words) == 1,
             stochastic_start=len(self.words) > 1,
             stochastic_transitions=False,
             return_bounds=(0.0, 1.0),

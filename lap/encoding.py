@@ -5,8 +5,8 @@ one they are spelt out: ``<|im_end|>`` in an observation becomes the ids of ``<`
 chat template, the template is rendered with marks in place of the segments. Each must come back exactly once and in
 order, so that no template leaves out what the model is meant to read; then the segments are put where their marks are.
 
-Control tokens are a tokenizer's special tokens, and all others that were added to its vocabulary, except blanks and
-plain words (runs of spaces, as in OLMo and GPT-NeoX) that the chat template does not name.
+Control tokens are a tokenizer's special tokens, and all others that were added to its vocabulary, except blanks (runs
+of spaces, as in OLMo and GPT-NeoX), single characters, and plain words that the chat template does not name.
 """
 
 import functools

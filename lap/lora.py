@@ -7,6 +7,7 @@ Language Models", arXiv:2106.09685.
 import contextlib
 import copy
 import json
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _FOREIGN = ("auto_mapping", "megatron_config")  # they name modules, which peft imports
 _LISTS = ("exclude_modules", "target_modules")  # as texts they are patterns, which can take forever
+# peft takes each entry of these for a pattern, in a list, too
+_PATTERNS = ("alpha_pattern", "layers_pattern", "modules_to_save", "rank_pattern")
+_PLAIN = re.compile(r"[\w.]+")
 _LEARNT = (".lora_", ".modules_to_save.", ".trainable_tokens_")
 _ZERO = (".lora_B.", ".lora_embedding_A.")  # the factors that begin as 0
 _RANDOM = (".lora_A.", ".lora_embedding_B.")
@@ -137,7 +141,10 @@ def plain_settings(folder: str | Path) -> dict[str, Any]:
     Raises:
       ModelError: they are no plain LoRA adapters in safetensors.
     """
-    settings: Any = json.loads((Path(folder) / ADAPTER_FILE).read_text())
+    try:
+        settings: Any = json.loads((Path(folder) / ADAPTER_FILE).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} cannot be read: {error}") from error
     if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
         raise ModelError(
             f"{ADAPTER_FILE} in {str(folder)!r} is not a configuration of LoRA adapters"
@@ -148,6 +155,13 @@ def plain_settings(folder: str | Path) -> dict[str, Any]:
         )
     if any(isinstance(settings.get(name), str) for name in _LISTS):
         raise ModelError(f"{ADAPTER_FILE} in {str(folder)!r} must list layers, not describe them")
+    for name in _PATTERNS:
+        named = settings.get(name) or ()
+        entries = [named] if isinstance(named, str) else named
+        if not all(isinstance(one, str) and _PLAIN.fullmatch(one) for one in entries):
+            raise ModelError(
+                f"{ADAPTER_FILE} in {str(folder)!r} must name layers in {name!r}, not describe them"
+            )
     if not (Path(folder) / _WEIGHTS).is_file():
         raise ModelError(f"there is no {_WEIGHTS} in {str(folder)!r}; other formats can run code")
     return settings

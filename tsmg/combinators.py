@@ -195,4 +195,5 @@ def split_starts(
         digest = hashlib.blake2b(key, digest_size=8).digest()
         return (int.from_bytes(digest, "little") < held_out * 2**64) == (part == "held_out")
 
-    return _derive(game, _Changes(starts=is_in_part))
+    facts = attrs.evolve(game.facts, stochastic_start=None)  # a part may have a single start
+    return _derive(game, _Changes(starts=is_in_part, facts=facts))

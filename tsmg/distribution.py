@@ -132,7 +132,7 @@ class Finite(Distribution[T]):
         if not probabilities:
             raise InvalidArgumentError("'outcomes' must contain at least one value (got none)")
         weights, whole = _weights(probabilities)
-        if not (min(weights) >= 0 and all(map(math.isfinite, weights))):
+        if not (min(weights) >= 0 and all(isinstance(w, int) or math.isfinite(w) for w in weights)):
             raise InvalidArgumentError(
                 f"'outcomes' must have finite probabilities of at least 0 (got {probabilities})"
             )

@@ -7,6 +7,7 @@ import attrs
 
 from algorithms.capacity.config import CapacityConfig, Dtype
 from algorithms.capacity.estimate import (
+    GATHERED,
     GIGABYTE,
     SPARE,
     CapacityEstimate,
@@ -52,7 +53,9 @@ def most_rows(sizes: NetworkSizes, config: CapacityConfig) -> int:
       sizes: of the network.
       config: the settings; their number of episodes has no effect.
     """
-    free = (1 - SPARE) * config.memory * GIGABYTE - estimate_capacity(sizes, config).held("always")
+    estimate = estimate_capacity(sizes, config)
+    free = (1 - SPARE) * config.memory * GIGABYTE - estimate.held("always")
+    free -= sum(i.size for i in estimate.items if i.phase == "playing" and i.name == GATHERED)
     row, entering = config.row * cache_bytes(sizes, config), passing_bytes(sizes, config)
 
     def fits(rows: int) -> bool:
@@ -102,8 +105,8 @@ def advise(
 ) -> Advice | None:
     """The smallest change of settings under which a run fits; None if it fits, or if no change helps.
 
-    It tries a smaller token budget, recomputation, sharded moments (``zero1``) and adapters (with weights in bfloat16,
-    too), alone and together. Changes that do not affect what is learnt come first.
+    It tries a smaller token budget, recomputation, sharded moments (``zero1``), sharded layers (``fsdp``) and adapters
+    (with weights in bfloat16, too), alone and together. Changes that do not affect what is learnt come first.
 
     Args:
       sizes: of the network as it is to be learnt.
@@ -116,7 +119,7 @@ def advise(
         budget = largest_token_budget(network, changed)
         if budget < min(changed.row, changed.token_budget):
             continue
-        smaller = budget < changed.token_budget
+        smaller = budget < min(changed.token_budget, changed.learnt_tokens)
         fitting = attrs.evolve(changed, token_budget=min(budget, changed.token_budget))
         options = (*changes, f"--token-budget {budget}") if smaller else changes
         estimate = estimate_capacity(network, fitting)

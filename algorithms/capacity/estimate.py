@@ -22,6 +22,7 @@ Phase = Literal["always", "playing", "learning", "stepping"]
 GIGABYTE = 10**9
 SPARE = 0.1
 """The share of a device's memory that advice on what fits leaves free for what is not counted."""
+GATHERED = "gathered weights"
 
 # Bytes of a logit that is learnt from: it, the distribution and their gradients, eight numbers of float32, and a mask.
 _LEARNT_LOGIT = 33
@@ -189,7 +190,7 @@ def _gathered(
         others = 1 - 1 / config.devices
         size = math.ceil(layers * (sizes.layer * config.weight_bytes + adapters) * others)
         how = f"{layers} layers, the others' parts"
-        yield MemoryItem(phase=phase, name="gathered weights", size=size, how=how)
+        yield MemoryItem(phase=phase, name=GATHERED, size=size, how=how)
 
 
 def _learnt_bytes(sizes: NetworkSizes, config: CapacityConfig) -> int:

@@ -103,11 +103,18 @@ def count_network(
       lora: the adapters that are learnt in place of the weights, if any.
 
     Raises:
-      ModelError: the figures of a layer do not hold for the network, or no layer takes the adapters.
+      ModelError: the network is no causal language model, the figures of a layer do not hold for it, or no layer takes
+        the adapters.
     """
     _check(config, name)
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    try:
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"cannot estimate {name!r}: it is no causal language model: {reason}"
+        ) from error
     sizes = _counted(network, config, name)
     if lora is None:
         return sizes

@@ -47,7 +47,7 @@ class RoleGroup:
       number: index of the group in its update.
       agent: name of the agent in whose role the episodes are seen.
       returns_G: the return of each episode, penalties included.
-      advantages_G: by what episodes are drawn: whole-episode advantages A_e, or the scores of a credit rule.
+      advantages_G: the numbers by which episodes are drawn: whole-episode advantages A_e, or a credit rule's scores.
       credits_G: for each episode, the advantage of each of the agent's completions, or of each of its tokens.
       completions_G: for each episode, the agent's completions; of a branch, those that it does not share.
       rewards_to_go_G: for each of them, the return from its step on, discounted from that step (with a value of what
@@ -87,7 +87,7 @@ class RoleGroup:
         Args:
           group: the episodes.
           agent: name of the agent that learns.
-          advantages_G: by what episodes are drawn.
+          advantages_G: the numbers by which episodes are drawn.
           credits_G: for each episode, the advantage of each of the agent's completions; may be added later.
           to_go: from an episode and an agent to the return from each step on; ``None`` if it is not asked for.
         """

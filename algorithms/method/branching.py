@@ -318,7 +318,7 @@ def looks_at_episodes(ratio: object) -> bool:
 
 
 _SHARED = "shared steps are trained once, "
-_NO_EPISODE = f"{_SHARED}so that a branch has no whole episode"
+_NO_EPISODE = f"{_SHARED}so a branch has no whole episode"
 _EXCLUDED: Mapping[str, _Excluded] = {
     "common_chance": _Excluded(
         of_all=True, has=lambda value: value is True, reason="branches draw chance of their own"
@@ -332,7 +332,7 @@ _EXCLUDED: Mapping[str, _Excluded] = {
     "importance_level": _Excluded(has=lambda value: value == "episode", reason=_NO_EPISODE),
     "weighting": _Excluded(
         has=lambda value: value in ("episode", "sequence"),
-        reason=f"{_SHARED}so that a branch has not the size of its episode",
+        reason=f"{_SHARED}so a branch does not have the size of its episode",
     ),
     "sampling": _Excluded(
         has=lambda value: value != "all",

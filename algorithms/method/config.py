@@ -79,7 +79,7 @@ class MSGRPOConfig:
     min_p: float = option(
         0.0,
         "least probability of a token that can be sampled, relative to the most probable token",
-        within(0.0, 1.0),
+        within(0.0, 1.0, below=True),
     )
     max_reply_tokens: int = option(16, "maximum length of a reply, in tokens", within(1))
     std: Literal[StdKind, "auto"] = option(
@@ -236,12 +236,12 @@ class MSGRPOConfig:
     clip_low: float = option(
         0.2,
         "the probability ratio is clipped to at least 1 - clip_low; inf: no lower limit",
-        within(0.0, above=True),
+        within(0.0, above=True, infinite=True),
     )
     clip_high: float = option(
         0.2,
         "the probability ratio is clipped to at most 1 + clip_high; inf: no upper limit",
-        within(0.0, above=True),
+        within(0.0, above=True, infinite=True),
     )
     importance_weights: Literal[ImportanceKind, "none"] = option(
         "none",
@@ -259,7 +259,7 @@ class MSGRPOConfig:
     importance_cap: float = option(
         DEFAULT_CAP,
         "cap of importance weights; inf, with --importance-weights truncated: no cap",
-        within(1.0, above=True),
+        within(1.0, above=True, infinite=True),
     )
     kl_coefficient: float = option(
         0.03, "initial coefficient beta of the KL to the reference policy", within(0.0)

@@ -89,7 +89,7 @@ class ReturnsRule(Protocol):
 
 @runtime_checkable
 class ScoringRule(Protocol):
-    """A credit rule that defines by what episodes are drawn; otherwise it is by their whole-episode advantages."""
+    """A credit rule that defines the scores by which episodes are drawn, in place of their whole-episode advantages."""
 
     def scores(self, group: Group, agent: str) -> Sequence[float]:
         """A number for each episode, by whose absolute value it is drawn; 0 if there is nothing to learn from it."""

@@ -128,7 +128,7 @@ def length_gated_credit(group: Group, agent: str, *, relative: Relative) -> list
         for length, above, episode in zip(lengths_G, above_G, group.episodes, strict=True)
         if not above and episode.ending is not Ending.TRUNCATED
     ]
-    passes = max(good, default=-math.inf) > (math.fsum(bad) / len(bad) if bad else -math.inf)
+    passes = not bad or max(good, default=-math.inf) > math.fsum(bad) / len(bad)
     factor = 1.0 if passes else GATE
     return over_episodes(group, agent, (factor * relative(returns_G)).tolist())
 

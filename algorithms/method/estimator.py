@@ -372,7 +372,7 @@ class Estimator:
 
     @functools.cached_property
     def _scoring(self) -> ScoringRule | None:
-        """The credit rule, if it says by what episodes are drawn."""
+        """The credit rule, if it gives the scores by which episodes are drawn."""
         return self.credit if isinstance(self.credit, ScoringRule) else None
 
     @property

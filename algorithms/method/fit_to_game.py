@@ -66,7 +66,7 @@ def bias_warnings(
             )
     if sampling == "optimal" and weighed and not config.corrected:
         found.append(
-            "'sampling' is 'optimal' without 'corrected': surprising replies are weighed more than their share, which "
+            "'sampling' is 'optimal' without 'corrected': surprising replies are weighted more than their share, which "
             "turns the direction ('corrected', or sampling 'aaw' or 'all')"
         )
     bare = sampling == "aaw" and not config.floor
@@ -87,7 +87,7 @@ def bias_warnings(
     ):
         found.append(
             "'correct_starts' does not restore the game's own starts where the groups of a batch are compared or "
-            "weighed together ('group_filter' 'all', 'batch_rule' 'none', 'scope' 'group', and weighting 'constant', "
+            "weighted together ('group_filter' 'all', 'batch_rule' 'none', 'scope' 'group', and weighting 'constant', "
             "'episode' or 'sequence' leave them apart)"
         )
     return found

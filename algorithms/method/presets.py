@@ -115,7 +115,7 @@ PRESETS: Mapping[str, Preset] = {
     "grpo": Preset(
         about="returns minus the group's mean, divided by its std; each episode counts alike",
         fixed={**_GRPO, "weighting": "sequence"},
-        source="arXiv:2402.03300: advantages, each token weighed by 1 over its output's length, clipping, the KL in "
+        source="arXiv:2402.03300: advantages, each token weighted by 1 over its output's length, clipping, the KL in "
         "the loss (k3). The std is that of the sample, as in TRL and verl.",
         ours="an episode is what an output is there, so that its length is that of all its replies; the default KL "
         "coefficient and clip.",

@@ -194,6 +194,8 @@ def is_own(rule: object) -> bool:
 
 def short_name(rule: object) -> str:
     """The name of a rule: that of the function, or of the object's class."""
+    while isinstance(rule, functools.partial):
+        rule = rule.func
     name: str = getattr(rule, "__name__", type(rule).__name__)
     return name
 

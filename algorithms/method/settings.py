@@ -3,6 +3,7 @@
 Nothing slow is imported here, so that the command line can refuse bad settings at once.
 """
 
+import math
 import numbers
 import re
 import typing
@@ -42,16 +43,29 @@ def _names_a_rule(instance: object, attribute: "attrs.Attribute[Any]", value: ob
         )
 
 
-def within(least: float, most: float = float("inf"), *, above: bool = False) -> Validator:
-    """A number of at least (or above) ``least`` and at most ``most``."""
+def within(
+    least: float,
+    most: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+    infinite: bool = False,
+) -> Validator:
+    """A number of at least (or above) ``least`` and at most (or below) ``most``; finite unless ``infinite``."""
 
     def check(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         kind = numbers.Integral if type(attribute.default) is int else numbers.Real
         fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not (fits and (least < value if above else least <= value) and value <= most):
+        is_great = fits and (least < value if above else least <= value)
+        is_open = below or (most == math.inf and not infinite)
+        is_small = fits and (value < most if is_open else value <= most)
+        if not (is_great and is_small):
             rule = f"above {least}" if above else f"at least {least}"
-            limit = "" if most == float("inf") else f" and at most {most}"
-            raise InvalidArgumentError(f"{attribute.name!r} must be {rule}{limit} (got {value!r})")
+            limit = "" if most == math.inf else f" and {'below' if below else 'at most'} {most}"
+            finite = "finite and " if value == math.inf and most == math.inf else ""
+            raise InvalidArgumentError(
+                f"{attribute.name!r} must be {finite}{rule}{limit} (got {value!r})"
+            )
 
     return check
 

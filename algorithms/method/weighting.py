@@ -56,7 +56,7 @@ def token_weights(
 
     Raises:
       ShapeError: not one weight per episode.
-      InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or B K below
+      InvalidArgumentError: an unknown kind, a bad weight, a negative number of tokens, or D below
         1.
 
     Example:

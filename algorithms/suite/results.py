@@ -62,7 +62,8 @@ def play_suite(
 ) -> list[GameResults]:
     """Play what has not been played yet, and read the rest from its files.
 
-    A checkpoint that is not there ends everything before the first game; a pair that fails later stops nothing else.
+    A checkpoint that is not there ends everything before the first game; a policy that fails in a game later stops
+    nothing else, unless it is uniform play or the best known play of that game.
 
     Args:
       suite: the games.
@@ -74,6 +75,7 @@ def play_suite(
       InvalidArgumentError: two contestants have one name, the optimum of a game cannot be computed, or its best play is
         no better than uniform play on these episodes.
       ModelError: a contestant's checkpoint is not there, or cannot be reached.
+      TooManyFailuresError: a game raises an error under uniform play, or under its best known play.
     """
     names = [contestant.name for contestant in contestants]
     if len(set(names)) < len(names):

@@ -83,14 +83,21 @@ def native(space: AnySpace, value: Hashable) -> Native:
     return made
 
 
+def _integers(space: spaces.MultiDiscrete | spaces.MultiBinary, value: Any) -> Native:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{value!r} must be integers")
+    made = array.astype(space.dtype)
+    if not np.array_equal(made, array):  # too great for the type, which would wrap it
+        raise ValueError(f"{value!r} is not in {space!r}")
+    return made
+
+
 def _native(space: AnySpace, value: Any) -> Native:
     if isinstance(space, spaces.Discrete):
         return _integer(value)
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
-        array = np.asarray(value)
-        if array.dtype.kind not in "iu":
-            raise ValueError(f"{value!r} must be integers")
-        return array.astype(space.dtype)
+        return _integers(space, value)
     if isinstance(space, spaces.Box):
         return np.asarray(value, dtype=space.dtype).reshape(space.shape)
     if isinstance(space, spaces.Tuple):

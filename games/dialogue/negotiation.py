@@ -196,8 +196,8 @@ class Negotiation(AbstractDialogue[tuple[Values, Values]]):
     def _declare(self) -> Facts:
         return Facts(
             zero_sum=False,
-            perfect_information=False,
-            text_separates_states=False,
+            perfect_information=len(self.valuations) == 1,
+            text_separates_states=len(self.valuations) == 1,
             stochastic_start=len(self.valuations) > 1,
             stochastic_transitions=False,
             return_bounds=(0.0, float(self.total)),

@@ -95,7 +95,7 @@ class TRLGame:
         Returns:
             What you observe after it.
         """
-        return self._conversation.say(action)
+        return self._conversation.say(str(action))  # a model may also write a number
 
     def get_reward(self) -> float:
         """The return of the episode so far, penalties included, minus ``unfinished`` if it is not over."""

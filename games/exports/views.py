@@ -120,6 +120,8 @@ class View:
                 raise InvalidArgumentError(f"'action' of {agent!r} must be a text (got {action!r})")
             return action
         texts = self.action_texts[agent]
+        if isinstance(action, np.ndarray) and action.shape == ():
+            action = action.item()
         if not isinstance(action, int | np.integer) or not 0 <= action < len(texts):
             raise InvalidArgumentError(
                 f"'action' of {agent!r} must be an index below {len(texts)} (got {action!r})"

@@ -11,8 +11,8 @@ then drawn without another pass, and one that leaves the common prefixes enters 
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import final
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeAlias, final
 
 import torch
 from torch import Tensor
@@ -112,9 +112,17 @@ class LogitCache:
         return self._table[[self._rows[context] for context in contexts]]
 
 
-def logit_caches() -> dict[Ids, LogitCache]:
-    """Logit caches by the tokens that replies begin with; each is created empty when it is first requested."""
-    return defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES))
+LogitCaches: TypeAlias = dict[tuple[Ids, Hashable], LogitCache]
+"""By the tokens that replies begin with and the criterion that ends them: it is cached whether a reply is complete."""
+
+
+def logit_caches(limit: int | None = None) -> LogitCaches:
+    """Empty logit caches, each of which is created when it is first requested.
+
+    Args:
+      limit: how many bytes of logits each of them holds; ``LOGIT_CACHE_BYTES`` unless given.
+    """
+    return defaultdict(functools.partial(LogitCache, LOGIT_CACHE_BYTES if limit is None else limit))
 
 
 def decode(

@@ -36,7 +36,7 @@ FORWARD_ERRORS = (
     NotImplementedError,
     KeyError,
 )
-"""What a network's forward pass raises that cannot do what is tried."""
+"""What a network's forward pass raises if the network cannot do what is tried."""
 
 
 def context_logits(network: torch.nn.Module, trees: Sequence[ReplyTree], layout: Layout) -> Tensor:

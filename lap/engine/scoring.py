@@ -169,6 +169,10 @@ def _scores(
     """Scores of each target, in the order of their rows, by the states of all contexts. Shapes (targets,)."""
     if states is None:
         return _scores_of(context_logits(network, trees, "padded"), targets, sampling)
+    rows = sorted({target.row for target in targets})
+    if len(rows) < len(states):  # contexts without a target need no logits
+        places = {row: place for place, row in enumerate(rows)}
+        states, targets = states[rows], [t._replace(row=places[t.row]) for t in targets]
     head: Any = causal_network(network).get_output_embeddings()
     at_once = max(1, LOGITS_AT_ONCE // len(head.weight))
     parts = [targets[n : n + at_once] for n in range(0, len(targets), at_once)]

@@ -118,8 +118,11 @@ def _recorded(folder: Path) -> tuple[str | None, str | None]:
     file = folder / BASE_FILE
     if not file.is_file():
         return None, None
-    recorded: Any = json.loads(file.read_text())
-    path, digest = recorded["path_from_here"], recorded["digest"]
+    try:
+        recorded: Any = json.loads(file.read_text())
+        path, digest = recorded["path_from_here"], recorded["digest"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{BASE_FILE} in {str(folder)!r} is malformed: {error!r}") from error
     if not isinstance(path, str | None) or not isinstance(digest, str):
         raise ModelError(f"{BASE_FILE} in {str(folder)!r} is malformed")
     return path, digest

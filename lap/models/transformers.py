@@ -18,7 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lap.encoding import PromptEncoder
 from lap.engine.cache import CacheUse, find_cache_use
-from lap.engine.decoding import LogitCache, ReplyState, decode, logit_caches
+from lap.engine.decoding import LogitCaches, ReplyState, decode, logit_caches
 from lap.engine.hidden_states import Layout, any_prompt, causal_network, context_logits, find_layout
 from lap.engine.prefix_tree import Context, Ids, ReplyTree, contexts_of
 from lap.engine.sampling import Sampling, TokenLogprobs, token_logprobs
@@ -103,7 +103,7 @@ class TransformersModel(
         self.one_pass = False  # through the layers, to score a batch
         self.layout: Layout | None = None  # found out at the first use, as is the next
         self.cache_use: CacheUse | None = None
-        self.memories: dict[Ids, LogitCache] | None = None  # by the tokens that replies begin with
+        self.memories: LogitCaches | None = None
         self.base = base_of(network)  # what its adapters belong to
         self._ends = end_ids(network, tokenizer)
         end: int | None = tokenizer.eos_token_id
@@ -271,6 +271,7 @@ class TransformersModel(
             text = self.text((*begun, *ids))
             return text, self.is_end(ids[-1]) or bool(stop_criterion and stop_criterion(text))
 
+        memories = logit_caches(0) if self.memories is None else self.memories
         with self._computing(learning=False):
             for begun in dict.fromkeys(given):
                 decode(
@@ -279,7 +280,7 @@ class TransformersModel(
                     sampling=sampling,
                     decode_reply=functools.partial(decode_reply, begun),
                     budget=self.token_budget,
-                    logit_cache=LogitCache(0) if self.memories is None else self.memories[begun],
+                    logit_cache=memories[begun, stop_criterion],
                     layout=self.resolved_layout(),
                     cache_use=self.resolved_cache_use(),
                 )

@@ -47,7 +47,7 @@ def check_model(
       A report with a result per check.
 
     Raises:
-      InvalidArgumentError: there is no check of a name.
+      InvalidArgumentError: there is no check of a name, no prompt or no sampling, or a sampling is greedy.
 
     Example:
       >>> from lap import TabularModel
@@ -57,6 +57,10 @@ def check_model(
     unknown = set(checks) - {check.name for check in CHECKS}
     if unknown:
         raise InvalidArgumentError(f"'checks' must be names of checks (got {sorted(unknown)})")
+    if not prompts or not samplings or any(sampling.is_greedy for sampling in samplings):
+        raise InvalidArgumentError(
+            "'prompts' and 'samplings' must each have one at least, and no sampling may be greedy"
+        )
     fixture = Fixture(
         make=make_model, prompts=tuple(prompts), samplings=tuple(samplings), tolerance=tolerance
     )

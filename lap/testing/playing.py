@@ -35,8 +35,8 @@ def records(fixture: Fixture) -> Iterator[str]:
                 yield f"fields of different lengths: {lengths}"
             if not all(completion.trainable):
                 yield "a sampled token that is not trainable"
-            if max(completion.logprobs, default=0.0) > fixture.tolerance:
-                yield f"a log-probability above 0: {max(completion.logprobs)}"
+            if not all(x <= fixture.tolerance for x in completion.logprobs):
+                yield f"log-probabilities that are not numbers of at most 0: {completion.logprobs}"
             if (completion.model_id, completion.weights_version) != (model.model_id, 3):
                 yield f"model {completion.model_id!r}, weights version {completion.weights_version}"
 
@@ -87,12 +87,12 @@ def scoring_independence(fixture: Fixture) -> Iterator[str]:
     for row in alone:
         difference = float((together[first : first + len(row)] - row).abs().max())
         first += len(row)
-        if difference > fixture.tolerance:
+        if not difference <= fixture.tolerance:
             yield f"log-probabilities differ by {difference:.2g} nats"
 
 
 def mixed_prompts(fixture: Fixture) -> Iterator[str]:
-    """Prompts of which rows of one batch are hard to keep apart are sampled as each is scored alone."""
+    """Prompts whose rows are hard to keep apart in one batch are sampled as each is scored alone."""
     sampling = fixture.samplings[0]
     model = fixture.make()
     mixed = attrs.evolve(fixture, prompts=MIXED_PROMPTS)
@@ -190,7 +190,8 @@ def truncation(fixture: Fixture) -> Iterator[str]:
     single = Sampling(top_k=1, max_reply_tokens=3)
     completions = fixture.sample(model, single)
     scores = fixture.rescored(model, completions, single)
-    if max(float(scores.abs().max()), *(abs(x) for c in completions for x in c.logprobs)) > 1e-6:
+    found = (*scores.tolist(), *(x for c in completions for x in c.logprobs))
+    if not all(abs(x) <= 1e-6 for x in found):
         yield "with top_k=1 a token has a log-probability other than 0"
 
 
@@ -248,7 +249,7 @@ def _differences(
         equal = a.reply_ids == b.reply_ids
         different += not equal
         pairs = zip(a.logprobs, b.logprobs, strict=True) if equal else ()
-        if any(abs(x - y) > fixture.tolerance for x, y in pairs):
+        if not all(abs(x - y) <= fixture.tolerance for x, y in pairs):
             yield f"{a.reply_ids} has log-probabilities {a.logprobs} and {b.logprobs}"
     if different > _ROUNDING * len(ours):
         yield f"{different} of {len(ours)} replies differ"

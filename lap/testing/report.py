@@ -1,6 +1,7 @@
 """The input and the output of the kit: a result per check, each failure with the likely cause."""
 
 import enum
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -62,7 +63,8 @@ class Fixture:
     ) -> float:
         """The largest difference between recorded log-probabilities and those under the present weights, in nats."""
         recorded = torch.tensor([x for c in completions for x in c.logprobs]).double()
-        return float((self.rescored(model, completions, sampling) - recorded).abs().max())
+        apart = (self.rescored(model, completions, sampling) - recorded).abs()
+        return float(apart.nan_to_num(nan=math.inf, posinf=math.inf).max())
 
 
 def perturb(model: TrainableModel, *, everything: bool = False) -> None:
@@ -124,10 +126,11 @@ class CheckResult:
     seen: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        head = f"{self.check.name}: {self.check.promise}"
+        if self.status is not Status.FAILED:
+            return f"{head} ({self.status.value})"
         seen = "\n".join(f"  seen: {text}" for text in self.seen)
-        return (
-            f"{self.check.name}: {self.check.promise}\n{seen}\n  likely cause: {self.check.cause}"
-        )
+        return f"{head}\n{seen}\n  likely cause: {self.check.cause}"
 
 
 @attrs.frozen(kw_only=True)

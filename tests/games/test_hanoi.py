@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 
 from games.hanoi import AttentiveHanoi, Hanoi, Move, Pegs, least_moves, moved, moves
-from tsmg import Illegal, Parsed
+from tsmg import Illegal, Parsed, Stream
 
 
 def distances(disks: int) -> dict[Pegs, int]:
@@ -64,6 +64,14 @@ def test_scattered_disks_begin_anywhere_but_at_the_goal() -> None:
     assert len(set(starts)) == 8 and (2, 2) not in starts
     assert len({game.instance_key(start) for start in starts}) == 8
     assert Hanoi().horizon == 21
+
+
+def test_many_disks_can_be_scattered() -> None:
+    game = Hanoi(disks=30, random_start=True)
+    starts = {game.sample_initial_state(Stream(n)) for n in range(20)}
+    assert len(starts) == 20 and all(len(pegs) == 30 for pegs in starts)
+    few = Hanoi(disks=9, random_start=True).initial_state_dist()
+    assert len(few.pmf()) == 3**9 - 1 and few.prob((2,) * 9) == 0
 
 
 def test_starts_are_listed_once() -> None:

@@ -128,6 +128,13 @@ def test_texts_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize(("faces", "said"), [(2, "2 x 2"), (6, "2 x 3")])
+def test_the_example_of_a_bid_is_one(faces: int, said: str) -> None:
+    game = LiarsDice(faces=faces)
+    assert f"A move is a bid such as {said}, or: liar" in game.rules_text("first")
+    assert isinstance(game.read_action(Table(((1,), (2,))), "first", said), Parsed)
+
+
 def test_dice_are_hidden_until_the_call() -> None:
     game = LiarsDice(faces=3)
     tables = [Table(((2,), (other,)), (Bid(1, 2),)) for other in (1, 2, 3)]

@@ -124,6 +124,21 @@ def test_mines_are_hidden() -> None:
     assert len(game.initial_state_dist().pmf()) == 4
 
 
+def test_a_player_looks_at_boards_with_a_thousand_open_cells() -> None:
+    game = Minesweeper(rows=1, columns=1200, mines=1)
+    state = Field(mines=1 << 1180, opened=(1 << 1149) - 1)
+    assert len(possible(game, state)) == 50
+    assert set(game.scripted_player().action_dist(state, "player").support()) <= {
+        *range(1149, 1200)
+    }
+
+
+def test_the_example_of_a_move_is_one() -> None:
+    game = Minesweeper(rows=3, columns=1, mines=1)
+    assert game.rules_text("player").endswith("such as: 1 1")
+    assert game.read_action(Field(mines=4), "player", "1 1") == Parsed(0)
+
+
 def test_bad_boards_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="'mines' must be below the 4 cells"):
         Minesweeper(rows=2, columns=2, mines=4)

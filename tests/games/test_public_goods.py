@@ -8,7 +8,9 @@ import pytest
 
 from games.public_goods import Ledger, PublicGoods, Reciprocator
 from tsmg import (
+    AbstractPlayer,
     ClosedGame,
+    Distribution,
     Episode,
     EpisodeKey,
     EpisodeSpec,
@@ -16,7 +18,10 @@ from tsmg import (
     InvalidArgumentError,
     Parsed,
     PlayerPolicy,
+    Start,
     Stream,
+    branch_start,
+    deterministic,
     play,
 )
 
@@ -108,3 +113,28 @@ def test_the_reciprocator_gives_most_often_what_the_others_gave() -> None:
 def test_a_negative_multiplier_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="'multiplier' must be at least 0"):
         PublicGoods(multiplier=-1)
+
+
+class Giver(AbstractPlayer[Ledger, int]):
+    """Always gives the same."""
+
+    def __init__(self, gives: int) -> None:
+        self.gives = gives
+
+    def action_dist(self, state: Ledger, agent: str) -> Distribution[int]:
+        return deterministic(self.gives)
+
+
+def test_a_branch_is_as_efficient_as_its_own_rounds() -> None:
+    game = PublicGoods(players=2, endowment=4, rounds=3)
+
+    def played(gives: int, start: Start[Ledger] | None = None) -> Episode[Ledger]:
+        spec = EpisodeSpec[Ledger](key=EpisodeKey(seed=0), start=start)
+        (record,) = play(game, PlayerPolicy(game, Giver(gives)), [spec])
+        assert isinstance(record, Episode)
+        return record
+
+    nothing = played(0)
+    assert game.metrics(nothing, game.agents[0])["efficiency"] == 0.0
+    branch = played(4, branch_start(nothing, 2))
+    assert game.metrics(branch, game.agents[0])["efficiency"] == 1.0

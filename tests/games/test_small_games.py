@@ -35,6 +35,7 @@ from tsmg import (
     Request,
     StandStill,
     UniformPlayer,
+    branch_start,
     deterministic,
     play,
     with_invalid_rule,
@@ -286,6 +287,24 @@ def test_a_regret_is_left_out_where_no_round_was_paid() -> None:
     assert game.metrics(episode, "row") == {"regret": 12.0}
     ended = attrs.evolve(episode.final_state, state=matrix.Rounds())
     assert game.metrics(attrs.evolve(episode, final_state=ended), "row") == {}
+
+
+def test_the_regret_of_a_branch_is_that_of_its_own_rounds() -> None:
+    game = MatrixGame(payoffs=CHICKEN, rounds=6)
+    whole = _episode(game, {"row": Always(0), "column": Always(0)})
+    spec = EpisodeSpec[Any](key=EpisodeKey(seed=0), start=branch_start(whole, 5))
+    players = {agent: PlayerPolicy(game, Always(0)) for agent in game.agents}
+    (branch,) = play(game, players, [spec])
+    assert isinstance(branch, Episode) and len(branch.steps) == 1
+    assert game.metrics(branch, "row") == {"regret": 2.0}
+
+
+@pytest.mark.parametrize(
+    "id", ["KuhnPoker-v0", "TicTacToe-v0", "Ultimatum-v0", "FirstPriceAuction-v0"]
+)
+def test_a_time_limit_of_no_step_is_refused(id: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="'horizon' must be an integer of at least 1"):
+        games.make(id, horizon=0)
 
 
 def test_the_regret_of_a_bandit_is_the_gap_of_the_means() -> None:

@@ -20,7 +20,7 @@ from lap import (
     Sampling,
     TransformersModel,
 )
-from lap.lora import ADAPTER_FILE
+from lap.lora import ADAPTER_FILE, plain_settings
 from lap.models.endpoint import Usage
 from tests.checkpoints import tiny_model, tokenizer
 from tests.lap.test_endpoint import SAMPLING, asked, says, serve, streams  # noqa: F401 - a fixture
@@ -104,6 +104,7 @@ def test_code_beside_a_checkpoint_is_not_run(policy: Path, tmp_path: Path) -> No
         {"auto_mapping": {"base_model_class": "run", "parent_library": "trap"}},
         {"peft_type": "XLORA"}, {"peft_type": None},
         {"target_modules": "(.*a)*b"}, {"exclude_modules": "(.*a)*b"},
+        {"rank_pattern": {"([a-z0-9_.]+)+!": 8}}, {"modules_to_save": ["(a+)+b"]},
         {"base_model_name_or_path": None},
     ],
 )  # fmt: skip
@@ -115,6 +116,12 @@ def test_adapters_that_are_more_than_lora_are_refused(
     assert LanguageAgentPolicy.from_pretrained(adapted).model.has_adapters
     change(adapted / ADAPTER_FILE, **fields)
     assert "adapter" in refused(adapted)
+
+
+def test_settings_of_adapters_that_cannot_be_read_are_one_sentence(adapted: Path) -> None:
+    (adapted / ADAPTER_FILE).write_text("{")
+    with pytest.raises(ModelError, match=f"{ADAPTER_FILE} in .* cannot be read"):
+        plain_settings(adapted)
 
 
 def test_adapters_of_adapters_are_refused(adapted: Path) -> None:

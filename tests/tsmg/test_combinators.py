@@ -8,6 +8,7 @@ import attrs
 import pytest
 from typeguard import suppress_type_checks
 
+import games
 from games.frozen_lake import OBSERVATION_TEXTS, FrozenLake
 from tests.strategies import SOUND_GAMES, Coins, Countdown, Drift, specs, uniform_policy
 from tsmg import (
@@ -167,6 +168,12 @@ def test_derived_games_play_as_their_origin(game: AbstractGame[Any, Any]) -> Non
     long = play(game, uniform_policy(game), specs(4))
     assert all(len(episode.steps) <= 3 for episode in short)
     assert [episode.steps for episode in short] == [episode.steps[:3] for episode in long]
+
+
+def test_a_part_of_the_starts_does_not_say_that_it_has_several() -> None:
+    part = split_starts(games.make("ScatteredHanoi-v0", disks=1), "train", held_out=0.3)
+    assert len(part.initial_state_dist().support()) == 1  # type: ignore[attr-defined]
+    assert part.facts.stochastic_start is None
 
 
 def test_laws_are_those_of_the_origin() -> None:

@@ -274,6 +274,11 @@ def test_finite_distributions_say_so(name: str) -> None:
     assert LAZY[name].is_finite
 
 
+def test_exact_probabilities_may_have_any_denominator() -> None:
+    tiny = Fraction(1, 10**400)
+    assert Finite({0: tiny, 1: 1 - tiny}).prob(0) == tiny
+
+
 def test_what_cannot_happen_is_not_expected() -> None:
     assert Finite({0: 0, 2: 1}).expectation(math.log2) == 1.0
 

@@ -41,7 +41,7 @@ def table(dist: Distribution[Any], limit: int = OUTCOMES) -> Mapping[Any, Any] |
 def wrong_probabilities(pmf: Mapping[Any, Any]) -> str:
     """What is wrong with the probabilities of a table; empty if nothing is."""
     values = list(pmf.values())
-    if not all(0 <= p <= 1 and math.isfinite(p) for p in values):
+    if not all(0 <= p <= 1 + 1e-9 and math.isfinite(p) for p in values):  # sums are rounded
         return f"has probabilities {values!r:.200}"
     is_rational = all(isinstance(p, int | Fraction) for p in values)
     total = sum(values)

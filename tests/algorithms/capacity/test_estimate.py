@@ -12,12 +12,20 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
-from transformers import GPT2Config, LlamaConfig, MixtralConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AlbertConfig,
+    GPT2Config,
+    LlamaConfig,
+    MixtralConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from algorithms.capacity import estimate as arithmetic
 from algorithms.capacity.advice import advise, first_limit, largest_token_budget, most_rows
 from algorithms.capacity.config import CapacityConfig
 from algorithms.capacity.estimate import (
+    GATHERED,
     GIGABYTE,
     NetworkSizes,
     cache_bytes,
@@ -459,9 +467,11 @@ def test_the_most_rows_are_the_border(run):
     rows = most_rows(SIZES, run)
     estimate = estimate_capacity(SIZES, run)
     free = 0.9 * run.memory * GIGABYTE - estimate.held("always")
+    gathered = [i.size for i in estimate.items if (i.phase, i.name) == ("playing", GATHERED)]
+    free -= sum(gathered)
     cache = run.row * cache_bytes(SIZES, run)
     assert rows >= 0 and (not rows or rows * cache <= free)
-    if estimate.held("playing") <= free:
+    if estimate.held("playing") - sum(gathered) <= free:
         assert rows >= run.cached_rows
 
 
@@ -474,6 +484,16 @@ def test_what_is_advised_fits(run):
     elif found is not None:
         assert found.estimate.fits and found.options
         assert found.estimate.total <= 0.9 * run.memory * GIGABYTE
+
+
+def test_a_token_budget_is_advised_only_if_fewer_tokens_help():
+    """One short reply is learnt from: no budget above its tokens makes a difference."""
+    run = CapacityConfig(
+        groups=1, group_size=2, kept_episodes=1, horizon=1, dtype="float32", memory=0.011
+    )
+    found = advise(SIZES, run, adapted=attrs.evolve(SIZES, adapters=1000, ranks=28.0))
+    assert found is not None
+    assert not any(option.startswith("--token-budget") for option in found.options)
 
 
 def test_moments_are_divided_before_anything_else_is_given_up():
@@ -541,6 +561,11 @@ def test_other_architectures_are_counted_or_refused():
     assert (tied.ends, tied.linear) == (VOCABULARY * 64, tied.parameters - 9 * 64 - 4 * 128)
     with pytest.raises(ModelError, match="no 'intermediate_size'"):
         count_network(GPT2Config(n_layer=1, n_embd=16, n_head=2), name="gpt2")
+    albert = AlbertConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
+    )
+    with pytest.raises(ModelError, match="it is no causal language model"):
+        count_network(albert, name="albert")
     with pytest.raises(ModelError, match="experts"):
         count_network(MixtralConfig(num_hidden_layers=1, hidden_size=32), name="mixtral")
 

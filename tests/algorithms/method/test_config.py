@@ -89,7 +89,7 @@ def test_corrections_that_do_not_correct_are_warned_of(credit, sampling, correct
     lost = corrected and sampling == "aaw" and credit != "episode" and not floor
     assert (f"do not restore credit {credit!r}" in found) == lost
     bare = sampling == "optimal" and not corrected
-    assert ("surprising replies are weighed more" in found) == bare
+    assert ("surprising replies are weighted more" in found) == bare
     assert bool(found) == (lost or bare)
 
 
@@ -126,6 +126,9 @@ def test_which_std(settings, facts, std):
         ),
         ({"sampling": "max_variance", "kept_episodes": 1}, "'kept_episodes' must be at least 2"),
         ({"anchor_weight": -1.0}, "'anchor_weight' must be at least 0"),
+        ({"kl_coefficient": float("inf")}, r"'kl_coefficient' must be finite and at least 0"),
+        ({"temperature": float("inf")}, r"'temperature' must be finite and above 0.0 \(got inf\)"),
+        ({"min_p": 1.0}, r"'min_p' must be at least 0.0 and below 1.0 \(got 1.0\)"),
         ({"baseline_decay": 1.5}, "'baseline_decay' must be at least 0.0 and at most 1"),
     ],
 )

@@ -105,6 +105,14 @@ def test_the_gate_by_hand() -> None:
     )
 
 
+def test_without_any_bad_episode_the_gate_is_open() -> None:
+    """All returns are equal, and all episodes were cut off."""
+    told = group_of([1, 1], [2, 3])
+    cut = [attrs.evolve(episode, ending=Ending.TRUNCATED) for episode in told.episodes]
+    rule = credit_rule("length_gated", std="none", eps=0.0, baseline="none")
+    assert rule(EpisodeGroup(episodes=tuple(cut)), "player") == [[1.0] * 2, [1.0] * 3]
+
+
 def test_what_was_cut_off_does_not_shut_the_gate() -> None:
     told = group_of([1, 0, 0], [2, 3, 1])
     rule = credit_rule("length_gated", std="none", eps=0.0)

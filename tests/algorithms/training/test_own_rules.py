@@ -1,5 +1,6 @@
 """Rules of a user's own in the trainer: what one remembers without saying so is refused at its first update."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,7 @@ def hidden_in_a_function() -> Callable[[Any, str], list[list[float]]]:
         (Hidden(), "Hidden"),
         (HiddenScores(), "HiddenScores"),
         (hidden_in_a_function(), "remembering"),
+        (functools.partial(hidden_in_a_function()), "remembering"),
     ],
 )
 def test_a_rule_that_changes_as_it_is_asked_is_refused_at_the_first_update(

@@ -68,6 +68,15 @@ def test_a_box_has_no_names_and_no_count() -> None:
     assert spaces.count(gym.MultiBinary((32, 32))) == math.inf
 
 
+@pytest.mark.parametrize(
+    "space", [gym.MultiBinary(13), gym.MultiDiscrete([5] * 13, dtype=np.int8)], ids=str
+)
+def test_a_number_too_great_for_its_type_is_no_value(space: Any) -> None:
+    assert spaces.read(space, str([1] * 13)) == (1,) * 13
+    with pytest.raises(ValueError, match="is not in"):
+        spaces.read(space, str([257] + [0] * 12))
+
+
 @pytest.mark.parametrize("space", FINITE, ids=str)
 @given(said=st.text() | st.sampled_from(["[", "true", "1.0", "[1e9]", "[[0]]", "[0, 1, 2]", "NaN"]))
 def test_other_text_names_nothing_or_a_value(space: Any, said: str) -> None:

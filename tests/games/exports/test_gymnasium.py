@@ -217,6 +217,17 @@ def test_feedback_is_shown_where_the_rule_gives_it() -> None:
     assert second == f"{first}\nYour last reply did not name a legal action." == env.render()
 
 
+def test_an_index_in_an_array_is_that_index() -> None:
+    """The action space contains it, and learners return such actions."""
+    env = games.to_gymnasium(games.make("LineWalk-v0"), actions="index")
+    env.reset(seed=0)
+    action = np.array(1)
+    assert env.action_space.contains(action)
+    shown = env.step(action)[0]["text"]
+    env.reset(seed=0)
+    assert env.step(1)[0]["text"] == shown
+
+
 def test_an_index_that_is_not_legal_is_an_illegal_text() -> None:
     game = games.make("TicTacToe-v0")
     env = games.to_gymnasium(game, "x", UniformPlayer(game), actions="index")

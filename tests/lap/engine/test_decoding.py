@@ -146,3 +146,17 @@ def test_logits_that_are_not_finite_are_refused_in_passes_of_trees_too(tree_pass
     with pytest.raises(ModelError, match="not finite"):
         view.sample(prompts(1000, 4), streams(4), sampling=SAMPLING)
     assert tree_passes[-1]
+
+
+def test_a_reply_is_as_complete_as_its_own_criterion_says():
+    """What is remembered of replies under one criterion says nothing of another."""
+    model = tiny_model().with_logit_cache()
+
+    def lengths(criterion):
+        found = model.sample(prompts(0, 8), streams(8), sampling=SAMPLING, stop_criterion=criterion)
+        return [len(completion.reply_ids) for completion in found]
+
+    whole = lengths(None)
+    assert max(whole) > 1
+    assert lengths(lambda text: True) == [1] * 8
+    assert lengths(None) == whole

@@ -1,13 +1,14 @@
 """The kit for model backends: it passes three that are sound, and rejects a broken one for every check."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import attrs
 import pytest
 import torch
 
-from lap import LoraSettings, TabularModel, TransformersModel
+from lap import LoraSettings, Sampling, TabularModel, TransformersModel
 from lap.model import tensors_digest
 from lap.testing import CHECKS, ModelConformanceError, Status, check_model
 from tests.checkpoints import tiny_model
@@ -224,6 +225,33 @@ def test_what_a_model_does_not_offer_is_not_checked():
     report = check_model(SOUND["tabular"])
     missing = {r.check.name for r in report.results if r.status is Status.NOT_OFFERED}
     assert missing == {"logit_cache", "checkpoint"}
+
+
+class Nothing(TabularModel):
+    """Its log-probabilities are no numbers."""
+
+    def logprobs(self, completions, *, sampling):
+        scores = super().logprobs(completions, sampling=sampling)
+        return scores._replace(logprobs_B_L=scores.logprobs_B_L * math.nan)
+
+
+def test_what_is_no_number_is_rejected():
+    report = check_model(lambda: Nothing(tuple("abc"), capacity=4000), checks=["recorded_logprobs"])
+    assert report.failed == ("recorded_logprobs",)
+
+
+def test_a_result_says_what_was_seen_only_if_it_failed():
+    (passed,) = check_model(SOUND["tabular"], checks=["records"]).results
+    assert str(passed) == f"records: {passed.check.promise} (ok)"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"prompts": []}, {"samplings": []}, {"samplings": [Sampling(temperature=0.0)]}],
+)
+def test_what_nothing_can_be_checked_with_is_refused(arguments):
+    with pytest.raises(InvalidArgumentError, match="must each have one at least, and no sampling"):
+        check_model(SOUND["tabular"], **arguments)
 
 
 def test_an_unknown_check_is_refused():
