@@ -5,7 +5,6 @@ The command line finds them by name (the entry points ``tsmg.commands``), since 
 
 import sys
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -17,7 +16,7 @@ import tsmg
 from algorithms.cli.options import config_options, game_options, game_spec, set_option
 from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.schema import literal
-from proofs.table_commands import group_options, print_columns
+from proofs.table_commands import group_options, picture_file, print_columns
 
 if TYPE_CHECKING:  # it imports torch
     from proofs.exact.gradients import TrajectoryDistribution
@@ -25,7 +24,7 @@ if TYPE_CHECKING:  # it imports torch
 console = Console()
 Command = TypeVar("Command", bound=Callable[..., None])
 
-# The settings of MSGRPOConfig that make an estimator: the others have no effect on an expected gradient.
+# The settings of MSGRPOConfig that make an estimator without a state, of groups that do not interact.
 _ESTIMATOR = (
     *("credit", "anchor_weight", "baseline", "std", "eps"),
     *("sampling", "alpha", "floor", "replacement", "corrected"),
@@ -100,27 +99,11 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
     failed = sum(not outcome.holds for outcome in outcomes)
     cases = sum(outcome.tried for outcome in outcomes)
     seconds = sum(outcome.seconds for outcome in outcomes)
-    click.echo(
-        f"\n{len(outcomes)} statements, {cases} cases, {seconds:.0f} s of work; "
-        f"{f'{failed} do not hold' if failed else 'all hold, every negative control is rejected'}"
-    )
+    found = "all hold, every negative control is rejected"
+    if failed:
+        found = f"{failed} {'does' if failed == 1 else 'do'} not hold"
+    click.echo(f"\n{len(outcomes)} statements, {cases} cases, {seconds:.0f} s of work; {found}")
     sys.exit(1 if failed else 0)
-
-
-def _picture_file(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """A file that a picture can be written to, checked before anything is computed."""
-    if value is None:
-        return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    file, kinds = Path(value), FigureCanvasAgg.get_supported_filetypes()
-    if not file.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {str(file.parent)!r}")
-    if file.suffix.removeprefix(".") not in kinds:
-        raise click.BadParameter(
-            f"{value!r} must end in a kind of picture: {', '.join(sorted(kinds))}"
-        )
-    return value
 
 
 @click.command(short_help="Compare gradient estimators exactly, on a small game.")
@@ -139,11 +122,15 @@ def _picture_file(context: click.Context, option: click.Parameter, value: str | 
 )
 @_estimator_option("Unset: the usual ones.")
 @click.option(
-    "--policy-seed", type=int, default=0, show_default=True, help="Seed of the tabular policy."
+    "--policy-seed",
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the tabular policy.",
 )
 @click.option(
     "--spread",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 1000),
     default=1.0,
     show_default=True,
     help="Spread of the policy's logits.",
@@ -167,7 +154,7 @@ def _picture_file(context: click.Context, option: click.Parameter, value: str | 
     "picture",
     type=click.Path(),
     default=None,
-    callback=_picture_file,
+    callback=picture_file,
     help="File for a bar chart.",
 )
 @click.pass_context
@@ -293,7 +280,9 @@ def _all_methods(context: click.Context, group_size: int, kept: int, picture: st
 @_estimator_option(
     "The others are compared with the first. Unset: AAW, uniform, all of G, and all of smaller groups."
 )
-@click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=2, show_default=True, help="CPU threads."
+)
 @config_options(MSGRPOConfig, only=_MEASURED)
 def signal(
     game_id: str,
@@ -314,12 +303,16 @@ def signal(
     spec = game_spec(game_id, settings, horizon, held_out)
     game = spec.split(spec.build())[0]
     config = MSGRPOConfig(**chosen)
+    plain, few = {"alpha": 1.0, "floor": 0.0}, config.kept_episodes
+    whole = {"sampling": "all", "replacement": False, **plain}
     wanted = {text: _changes(text, _ESTIMATOR) for text in estimators} or {
         "aaw": {"sampling": "aaw"},
-        "uniform": {"sampling": "uniform"},
-        "all": {"sampling": "all"},
-        f"all of {config.kept_episodes}": {"sampling": "all", "group_size": config.kept_episodes},
+        "uniform": {"sampling": "uniform", **plain},
+        "all": whole,
+        **({f"all of {few}": {**whole, "group_size": few}} if few > 1 else {}),
     }
+    for changes in wanted.values():
+        attrs.evolve(config, **changes)  # refused before anything slow starts
     import torch
 
     from lap import LanguageAgentPolicy

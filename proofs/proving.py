@@ -1,6 +1,7 @@
 """Checks of statements: on the example, on drawn cases, and against the negative control."""
 
 import functools
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,8 @@ class Outcome:
     @property
     def is_rejected(self) -> bool:
         """Whether the negative control differs by far more than the tolerance."""
-        return self.control_difference > max(1e-6, 100 * self.statement.tolerance)
+        least = max(1e-6, 100 * self.statement.tolerance)
+        return math.isfinite(self.control_difference) and self.control_difference > least
 
     @property
     def holds(self) -> bool:

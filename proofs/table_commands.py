@@ -36,10 +36,26 @@ def group_options(
     return decorate
 
 
+def picture_file(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A file that a picture can be written to, checked before anything is computed."""
+    if value is None:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file, kinds = Path(value), FigureCanvasAgg.get_supported_filetypes()
+    if not file.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(file.parent)!r}")
+    if file.suffix.removeprefix(".") not in kinds:
+        raise click.BadParameter(
+            f"{value!r} must end in a kind of picture: {', '.join(sorted(kinds))}"
+        )
+    return value
+
+
 @click.command("aaw-map", short_help="Map where absolute-advantage sampling pays.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("aaw_map"),
     help="Folder for the table and the picture.",
 )
@@ -76,7 +92,14 @@ def aaw_map(output: Path, size: str, std: bool, irrelevant: float) -> None:
 
 @click.command("start-weights", short_help="Weights of starts by their success rate.")
 @group_options(size=(click.IntRange(4), 16), kept=(click.IntRange(2), 8))
-@click.option("--plot", "picture", type=click.Path(), default=None, help="File for the curves.")
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(),
+    default=None,
+    callback=picture_file,
+    help="File for the curves.",
+)
 def start_weights(size: int, kept: int, picture: str | None) -> None:
     """Compute the weight of a start's gradient as a function of its success rate, for ten ways to use a group."""
     _check_kept(kept, size)

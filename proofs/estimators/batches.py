@@ -163,6 +163,9 @@ class Batches:
         if plays > 1:
             silent = max(0.0, 1 - sum(found.p for found in self._groups() if found.passed))
         played = sum(silent**k for k in range(plays))
+        late = (
+            sum(silent**k * k / (k + 1) for k in range(plays)) / played
+        )  # share of plays before it
         for found in self._groups():
             roles, passed, tokens = found.roles, found.passed, found.tokens
             share = played if passed else silent ** (plays - 1)
@@ -174,6 +177,7 @@ class Batches:
                 yield attrs.evolve(
                     batch,
                     played=weight * played,
+                    zero_variance=late + (1 - late) * batch.zero_variance,
                     noise_X_C=self._noise(batch, found, selected) if found.varied else None,
                 )
 

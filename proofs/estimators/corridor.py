@@ -42,7 +42,7 @@ class Corridor:
     @irrelevant.validator
     def _check_irrelevant(self, attribute: "attrs.Attribute[float]", value: float) -> None:
         if not 0 <= value < math.inf:
-            raise InvalidArgumentError(f"'irrelevant' must be at least 0 (got {value})")
+            raise InvalidArgumentError(f"'irrelevant' must be finite and at least 0 (got {value})")
 
     @property
     def steps(self) -> float:

@@ -47,7 +47,7 @@ class EstimatorAnalysis:
       dist: the trajectory distribution.
       estimator: the estimator that was analysed.
       exact: whether all groups were listed; if not, ``batches`` were drawn.
-      batches: number of batches that were evaluated.
+      batches: number of batches that were evaluated; single groups, where the groups of a batch do not interact.
       by_token: whether advantages are those of tokens, and ``_C`` are all tokens of the distinct completions.
 
     Theory: Definition 10.1, Definition 10.2.
@@ -130,7 +130,7 @@ class EstimatorAnalysis:
 
     @property
     def zero_variance_share(self) -> float:
-        """The expected share of groups, in their roles, of which no episode is selected because returns do not vary."""
+        """The expected share of groups, in their roles, of which no episode is selected: returns do not vary, say."""
         return self._total.zero_variance / self._total.weight
 
     @property
@@ -162,7 +162,8 @@ class EstimatorAnalysis:
         """The standard error of ``mean_D``; zeros if the analysis is exact. Shape (D,)."""
         if self.exact:
             return np.zeros_like(self.mean_D)
-        return np.sqrt(np.maximum(np.diagonal(self.covariance_D_D), 0) / self.batches)
+        variances_D = np.maximum(np.diagonal(self.covariance_D_D), 0)  # of a batch of all groups
+        return np.sqrt(variances_D * self._copies / self.batches)
 
     @cached_property
     def _left_out(self) -> tuple["EstimatorAnalysis", ...]:

@@ -140,7 +140,8 @@ class OffPolicy:
         completions = [completion for _, completion in self.sampler.completions]
         scored = policy.model.logprobs(completions, sampling=policy.sampling)
         found = []
-        for completion, logprobs_L in zip(completions, scored.logprobs_B_L, strict=True):
+        sampled_B_L = scored.logprobs_B_L * scored.mask_B_L  # given tokens are no actions
+        for completion, logprobs_L in zip(completions, sampled_B_L, strict=True):
             grads = [
                 torch.autograd.grad(logprob, parameters, retain_graph=True)
                 for logprob in logprobs_L[: len(completion.reply_ids)]

@@ -33,6 +33,10 @@ _UNBIASED: Settings = {
     "std": "none",
     "credit": "episode",
     "weighting": "constant",
+    "alpha": 1.0,
+    "floor": 0.0,
+    "replacement": False,
+    "anchor_weight": 1.0,
 }
 
 

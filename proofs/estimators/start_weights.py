@@ -120,14 +120,17 @@ def greatest_variance(returns_G: Array, kept: int) -> list[NDArray[np.int64]]:
     order_G = np.argsort(returns_G, kind="stable")
     size = len(returns_G)
     ends = [np.r_[order_G[: kept - n], order_G[size - n :]] for n in range(kept + 1)]
-    variances = [float(returns_G[end].var()) for end in ends]
-    return [e for e, v in zip(ends, variances, strict=True) if v >= max(variances) - 1e-12]
+    unlike = {tuple(returns_G[end].tolist()): end for end in ends}  # equal returns are one set
+    variances = [float(np.var(returns)) for returns in unlike]
+    pairs = zip(unlike.values(), variances, strict=True)
+    return [end for end, variance in pairs if variance >= max(variances) - 1e-12]
 
 
 def pods(size: int, kept: int, *, renormalised: bool = True, eps: float = 1e-4) -> Design:
     """Max-variance down-sampling: the K episodes whose returns have the greatest variance are trained on.
 
-    These are some with the greatest returns and some with the least. Ties are broken uniformly.
+    These are some with the greatest returns and some with the least. Ties are broken evenly between sets
+    of returns here; the trainer takes the one with the fewest great returns.
     Source: PODS, arXiv:2504.13818; that advantages are relative to the kept episodes is as published.
 
     Args:

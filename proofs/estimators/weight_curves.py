@@ -20,7 +20,7 @@ Family = Mapping[str, MSGRPOConfig | Design]
 
 
 def ten_designs(*, size: int = 16, kept: int = 8) -> dict[str, Family]:
-    """Ten designs by family and name: full groups, draws by |A|, and draws for the greatest variance.
+    """Ten designs (nine if K < 4) by family and name: full groups, draws by |A|, and draws for the greatest variance.
 
     Uniform draws and corrected ones have the weights of the full groups.
 

@@ -121,7 +121,7 @@ def trajectories(
             if len(finished) + len(following) > limit:
                 raise NotEnumerableError(
                     f"{game.name}: more than {limit} trajectories: {len(finished) + len(following)} after "
-                    f"step {trajectory.match.t} of at most {steps}; a smaller game or model is needed"
+                    f"step {trajectory.match.t + 1} of at most {steps}; a smaller game or model is needed"
                 )
         unfinished = following
     return tuple(finished)

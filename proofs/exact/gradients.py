@@ -95,7 +95,7 @@ class TrajectoryDistribution:
         by_agent = (
             policies if isinstance(policies, Mapping) else dict.fromkeys(game.agents, policies)
         )
-        able = [a for a in game.agents if isinstance(by_agent[a], LanguageAgentPolicy)]
+        able = [a for a in game.agents if isinstance(by_agent.get(a), LanguageAgentPolicy)]
         wanted = able if learners is None else list(learners)
         if not wanted or not set(wanted) <= set(able):
             raise InvalidArgumentError(

@@ -60,7 +60,7 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
         self.game = game
         self.policy = policy
         self.least = least
-        self._dists: dict[tuple[str, str], dict[A, float]] = {}
+        self._dists: dict[tuple[str, str, tuple[A, ...] | None], dict[A, float]] = {}
 
     def action_dist(self, state: S, agent: str) -> Distribution[A]:
         """The distribution of the action.
@@ -72,17 +72,18 @@ class InducedPlayer(AbstractPlayer[S, A], Generic[S, A]):
         total = sum(dist.values())
         if total < self.least:
             raise GameLawError(
-                f"{self.game.name}, {agent}: canonical replies have a total probability of {total:.4f} "
-                f"in all, less than {self.least}"
+                f"{self.game.name}, {agent}: canonical replies have a total probability of {total:.4f}, "
+                f"less than {self.least}"
             )
         return Finite({action: p / total for action, p in dist.items()})
 
     def reply_dist(self, state: S, agent: str) -> dict[A, float]:
         """The probability of the canonical reply of every legal action; they may sum to less than 1."""
         observation = self.game.observation_text(state, agent)
-        if (agent, observation) not in self._dists:
-            self._dists[agent, observation] = self._listed(state, agent, observation)
-        return self._dists[agent, observation]
+        key = agent, observation, self.game.legal_actions(state, agent)
+        if key not in self._dists:
+            self._dists[key] = self._listed(state, agent, observation)
+        return self._dists[key]
 
     @torch.no_grad()
     def _listed(self, state: S, agent: str, observation: str) -> dict[A, float]:

@@ -137,6 +137,13 @@ def expected_returns(
     return returns
 
 
+def _listed_actions(game: AbstractExplicitGame[S, A], state: S, agent: str) -> tuple[A, ...]:
+    actions = game.legal_actions(state, agent)
+    if not actions:
+        raise NotEnumerableError(f"{game.name}: no legal actions are listed for {agent}")
+    return actions
+
+
 def best_response_return(
     game: AbstractExplicitGame[S, A],
     players: Mapping[str, AbstractPlayer[S, A]],
@@ -146,7 +153,7 @@ def best_response_return(
 ) -> float:
     """The greatest expected return of an agent against the others' distributions, exactly (float64).
 
-    What the agent knows is ``information_key`` at each of its moves; it has perfect recall.
+    What the agent knows is ``information_key`` and the step at each of its moves; it has perfect recall.
 
     Args:
       game: an explicit game with finite distributions.
@@ -156,7 +163,8 @@ def best_response_return(
 
     Raises:
       InvalidArgumentError: an agent has no player.
-      NotEnumerableError: the tree is larger than the limit, or a distribution is not finite.
+      NotEnumerableError: the tree is larger than the limit, a distribution is not finite, or the agent's legal
+        actions are not listed.
 
     Example:
       >>> import games, tsmg
@@ -184,7 +192,7 @@ def best_response_return(
         if others:
             total += follow(others, {}, t)
         for alike in by_key.values():
-            actions = game.legal_actions(alike[0][0], agent) or ()
+            actions = _listed_actions(game, alike[0][0], agent)
             total += max(follow(alike, {agent: action}, t) for action in actions)
         return total
 

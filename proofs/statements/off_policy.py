@@ -89,8 +89,8 @@ def _weights_of_tokens(case: Moved) -> Sides:
 def episode_weights_restore_the_gradient(case: Moved) -> Sides:
     """With the ratio of whole episodes as weight, groups of another policy give the learner's gradient in the mean.
 
-    The weight p(episode) / q(episode) turns a mean under the sampler's distribution into one under the learner's; the
-    mean of the others' returns times the mean of a score, which is 0, is left out by that.
+    The weight p(episode) / q(episode) turns a mean under the sampler's distribution into one under the learner's. The
+    baseline then drops out: the others' returns are independent of the weighted score, whose mean is 0.
 
     Assumes: no cap, std none, the baseline of the others, every episode trained on, one agent whose sampler can say
     whatever the policy that learns may say. The game's own chance cancels in the ratio.

@@ -326,6 +326,3 @@ def _transitions(trajectory: Trajectory, forfeited_steps: int) -> int:
 def _by_start(played: Sequence[Trajectory]) -> list[list[Trajectory]]:
     starts = dict.fromkeys(trajectory.start for trajectory in played)
     return [[trajectory for trajectory in played if trajectory.start == start] for start in starts]
-
-
-# ---- cases -----------------------------------------------------------------------------------

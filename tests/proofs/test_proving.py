@@ -26,6 +26,11 @@ def tripled(x: float) -> Sides:
     return 2 * x, 3 * x
 
 
+def nothing(x: float) -> Sides:
+    """No number."""
+    return 2 * x, float("nan")
+
+
 def broken(x: float) -> Sides:
     """Raises."""
     raise ZeroDivisionError("no route")
@@ -54,6 +59,7 @@ def test_a_sound_statement_holds() -> None:
         {"sides": broken},
         {"control": doubled},
         {"control": broken},
+        {"control": nothing},
         {"shows": lambda side: side[0] == 4},
         {"example": float("nan")},
     ],
@@ -118,4 +124,4 @@ def test_the_command_says_what_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = attrs.evolve(SOUND, sides=tripled)
     monkeypatch.setattr("proofs.statements.all_statements", lambda: (wrong,))
     failed = run(options)
-    assert failed.exit_code == 1 and "1 do not hold" in failed.output
+    assert failed.exit_code == 1 and "1 does not hold" in failed.output

@@ -106,7 +106,7 @@ def _nothing_shared(gamble: _Gamble) -> Sides:
 
 
 @statement(
-    routes=(BY_ESTIMATOR, "a sum over K in closed form"),
+    routes=(BY_ESTIMATOR, "a sum over n in closed form"),
     example=_Gamble(),
     cases=_GAMBLES,
     shows=_reference_values,
@@ -136,7 +136,7 @@ def _own_chance(gamble: _Gamble) -> Sides:
 
 
 @statement(
-    routes=("a mixture of analyses, one per draw", "a sum over K in closed form"),
+    routes=("a mixture of analyses, one per draw", "a sum over n in closed form"),
     example=_Gamble(),
     cases=_GAMBLES,
     shows=_reference_values,

@@ -56,7 +56,7 @@ def _large_groups_factor(case: Case) -> Sides:
 
 
 @statement(
-    routes=(BY_ESTIMATOR, "a sum over K times autodiff"),
+    routes=(BY_ESTIMATOR, "a sum over n times autodiff"),
     example=_two_valued_case(low=0.0, gap=1.0, weights=(3, 5, 2), size=4),
     cases=st.builds(
         _two_valued_case,
@@ -70,7 +70,7 @@ def _large_groups_factor(case: Case) -> Sides:
 def with_two_values_the_std_rescales_the_gradient_of_success(case: Case) -> Sides:
     """With two values on one start, the expected estimate is grad q times E[sqrt(n (G - n))] / (G q (1 - q)).
 
-    q is the probability of the greater return and K ~ Bin(G, q) the number of members that have it. So the direction is
+    q is the probability of the greater return and n ~ Bin(G, q) the number of members that have it. So the direction is
     kept and the two values do not matter. Over several starts those that rarely or nearly always succeed weigh more,
     and the direction is not kept (``proofs.statements.starts``).
 
@@ -89,7 +89,7 @@ def _logarithm(q: float) -> Sides:
 
 
 @statement(
-    routes=("a sum over K at G = 4000", "central differences of the arcsine"),
+    routes=("a sum over n at G = 4000", "central differences of the arcsine"),
     example=0.2,
     cases=st.floats(0.1, 0.9),
     tolerance=5e-4,

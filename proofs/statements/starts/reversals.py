@@ -141,7 +141,7 @@ def equal_gains_reverse_no_gradient(starts: Starts) -> Sides:
     That holds without std for full groups, a uniform part, and corrected draws; it happens to hold also in pairs, and
     in groups of three with std. Only then is the weight the same for all q: it is a polynomial in q of which the gains
     are the coefficients in Bernstein's basis. With std a gain is (sqrt((G - j - 1) / (j + 1)) + sqrt(j / (G - j))) / G,
-    the same for all j up to G = 3 alone.
+    the same for all j only up to G = 3.
 
     Assumes: as for weights of starts. Source: reconstructed.
 

@@ -164,6 +164,18 @@ def test_the_command(tmp_path: Path) -> None:
     assert read.over_uniform == pytest.approx(made.over_uniform, rel=1e-3)
 
 
+def test_what_cannot_be_written_is_refused_before_it_is_computed(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for command in (
+        ["aaw-map", "--output", str(file)],
+        ["start-weights", "--plot", "curves.foo"],
+        ["start-weights", "--plot", str(tmp_path / "nowhere/curves.png")],
+    ):
+        result = CliRunner().invoke(cli.main, command)
+        assert result.exit_code == 2 and "Error: Invalid value" in result.output
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0, float("nan")])
 def test_refusals(rate: float) -> None:
     with pytest.raises(InvalidArgumentError):

@@ -129,6 +129,15 @@ def test_tokens_are_counted() -> None:
     assert (one.generated_tokens, one.trained_tokens) == pytest.approx((2 * mean, mean))
 
 
+def test_errors_are_those_of_the_groups_that_were_drawn() -> None:
+    """Where groups are apart, as many single groups are drawn however many a batch has."""
+    dist = three_choices()
+    one, many = (
+        analyse_estimator(dist, plain(groups=groups), limit=0, samples=400) for groups in (1, 16)
+    )
+    assert many.standard_error_D() == pytest.approx(one.standard_error_D())
+
+
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"sampling": "aaw", "kept_episodes": 2},
@@ -379,6 +388,8 @@ def test_groups_that_are_played_until_they_pass_are_conditioned_on() -> None:
     found = 1 - (1 - signal) ** 2
     assert twice.mean_D == pytest.approx(every.mean_D * found / signal)
     assert twice.generated_tokens == pytest.approx(every.generated_tokens * found / signal)
+    silent_share = (1 - signal) ** 2 + (1 - signal) * signal / 2  # both plays, or the first of two
+    assert twice.zero_variance_share == pytest.approx(silent_share)
     once = analyse_estimator(dist, plain(group_filter="signal"))
     assert once.mean_D == pytest.approx(every.mean_D)  # a batch without a signal is a step of 0
     assert once.generated_tokens == pytest.approx(every.generated_tokens)
@@ -455,7 +466,7 @@ def test_a_draw_that_remembers_and_a_rule_that_changes_late_are_noticed() -> Non
     dist, config = three_choices(), plain()
     for name, rules in (("next_one", {"sampling": next_one}), ("late", {"credit": late})):
         calls = iter(range(1000))
-        with pytest.raises(InvalidArgumentError, match=f"'{name}' must return the same for"):
+        with pytest.raises(InvalidArgumentError, match=f"'{name}' must return the same when"):
             analyse_estimator(
                 dist, config, estimator=Estimator.of(config, dist.game.facts, **rules)
             )

@@ -202,3 +202,22 @@ def test_command(tmp_path: Path) -> None:
         "sharding",
     ):  # what has no effect is not offered
         assert CliRunner().invoke(signal, [*arguments, f"--{name}", "1"]).exit_code == 2
+
+
+def test_settings_of_the_draw_are_not_those_of_the_truth() -> None:
+    config = attrs.evolve(CONFIG, sampling="aaw", alpha=2.0, floor=0.5)
+    (found,) = measure_signal(GAME, word_policy(), config, {"aaw": {}}, groups=40).values()
+    assert found.groups == 40
+
+
+def test_a_single_kept_episode_and_no_thread_are_answered_at_once(tmp_path: Path) -> None:
+    """Before the policy is loaded, which is not there."""
+    runner = CliRunner()
+    none = runner.invoke(signal, [str(tmp_path), "--game", "LineWalk-v0", "--threads", "0"])
+    assert none.exit_code == 2 and "0 is not in the range" in none.output
+    bad = [str(tmp_path), "--estimator", "group_size=1"]
+    refused = runner.invoke(signal, [*bad, "--game", "LineWalk-v0"])
+    assert isinstance(refused.exception, InvalidArgumentError)
+    assert "'group_size' must be at least 2" in str(refused.exception)
+    one = runner.invoke(signal, [str(tmp_path), "--game", "LineWalk-v0", "--kept-episodes", "1"])
+    assert "policy" in str(one.exception)

@@ -70,3 +70,10 @@ def test_nobody_learns_without_a_language_agent() -> None:
         game, {"first": uniform, "second": random_policy(game, ("pass", "bet"))}
     )
     assert dist.learners == ("second",)
+
+
+def test_an_agent_without_a_policy_is_named() -> None:
+    game = games.make("TicTacToe-v0")
+    policy = random_policy(game, WORDS)
+    with pytest.raises(InvalidArgumentError, match="'o'"):
+        TrajectoryDistribution.of(game, {"x": policy})

@@ -33,8 +33,11 @@ from tsmg import (
     GameLawError,
     InvalidArgumentError,
     NotEnumerableError,
+    Transition,
     UniformPlayer,
+    deterministic,
     play,
+    uniform,
     with_horizon,
 )
 
@@ -197,3 +200,51 @@ def test_a_policy_that_says_something_else_has_no_induced_law():
     with_logit_cache = attrs.evolve(tabular(), prompt=LastTurnsPrompt(with_rules=False))
     with pytest.raises(InvalidArgumentError, match="without memory"):
         InducedPlayer(KUHN, with_logit_cache)
+
+
+@attrs.frozen(kw_only=True)
+class Doors(AbstractExplicitGame[int, str]):
+    """Two rooms that read alike and have different doors; or nobody lists them."""
+
+    agents = ("player",)
+    horizon = 1
+    listed: bool = True
+
+    def initial_state_dist(self):
+        return uniform([1, 2])
+
+    def is_terminal(self, state):
+        return state == 0
+
+    def acting_agents(self, state):
+        return self.agents
+
+    def legal_actions(self, state, agent):
+        return {1: ("a", "b"), 2: ("b", "c")}[state] if self.listed else None
+
+    def transition_dist(self, state, joint_action):
+        return deterministic(Transition(0, (0.0,)))
+
+    def observation_text(self, state, agent):
+        return "a room"
+
+    def action_text(self, state, agent, action):
+        return action
+
+
+def test_states_that_read_alike_may_have_different_actions():
+    game = Doors()
+    policy = attrs.evolve(
+        tabular(),
+        model=TabularModel(("a", "b", "c"), capacity=9),
+        sampling=Sampling(max_reply_tokens=1),
+    )
+    player = InducedPlayer(game, policy, least=0.1)
+    for state in (1, 2, 1):
+        support = player.action_dist(state, "player").support()
+        assert set(support) == set(game.legal_actions(state, "player"))
+
+
+def test_actions_that_are_not_listed_have_no_best_response():
+    with pytest.raises(NotEnumerableError, match="no legal actions are listed for player"):
+        best_response_return(Doors(listed=False), {}, "player")
