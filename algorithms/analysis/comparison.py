@@ -10,7 +10,7 @@ import numpy as np
 from algorithms.analysis import statistics
 from algorithms.analysis.estimate import Estimate
 from algorithms.analysis.groups import Group, group_notes, group_runs, scenario_names
-from algorithms.runs.reader import Run, episode_values
+from algorithms.runs.reader import Run, episode_values, values_by_start
 from algorithms.runs.records import Record
 
 THRESHOLD = 0.9
@@ -172,10 +172,10 @@ def _over_episodes(run: Run, name: str, index: int) -> Estimate:
 
 
 def evaluated_episodes(run: Run, update: float, name: str) -> int:
-    """Number of episodes of an evaluation: as recorded, or else as configured; 0 if neither is known."""
-    recorded = _recorded(run, update, name)
-    if recorded:
-        return len(recorded)
+    """Number of episodes of an evaluation that have the metric: as recorded, or as configured; 0 if not known."""
+    record = next((r for r in run.per_episode if r["update"] == update), {})
+    if values := values_by_start(record, name):
+        return sum(value is not None for value in values.values())
     at_an_end = update in (0, run.planned_updates)
     count = run.spec["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
     return count if isinstance(count, int) and count > 0 else 0

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import click
 
-from algorithms.cli.options import config_options, game_options, game_spec
+from algorithms.cli.options import config_options, game_options, game_spec, max_reply_tokens_option
 from algorithms.cli.terminal import PlainLines, console, figures, say
 from algorithms.method.config import MSGRPOConfig
 from algorithms.training.opponents import check_constrained, check_opponent, make_matchups
@@ -30,6 +30,7 @@ from algorithms.training.spec import RunSpec
     default=None,
     help="Sampling temperature; 0 is greedy. Unset: the policy's own.",
 )
+@max_reply_tokens_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the episodes.")
 def evaluate(
     game_id: str,
@@ -41,6 +42,7 @@ def evaluate(
     threads: int,
     episodes: int,
     temperature: float | None,
+    max_reply_tokens: int | None,
     seed: int,
     **policy_settings: Any,
 ) -> None:
@@ -59,6 +61,7 @@ def evaluate(
     from algorithms.play.evaluation import evaluate as evaluate_policy
     from algorithms.play.optimum import mean_optimal_return
     from algorithms.play.rollouts import fixed_starts
+    from algorithms.training.policies import with_replies
     from algorithms.training.quiet import without_progress_bars
 
     torch.set_num_threads(threads)
@@ -71,8 +74,7 @@ def evaluate(
         policy = policy_spec.build(training_game, seed=0, report=report)
         constrained = policy_spec.constrained
         matchups = make_matchups(whole_game, policy, opponent, role, constrained=constrained)
-    if temperature is not None:
-        policy = policy.with_sampling(attrs.evolve(policy.sampling, temperature=temperature))
+    policy = with_replies(policy, temperature=temperature, max_reply_tokens=max_reply_tokens)
     episode_specs = fixed_starts(evaluation_game, episodes, seed=seed)
     result = evaluate_policy(
         evaluation_game,

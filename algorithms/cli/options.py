@@ -166,6 +166,14 @@ def find_games_here() -> None:
         sys.path.insert(0, here)
 
 
+max_reply_tokens_option = click.option(
+    "--max-reply-tokens",
+    type=click.IntRange(1),
+    default=None,
+    help="Maximum length of a reply, in tokens. Unset: the policy's own, which is 16 for a checkpoint.",
+)
+
+
 def game_spec(
     game_id: str, settings: Sequence[str] = (), horizon: int | None = None, held_out: float = 0.0
 ) -> GameSpec:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table as TerminalTable
 
-from algorithms.cli.options import config_options, find_games_here
+from algorithms.cli.options import config_options, find_games_here, max_reply_tokens_option
 from algorithms.cli.terminal import console, echo_error, say, shown
 from algorithms.training.policy_spec import PolicySpec
 from algorithms.training.spec import RunSpec
@@ -44,6 +44,7 @@ _SETTINGS = ("chat", "thinking", "dtype", "history", "examples", "prefill", "con
     default=None,
     help="Sampling temperature of models; 0 is greedy. Their own if unset.",
 )
+@max_reply_tokens_option
 @click.option(
     "--output",
     type=click.Path(file_okay=False),
@@ -59,6 +60,7 @@ def suite(
     only: tuple[str, ...],
     episodes: int | None,
     temperature: float | None,
+    max_reply_tokens: int | None,
     output: str,
     threads: int,
     **settings: Any,
@@ -84,7 +86,9 @@ def suite(
         declared = attrs.evolve(declared, episodes=episodes)
     shared = PolicySpec(**settings)
     contestants = [
-        Contestant.named(name, settings=shared, temperature=temperature)
+        Contestant.named(
+            name, settings=shared, temperature=temperature, max_reply_tokens=max_reply_tokens
+        )
         for name in policies or PLAYERS
     ]
     torch.set_num_threads(threads)

@@ -54,8 +54,16 @@ class Sharding:
         return self.kind == "fsdp"
 
     def place(self, models: Sequence[TrainableModel]) -> None:
-        """Bring networks to this process's device, with equal weights in all processes."""
+        """Bring networks to this process's device, with equal weights in all processes.
+
+        Raises:
+          InvalidArgumentError: there are several, and a model has a state beside its weights, which would differ.
+        """
         for model in {id(model): model for model in models}.values():
+            if self.processes.count > 1 and model.state_values():
+                raise InvalidArgumentError(
+                    f"{type(model).__name__} has a state beside its weights and learns in a single process"
+                )
             # gradients are summed by ``reduce_gradients``, not by a wrapper of the network
             model.network = self._accelerator.prepare_model(model.network, evaluation_mode=True)
             self.processes.broadcast_weights(model.network)

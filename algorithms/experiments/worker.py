@@ -20,6 +20,7 @@ from algorithms.method.config import MSGRPOConfig
 from algorithms.play.baselines import baseline_figures
 from algorithms.play.evaluation import Evaluation, evaluate
 from algorithms.play.rollouts import fixed_starts
+from algorithms.play.step_deadline import with_step_deadline
 from algorithms.runs.atomic import write_whole_folder
 from algorithms.runs.checkpoints import START, checkpoint_folder, has_start
 from algorithms.runs.writer import EVALUATIONS, METRICS, RunFolder, evaluation_record
@@ -68,6 +69,8 @@ def evaluate_only(experiment: Experiment, job: Job, folder: Path, *, root: Path)
     """Evaluate a policy without training it, at the temperature that does best on other episodes."""
     spec = experiment.run_spec(job)
     training_game, game = spec.games()
+    if spec.run.step_deadline:
+        game = with_step_deadline(game, spec.run.step_deadline)
     if job.source is None:
         policy = spec.policy.build(training_game, seed=job.seed)
     else:

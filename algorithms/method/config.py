@@ -275,7 +275,8 @@ class MSGRPOConfig:
     zero_variance_groups: Literal["regularised", "skipped"] = option(
         "regularised",
         "groups whose returns are all equal; regularised: K of their episodes enter the loss, for its entropy and KL "
-        "terms (with a credit other than episode, advantages may still differ); skipped: they do not",
+        "terms (with a credit other than episode, advantages may still differ); skipped: they do not, unless "
+        "--sampling draws them like others (all, uniform)",
         one_of,
     )
     epochs: int = option(1, "optimiser steps on each batch, each on the whole of it", within(1))

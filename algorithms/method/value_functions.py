@@ -193,7 +193,7 @@ class TextCritic:
         return [self._feature(name) for name in (*named, *text.split())]
 
     def _feature(self, name: str) -> int:
-        return zlib.crc32(name.encode()) % self.features
+        return zlib.crc32(name.encode(errors="surrogatepass")) % self.features
 
     def state(self) -> Mapping[str, Any]:
         """The weights and the optimiser's moments."""

@@ -29,12 +29,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_whole_file(file: Path, text: str) -> None:
-    """Write a file under another name, synchronise it to the disk, rename it.
+    """Write a file under a name of this process's own, synchronise it to the disk, rename it.
 
     Raises:
       RunFolderError: it cannot be written.
     """
-    work = file.with_name(_UNFINISHED + file.name)
+    work = file.with_name(f"{_UNFINISHED}{os.getpid()}-{file.name}")
     with writing(file):
         work.write_text(text)
         sync(work)

@@ -108,7 +108,7 @@ class Run:
         Args:
           name: ``eval/...`` or ``eval_greedy/...``, of the success rate, the reward or what the game measures.
         """
-        recorded = {r["update"]: _values_by_start(r, name) for r in self.per_episode}
+        recorded = {r["update"]: values_by_start(r, name) for r in self.per_episode}
         updates, values = self.curve(name)
         known = [recorded.get(update, {}) for update in updates]
         common = sorted(set.intersection(*map(set, known))) if known else []
@@ -137,13 +137,18 @@ def episode_values(record: Record, name: str) -> dict[str, float]:
       record: a line of ``evaluations.jsonl``.
       name: of the metric: the success rate, the reward or what the game measures, with its prefix.
     """
-    values = _values_by_start(record, name)
+    values = values_by_start(record, name)
     found = {start: value for start, value in values.items() if value is not None}
     return found if len(found) == len(values) else {}
 
 
-def _values_by_start(record: Record, name: str) -> dict[str, float | None]:
-    """Likewise, with ``None`` where the metric is undefined; nothing if starts occur more than once."""
+def values_by_start(record: Record, name: str) -> dict[str, float | None]:
+    """The same with ``None`` where the metric is undefined; nothing if starts occur more than once.
+
+    Args:
+      record: as for ``episode_values``.
+      name: of the metric.
+    """
     greedy = "greedy_" if name.startswith("eval_greedy") else ""
     _, _, short = name.partition("/")
     values: Sequence[float | None]

@@ -15,6 +15,7 @@ from algorithms.runs.writer import versions
 from algorithms.suite.place import Place
 from algorithms.training.opponents import is_endpoint
 from algorithms.training.plain_data import to_plain
+from algorithms.training.policies import with_replies
 from algorithms.training.policy_spec import PolicySpec
 from lap import ConstrainedPolicy
 from lap.models.loading import find_checkpoint
@@ -36,11 +37,13 @@ class Contestant:
       name: as it was given; also its column in the table.
       spec: the policy of a model; ``None`` for one of ``PLAYERS``.
       temperature: sampling temperature of a model; its own if ``None``.
+      max_reply_tokens: the maximum length of a model's replies; its own if ``None``.
     """
 
     name: str
     spec: PolicySpec | None = None
     temperature: float | None = None
+    max_reply_tokens: int | None = None
 
     @classmethod
     def named(
@@ -49,6 +52,7 @@ class Contestant:
         *,
         settings: PolicySpec | None = None,
         temperature: float | None = None,
+        max_reply_tokens: int | None = None,
     ) -> "Contestant":
         """The contestant with a name.
 
@@ -57,6 +61,7 @@ class Contestant:
             checkpoint; the name of a checkpoint; or an endpoint as URL#model.
           settings: of the policies of models; its own ``model`` does not matter.
           temperature: sampling temperature of a model; its own unless given.
+          max_reply_tokens: the maximum length of a model's replies; its own unless given.
 
         Raises:
           InvalidArgumentError: there is no such policy, or the settings do not fit it.
@@ -71,7 +76,7 @@ class Contestant:
             model = str(newest_policy(Path(model)))
         spec = attrs.evolve(settings or PolicySpec(), model=model)
         spec.check()
-        return cls(name=name, spec=spec, temperature=temperature)
+        return cls(name=name, spec=spec, temperature=temperature, max_reply_tokens=max_reply_tokens)
 
     def resolve(self) -> None:
         """Find the checkpoint that it names, in a folder, on the hub or in the hub's cache, without loading it.
@@ -90,6 +95,7 @@ class Contestant:
         return {
             "policy": to_plain(self.spec),
             "temperature": self.temperature,
+            **({"max_reply_tokens": self.max_reply_tokens} if self.max_reply_tokens else {}),
             "files": self._files,
             "versions": versions(),
         }
@@ -121,9 +127,9 @@ class Contestant:
         if self.spec.model is None and place.training_game.scripted_player() is None:
             return None
         policy = self.spec.build(place.training_game, seed=0)
-        if self.temperature is not None:
-            sampling = attrs.evolve(policy.sampling, temperature=self.temperature)
-            policy = policy.with_sampling(sampling)
+        policy = with_replies(
+            policy, temperature=self.temperature, max_reply_tokens=self.max_reply_tokens
+        )
         if self.spec.constrained:
             return ConstrainedPolicy(game=place.game, policy=policy)
         return policy

@@ -195,7 +195,9 @@ def shown_the_game(
     if examples:
         if not isinstance(prompt, MemorylessPrompt | LastTurnsPrompt):
             raise InvalidArgumentError(f"{type(prompt).__name__} cannot show 'examples'")
-        shown = [Example(read, parser.wrap(action)) for read, action in examples]
+        shown = [
+            Example(read, parser.without_thoughts(parser.wrap(action))) for read, action in examples
+        ]
         prompt = attrs.evolve(prompt, examples=shown)
     opening = parser.opening()
     if prefill and not opening:

@@ -95,3 +95,24 @@ def load_policy(
     checkpoint = TransformersModel.from_pretrained(model, chat=chat, thinking=thinking, **loading)
     made = LanguageAgentPolicy(prompt=prompt, parser=parser, model=checkpoint)
     return shown_the_game(made, game, shown, prefill=prefill)
+
+
+def with_replies(
+    policy: LanguageAgentPolicy[Any],
+    *,
+    temperature: float | None = None,
+    max_reply_tokens: int | None = None,
+) -> LanguageAgentPolicy[Any]:
+    """The policy with another sampling temperature, or longer or shorter replies, where these are given.
+
+    Args:
+      policy: the policy.
+      temperature: 0 is greedy.
+      max_reply_tokens: the maximum length of a reply.
+    """
+    sampling = policy.sampling
+    if temperature is not None:
+        sampling = attrs.evolve(sampling, temperature=temperature)
+    if max_reply_tokens is not None:
+        sampling = attrs.evolve(sampling, max_reply_tokens=max_reply_tokens)
+    return policy.with_sampling(sampling)

@@ -33,6 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 _NOT_OF_ENDPOINTS = {
     "chat": "has its own chat template",
+    "dtype": "has its own data type",
     "prefill": "begins every reply itself",
     "constrained": "cannot be constrained, since its tokens are not known",
 }
@@ -129,6 +130,10 @@ class PolicySpec:
             raise InvalidArgumentError(
                 "a behaviour-cloned model has no chat template; name a checkpoint by 'model'"
             )
+        if self.model is None and self.dtype != "float32":
+            raise InvalidArgumentError(
+                f"a behaviour-cloned model is small and of float32; leave 'dtype' out (got {self.dtype!r})"
+            )
         if self.lora is not None:
             from lap.lora import LoraSettings
 
@@ -176,8 +181,13 @@ class PolicySpec:
         """The game with the player that is cloned as its scripted player.
 
         Raises:
-          InvalidArgumentError: the game has no player of its own that could be changed, or it has no such argument.
+          InvalidArgumentError: there are arguments, and the player is not the game's own, or has no such argument.
         """
+        if self.player != "scripted" and self.player_arguments:
+            raise InvalidArgumentError(
+                "'player_arguments' change the game's own player: leave them or 'player' out (got 'player' "
+                f"{self.player!r})"
+            )
         if self.player == "optimal":
             from algorithms.play.optimum import OptimalPlayer
 

@@ -139,6 +139,7 @@ class MSGRPOTrainer:
         self.learners = with_value_heads(learners_of(self.policies), self.estimator.credit)
         self._check_play(ratio or find_ratio(self.config.ratio))
         self.past_opponents = past_opponents(self.matchups, self.learners)
+        self.sharding.place([copy.model for one in self.past_opponents for copy in one.copies])
         shard_learners(self.learners, self.past_opponents, self.sharding)
         self.batch_learner = BatchLearner(
             learners=self.learners, config=self.config, sharding=self.sharding, ratio=ratio

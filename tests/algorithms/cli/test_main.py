@@ -42,6 +42,11 @@ def run(*arguments, input=None):
         (["train", "--model", "/no/such/file.gguf"], "no file at '/no/such/file.gguf'"),
         (["evaluate", "--model", __file__], "is not a GGUF file"),
         (["train", "--chat"], "no chat template"),
+        (["train", "--dtype", "mixed"], "a behaviour-cloned model is small and of float32"),
+        (
+            ["evaluate", "--model", "http://localhost/v1#m", "--dtype", "bfloat16"],
+            "an endpoint has its own data type; leave 'dtype' out",
+        ),
         (["train", "--set", "size"], "--set takes NAME=VALUE"),
         (["train", "--set", "size=1"], "'size' must be an integer of at least 2"),
         (["train", "--set", "colour=red"], "colour"),

@@ -239,3 +239,9 @@ def test_a_network_reads_each_prompt_once_for_all_places_of_its_replies(
     monkeypatch.setattr(zlib, "crc32", hashed)
     one.values(inside)
     assert read.count(b"board") == 1 and read.count(b"<0:0>") == 2
+
+
+def test_half_a_character_has_a_feature() -> None:
+    """Texts of strangers may hold one."""
+    critic = TextCritic()
+    assert critic._features("a \ud83d") != critic._features("a")

@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from algorithms.analysis.comparison import compare_runs, generated_tokens
+from algorithms.analysis.comparison import compare_runs, evaluated_episodes, generated_tokens
 from algorithms.analysis.groups import group_runs
 from algorithms.analysis.tables import markdown, tables
 from algorithms.cli.main import main
@@ -189,6 +189,17 @@ def test_an_undefined_success_does_not_bring_in_other_episodes(tmp_path):
     last |= {name: last[name] + values for name, values in more.items()}
     write_lines(path / "evaluations.jsonl", [*others, last])
     assert read_run(path).curve_alike("eval/success_rate")[1] == [0.2, 0.5, 9 / 19]
+
+
+def test_an_interval_is_over_the_episodes_that_have_the_metric(tmp_path):
+    """Of 20 episodes of the last evaluation, ten were forfeited."""
+    path = write_run(tmp_path / "run", successes=(0.2, 0.5))
+    *others, last = map(json.loads, (path / "evaluations.jsonl").read_text().splitlines())
+    last["successes"] = [None] * 10 + [True] * 6 + [False] * 4
+    write_lines(path / "evaluations.jsonl", [*others, last])
+    run = read_run(path)
+    assert evaluated_episodes(run, last["update"], "eval/success_rate") == 10
+    assert evaluated_episodes(run, 0, "eval/success_rate") == 20
 
 
 def test_a_metric_without_values_has_none_in_self_play_either():

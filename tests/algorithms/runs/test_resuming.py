@@ -18,7 +18,12 @@ from algorithms.errors import RunFolderError
 from algorithms.method.credit import CreditRule
 from algorithms.method.presets import PRESETS
 from algorithms.play.matchups import AlternatingRoles
-from algorithms.runs.atomic import MANIFEST, corruption_reason, write_whole_folder
+from algorithms.runs.atomic import (
+    MANIFEST,
+    corruption_reason,
+    write_whole_file,
+    write_whole_folder,
+)
 from algorithms.runs.checkpoints import (
     CHECKPOINTS,
     START,
@@ -568,3 +573,19 @@ def test_a_tracker_is_told_of_every_record_once(tmp_path: Path, deadly: int) -> 
         (int(line["update"]), "reward" in line) for line in lines(folder / "metrics.jsonl")
     ]
     assert len(set(told)) == len(told)
+
+
+def test_two_processes_that_write_one_file_do_not_meet(tmp_path, monkeypatch):
+    """The second one writes while the first one has not renamed its file yet."""
+    file, replace = tmp_path / "kept.json", Path.replace
+
+    def meanwhile(self, target):
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr("os.getpid", lambda: 1)
+        write_whole_file(file, "second")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", meanwhile)
+    write_whole_file(file, "first")
+    assert file.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]

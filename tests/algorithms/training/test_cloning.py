@@ -273,6 +273,12 @@ def test_a_uniform_player_is_cloned_by_name():
     assert sorted(map(float, dist.pmf().values())) == [0.5, 0.5]
 
 
+def test_arguments_of_a_player_that_is_not_the_games_own_are_refused():
+    spec = PolicySpec(player="uniform", player_arguments={"attention": 0.5})
+    with pytest.raises(InvalidArgumentError, match="'player_arguments' change the game's own"):
+        spec.cloned_game(SPEC.game.build())
+
+
 def test_a_player_that_has_no_arguments_is_refused_in_a_sentence():
     class Plain(AbstractPlayer):
         def action_dist(self, state, agent):

@@ -145,6 +145,16 @@ def test_what_is_shown_is_saved_with_the_policy(tmp_path: Any, form: Any) -> Non
     assert again.reply_key(request()) == policy.reply_key(request())
 
 
+def test_examples_for_a_model_that_thinks_show_no_thoughts() -> None:
+    """As earlier replies are shown; an end of thoughts that never began would be a bad example."""
+    policy = LanguageAgentPolicy(model=tiny_model(), parser=TagParser(after="</think>"))
+    shown = shown_the_game(
+        policy, games.make("FrozenLake-v0"), examples=[("a lake", "left")], prefill=False
+    )
+    (example,) = shown.prompt.examples  # type: ignore[attr-defined]
+    assert example.reply == "<action>left</action>"
+
+
 def test_a_policy_of_before_keeps_its_prompt(tmp_path: Any) -> None:
     """A file that knows neither examples nor prefill nor an action to show: the prompt is what it was."""
     import json
