@@ -99,7 +99,7 @@ class TransformersModel(
         self.model_id = model_id or str(getattr(network.config, "name_or_path", ""))
         self.weights_version = 0
         self.token_budget, self.autocast = token_budget, autocast
-        self.recomputes = self.one_pass = False  # the latter is through the layers, to score a batch
+        self.recomputes = self.one_pass = False  # one_pass: through the layers, to score
         self.layout: Layout | None = None  # found out at the first use, as is the next
         self.cache_use: CacheUse | None = None
         self.memories: LogitCaches | None = None
