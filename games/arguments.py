@@ -28,11 +28,13 @@ def boolean(name: str, value: object) -> bool:
     raise InvalidArgumentError(f"{name!r} must be True or False (got {value!r})")
 
 
-def number(name: str, value: object) -> float:
-    """A finite number."""
-    if isinstance(value, numbers.Real) and math.isfinite(float(value)):
-        return float(value)
-    raise InvalidArgumentError(f"{name!r} must be a finite number (got {value!r})")
+def number(name: str, value: object, *, least: float = -math.inf) -> float:
+    """A finite number of at least ``least``."""
+    if not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
+        raise InvalidArgumentError(f"{name!r} must be a finite number (got {value!r})")
+    if value < least:
+        raise InvalidArgumentError(f"{name!r} must be at least {least:g} (got {float(value)})")
+    return float(value)
 
 
 def probability(name: str, value: object, *, positive: bool = False) -> float:
@@ -70,9 +72,9 @@ def boolean_field(name: str, *, default: bool) -> Any:
     return attrs.field(default=default, converter=functools.partial(boolean, name))
 
 
-def number_field(name: str, *, default: float) -> Any:
-    """A field of an attrs class: a finite number."""
-    return attrs.field(default=default, converter=functools.partial(number, name))
+def number_field(name: str, *, default: float, least: float = -math.inf) -> Any:
+    """A field of an attrs class: a finite number of at least ``least``."""
+    return attrs.field(default=default, converter=functools.partial(number, name, least=least))
 
 
 def probability_field(name: str, *, default: float, positive: bool = False) -> Any:

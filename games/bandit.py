@@ -256,7 +256,7 @@ class GaussianBandit(AbstractBandit):
     """
 
     means: Means = attrs.field(default=(0.0, 0.5, 1.0), converter=_rows)
-    deviation: float = number_field("deviation", default=1.0)
+    deviation: float = number_field("deviation", default=1.0, least=0.0)
     pulls: int = integer_field("pulls", default=5, least=1)
     horizon: int = attrs.field(converter=to_horizon)
     invalid_rule: AbstractInvalidRule = attrs.field(factory=StandStill)
@@ -269,10 +269,6 @@ class GaussianBandit(AbstractBandit):
     @facts.default
     def _declare(self) -> Facts:
         return facts_of(self, None)
-
-    def __attrs_post_init__(self) -> None:
-        if self.deviation < 0:
-            raise InvalidArgumentError(f"'deviation' must be at least 0 (got {self.deviation})")
 
     @property
     def tables(self) -> tuple[Means, ...]:

@@ -111,10 +111,8 @@ def read_level(text: str) -> Warehouse:
         raise InvalidArgumentError(
             "'level' must have its boxes and goals where the player can reach them, and not be solved already"
         )
-    level, position = (
-        Level(len(lines), columns, inside, goals),
-        Position(boxes, players.bit_length() - 1),
-    )
+    level = Level(len(lines), columns, inside, goals)
+    position = Position(boxes, players.bit_length() - 1)
     if not any(moved(level, position, direction) for direction in DIRECTIONS):
         raise InvalidArgumentError("'level' must let the player take a step at its beginning")
     return Warehouse(level, position)

@@ -16,7 +16,7 @@ import tsmg
 from algorithms.cli.options import config_options, game_options, game_spec, set_option
 from algorithms.method.config import MSGRPOConfig
 from algorithms.runs.schema import literal
-from proofs.table_commands import group_options, picture_file, print_columns
+from proofs.table_commands import group_options, picture_option, print_columns
 
 if TYPE_CHECKING:  # it imports torch
     from proofs.exact.gradients import TrajectoryDistribution
@@ -149,14 +149,7 @@ def prove(only: str, sweep: int | None, workers: int, claims: bool, listed: bool
     show_default=True,
     help="Greatest number of groups to enumerate.",
 )
-@click.option(
-    "--plot",
-    "picture",
-    type=click.Path(),
-    default=None,
-    callback=picture_file,
-    help="File for a bar chart.",
-)
+@picture_option("File for a bar chart.")
 @click.pass_context
 def lab(
     context: click.Context,

@@ -36,7 +36,7 @@ def group_options(
     return decorate
 
 
-def picture_file(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+def _picture_file(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """A file that a picture can be written to, checked before anything is computed."""
     if value is None:
         return None
@@ -50,6 +50,13 @@ def picture_file(context: click.Context, option: click.Parameter, value: str | N
             f"{value!r} must end in a kind of picture: {', '.join(sorted(kinds))}"
         )
     return value
+
+
+def picture_option(help: str) -> Callable[[Command], Command]:
+    """The option that names the file of a picture."""
+    return click.option(
+        "--plot", "picture", type=click.Path(), default=None, callback=_picture_file, help=help
+    )
 
 
 @click.command("aaw-map", short_help="Map where absolute-advantage sampling pays.")
@@ -92,14 +99,7 @@ def aaw_map(output: Path, size: str, std: bool, irrelevant: float) -> None:
 
 @click.command("start-weights", short_help="Weights of starts by their success rate.")
 @group_options(size=(click.IntRange(4), 16), kept=(click.IntRange(2), 8))
-@click.option(
-    "--plot",
-    "picture",
-    type=click.Path(),
-    default=None,
-    callback=picture_file,
-    help="File for the curves.",
-)
+@picture_option("File for the curves.")
 def start_weights(size: int, kept: int, picture: str | None) -> None:
     """Compute the weight of a start's gradient as a function of its success rate, for ten ways to use a group."""
     _check_kept(kept, size)

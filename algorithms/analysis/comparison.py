@@ -173,8 +173,7 @@ def _over_episodes(run: Run, name: str, index: int) -> Estimate:
 
 def evaluated_episodes(run: Run, update: float, name: str) -> int:
     """Number of episodes of an evaluation that have the metric: as recorded, or as configured; 0 if not known."""
-    record = next((r for r in run.per_episode if r["update"] == update), {})
-    if values := values_by_start(record, name):
+    if values := values_by_start(_record(run, update), name):
         return sum(value is not None for value in values.values())
     at_an_end = update in (0, run.planned_updates)
     count = run.spec["run"].get("final_episodes" if at_an_end else "evaluation_episodes")
@@ -183,8 +182,12 @@ def evaluated_episodes(run: Run, update: float, name: str) -> int:
 
 def _recorded(run: Run, update: float, name: str) -> dict[str, float]:
     """The values of a metric in each episode of an evaluation, by the episode's start."""
-    record = next((r for r in run.per_episode if r["update"] == update), {})
-    return episode_values(record, name)
+    return episode_values(_record(run, update), name)
+
+
+def _record(run: Run, update: float) -> Record:
+    """The record of each episode of an evaluation; empty if there is none."""
+    return next((record for record in run.per_episode if record["update"] == update), {})
 
 
 def _summary(group: Group, measure: str, prefix: str, threshold: float) -> Summary:

@@ -186,16 +186,21 @@ def is_own(rule: object) -> bool:
       >>> is_own(len), is_own(functools.partial(find_rule, "half")), is_own(None)
       (True, False, False)
     """
-    while isinstance(rule, functools.partial):
-        rule = rule.func
+    rule = _whole(rule)
     ours = (getattr(rule, "__module__", None) or "").startswith("algorithms.")
     return rule is not None and not ours
 
 
-def short_name(rule: object) -> str:
-    """The name of a rule: that of the function, or of the object's class."""
+def _whole(rule: object) -> object:
+    """The rule of which this one has some arguments filled in; itself if none are."""
     while isinstance(rule, functools.partial):
         rule = rule.func
+    return rule
+
+
+def short_name(rule: object) -> str:
+    """The name of a rule: that of the function, or of the object's class."""
+    rule = _whole(rule)
     name: str = getattr(rule, "__name__", type(rule).__name__)
     return name
 

@@ -163,9 +163,8 @@ class Batches:
         if plays > 1:
             silent = max(0.0, 1 - sum(found.p for found in self._groups() if found.passed))
         played = sum(silent**k for k in range(plays))
-        late = (
-            sum(silent**k * k / (k + 1) for k in range(plays)) / played
-        )  # share of plays before it
+        # the mean share of plays before the one that is learnt from
+        late = sum(silent**k * k / (k + 1) for k in range(plays)) / played
         for found in self._groups():
             roles, passed, tokens = found.roles, found.passed, found.tokens
             share = played if passed else silent ** (plays - 1)

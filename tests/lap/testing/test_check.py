@@ -232,7 +232,7 @@ class Nothing(TabularModel):
 
     def logprobs(self, completions, *, sampling):
         scores = super().logprobs(completions, sampling=sampling)
-        return scores._replace(logprobs_B_L=scores.logprobs_B_L * math.nan)
+        return attrs.evolve(scores, logprobs_B_L=scores.logprobs_B_L * math.nan)
 
 
 def test_what_is_no_number_is_rejected():
